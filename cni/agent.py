@@ -1,0 +1,177 @@
+"""What one Cilium agent reports of itself, parsed once into typed facts.
+
+Fields follow Cilium 1.16.5: `api/v1/models` (StatusResponse and below) and `daemon/cmd/status.go`.
+Go leaves a false boolean out of its JSON, so within a section that is there, absent means false;
+a section that is absent altogether is unknown (None).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+# What to run for each agent, in its pod or in the node's namespaces: name → command line.
+# `ip` and `tc` see what the kernel has attached, where the agent only repeats its settings.
+EVIDENCE_COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "status": ("cilium-dbg", "status", "-o", "json"),
+    "config": ("cilium-dbg", "config", "--all", "-o", "json"),
+    "links": ("ip", "-json", "link", "show"),
+    "qdiscs": ("tc", "-json", "qdisc", "show"),
+}
+
+# IFLA_XDP_ATTACHED in linux/if_link.h; `ip -json` prints the number.
+_XDP_MODES = {1: "driver", 2: "generic", 3: "offload", 4: "several"}
+
+
+class EvidenceError(ValueError):
+    """An evidence command's output is not what that command prints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentEvidence:
+    """One agent's state; None wherever it did not tell."""
+
+    node: str
+    host_routing: str | None = None
+    """BPF or Legacy."""
+    network_routing: str | None = None
+    """Native or Tunnel."""
+    tunnel_protocol: str | None = None
+    masquerading: str | None = None
+    """BPF, iptables or Disabled."""
+    bandwidth_manager: bool | None = None
+    congestion_control: str | None = None
+    kube_proxy_replacement: bool | None = None
+    socket_lb: bool | None = None
+    socket_lb_coverage: str | None = None
+    """Full, or Hostns-only where pods are left out."""
+    node_port_mode: str | None = None
+    """SNAT, DSR or Hybrid; Disabled without NodePort."""
+    acceleration: str | None = None
+    """Disabled, Native, Generic or Best-Effort: the setting, not the attachment."""
+    devices: tuple[str, ...] = ()
+    map_sizes: Mapping[str, int] | None = None
+    """Entries, by the map's name in the status."""
+    hubble: str | None = None
+    """Ok, Warning, Failure or Disabled."""
+    xdp: Mapping[str, str] | None = None
+    """Interfaces with an XDP program, and how it is attached: driver or generic."""
+    qdiscs: Mapping[str, frozenset[str]] | None = None
+    """Kinds of queueing disciplines, by interface."""
+    mtus: Mapping[str, int] | None = None
+    """Bytes, by interface."""
+    config: Mapping[str, object] | None = None
+    """The agent's own effective configuration, by Go field name."""
+
+    @classmethod
+    def parse(cls, node: str, outputs: Mapping[str, str]) -> Self:
+        """Read the outputs of `EVIDENCE_COMMANDS`, by their names; only `status` is required.
+
+        Raises EvidenceError naming the node and the command whose output is unusable.
+        """
+        unknown = outputs.keys() - EVIDENCE_COMMANDS.keys()
+        if unknown or "status" not in outputs:
+            raise EvidenceError(
+                f"{node}: outputs of {sorted(outputs)}, expected {list(EVIDENCE_COMMANDS)}"
+            )
+        status = _load(node, "status", outputs, dict) or {}
+        config = _load(node, "config", outputs, dict)
+        links = _load(node, "links", outputs, list)
+        qdiscs = _load(node, "qdiscs", outputs, list)
+        return cls(
+            node=node,
+            config=config,
+            xdp=None if links is None else _xdp(links),
+            mtus=None if links is None else _mtus(links),
+            qdiscs=None if qdiscs is None else _qdiscs(qdiscs),
+            **_routing(status.get("routing")),
+            **_masquerading(status.get("masquerading")),
+            **_bandwidth(status.get("bandwidth-manager")),
+            **_load_balancing(status.get("kube-proxy-replacement")),
+            map_sizes=_map_sizes(status.get("bpf-maps")),
+            hubble=(status.get("hubble") or {}).get("state"),
+        )
+
+
+_Shape = TypeVar("_Shape", dict[str, Any], list[Any])
+
+
+def _load(node: str, name: str, outputs: Mapping[str, str], shape: type[_Shape]) -> _Shape | None:
+    """The command's parsed output, or None where it was not run."""
+    if name not in outputs:
+        return None
+    command = " ".join(EVIDENCE_COMMANDS[name])
+    try:
+        parsed = json.loads(outputs[name])
+    except json.JSONDecodeError as error:
+        start = outputs[name][:80].strip() or "nothing"
+        raise EvidenceError(f"{node}: {command}: no JSON ({error}): {start}") from error
+    if not isinstance(parsed, shape):
+        raise EvidenceError(f"{node}: {command}: a {type(parsed).__name__}, not {shape.__name__}")
+    return parsed
+
+
+def _routing(section: Mapping[str, Any] | None) -> dict[str, Any]:
+    section = section or {}
+    return {
+        "host_routing": section.get("intra-host-routing-mode"),
+        "network_routing": section.get("inter-host-routing-mode"),
+        "tunnel_protocol": section.get("tunnel-protocol"),
+    }
+
+
+def _masquerading(section: Mapping[str, Any] | None) -> dict[str, Any]:
+    if section is None:
+        return {}
+    return {"masquerading": section.get("mode") if section.get("enabled") else "Disabled"}
+
+
+def _bandwidth(section: Mapping[str, Any] | None) -> dict[str, Any]:
+    if section is None:
+        return {}
+    return {
+        "bandwidth_manager": section.get("enabled", False),
+        "congestion_control": section.get("congestionControl"),
+    }
+
+
+def _load_balancing(section: Mapping[str, Any] | None) -> dict[str, Any]:
+    if section is None:
+        return {}
+    features = section.get("features") or {}
+    node_port = features.get("nodePort") or {}
+    on = node_port.get("enabled", False)
+    hostns_only = features.get("bpfSocketLBHostnsOnly", False)
+    return {
+        "kube_proxy_replacement": section.get("mode") == "True",
+        "devices": tuple(section.get("devices") or ()),
+        "socket_lb": (features.get("socketLB") or {}).get("enabled", False),
+        "socket_lb_coverage": "Hostns-only" if hostns_only else "Full",
+        "node_port_mode": node_port.get("mode") if on else "Disabled",
+        "acceleration": node_port.get("acceleration") if on else "Disabled",
+    }
+
+
+def _map_sizes(section: Mapping[str, Any] | None) -> dict[str, int] | None:
+    if section is None:
+        return None
+    return {entry["name"]: entry.get("size", 0) for entry in section.get("maps") or ()}
+
+
+def _xdp(links: list[dict[str, Any]]) -> dict[str, str]:
+    attached = {link["ifname"]: link["xdp"]["mode"] for link in links if "xdp" in link}
+    return {name: _XDP_MODES.get(mode, str(mode)) for name, mode in attached.items()}
+
+
+def _mtus(links: list[dict[str, Any]]) -> dict[str, int]:
+    return {link["ifname"]: link["mtu"] for link in links if "mtu" in link}
+
+
+def _qdiscs(entries: list[dict[str, Any]]) -> dict[str, frozenset[str]]:
+    devices = {entry["dev"] for entry in entries if "dev" in entry}
+    return {
+        device: frozenset(entry["kind"] for entry in entries if entry.get("dev") == device)
+        for device in devices
+    }

@@ -1,0 +1,130 @@
+"""Facts about the machines that nodes run on, as far as guards need them.
+
+Decisions rest on these facts, never on an instance type's name: EC2 says what a type is through
+`ec2:DescribeInstanceTypes`, the lab says what it is made of, and what nobody can know before a
+node has joined (its driver's version, its MTU) stays unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class PlatformError(ValueError):
+    """An instance type's description lacks a field, or a kernel release makes no sense."""
+
+
+class Kernel(NamedTuple):
+    """A Linux kernel's major and minor version; compares as versions do."""
+
+    major: int
+    minor: int
+
+    @classmethod
+    def parse(cls, release: str) -> Kernel:
+        """Read `uname -r`, `6.1.159-182.297.amzn2023` say; PlatformError where it is no release."""
+        match = re.match(r"(\d+)\.(\d+)", release)
+        if match is None:
+            raise PlatformError(f"{release!r} is not a kernel release such as 6.1.159")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformFacts:
+    """What is known of a node before anything is deployed; None means unknown."""
+
+    instance_type: str
+    bare_metal: bool
+    hypervisor: str | None
+    driver: str | None
+    """The network driver as `ethtool -i` names it: ena, mlx5_core, virtio_net, veth."""
+    arch: str
+    vcpus: int
+    memory_mib: int
+    kernel: Kernel | None = None
+    has_fq: bool | None = None
+    """Whether the agent can use the `fq` queueing discipline (module sch_fq)."""
+    has_bbr: bool | None = None
+    ena_srd: bool = False
+    """ENA Express. It changes how packets cross the fabric and has nothing to do with XDP."""
+    max_enis: int | None = None
+    addresses_per_eni: int | None = None
+    """IPv4 addresses per interface, the interface's own primary one included."""
+    baseline_gbps: float | None = None
+    peak_gbps: float | None = None
+
+    @property
+    def virtualised_ena(self) -> bool:
+        """An EC2 virtual machine with an Elastic Network Adapter."""
+        return self.driver == "ena" and not self.bare_metal
+
+
+def from_describe_instance_types(
+    item: Mapping[str, Any], *, kernel: Kernel | None = None
+) -> PlatformFacts:
+    """Facts from one element of `InstanceTypes` in EC2's DescribeInstanceTypes answer.
+
+    `kernel` comes from elsewhere: EC2 does not know what will boot. Raises PlatformError that names
+    the field where one is missing.
+    """
+    try:
+        network = item["NetworkInfo"]
+        card = network.get("NetworkCards", [{}])[network.get("DefaultNetworkCardIndex", 0)]
+        return PlatformFacts(
+            instance_type=item["InstanceType"],
+            bare_metal=item["BareMetal"],
+            # EC2 leaves the field out for bare metal.
+            hypervisor=item.get("Hypervisor"),
+            # The one driver that EC2 tells of. Other types have ixgbevf or xen-netfront.
+            driver="ena" if network["EnaSupport"] in ("required", "supported") else None,
+            arch=item["ProcessorInfo"]["SupportedArchitectures"][0],
+            vcpus=item["VCpuInfo"]["DefaultVCpus"],
+            memory_mib=item["MemoryInfo"]["SizeInMiB"],
+            kernel=kernel,
+            ena_srd=network.get("EnaSrdSupported", False),
+            max_enis=network["MaximumNetworkInterfaces"],
+            addresses_per_eni=network["Ipv4AddressesPerInterface"],
+            baseline_gbps=card.get("BaselineBandwidthInGbps"),
+            peak_gbps=card.get("PeakBandwidthInGbps"),
+        )
+    except KeyError as missing:
+        name = item.get("InstanceType", "an instance type")
+        raise PlatformError(f"EC2's description of {name} has no {missing.args[0]}") from missing
+
+
+def lab_facts(
+    *, kernel: Kernel, arch: str, vcpus: int, memory_mib: int, has_fq: bool, has_bbr: bool
+) -> PlatformFacts:
+    """Facts of the embedded lab: nodes are network namespaces joined by veth pairs.
+
+    `memory_mib` is the machine's, since every agent sizes its maps by all of it. `has_fq` is
+    whether an agent can use fq: not only that the kernel has it, also that the node's network
+    namespace has `net.core.default_qdisc`, which Linux gives to the initial namespace only.
+    """
+    return PlatformFacts(
+        instance_type="lab",
+        bare_metal=False,
+        hypervisor=None,
+        driver="veth",
+        arch=arch,
+        vcpus=vcpus,
+        memory_mib=memory_mib,
+        kernel=kernel,
+        has_fq=has_fq,
+        has_bbr=has_bbr,
+    )
+
+
+def al2023_kernel(eks_version: str) -> Kernel:
+    """The kernel of the EKS-optimised Amazon Linux 2023 image for a Kubernetes version.
+
+    6.1 up to 1.32 and 6.12 from 1.33, as inferred from AMI release notes; nodes tell the truth.
+    """
+    major, minor = eks_version.split(".")
+    return Kernel(6, 12) if (int(major), int(minor)) >= (1, 33) else Kernel(6, 1)

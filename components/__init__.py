@@ -1,0 +1,1 @@
+"""Pulumi components: what a stack is made of, whatever its target."""
