@@ -1,0 +1,109 @@
+"""The API server inside a sandbox, spoken to through the kubernetes client's own transport."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import suppress
+from typing import Any
+
+import urllib3
+from kubernetes import client, config
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
+
+from lab.errors import LabError
+from lab.nshttp import network_namespace
+from lab.sandbox import Sandbox
+
+Json = dict[str, Any]
+
+#: Seconds (connect, read) of one request to the API server.
+REQUEST_TIMEOUT = (5, 30)
+
+
+class Api:
+    """JSON in, JSON out against the lab's API server, by the kubernetes client's own transport."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        settings = client.Configuration()
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            str(sandbox.paths.kubeconfig), client_configuration=settings
+        )
+        # A proxy from the environment must never see the traffic of a sandbox.
+        settings.proxy = None
+        self._rest = client.ApiClient(settings).rest_client
+        self._host = settings.host
+        self._authorization = str(settings.auth_settings()["BearerToken"]["value"])
+        namespace = sandbox.netns_path(None)
+
+        class Connection(HTTPSConnection):
+            def _new_conn(self) -> socket.socket:
+                with network_namespace(namespace):
+                    return super()._new_conn()
+
+        class Pool(HTTPSConnectionPool):
+            ConnectionCls = Connection
+
+        manager = self._rest.pool_manager
+        manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "https": Pool}
+
+    def request(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
+    ) -> Any:
+        """One request; the parsed JSON of the answer, or its text where it is none.
+
+        :raises LabError: when the server refuses, with its words.
+        """
+        headers = {
+            "authorization": self._authorization,
+            "accept": "application/json",
+            "content-type": content_type,
+        }
+        try:
+            answer = self._rest.request(  # type: ignore[no-untyped-call]
+                method, self._host + path, headers, body, _request_timeout=REQUEST_TIMEOUT
+            )
+            text = answer.read().decode()
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            raise ApiError(method, path, 0, str(error)) from None
+        if answer.status >= 400:
+            raise ApiError(method, path, answer.status, text)
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    def create(self, path: str, manifest: Json) -> Json:
+        """Create an object; one that is there already is left as it is."""
+        try:
+            return dict(self.request("POST", path, manifest))
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            return dict(self.request("GET", f"{path}/{manifest['metadata']['name']}"))
+
+    def merge(self, path: str, change: Json) -> Json:
+        """Change an object by a JSON merge patch (RFC 7386)."""
+        return dict(self.request("PATCH", path, change, "application/merge-patch+json"))
+
+    def items(self, path: str) -> list[Json]:
+        return list(self.request("GET", path)["items"])
+
+    def not_ready(self) -> str | None:
+        """None when the API server says that it is ready, else what it answers."""
+        try:
+            self.request("GET", "/readyz")
+        except ApiError as error:
+            return str(error)[-300:]
+        return None
+
+
+class ApiError(LabError):
+    """The API server refused a request or could not be reached (status 0)."""
+
+    def __init__(self, method: str, path: str, status: int, body: str) -> None:
+        with suppress(ValueError, KeyError, TypeError):
+            body = json.loads(body)["message"]
+        super().__init__(f"{method} {path}: {status or 'no answer'}: {body}")
+        self.status = status

@@ -1,0 +1,90 @@
+"""The lab's own branch of the host's cgroup v2 hierarchy.
+
+Cilium's socket load-balancer attaches to a cgroup, so every node gets one and its pods' processes
+live in it. Cgroups outlive mount namespaces: :func:`remove` takes the branch away again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.wait import until
+
+#: All labs of this machine are children of this one cgroup.
+BRANCH = "cni-benchmark"
+
+
+def hierarchy() -> Path:
+    """Where the host has mounted its cgroup v2 hierarchy (hybrid hosts have it beside v1)."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mountpoint, fstype, *_ = line.split()
+        if fstype == "cgroup2":
+            return Path(mountpoint)
+    raise LabError("no cgroup v2 hierarchy is mounted: mount one, e.g. on /sys/fs/cgroup/unified")
+
+
+def lab_cgroup(lab_id: str) -> Path:
+    return hierarchy() / BRANCH / lab_id
+
+
+def create(lab_id: str, name: str) -> Path:
+    """A child cgroup of the lab, made if it is not there."""
+    path = lab_cgroup(lab_id) / name
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """:param cpu_seconds: user and system time of all processes so far, those that ended included.
+    :param memory_bytes: resident memory of the processes that run now.
+    """
+
+    cpu_seconds: float
+    memory_bytes: int
+
+
+def usage(cgroup: Path) -> Usage:
+    """What a cgroup's processes use: ``cpu.stat`` counts microseconds also without a controller
+    (Linux, "Control Group v2"); memory is the sum of VmRSS (proc_pid_status(5)).
+
+    :raises LabError: when no process runs in it.
+    """
+    stat = dict(line.split() for line in (cgroup / "cpu.stat").read_text().splitlines())
+    resident = [_resident(pid) for pid in (cgroup / "cgroup.procs").read_text().split()]
+    if not resident:
+        raise LabError(f"no process runs in {cgroup}")
+    return Usage(int(stat["usage_usec"]) / 1e6, sum(resident))
+
+
+def _resident(pid: str) -> int:
+    with contextlib.suppress(OSError):  # it may end while we look
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def remove(lab_id: str) -> None:
+    """Remove the lab's cgroups, once its processes are gone; also the branch when it is empty."""
+    top = lab_cgroup(lab_id)
+    if top.exists():
+        until(f"the cgroups of {lab_id} to be empty", lambda: _remove_tree(top), timeout=15)
+    with contextlib.suppress(OSError):
+        top.parent.rmdir()
+
+
+def _remove_tree(top: Path) -> str | None:
+    # A cgroup can be removed once its last process has been reaped, which may lag behind its death.
+    folders = sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts))
+    try:
+        for folder in [*folders, top]:
+            folder.rmdir()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return str(error)
+    return None

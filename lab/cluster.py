@@ -1,0 +1,261 @@
+"""A lab from its parts: the one entry point for whoever brings a lab up, uses it or removes it.
+
+Bringing up goes in three steps, each of which leaves the lab in a state that can be told and
+removed: :meth:`Lab.start` (control plane and nodes), :meth:`Lab.install` (kube-proxy and CNI),
+:meth:`Lab.deploy` (pods and services).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lab import cgroups, controlplane, coredns, kernel, network, node, objects, services
+from lab.api import Api
+from lab.dataplane import kubeproxy
+from lab.dataplane.cilium import Cilium
+from lab.dataplane.vpccni import VpcCni
+from lab.errors import LabError
+from lab.node import AGENTS, Node
+from lab.objects import PodSpec, ServiceSpec
+from lab.paths import LabPaths
+from lab.pods import Pods, program_path
+from lab.sandbox import Place, Sandbox
+from lab.toolchain import Toolchain
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LabSpec:
+    """What a lab is made of.
+
+    :param nodes: number of nodes, at least 2 so that client and server can be apart.
+    :param service_cidr: the Service range, e.g. ``10.100.0.0/16``.
+    :param node_labels: labels that every Node object carries.
+    :param kube_proxy: ``iptables``, ``nftables`` or ``none``.
+    :param cilium_values: Helm values of Cilium; None takes the VPC CNI plugin instead.
+    """
+
+    nodes: int
+    service_cidr: str
+    node_labels: Mapping[str, str]
+    kube_proxy: str
+    cilium_values: Mapping[str, Any] | None
+
+
+class PodAddress(NamedTuple):
+    """Where a pod runs and what its address is."""
+
+    name: str
+    node: str
+    ip: str
+
+
+class Lab:
+    """One lab, running or not; found again by its id from any process on this machine."""
+
+    def __init__(self, lab_id: str, toolchain: Toolchain | None = None) -> None:
+        self.paths = LabPaths.of(lab_id)
+        self.sandbox = Sandbox(self.paths)
+        self.toolchain = toolchain or Toolchain.default()
+
+    # -- bringing up --------------------------------------------------------------------------
+
+    def start(self, spec: LabSpec, progress: Progress) -> str:
+        """Start the sandbox, its fabric and nodes, etcd and the API server.
+
+        :returns: the boot: another word for every start of this lab.
+        """
+        self.remove()
+        self.sandbox.start()
+        boot = secrets.token_hex(4)
+        self._boot_file.write_text(boot)
+        self._spec_file.write_text(json.dumps(asdict(spec)))
+        addresses = network.node_addresses(spec.nodes)
+        network.make_fabric(self.sandbox)
+        for address in addresses:
+            node.start(self.sandbox, address, addresses)
+        progress(f"{spec.nodes} nodes on the fabric; starting etcd and kube-apiserver")
+        controlplane.start(self.sandbox, self.toolchain, spec.service_cidr)
+        for address in addresses:
+            self.api.create("/api/v1/nodes", objects.node(address, spec.node_labels))
+            self.api.merge(f"/api/v1/nodes/{address.name}/status", objects.node_status(address))
+        progress("the API server is ready")
+        return boot
+
+    def install(self, progress: Progress) -> None:
+        """Start kube-proxy and the CNI and wait until both say that they are ready."""
+        if self.spec.kube_proxy != "none":
+            for each in self.nodes:
+                kubeproxy.start(self.sandbox, self.toolchain, each, self.spec.kube_proxy)
+        if self.cilium:
+            self.cilium.render()
+            progress("chart rendered; starting cilium-operator and the agents")
+        self._dataplane.start(self.nodes)
+        self._dataplane.wait_ready(self.nodes)
+        if self.spec.kube_proxy != "none":
+            for each in self.nodes:
+                kubeproxy.wait_ready(self.sandbox, each)
+        progress("the CNI is ready on every node")
+
+    def deploy(
+        self, pods: Sequence[PodSpec], services_: Sequence[ServiceSpec], progress: Progress
+    ) -> dict[str, str]:
+        """Run pods and publish services, CoreDNS among them.
+
+        :returns: the pods' addresses by name.
+        """
+        dns_address = str(ipaddress.IPv4Network(self.spec.service_cidr)[10])
+        all_pods = [coredns.pod(self.sandbox, self.nodes[-1].name), *pods]
+        all_services = [coredns.service(dns_address), *services_]
+        runner = Pods(self.sandbox, self.toolchain, self.api, self._dataplane.plugins(self.nodes))
+        by_name = {each.name: each for each in self.nodes}
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            ips = dict(
+                zip(
+                    (pod.name for pod in all_pods),
+                    pool.map(lambda pod: runner.create(pod, by_name[pod.node]), all_pods),
+                    strict=True,
+                )
+            )
+        progress(f"{len(all_pods)} pods wired by the CNI plugin")
+        for service in all_services:
+            endpoints = [(ips[p.name], p.node) for p in all_pods if p.app == service.app]
+            if not endpoints:
+                raise LabError(f"no pod is behind the service {service.name}")
+            services.create(self.api, service, endpoints)
+        return ips
+
+    # -- removing -----------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End the lab's processes; its files stay for a look at the logs."""
+        self.sandbox.stop()
+
+    def remove(self) -> None:
+        """End the lab's processes and remove its files; does nothing where there are none."""
+        self.sandbox.stop()
+        shutil.rmtree(self.paths.root, ignore_errors=True)
+
+    # -- what is there ------------------------------------------------------------------------
+
+    @property
+    def _spec_file(self) -> Path:
+        return self.paths.root / "lab.json"
+
+    @property
+    def _boot_file(self) -> Path:
+        return self.paths.root / "boot"
+
+    def boot(self) -> str | None:
+        """The boot of the running lab, as :meth:`start` returned it; None when none runs."""
+        return self._boot_file.read_text() if self.sandbox.alive() else None
+
+    @cached_property
+    def spec(self) -> LabSpec:
+        return LabSpec(**json.loads(self._spec_file.read_text()))
+
+    @cached_property
+    def api(self) -> Api:
+        return Api(self.sandbox)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        addresses = network.node_addresses(self.spec.nodes)
+        return tuple(node.find(self.sandbox, address) for address in addresses)
+
+    @cached_property
+    def cilium(self) -> Cilium | None:
+        if self.spec.cilium_values is None:
+            return None
+        return Cilium(
+            self.sandbox,
+            self.toolchain,
+            self.spec.cilium_values,
+            self.toolchain.versions()["kube-apiserver"],
+        )
+
+    @cached_property
+    def _dataplane(self) -> Cilium | VpcCni:
+        return self.cilium or VpcCni(self.sandbox, self.toolchain)
+
+    def adaptations(self) -> tuple[str, ...]:
+        """How this lab differs from a real cluster, for everyone who reads its results."""
+        congestion = network.congestion_control(self.sandbox, self.nodes[0].name)
+        extra = []
+        if congestion != network.CONGESTION_CONTROL:
+            extra.append(
+                f"TCP congestion control is {congestion}, this kernel's only choice besides reno "
+                f"for network namespaces; Amazon Linux's default is {network.CONGESTION_CONTROL}."
+            )
+        return (*controlplane.ADAPTATIONS, *self._dataplane.adaptations, *extra)
+
+    def pod_command(self, pod: str, node_name: str, argv: Sequence[str]) -> list[str]:
+        """The words that run a command in a pod, from the host."""
+        place = Place(netns=pod, cgroup=cgroups.lab_cgroup(self.paths.lab_id) / node_name)
+        return [*self.sandbox.enter(place), program_path(self.toolchain, argv[0]), *argv[1:]]
+
+    def node_command(self, on: Node, argv: Sequence[str]) -> str:
+        """The output of a command in a node's own namespaces."""
+        words = [program_path(self.toolchain, argv[0]), *argv[1:]]
+        return self.sandbox.run(words, on.host).stdout
+
+    def pods_of(self, app: str) -> list[PodAddress]:
+        """The pods with this ``app`` label, as the API server reports them."""
+        found = self.api.items(f"/api/v1/pods?labelSelector=app%3D{app}")
+        return [
+            PodAddress(each["metadata"]["name"], each["spec"]["nodeName"], each["status"]["podIP"])
+            for each in found
+        ]
+
+    def service_address(self, namespace: str, name: str) -> tuple[str, int]:
+        """ClusterIP and first port of a Service."""
+        found = self.api.request("GET", f"/api/v1/namespaces/{namespace}/services/{name}")
+        return str(found["spec"]["clusterIP"]), int(found["spec"]["ports"][0]["port"])
+
+    def kube_proxy_mode(self) -> str:
+        """The mode that the running kube-proxies report, or ``none``."""
+        if self.spec.kube_proxy == "none":
+            return "none"
+        modes = {kubeproxy.proxy_mode(self.sandbox, each) for each in self.nodes}
+        return ", ".join(sorted(modes))
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the programs that this lab runs."""
+        known = self.toolchain.versions()
+        used = ["kube-apiserver", "etcd", "coredns", "fortio", "go-httpbin"]
+        used += ["cilium-agent"] if self.cilium else ["aws-cni"]
+        used += ["kube-proxy"] if self.spec.kube_proxy != "none" else []
+        return {name: known[name] for name in sorted(used)}
+
+    def cni_usage(self) -> list[tuple[str, str, cgroups.Usage]]:
+        """CPU time and memory of every CNI component: (node, component, usage)."""
+        top = cgroups.lab_cgroup(self.paths.lab_id)
+        return [
+            (component.parent.parent.name, component.name, cgroups.usage(component))
+            for component in sorted(top.glob(f"*/{AGENTS}/*/"))
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """What a result's reader must know of the machine."""
+        first = self.nodes[0]
+        return {
+            "kernel": kernel.release(),
+            "cpus": kernel.cpus(),
+            "node_mtu": self._mtu(first.name),
+            "pod_mtu": self._mtu(coredns.NAME),
+            "congestion_control": network.congestion_control(self.sandbox, first.name),
+        }
+
+    def _mtu(self, netns: str) -> int:
+        links = self.sandbox.run(["ip", "-json", "link", "show", "eth0"], Place(netns=netns)).stdout
+        return int(json.loads(links)[0]["mtu"])

@@ -1,0 +1,1 @@
+"""What carries pods' and services' packets: kube-proxy, Cilium, the VPC CNI plugin."""

@@ -1,0 +1,175 @@
+"""Cilium 1.16 in the lab: the operator in the sandbox, one agent per node, the real CNI plugin.
+
+What differs from the DaemonSet's pods: processes instead of containers, so the places of sockets,
+sources and cgroups are given by flags; everything else comes from the chart (:mod:`.chart`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab import cgroups
+from lab.api import Api
+from lab.dataplane import chart, ciliumnodes
+from lab.errors import CommandError, LabError, tail
+from lab.node import AGENTS, Node
+from lab.pods import Plugins
+from lab.sandbox import Place, Sandbox
+from lab.toolchain import Toolchain
+from lab.toolchain.packages import LLVM_BIN
+from lab.wait import until
+
+AGENT = "cilium-agent"
+OPERATOR = "cilium-operator"
+CONTROL_PLANE = "control-plane"
+CLANG = Path(__file__).with_name("clang")
+#: Places inside a node's mount namespace. They are the same in every lab, so that compiling the
+#: same datapath again is a hit of the compiler's cache.
+LIB = "/run/cilium/lib"
+SOCKET = "/run/cilium/cilium.sock"
+
+#: What an agent would make with random MACs (pkg/datapath/loader, setupVethPair) it takes as it
+#: finds it: with the same MACs in every lab, the same datapath compiles to a hit of the cache.
+_NODE = f"""
+mkdir -p {LIB}
+ln -sfn {{sources}} {LIB}/bpf
+ip link show cilium_host >/dev/null 2>&1 || ip link add cilium_host address 02:00:00:00:ce:01 \\
+  txqueuelen 1000 type veth peer name cilium_net address 02:00:00:00:ce:02
+"""
+
+ADAPTATIONS = (
+    "cilium-agent and cilium-operator run as processes, configured from the chart's own rendering.",
+    "cilium-agent reads a file of the lab in place of /proc/modules, which a kernel without "
+    "loadable modules does not have.",
+    "Router addresses and MACs of cilium_host are the same in every lab, so that the agents' "
+    "compiled datapath can be cached.",
+)
+
+
+class Cilium:
+    """The Cilium installation of one lab.
+
+    :param values: Helm values, as an EKS cluster would get them but for the lab's adaptations.
+    """
+
+    adaptations = ADAPTATIONS
+
+    def __init__(
+        self, sandbox: Sandbox, toolchain: Toolchain, values: Mapping[str, Any], kube_version: str
+    ) -> None:
+        self._sandbox = sandbox
+        self._toolchain = toolchain
+        self._values = values
+        self._kube_version = kube_version
+        self._config_dir = sandbox.paths.config / "cilium"
+
+    def render(self) -> dict[str, str]:
+        """Render the chart and write the configuration folder; returns the whole ConfigMap."""
+        config = chart.cilium_config(
+            self._toolchain.program("helm"),
+            self._toolchain.share("cilium") / "install/kubernetes/cilium",
+            self._values,
+            self._kube_version,
+        )
+        kept = {key: value for key, value in config.items() if key not in chart.PLACES}
+        chart.write_config_dir(self._config_dir, kept)
+        return config
+
+    def start(self, nodes: Sequence[Node]) -> None:
+        """Start the operator and all agents; :meth:`wait_ready` follows."""
+        crds = self._toolchain.share("cilium") / "pkg/k8s/apis/cilium.io/client/crds"
+        ciliumnodes.create(Api(self._sandbox), crds, nodes, self._values)
+        compiler = self._compiler()
+        kubeconfig = f"--k8s-kubeconfig-path={self._sandbox.paths.kubeconfig}"
+        config = f"--config-dir={self._config_dir}"
+        lab_id = self._sandbox.paths.lab_id
+        operator = cgroups.create(lab_id, f"{CONTROL_PLANE}/{AGENTS}/{OPERATOR}")
+        self._sandbox.spawn(
+            OPERATOR,
+            [str(self._toolchain.program(OPERATOR)), config, kubeconfig],
+            Place(cgroup=operator),
+            env={"K8S_NODE_NAME": "control-plane", "CILIUM_K8S_NAMESPACE": "kube-system"},
+        )
+        for node in nodes:
+            sources = self._toolchain.share("cilium") / "bpf"
+            self._sandbox.script(_NODE.format(sources=sources), node.host)
+            self._sandbox.spawn(
+                f"{node.name}-{AGENT}",
+                [
+                    str(self._toolchain.program(AGENT)),
+                    config,
+                    kubeconfig,
+                    f"--lib-dir={LIB}",
+                    "--cgroup-root=/run/cilium/cgroupv2",
+                    "--bpf-root=/sys/fs/bpf",
+                    "--procfs=/proc",
+                    "--write-cni-conf-when-ready=",
+                ],
+                node.agent(AGENT),
+                env={
+                    "K8S_NODE_NAME": node.name,
+                    "CILIUM_K8S_NAMESPACE": "kube-system",
+                    **compiler,
+                },
+            )
+
+    def _compiler(self) -> dict[str, str]:
+        """The environment in which an agent finds ``clang`` (:file:`clang/clang.sh`, ccache)."""
+        found = shutil.which("clang", path=LLVM_BIN)
+        if found is None or shutil.which("ccache") is None:
+            raise LabError("clang or ccache is not installed. Fix: make setup")
+        folder = self._sandbox.paths.root / "bin"
+        folder.mkdir(exist_ok=True)
+        link = folder / "clang"
+        link.unlink(missing_ok=True)
+        link.symlink_to(CLANG / "clang.sh")
+        return {
+            "PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "CLANG": found,
+            "CCACHE_PREFIX_CPP": str(CLANG / "preprocess.sh"),
+            "CCACHE_DIR": str(self._toolchain.builder.cache.root / "ccache"),
+        }
+
+    def wait_ready(self, nodes: Sequence[Node]) -> None:
+        """Wait until every agent calls itself healthy (its own ``status --brief``)."""
+        for node in nodes:
+            until(
+                f"cilium-agent on {node.name} to be ready",
+                lambda node=node: self._not_ready(node),  # type: ignore[misc]
+                timeout=90,
+                interval=0.2,
+                log=self._sandbox.paths.log(f"{node.name}-{AGENT}"),
+            )
+
+    def _not_ready(self, node: Node) -> str | None:
+        if self._sandbox.pid_of(f"{node.name}-{AGENT}") is None:
+            log = self._sandbox.paths.log(f"{node.name}-{AGENT}")
+            raise LabError(f"cilium-agent on {node.name} ended; last lines of {log}:\n{tail(log)}")
+        try:
+            self.dbg(node, "status", "--brief", timeout=5)
+        except CommandError as error:
+            return error.output.strip()[-200:]
+        return None
+
+    def dbg(self, node: Node, *words: str, timeout: float = 20) -> str:
+        """The output of ``cilium-dbg`` against one node's agent."""
+        argv = [str(self._toolchain.program("cilium-dbg")), *words]
+        return self._sandbox.run(argv, node.host, timeout=timeout).stdout
+
+    def plugins(self, nodes: Sequence[Node]) -> Plugins:
+        """The CNI configuration that the agent would write, and where each node's agent listens."""
+        plugin = self._toolchain.program("cilium-cni")
+        log = self._sandbox.paths.log("cilium-cni")
+        return Plugins(
+            {
+                "cniVersion": "0.3.1",
+                "name": "cilium",
+                "plugins": [{"type": plugin.name, "enable-debug": False, "log-file": str(log)}],
+            },
+            [plugin.parent],
+            # A node's /run is not the plugin's: the socket is reached through the holder's root.
+            {n.name: {"CILIUM_SOCK": f"/proc/{n.holder}/root{SOCKET}"} for n in nodes},
+        )

@@ -1,0 +1,39 @@
+"""What can go wrong in the lab, always told in one message with its evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class LabError(Exception):
+    """A part of the lab could not be brought up, reached or removed."""
+
+
+class WaitTimeoutError(LabError):
+    """A bounded wait ran out: says what was waited for and shows the component's last log lines."""
+
+    def __init__(self, what: str, seconds: float, last: str = "", log: Path | None = None) -> None:
+        text = f"waited {seconds:.0f} s for {what}"
+        if last:
+            text += f"; last answer: {last}"
+        if log is not None:
+            text += f"\nlast lines of {log}:\n{tail(log)}"
+        super().__init__(text)
+
+
+class CommandError(LabError):
+    """A command inside the lab ended with an error."""
+
+    def __init__(self, argv: list[str], returncode: int, output: str) -> None:
+        shown = output.strip()[-2000:]
+        super().__init__(f"`{' '.join(argv)}` ended with {returncode}: {shown}")
+        self.returncode = returncode
+        self.output = output
+
+
+def tail(path: Path, lines: int = 15) -> str:
+    """The last lines of a log, for an error message."""
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    except OSError as error:
+        return f"({error})"

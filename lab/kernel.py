@@ -1,0 +1,68 @@
+"""What the running kernel offers, as the lab's programs need to be told."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import platform
+from pathlib import Path
+
+#: Kernel options behind the modules that cilium-agent 1.16 looks for (pkg/datapath/iptables).
+_MODULE_OPTIONS = {
+    "ip_tables": "CONFIG_IP_NF_IPTABLES",
+    "iptable_nat": "CONFIG_IP_NF_NAT",
+    "iptable_mangle": "CONFIG_IP_NF_MANGLE",
+    "iptable_raw": "CONFIG_IP_NF_RAW",
+    "iptable_filter": "CONFIG_IP_NF_FILTER",
+    "ip6_tables": "CONFIG_IP6_NF_IPTABLES",
+    "ip6table_mangle": "CONFIG_IP6_NF_MANGLE",
+    "ip6table_raw": "CONFIG_IP6_NF_RAW",
+    "ip6table_filter": "CONFIG_IP6_NF_FILTER",
+    "xt_socket": "CONFIG_NETFILTER_XT_MATCH_SOCKET",
+}
+
+
+def release() -> str:
+    return platform.release()
+
+
+def config() -> dict[str, str]:
+    """The kernel's build options (``/proc/config.gz`` or ``/boot/config-*``), empty if unknown."""
+    packed = Path("/proc/config.gz")
+    if packed.exists():
+        text = gzip.decompress(packed.read_bytes()).decode()
+    else:
+        plain = Path(f"/boot/config-{release()}")
+        text = plain.read_text() if plain.exists() else ""
+    lines = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
+    return {name: value for name, _, value in lines if value}
+
+
+def cpus() -> int:
+    return os.cpu_count() or 1
+
+
+def memory_mib() -> int:
+    """The machine's memory in MiB (proc_meminfo(5))."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    total = next(line for line in lines if line.startswith("MemTotal:"))
+    return int(total.split()[1]) // 1024
+
+
+def congestion_controls() -> list[str]:
+    """The TCP congestion controls that the kernel offers."""
+    return Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
+
+
+def modules_listing() -> str:
+    """The content of /proc/modules for the agents, also on a kernel without module support.
+
+    cilium-agent 1.16 ends when that file is missing, and takes a function that is built in without
+    a ``modules.builtin`` file for absent; without ``xt_socket`` it would switch early
+    demultiplexing off for native routing only, which no comparison with an overlay should suffer.
+    """
+    loaded = Path("/proc/modules")
+    text = loaded.read_text() if loaded.exists() else ""
+    options = config()
+    builtin = (name for name, option in _MODULE_OPTIONS.items() if options.get(option) == "y")
+    return text + "".join(f"{name} 0 0 - Live 0x0\n" for name in builtin)

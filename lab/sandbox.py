@@ -1,0 +1,229 @@
+"""One process tree per lab, in namespaces of its own.
+
+``unshare`` makes network, mount and PID namespaces whose process 1 is :mod:`lab.init`; ending that
+one process ends everything that the lab started, whoever lost track of it (pid_namespaces(7)).
+The sandbox is found again by the lab's unique id on its command line, so neither a stale PID file
+nor a reused PID can ever point at somebody else's process.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import cgroups, kernel
+from lab.errors import CommandError, LabError
+from lab.paths import LabPaths
+from lab.wait import until
+
+INIT = Path(__file__).with_name("init.py")
+
+#: What cilium-agent is built to read in place of /proc/modules (see lab.toolchain and lab.kernel).
+MODULES_FILE = Path("/run/cni-benchmark/modules")
+
+#: The sandbox's own /run and /var/lib: xtables lock, network namespaces, agent sockets and the CNI
+#: plugins' result caches stay apart from the host's and from other labs'.
+_SETUP = f"""
+mount -t tmpfs -o mode=755 lab-run /run
+mkdir -p /run/netns /run/lock {MODULES_FILE.parent}
+mount -t tmpfs -o mode=755 lab-var-lib /var/lib
+cat > {MODULES_FILE}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the sandbox a command runs; the defaults are the sandbox's own namespaces.
+
+    :param netns: name of a network namespace of the sandbox (``ip netns``).
+    :param holder: PID, inside the sandbox, of the process that holds a mount namespace.
+    :param cgroup: cgroup v2 folder to run in.
+    """
+
+    netns: str | None = None
+    holder: int | None = None
+    cgroup: Path | None = None
+
+
+class Sandbox:
+    """Starts, finds, enters and ends the sandbox of one lab."""
+
+    def __init__(self, paths: LabPaths) -> None:
+        self.paths = paths
+        self._init: int | None = None
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start an empty sandbox, after ending one that an interrupted start has left."""
+        self.stop()
+        self.paths.make()
+        log = self.paths.log("init").open("ab")
+        argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        argv += [sys.executable, "-I", "-S", str(INIT), self.paths.lab_id]
+        with log:
+            subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        until(
+            "the sandbox's first process",
+            lambda: None if self._find() else "not there yet",
+            timeout=10,
+            interval=0.02,
+            log=self.paths.log("init"),
+        )
+        self.run(["sh", "-ec", _SETUP], stdin=kernel.modules_listing())
+
+    def stop(self) -> None:
+        """End every process of the lab and remove its cgroups; does nothing where none is left."""
+        pid = self._find()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            until(
+                f"sandbox {self.paths.lab_id} to end",
+                lambda: "still there" if self._find() else None,
+                timeout=20,
+            )
+        self._init = None
+        cgroups.remove(self.paths.lab_id)
+
+    def alive(self) -> bool:
+        return self._find() is not None
+
+    @property
+    def init_pid(self) -> int:
+        """PID of the sandbox's process 1, as the host sees it."""
+        if self._init is None or not self._is_init(self._init):
+            self._init = self._find()
+        if self._init is None:
+            raise LabError(
+                f"the lab {self.paths.lab_id} is not running. "
+                "Fix: pulumi refresh, then pulumi up rebuilds it"
+            )
+        return self._init
+
+    def _find(self) -> int | None:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and self._is_init(int(entry.name)):
+                return int(entry.name)
+        return None
+
+    def _is_init(self, pid: int) -> bool:
+        try:
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        # `unshare` has the same words on its command line, further back.
+        return argv[4:5] == [self.paths.lab_id.encode()] and argv[3].endswith(b"lab/init.py")
+
+    # -- commands -----------------------------------------------------------------------------
+
+    def proc(self, pid: int | str) -> Path:
+        """/proc/<pid> of a process whose PID is the one inside the sandbox, read from the host."""
+        return Path(f"/proc/{self.init_pid}/root/proc/{pid}")
+
+    def netns_path(self, netns: str | None) -> Path:
+        """A file that stands for a network namespace of the sandbox, usable from the host."""
+        if netns is None:
+            return Path(f"/proc/{self.init_pid}/ns/net")
+        return Path(f"/proc/{self.init_pid}/root/run/netns/{netns}")
+
+    def enter(self, place: Place) -> list[str]:
+        """The words to put before a command line to run it in ``place``."""
+        init = Path(f"/proc/{self.init_pid}/ns")
+        mount = init / "mnt" if place.holder is None else self.proc(place.holder) / "ns/mnt"
+        argv = ["nsenter", f"--mount={mount}", f"--pid={init / 'pid'}"]
+        argv += [f"--net={self.netns_path(place.netns)}", "--"]
+        if place.cgroup is not None:
+            # Joined before the mount namespace is entered: a node's own /sys hides the hierarchy.
+            join = f'echo 0 > {shlex.quote(str(place.cgroup / "cgroup.procs"))} && exec "$@"'
+            argv = ["sh", "-c", join, "sh", *argv]
+        return argv
+
+    def run(
+        self,
+        argv: Sequence[str],
+        place: Place = Place(),
+        *,
+        timeout: float = 60,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; raises :class:`CommandError` when ``check`` and it fails.
+
+        A command that outlives ``timeout`` seconds is ended and told as an error.
+        """
+        words = [*self.enter(place), *argv]
+        try:
+            done = subprocess.run(
+                words,
+                input=stdin if stdin is not None else "",
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                env={**os.environ, **(env or {})},
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            output = error.stdout.decode(errors="replace") if error.stdout else ""
+            raise CommandError(list(argv), -1, f"no end after {timeout:.0f} s\n{output}") from None
+        if check and done.returncode != 0:
+            raise CommandError(list(argv), done.returncode, done.stderr or done.stdout)
+        return done
+
+    def script(self, text: str, place: Place = Place(), *, timeout: float = 60) -> str:
+        """Run a shell script (``sh -e``), for set-up steps that are a list of ip commands."""
+        return self.run(["sh", "-ec", text], place, timeout=timeout).stdout
+
+    def spawn(
+        self,
+        name: str,
+        argv: Sequence[str],
+        place: Place = Place(),
+        *,
+        env: Mapping[str, str] | None = None,
+    ) -> int:
+        """Start a process that outlives us, with its own log; returns its PID inside the sandbox.
+
+        ``setsid --fork`` leaves it to the sandbox's process 1 as soon as it runs, so no process of
+        ours stays behind for it on the host.
+        """
+        pidfile = self.paths.pids / name
+        pidfile.unlink(missing_ok=True)
+        log = shlex.quote(str(self.paths.log(name)))
+        launch = f'exec >>{log} 2>&1 </dev/null; echo $$ > {shlex.quote(str(pidfile))}; exec "$@"'
+        self.run(
+            ["setsid", "--fork", "sh", "-c", launch, "sh", *argv], place, env=env, timeout=10
+        )
+
+        def started() -> str | None:
+            has_pid = pidfile.exists() and pidfile.read_text().strip()
+            return None if has_pid else f"{name} has not written its pid"
+
+        until(f"{name} to start", started, timeout=10, interval=0.01)
+        return int(pidfile.read_text())
+
+    def pid_of(self, name: str) -> int | None:
+        """PID (inside the sandbox) of a spawned process that still runs, by its name."""
+        try:
+            pid = int((self.paths.pids / name).read_text())
+            state = (self.proc(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, ValueError):
+            return None
+        return None if state == "Z" else pid
+
+    def require(self, program: str) -> str:
+        """Absolute path of a program of the host's packages."""
+        found = shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/cni")
+        if found is None:
+            raise LabError(f"the program {program} is not installed. Fix: make setup")
+        return found
