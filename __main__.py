@@ -1,0 +1,27 @@
+"""A stack is one scenario: its settings, the deployment on its target, and the results."""
+
+import json
+import os
+import signal
+
+import pulumi
+
+from components.scenario import ScenarioStack
+from components.settings import SettingsError, from_pulumi_config
+
+# The engine ends a program by SIGINT once a step has failed: a traceback would bury that error.
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+try:
+    settings = from_pulumi_config(
+        json.loads(os.environ.get("PULUMI_CONFIG", "{}")), pulumi.get_stack()
+    )
+except SettingsError as error:
+    raise pulumi.RunError(str(error)) from None
+
+stack = ScenarioStack("scenario", settings)
+
+pulumi.export("results", stack.results)
+pulumi.export("toggles", stack.toggles)
+pulumi.export("environment", stack.environment)
+pulumi.export("warnings", stack.warnings)

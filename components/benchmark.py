@@ -1,0 +1,68 @@
+"""The measurement as a resource: it runs once, after the workloads, and keeps its results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, Resource, UpdateResult
+
+from bench.checks import PreconditionError
+from bench.plan import Plan
+from bench.runner import BenchmarkError, run_benchmark
+from bench.session import SessionError, open_session
+from components.dynamic import VERSION, Provider, UserError, inputs
+
+_INPUTS = ("session", "plan", "version")
+
+
+class BenchmarkProvider(Provider):
+    """Measures on creation, and again when the plan or what is measured has changed."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult("benchmark", self._measure(props))
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(self._measure(_news))
+
+    def _measure(self, props: Mapping[str, Any]) -> dict[str, Any]:
+        plan = json.loads(props["plan"])
+        plan["http_rates"] = tuple(plan["http_rates"])
+        try:
+            session = open_session(json.loads(props["session"]))
+            results = run_benchmark(session, Plan(**plan), progress=_say)
+        except BenchmarkError as error:
+            raise UserError(f"the benchmark failed: {error}") from None
+        except (PreconditionError, SessionError) as error:
+            raise UserError(f"nothing was measured: {error}") from None
+        return {**inputs(props, _INPUTS), "results": results.to_dict()}
+
+
+class Benchmark(Resource):
+    """Runs a plan in a session.
+
+    :param session: descriptor of the session as JSON; another one is measured again.
+    """
+
+    results: pulumi.Output[dict[str, Any]]
+
+    def __init__(
+        self,
+        name: str,
+        session: pulumi.Input[str],
+        plan: Plan,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "session": session,
+            "plan": json.dumps(plan.as_dict(), sort_keys=True),
+            "version": VERSION,
+            "results": None,
+        }
+        super().__init__(BenchmarkProvider(), name, props, opts)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,80 @@
+"""What all dynamic providers of this project share.
+
+A dynamic provider's class is found again by its import path for as long as a stack lives, so these
+classes keep their names; a change of what they do is told to the engine by :data:`VERSION`.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pulumi.dynamic import DiffResult, ResourceProvider
+
+#: Input of every resource: raising it makes existing stacks take up a provider's new behaviour.
+VERSION = 1
+
+
+class UserError(Exception):
+    """Shown to the user as it is, without a traceback."""
+
+
+class Provider(ResourceProvider):
+    """A dynamic provider whose inputs decide alone whether something has to be done again.
+
+    ``replaced_by`` are the inputs whose change replaces the resource; another input's change
+    updates it.
+    """
+
+    replaced_by: tuple[str, ...] = ()
+
+    def configure(self, req: Any) -> None:
+        _show_user_errors_plainly()
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        changed = changed_inputs(_olds, _news)
+        replaces = [name for name in changed if name in self.replaced_by]
+        return DiffResult(
+            changes=bool(changed), replaces=replaces, delete_before_replace=bool(replaces)
+        )
+
+
+def changed_inputs(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[str]:
+    """Inputs whose new value differs from the recorded one; unknown ones (at preview) differ."""
+    return [
+        name
+        for name, value in news.items()
+        # None stands for an output, whose name an input must have for the engine to know it.
+        if _own(name) and value is not None and olds.get(name) != value
+    ]
+
+
+def inputs(props: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The named inputs, to be recorded among a resource's outputs."""
+    return {name: props[name] for name in names}
+
+
+def _own(name: str) -> bool:
+    return not name.startswith("__")
+
+
+class _PlainTraceback:
+    """Stands in for the module `traceback` in the process that hosts dynamic providers."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(traceback, name)
+
+    @staticmethod
+    def format_exc(*args: Any, **kwargs: Any) -> str:
+        error = sys.exc_info()[1]
+        return str(error) if isinstance(error, UserError) else traceback.format_exc(*args, **kwargs)
+
+
+def _show_user_errors_plainly() -> None:
+    """The host of dynamic providers answers every error with a traceback, which hides the one line
+    that the user needs (pulumi/dynamic/__main__.py, ``_abort_with_traceback``)."""
+    host = sys.modules["__main__"]
+    if hasattr(host, "DynamicResourceProviderServicer"):
+        host.traceback = _PlainTraceback()  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""The target `lab`: a cluster in network namespaces of this machine."""

@@ -1,0 +1,140 @@
+"""The lab's steps as dynamic resources: slot, cluster, CNI, workloads.
+
+The slot exists from the first moment of an `up`, before any process is started. Whatever is left by
+an `up` that failed or was interrupted belongs to a slot that is in the state, and `destroy` ends it
+with the slot.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult
+from pydantic import TypeAdapter
+
+from bench.workloads import WORKLOADS
+from cni.evidence import EvidenceError, verify
+from cni.guards import Decision
+from components.dynamic import Provider, UserError, inputs
+from components.lab import evidence
+from components.lab.placement import pods_and_services
+from lab.cluster import Lab, LabSpec
+from lab.errors import LabError
+from lab.toolchain.errors import ToolchainError
+
+DECISIONS = TypeAdapter(tuple[Decision, ...])
+
+
+class SlotProvider(Provider):
+    """A lab's identity and folder. Deleting it ends whatever runs under that identity."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        lab_id = f"{props['stack']}-{secrets.token_hex(4)}"
+        with _told("make the lab's folder"):
+            Lab(lab_id).paths.make()
+        return CreateResult(lab_id, {**inputs(props, ("stack", "version")), "lab_id": lab_id})
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        with _told("remove the lab"):
+            Lab(_id).remove()
+
+
+class ClusterProvider(Provider):
+    """Sandbox, fabric, nodes and control plane. Another dataplane is another cluster: an agent's
+    leftovers (BPF programs, rules, routes) would be measured with its successor."""
+
+    replaced_by = ("lab_id", "spec", "version")
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        found = super().diff(_id, _olds, _news)
+        # A lab that has died (a reboot, a step that failed) is rebuilt by the next `up`, refreshed
+        # or not.
+        if not found.changes and Lab(_olds["lab_id"]).boot() != _olds["boot"]:
+            return DiffResult(changes=True, replaces=["spec"], delete_before_replace=True)
+        return found
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        lab = Lab(props["lab_id"])
+        with _told("start the lab's control plane", lab):
+            boot = lab.start(LabSpec(**json.loads(props["spec"])), say)
+        return CreateResult(boot, {**inputs(props, self.replaced_by), "boot": boot})
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        return _present(id_, props, id_)
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        with _told("stop the lab"):
+            Lab(_props["lab_id"]).stop()
+
+
+class CniProvider(Provider):
+    """kube-proxy and CNI on a started cluster, and the toggles as the agents report them."""
+
+    replaced_by = ("lab_id", "boot", "decisions", "version")
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        lab = Lab(props["lab_id"])
+        with _told("install the CNI", lab):
+            lab.install(say)
+            decisions = DECISIONS.validate_json(props["decisions"])
+            states = verify(decisions, evidence.collect(lab), evidence.expected_nodes(lab))
+        toggles = {state.toggle: asdict(state) for state in states}
+        outs = {**inputs(props, self.replaced_by), "toggles": json.loads(json.dumps(toggles))}
+        return CreateResult(f"{props['boot']}-cni", outs)
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        return _present(id_, props, props["boot"])
+
+
+class WorkloadsProvider(Provider):
+    """The benchmark's pods and services; they end with the cluster that they run on."""
+
+    replaced_by = ("lab_id", "boot", "cni", "version")
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        lab = Lab(props["lab_id"])
+        with _told("deploy the workloads", lab):
+            pods, services = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
+            addresses = lab.deploy(pods, services, say)
+        outs = {**inputs(props, self.replaced_by), "pods": addresses}
+        return CreateResult(f"{props['boot']}-workloads", outs)
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        return _present(id_, props, props["boot"])
+
+
+def say(line: str) -> None:
+    """A line of progress; the engine shows it while the step runs."""
+    print(line, flush=True)
+
+
+def _present(id_: str, props: dict[str, Any], boot: str) -> ReadResult:
+    """The resource as recorded while its boot of the lab is alive, else that it is gone."""
+    if Lab(props["lab_id"]).boot() == boot:
+        return ReadResult(id_, props)
+    return ReadResult("", {})
+
+
+@contextmanager
+def _told(step: str, lab: Lab | None = None) -> Iterator[None]:
+    """Errors as one message; a lab whose step failed is stopped, its logs stay until destroy."""
+    try:
+        yield
+    except (LabError, ToolchainError, EvidenceError, OSError) as error:
+        hint = ""
+        if lab is not None:
+            _quietly(lab.stop)
+            hint = f"\nThe lab was stopped; its logs are in {lab.paths.logs} until pulumi destroy."
+        raise UserError(f"could not {step}: {error}{hint}") from None
+
+
+def _quietly(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except (LabError, OSError) as error:
+        say(f"stopping the lab failed, pulumi destroy will try again: {error}")

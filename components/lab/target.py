@@ -1,0 +1,178 @@
+"""The lab as a target: typed components around the dynamic resources of :mod:`.providers`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import Resource
+
+from cni.guards import Decision
+from cni.instances import known_facts
+from cni.platform import Kernel, PlatformFacts, lab_facts
+from cni.scenario import Scenario
+from cni.values import ClusterEndpoint, LabFabric, lab_values
+from components.dynamic import VERSION
+from components.lab import preflight
+from components.lab.providers import (
+    DECISIONS,
+    ClusterProvider,
+    CniProvider,
+    SlotProvider,
+    WorkloadsProvider,
+)
+from components.settings import Settings
+from components.target import Deployment
+from lab import kernel, network
+from lab.cluster import LabSpec
+from lab.controlplane import API_PORT
+
+
+class _Slot(Resource):
+    lab_id: pulumi.Output[str]
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions) -> None:
+        props = {"stack": pulumi.get_stack(), "version": VERSION, "lab_id": None}
+        super().__init__(SlotProvider(), name, props, opts)
+
+
+class _Cluster(Resource):
+    boot: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, lab_id: pulumi.Output[str], spec: LabSpec, opts: pulumi.ResourceOptions
+    ) -> None:
+        as_json = json.dumps(dataclasses.asdict(spec), sort_keys=True)
+        props = {"lab_id": lab_id, "spec": as_json, "version": VERSION, "boot": None}
+        super().__init__(ClusterProvider(), name, props, opts)
+
+
+class _Cni(Resource):
+    toggles: pulumi.Output[Mapping[str, Any]]
+
+    def __init__(
+        self,
+        name: str,
+        cluster: _Cluster,
+        lab_id: pulumi.Output[str],
+        decisions: tuple[Decision, ...],
+        opts: pulumi.ResourceOptions,
+    ) -> None:
+        props = {
+            "lab_id": lab_id,
+            "boot": cluster.boot,
+            "decisions": DECISIONS.dump_json(decisions).decode(),
+            "version": VERSION,
+            "toggles": None,
+        }
+        super().__init__(CniProvider(), name, props, opts)
+
+
+class _Workloads(Resource):
+    pods: pulumi.Output[Mapping[str, str]]
+
+    def __init__(
+        self,
+        name: str,
+        cluster: _Cluster,
+        cni: _Cni,
+        lab_id: pulumi.Output[str],
+        opts: pulumi.ResourceOptions,
+    ) -> None:
+        props = {
+            "lab_id": lab_id,
+            "boot": cluster.boot,
+            "cni": cni.id,
+            "version": VERSION,
+            "pods": None,
+        }
+        super().__init__(WorkloadsProvider(), name, props, opts)
+
+
+def facts(settings: Settings) -> PlatformFacts:
+    """What guards decide by: the network card of the instance type that the stack names, so that
+    the lab applies the values that EKS would get; kernel and memory are this machine's."""
+    mine = lab_facts(
+        kernel=Kernel.parse(kernel.release()),
+        arch=platform.machine(),
+        vcpus=kernel.cpus(),
+        memory_mib=kernel.memory_mib(),
+        # Network namespaces have no net.core.default_qdisc, without which the agent's Bandwidth
+        # Manager does not start, whatever the kernel offers.
+        has_fq=False,
+        has_bbr="bbr" in kernel.congestion_controls(),
+    )
+    known = known_facts(settings.eks.instance_type, kernel=mine.kernel)
+    if known is None:
+        return mine
+    return dataclasses.replace(
+        known, memory_mib=mine.memory_mib, has_fq=mine.has_fq, has_bbr=mine.has_bbr
+    )
+
+
+def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, tuple[str, ...]]:
+    """What to build for a stack, and how its values differ from EKS's."""
+    scenario, eks = settings.scenario, settings.eks
+    values, adaptations = _values(scenario, decisions)
+    labels = {
+        "node.kubernetes.io/instance-type": eks.instance_type,
+        "topology.kubernetes.io/region": eks.region,
+        "topology.kubernetes.io/zone": eks.node_zone,
+    }
+    made = LabSpec(
+        nodes=settings.lab.nodes,
+        service_cidr=eks.service_cidr,
+        node_labels=labels,
+        kube_proxy=scenario.kube_proxy,
+        cilium_values=values,
+    )
+    return made, adaptations
+
+
+def _values(
+    scenario: Scenario, decisions: tuple[Decision, ...]
+) -> tuple[dict[str, object] | None, tuple[str, ...]]:
+    if scenario.cni != "cilium":
+        return None, ()
+    endpoint = ClusterEndpoint(
+        name="lab",
+        api_host=str(network.GATEWAY),
+        api_port=API_PORT,
+        egress_interfaces="ens+",
+    )
+    made = lab_values(scenario, decisions, endpoint, LabFabric(pod_cidr=str(network.VPC_CIDR)))
+    preflight.check_values(made.values)
+    return made
+
+
+def deploy(
+    settings: Settings, decisions: tuple[Decision, ...], parent: pulumi.Resource
+) -> Deployment:
+    """The lab of a stack, up to the running workloads."""
+    made, adaptations = spec(settings, decisions)
+    slot = _Slot("slot", pulumi.ResourceOptions(parent=parent))
+
+    def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=parent, depends_on=list(resources))
+
+    cluster = _Cluster("cluster", slot.lab_id, made, after(slot))
+    cni = _Cni("cni", cluster, slot.lab_id, decisions, after(cluster))
+    workloads = _Workloads("workloads", cluster, cni, slot.lab_id, after(cni))
+    about = {
+        "scenario": settings.scenario.title,
+        "cni": f"{settings.scenario.cni} {settings.scenario.cni_version}",
+        "emulated_instance_type": settings.eks.instance_type,
+        "adaptations": list(adaptations),
+    }
+    descriptor = pulumi.Output.all(slot.lab_id, cluster.boot, workloads.id).apply(
+        lambda known: {
+            "factory": "components.lab.session:connect",
+            "args": {"lab_id": known[0], "about": about},
+            "boot": known[1],
+        }
+    )
+    return Deployment(session=descriptor, toggles=cni.toggles)
