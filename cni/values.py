@@ -138,9 +138,9 @@ _LAB_VALUES: HelmValues = {
     "hubble": {"tls": {"enabled": False}},
 }
 _LAB_ADAPTATIONS = (
-    "no L7 proxy and no Envoy: the lab runs the agent alone",
-    "no health endpoints: nodes' reachability is the lab's own to check",
-    "Hubble, where it is on, listens without TLS: the lab makes no certificates",
+    "No L7 proxy and no Envoy: the lab runs the agent alone.",
+    "No health endpoints: nodes' reachability is the lab's own to check.",
+    "Hubble, where it is on, listens without TLS: the lab makes no certificates.",
 )
 
 
@@ -154,11 +154,11 @@ def lab_values(
     values = merge(
         helm_values(scenario, decisions, cluster), _LAB_VALUES, {"devices": fabric.device}
     )
-    adaptations = [*_LAB_ADAPTATIONS, f"BPF programs attach to {fabric.device}, named explicitly"]
+    adaptations = [*_LAB_ADAPTATIONS, f"BPF programs attach to {fabric.device}, named explicitly."]
     if "egressMasqueradeInterfaces" in values:
         values["egressMasqueradeInterfaces"] = fabric.device
         adaptations.append(
-            f"masquerading leaves by {fabric.device} instead of {cluster.egress_interfaces}"
+            f"Masquerading leaves by {fabric.device} instead of {cluster.egress_interfaces}."
         )
     if scenario.ipam == "eni":
         del values["eni"]
@@ -171,6 +171,6 @@ def lab_values(
         }
         adaptations.append(
             "ENI addresses are routed pod subnets: each node has one of "
-            f"{fabric.pod_cidr}, and the lab's fabric routes them as a VPC would"
+            f"{fabric.pod_cidr}, and the lab's fabric routes them as a VPC would."
         )
     return LabValues(values, tuple(adaptations))

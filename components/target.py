@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
+
+from cni.evidence import ToggleState
+
+
+def toggle_outputs(states: Iterable[ToggleState]) -> dict[str, dict[str, Any]]:
+    """Every toggle's state by its name, as a stack output.
+
+    ``verified`` is true only where every running agent proves the toggle; the engine drops what is
+    None, so what nobody proves is false here, and ``reason`` says why.
+    """
+    return {
+        state.toggle: {
+            "title": state.title,
+            "requested": state.requested,
+            "applied": state.applied,
+            "verified": state.verified is True,
+            "reason": state.reason or "",
+            "notes": list(state.notes),
+            "evidence": list(state.evidence),
+        }
+        for state in states
+    }
 
 
 @dataclass(frozen=True, slots=True)

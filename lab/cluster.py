@@ -257,5 +257,12 @@ class Lab:
         }
 
     def _mtu(self, netns: str) -> int:
-        links = self.sandbox.run(["ip", "-json", "link", "show", "eth0"], Place(netns=netns)).stdout
-        return int(json.loads(links)[0]["mtu"])
+        """What fits into one packet: the device's MTU, or the default route's where it is smaller
+        (Cilium leaves room for a tunnel's headers there)."""
+        place = Place(netns=netns)
+        links = json.loads(self.sandbox.run(["ip", "-json", "link", "show", "eth0"], place).stdout)
+        route = ["ip", "-json", "route", "show", "default"]
+        routes = json.loads(self.sandbox.run(route, place).stdout)
+        metrics = [metric for each in routes for metric in each.get("metrics", [])]
+        limits = [int(metric["mtu"]) for metric in metrics if "mtu" in metric]
+        return min([int(links[0]["mtu"]), *limits])

@@ -65,14 +65,10 @@ def _write_credentials(paths: LabPaths, token: str) -> None:
         made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         key.touch(mode=0o600)
         key.write_bytes(
-            made.private_bytes(
-                ser.Encoding.PEM, ser.PrivateFormat.PKCS8, ser.NoEncryption()
-            )
+            made.private_bytes(ser.Encoding.PEM, ser.PrivateFormat.PKCS8, ser.NoEncryption())
         )
         pub.write_bytes(
-            made.public_key().public_bytes(
-                ser.Encoding.PEM, ser.PublicFormat.SubjectPublicKeyInfo
-            )
+            made.public_key().public_bytes(ser.Encoding.PEM, ser.PublicFormat.SubjectPublicKeyInfo)
         )
 
 

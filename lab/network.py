@@ -93,8 +93,6 @@ ip route add default via {GATEWAY}
     )
 
 
-
-
 def congestion_control(sandbox: Sandbox, netns: str) -> str:
     """The TCP congestion control that new sockets of a namespace really get."""
     return sandbox.script("sysctl -n net.ipv4.tcp_congestion_control", Place(netns=netns)).strip()

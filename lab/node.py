@@ -73,9 +73,7 @@ def start(sandbox: Sandbox, address: NodeAddress, all_nodes: tuple[NodeAddress, 
     """Make the node's namespaces and mounts; its agents are started by others."""
     network.attach_node(sandbox, address, all_nodes)
     cgroup = cgroups.create(sandbox.paths.lab_id, address.name)
-    script = _MOUNTS.format(
-        cgroup=cgroup, modules=MODULES_FILE, modules_dir=MODULES_FILE.parent
-    )
+    script = _MOUNTS.format(cgroup=cgroup, modules=MODULES_FILE, modules_dir=MODULES_FILE.parent)
     name = f"{address.name}-mounts"
     holder = sandbox.spawn(
         name, ["unshare", "--mount", "sh", "-c", script], Place(netns=address.name, cgroup=cgroup)

@@ -201,9 +201,7 @@ class Sandbox:
         pidfile.unlink(missing_ok=True)
         log = shlex.quote(str(self.paths.log(name)))
         launch = f'exec >>{log} 2>&1 </dev/null; echo $$ > {shlex.quote(str(pidfile))}; exec "$@"'
-        self.run(
-            ["setsid", "--fork", "sh", "-c", launch, "sh", *argv], place, env=env, timeout=10
-        )
+        self.run(["setsid", "--fork", "sh", "-c", launch, "sh", *argv], place, env=env, timeout=10)
 
         def started() -> str | None:
             has_pid = pidfile.exists() and pidfile.read_text().strip()

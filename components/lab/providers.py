@@ -11,7 +11,6 @@ import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult
@@ -23,6 +22,7 @@ from cni.guards import Decision
 from components.dynamic import Provider, UserError, inputs
 from components.lab import evidence
 from components.lab.placement import pods_and_services
+from components.target import toggle_outputs
 from lab.cluster import Lab, LabSpec
 from lab.errors import LabError
 from lab.toolchain.errors import ToolchainError
@@ -83,8 +83,7 @@ class CniProvider(Provider):
             lab.install(say)
             decisions = DECISIONS.validate_json(props["decisions"])
             states = verify(decisions, evidence.collect(lab), evidence.expected_nodes(lab))
-        toggles = {state.toggle: asdict(state) for state in states}
-        outs = {**inputs(props, self.replaced_by), "toggles": json.loads(json.dumps(toggles))}
+        outs = {**inputs(props, self.replaced_by), "toggles": toggle_outputs(states)}
         return CreateResult(f"{props['boot']}-cni", outs)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:

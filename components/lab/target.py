@@ -114,6 +114,19 @@ def facts(settings: Settings) -> PlatformFacts:
     )
 
 
+def _basis(instance_type: str) -> str:
+    """By what :func:`facts` lets the guards decide, as an adaptation."""
+    if known_facts(instance_type) is None:
+        return (
+            "Guards decide by the lab's own veth devices: nothing is known of "
+            f"{instance_type} here."
+        )
+    return (
+        f"Guards decide by the network card of {instance_type}, so that the lab applies the values "
+        "that EKS would get; kernel and memory are this machine's."
+    )
+
+
 def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, tuple[str, ...]]:
     """What to build for a stack, and how its values differ from EKS's."""
     scenario, eks = settings.scenario, settings.eks
@@ -123,6 +136,7 @@ def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, 
         "topology.kubernetes.io/region": eks.region,
         "topology.kubernetes.io/zone": eks.node_zone,
     }
+    adaptations += (_basis(eks.instance_type),)
     made = LabSpec(
         nodes=settings.lab.nodes,
         service_cidr=eks.service_cidr,

@@ -183,13 +183,13 @@ def test_every_change_of_the_lab_is_among_its_adaptations(
         "endpointRoutes.enabled",
     }
     assert adapted.adaptations == (
-        "no L7 proxy and no Envoy: the lab runs the agent alone",
-        "no health endpoints: nodes' reachability is the lab's own to check",
-        "Hubble, where it is on, listens without TLS: the lab makes no certificates",
-        "BPF programs attach to eth0, named explicitly",
-        "masquerading leaves by eth0 instead of ens+",
+        "No L7 proxy and no Envoy: the lab runs the agent alone.",
+        "No health endpoints: nodes' reachability is the lab's own to check.",
+        "Hubble, where it is on, listens without TLS: the lab makes no certificates.",
+        "BPF programs attach to eth0, named explicitly.",
+        "Masquerading leaves by eth0 instead of ens+.",
         "ENI addresses are routed pod subnets: each node has one of 172.30.0.0/16, and the lab's "
-        "fabric routes them as a VPC would",
+        "fabric routes them as a VPC would.",
     )
 
 
