@@ -28,8 +28,9 @@ from lab.node import AGENTS, Node
 from lab.objects import PodSpec, ServiceSpec
 from lab.paths import LabPaths
 from lab.pods import Pods, program_path
-from lab.sandbox import Place, Sandbox
+from lab.sandbox import Place, Sandbox, refuse_hidden
 from lab.toolchain import Toolchain
+from lab.toolchain.toolchain import CHECKOUT
 
 Progress = Callable[[str], None]
 
@@ -76,6 +77,8 @@ class Lab:
         :returns: the boot: another word for every start of this lab.
         """
         self.remove()
+        places = (self.paths.root, self.toolchain.builder.cache.root, CHECKOUT)
+        refuse_hidden(places)
         self.sandbox.start()
         boot = secrets.token_hex(4)
         self._boot_file.write_text(boot)
@@ -199,10 +202,10 @@ class Lab:
             )
         return (*controlplane.ADAPTATIONS, *self._dataplane.adaptations, *extra)
 
-    def pod_command(self, pod: str, node_name: str, argv: Sequence[str]) -> list[str]:
-        """The words that run a command in a pod, from the host."""
+    def pod_command(self, pod: str, node_name: str, argv: Sequence[str], limit: float) -> list[str]:
+        """The words that run a command in a pod, from the host, for at most ``limit`` seconds."""
         place = Place(netns=pod, cgroup=cgroups.lab_cgroup(self.paths.lab_id) / node_name)
-        return [*self.sandbox.enter(place), program_path(self.toolchain, argv[0]), *argv[1:]]
+        return [*self.sandbox.enter(place, limit), program_path(self.toolchain, argv[0]), *argv[1:]]
 
     def node_command(self, on: Node, argv: Sequence[str]) -> str:
         """The output of a command in a node's own namespaces."""

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,9 @@ from lab import cgroups, kernel
 from lab.errors import CommandError, LabError
 from lab.paths import LabPaths
 from lab.wait import until
+
+#: How a command ends that timeout(1) has killed: nsenter(1) ends itself by its child's signal.
+KILLED = -signal.SIGKILL
 
 INIT = Path(__file__).with_name("init.py")
 
@@ -36,6 +38,21 @@ mkdir -p /run/netns /run/lock {MODULES_FILE.parent}
 mount -t tmpfs -o mode=755 lab-var-lib /var/lib
 cat > {MODULES_FILE}
 """
+
+
+#: Folders that the sandbox, or a node in it, covers with its own.
+_COVERED = tuple(map(Path, ("/run", "/var/run", "/var/lib", "/sys", "/proc")))
+
+
+def refuse_hidden(places: Iterable[Path]) -> None:
+    """:raises LabError: when a place that the lab's processes need would not be seen by them."""
+    for place in places:
+        for covered in _COVERED:
+            if place.resolve().is_relative_to(covered.resolve()):
+                raise LabError(
+                    f"{place} is below {covered}, which the lab covers with its own. Fix: have it "
+                    "elsewhere (XDG_STATE_HOME, CNI_BENCHMARK_CACHE, or another checkout)"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +152,17 @@ class Sandbox:
             return Path(f"/proc/{self.init_pid}/ns/net")
         return Path(f"/proc/{self.init_pid}/root/run/netns/{netns}")
 
-    def enter(self, place: Place) -> list[str]:
-        """The words to put before a command line to run it in ``place``."""
+    def enter(self, place: Place, limit: float) -> list[str]:
+        """The words to put before a command line to run it in ``place`` for ``limit`` seconds.
+
+        The limit is kept inside the PID namespace, by timeout(1) (:data:`KILLED`): ending
+        ``nsenter`` from outside would leave the command running.
+        """
         init = Path(f"/proc/{self.init_pid}/ns")
         mount = init / "mnt" if place.holder is None else self.proc(place.holder) / "ns/mnt"
         argv = ["nsenter", f"--mount={mount}", f"--pid={init / 'pid'}"]
         argv += [f"--net={self.netns_path(place.netns)}", "--"]
+        argv += ["timeout", "--signal=KILL", f"{limit:.3f}"]
         if place.cgroup is not None:
             # Joined before the mount namespace is entered: a node's own /sys hides the hierarchy.
             join = f'echo 0 > {shlex.quote(str(place.cgroup / "cgroup.procs"))} && exec "$@"'
@@ -161,21 +183,17 @@ class Sandbox:
 
         A command that outlives ``timeout`` seconds is ended and told as an error.
         """
-        words = [*self.enter(place), *argv]
-        try:
-            done = subprocess.run(
-                words,
-                input=stdin if stdin is not None else "",
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout,
-                env={**os.environ, **(env or {})},
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            output = error.stdout.decode(errors="replace") if error.stdout else ""
-            raise CommandError(list(argv), -1, f"no end after {timeout:.0f} s\n{output}") from None
+        done = subprocess.run(
+            [*self.enter(place, timeout), *argv],
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**os.environ, **(env or {})},
+            check=False,
+        )
+        if done.returncode == KILLED:
+            raise CommandError(list(argv), KILLED, f"killed, after {timeout:.0f} s at the latest")
         if check and done.returncode != 0:
             raise CommandError(list(argv), done.returncode, done.stderr or done.stdout)
         return done
@@ -218,10 +236,3 @@ class Sandbox:
         except (OSError, ValueError):
             return None
         return None if state == "Z" else pid
-
-    def require(self, program: str) -> str:
-        """Absolute path of a program of the host's packages."""
-        found = shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/cni")
-        if found is None:
-            raise LabError(f"the program {program} is not installed. Fix: make setup")
-        return found

@@ -16,6 +16,7 @@ from lab import coredns
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.objects import NAMESPACE
+from lab.sandbox import KILLED
 
 
 class LabSession:
@@ -29,25 +30,21 @@ class LabSession:
         self._about = about
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
-        try:
-            words = self._lab.pod_command(pod.name, pod.node, argv)
-        except LabError as error:
-            raise SessionError(str(error)) from error
+        with _as_session_error():
+            words = self._lab.pod_command(pod.name, pod.node, argv, timeout)
         start = time.monotonic()
-        try:
-            done = subprocess.run(
-                words,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode == KILLED:
             raise SessionError(
-                f"{pod.name}: `{' '.join(argv)}` did not end in {timeout:.0f} s"
-            ) from None
+                f"{pod.name}: `{' '.join(argv)}` was killed, after {timeout:.0f} s at the latest"
+            )
         return CommandResult(
             tuple(argv), done.returncode, done.stdout, done.stderr, time.monotonic() - start
         )
