@@ -1,0 +1,140 @@
+"""The samples of a benchmark as they come in, and their metrics at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bench.metrics import Metric
+from bench.probes.base import Invocation, Probe, Reading
+from bench.results import MetricResult, ProbeResult
+from bench.sampling import Outcome
+from bench.stats import summarise
+
+_SIGNIFICANT_DIGITS = 6
+
+
+@dataclass(slots=True)
+class _Column:
+    """One metric's samples by run."""
+
+    samples: list[float] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    notes: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Ledger:
+    """Collects the outcome of every run of every probe, for ``runs`` rounds."""
+
+    def __init__(self, probes: Sequence[Probe], runs: int) -> None:
+        self._probes = tuple(probes)
+        self._runs = runs
+        self._columns = {metric.name: _Column() for probe in probes for metric in probe.metrics}
+        self._failures: dict[str, list[str]] = {probe.name: [] for probe in probes}
+        self._facts: dict[str, dict[str, str | int | float]] = {p.name: {} for p in probes}
+        self._warnings: list[str] = []
+
+    def add(self, probe: Probe, run: int, outcome: Outcome) -> None:
+        """Take in what became of run ``run`` (1 …) of ``probe``."""
+        reading = outcome.reading or Reading({})
+        reason = "" if outcome.reading else outcome.failures[-1]
+        for metric in probe.metrics:
+            column = self._columns[metric.name]
+            if metric.name in reading.values:
+                column.samples.append(_rounded(reading.values[metric.name]))
+            else:
+                why = reason or reading.missing.get(metric.name, "not in the tool's report")
+                column.missing.append(f"run {run}: {why}")
+            if metric.name in reading.notes:
+                column.notes.append((run, reading.notes[metric.name]))
+        self._failures[probe.name] += [f"run {run}: {why}" for why in outcome.failures]
+        self._warnings += [f"{probe.name}, run {run}: {text}" for text in reading.warnings]
+        if reading.facts:
+            self._facts[probe.name] = dict(reading.facts)
+
+    def metrics(self) -> dict[str, MetricResult]:
+        """The metrics that have a sample, in the probes' order."""
+        return {
+            metric.name: _summed(metric, probe.name, self._columns[metric.name], self._runs)
+            for probe in self._probes
+            for metric in probe.metrics
+            if self._columns[metric.name].samples
+        }
+
+    def probes(self, invocations: dict[str, Invocation | None]) -> dict[str, ProbeResult]:
+        """The probes with their commands, failures and facts."""
+        records = {}
+        for probe in self._probes:
+            invocation = invocations[probe.name]
+            records[probe.name] = ProbeResult(
+                role=invocation.role if invocation else None,
+                argv=list(invocation.argv) if invocation else [],
+                repeat_last=invocation.repeat_last if invocation else 1,
+                runs=self._runs,
+                failures=self._failures[probe.name],
+                facts=self._facts[probe.name],
+            )
+        return records
+
+    def warnings(self) -> list[str]:
+        """What the runs warned of, and every metric with fewer samples than runs."""
+        short = []
+        for metric in self._all_metrics():
+            column = self._columns[metric.name]
+            if 0 < len(column.samples) < self._runs:
+                short.append(
+                    f"{metric.name}: {len(column.samples)} of {self._runs} samples "
+                    f"({'; '.join(column.missing)})"
+                )
+        retried = [
+            f"{name}: {len(reasons)} failed attempts (last: {reasons[-1]})"
+            for name, reasons in self._failures.items()
+            if reasons
+        ]
+        return [*self._warnings, *short, *retried]
+
+    def errors(self) -> list[str]:
+        """Every metric without any sample, with what was tried."""
+        return [
+            f"{metric.name}: no sample in {self._runs} runs ({'; '.join(column.missing)})"
+            for metric in self._all_metrics()
+            if not (column := self._columns[metric.name]).samples
+        ]
+
+    def _all_metrics(self) -> list[Metric]:
+        return [metric for probe in self._probes for metric in probe.metrics]
+
+
+def _summed(metric: Metric, probe: str, column: _Column, runs: int) -> MetricResult:
+    summary = summarise(column.samples)
+    return MetricResult(
+        median=_rounded(summary.median),
+        ci=(summary.low, summary.high),
+        ci_level=_rounded(summary.level),
+        unit=metric.unit,
+        n=summary.n,
+        better=metric.better,
+        samples=column.samples,
+        missing=column.missing,
+        notes=_merged(column.notes, runs),
+        group=metric.group,
+        description=metric.description,
+        load_model=metric.load_model,
+        probe=probe,
+    )
+
+
+def _merged(notes: Sequence[tuple[int, str]], runs: int) -> list[str]:
+    """Notes with the runs they are about; the same note on every run is said once."""
+    counts = Counter(text for _, text in notes)
+    merged = []
+    for text, count in counts.items():
+        where = [str(run) for run, other in notes if other == text]
+        merged.append(text if count == runs else f"run {', '.join(where)}: {text}")
+    return merged
+
+
+def _rounded(value: float) -> float:
+    """To six significant digits: more than any tool has, and short in JSON."""
+    return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")

@@ -1,0 +1,41 @@
+"""The probes, one file each, and the list of those that a plan runs."""
+
+from __future__ import annotations
+
+from bench.plan import Plan
+from bench.probes.base import Probe
+from bench.probes.connect import connect_probe
+from bench.probes.cost import UnderLoad, idle_probe
+from bench.probes.dns import dns_probe
+from bench.probes.http import http_probe
+from bench.probes.rtt import rtt_probe
+from bench.probes.tcp import tcp_probe
+from bench.probes.udp import udp_probe
+
+
+def build_probes(plan: Plan) -> tuple[Probe, ...]:
+    """The probes of one round, light ones first so that none runs in a heavy one's wake.
+
+    The CNI's cost under load is taken at the highest fixed HTTP rate: the same work for every
+    scenario, which full speed is not.
+    """
+    fixed: list[Probe] = [http_probe(plan, rate) for rate in plan.http_rates]
+    fixed[-1] = UnderLoad(fixed[-1])
+    return (
+        idle_probe(plan),
+        dns_probe(plan),
+        rtt_probe(plan),
+        connect_probe(plan),
+        *fixed,
+        http_probe(plan, None),
+        tcp_probe(plan),
+        udp_probe(plan),
+    )
+
+
+def warmup_probes(plan: Plan) -> tuple[Probe, ...]:
+    """Probes whose readings are thrown away: caches, connection tracking and CPU clocks warm up.
+
+    :param plan: with the warm-up's own (short) durations.
+    """
+    return (http_probe(plan, None), tcp_probe(plan))

@@ -1,0 +1,153 @@
+"""What a probe is.
+
+A probe is one repeatable measurement that yields several metrics at once. Most are a command in
+a pod and a parser (:class:`CommandProbe`): data, not code. The runner knows only the protocol
+:class:`Probe`, so that one that needs more (a search, two pods at once) fits in as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bench.clock import Clock
+from bench.metrics import Metric
+from bench.parse import ParseError
+from bench.session import CommandResult, Session, SessionError
+from bench.targets import Targets
+from bench.text import tail
+
+GRACE_SECONDS = 15.0
+"""How much longer than planned a command may take before it is ended."""
+
+
+class SampleError(Exception):
+    """This attempt at a sample gave no number; the message is the reason."""
+
+
+class BoundReachedError(Exception):
+    """The benchmark's own time is over: no further command is started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One run of one probe.
+
+    ``values`` by metric name, in the metric's unit; a metric that has no value this time is in
+    ``missing`` with the reason. ``warnings`` are about the run, ``notes`` about one metric's
+    value, ``facts`` are what the tool says about itself (version, segment size …).
+    """
+
+    values: Mapping[str, float]
+    missing: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """The exact command of a probe: ``argv`` with its last argument given ``repeat_last`` times."""
+
+    role: str
+    argv: tuple[str, ...]
+    repeat_last: int = 1
+
+    def full(self) -> tuple[str, ...]:
+        """The arguments as they are run."""
+        return self.argv + self.argv[-1:] * (self.repeat_last - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a probe measures on, and until when (of ``clock.monotonic``) it may."""
+
+    session: Session
+    targets: Targets
+    clock: Clock = field(default_factory=Clock)
+    deadline: float = math.inf
+
+    def remaining(self) -> float:
+        """Seconds that are left of the whole benchmark's time.
+
+        :raises BoundReachedError: none is.
+        """
+        left = self.deadline - self.clock.monotonic()
+        if left <= 0:
+            raise BoundReachedError
+        return left
+
+    def run(self, invocation: Invocation, seconds: float) -> CommandResult:
+        """Run a command planned to take ``seconds``.
+
+        :raises SampleError: it could not be run, or took too long.
+        :raises BoundReachedError: nothing of the total bound is left.
+        """
+        timeout = min(2 * seconds + GRACE_SECONDS, self.remaining())
+        pod = self.targets.one(invocation.role)
+        try:
+            return self.session.run(pod, invocation.full(), timeout=timeout)
+        except SessionError as error:
+            raise SampleError(tail(str(error))) from error
+
+
+class Probe(Protocol):
+    """A measurement. ``seconds`` is how long one run is planned to take."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def metrics(self) -> tuple[Metric, ...]: ...
+    @property
+    def seconds(self) -> float: ...
+
+    def invocation(self, targets: Targets) -> Invocation | None:
+        """The command that it runs, for the results; None where there is none."""
+        ...
+
+    def measure(self, bench: Bench) -> Reading:
+        """Measure once.
+
+        :raises SampleError: no number this time.
+        :raises BoundReachedError: the benchmark's time is over.
+        """
+        ...
+
+    def summary(self, reading: Reading) -> str:
+        """The reading in a few words, for a progress line."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CommandProbe:
+    """A probe that is one command and one parser.
+
+    ``parse`` gets the command's result and raises :class:`ParseError` where it is no measurement.
+    """
+
+    name: str
+    role: str
+    seconds: float
+    metrics: tuple[Metric, ...]
+    argv: Callable[[Targets], tuple[str, ...]]
+    parse: Callable[[CommandResult], Reading]
+    describe: Callable[[Mapping[str, float]], str]
+    repeat_last: int = 1
+
+    def invocation(self, targets: Targets) -> Invocation:
+        """See :class:`Probe`."""
+        return Invocation(self.role, self.argv(targets), self.repeat_last)
+
+    def measure(self, bench: Bench) -> Reading:
+        """See :class:`Probe`."""
+        result = bench.run(self.invocation(bench.targets), self.seconds)
+        try:
+            return self.parse(result)
+        except ParseError as error:
+            raise SampleError(f"{error} (exit code {result.returncode})") from error
+
+    def summary(self, reading: Reading) -> str:
+        """See :class:`Probe`."""
+        return self.describe(reading.values)

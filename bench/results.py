@@ -1,0 +1,145 @@
+"""The versioned result of one benchmark: what is exported, stored and compared.
+
+JSON by pydantic, both ways; an unknown schema is refused, an unknown field too. Commands, tool
+facts and failures are stored once per probe, not per sample, to stay small as a stack output.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.metrics import Better
+
+SCHEMA: Final = "cni-benchmark/results/v1"
+
+
+class ResultsError(ValueError):
+    """Data that is no result of this schema; the message says what is wrong with it."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MetricResult(_Model):
+    """One metric: its median and interval in ``unit``, and the samples behind them in run order.
+
+    ``ci_level`` is the interval's real coverage (0 to 1, see :mod:`bench.stats`), 0 for a single
+    sample. ``missing`` has a reason for each run without a sample, ``notes`` what limits the
+    value's meaning (a rate that was not reached, say).
+    """
+
+    median: float
+    ci: tuple[float, float]
+    ci_level: float
+    unit: str
+    n: int
+    better: Better
+    samples: list[float]
+    missing: list[str] = []
+    notes: list[str] = []
+    group: str
+    description: str
+    load_model: str | None = None
+    probe: str
+
+
+class ProbeResult(_Model):
+    """One probe: the exact command (its last argument given ``repeat_last`` times) and its runs.
+
+    ``failures`` are the reasons of attempts without a number, also those tried again with success.
+    ``facts`` are of the last good run.
+    """
+
+    role: str | None = None
+    argv: list[str] = []
+    repeat_last: int = 1
+    runs: int
+    failures: list[str] = []
+    facts: dict[str, str | int | float] = {}
+
+
+class CheckResult(_Model):
+    """A precondition: what was asserted (``name``), whether it holds, and what shows it."""
+
+    name: str
+    passed: bool
+    evidence: str
+
+
+class PodPlace(_Model):
+    """Where a workload's pod ran."""
+
+    role: str
+    side: Literal["client", "server"]
+    name: str
+    node: str
+    ip: str
+
+
+class Results(_Model):
+    """Everything of one benchmark. Times are ISO 8601 in UTC, ``seconds`` is wall-clock time."""
+
+    schema_: Literal["cni-benchmark/results/v1"] = Field(default=SCHEMA, alias="schema")
+    profile: str
+    started: str
+    finished: str
+    seconds: float
+    plan: dict[str, Any]
+    metrics: dict[str, MetricResult]
+    probes: dict[str, ProbeResult]
+    tools: dict[str, str]
+    environment: dict[str, Any]
+    placement: list[PodPlace]
+    checks: list[CheckResult]
+    warnings: list[str]
+    errors: list[str] = []
+    """Metrics without any sample, with the evidence; not empty means that the benchmark failed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able data; fields that have their default are left out of the inner models."""
+        data = self.model_dump(mode="json", by_alias=True)
+        for kind in ("metrics", "probes"):
+            data[kind] = {
+                name: item.model_dump(mode="json", exclude_defaults=True)
+                for name, item in getattr(self, kind).items()
+            }
+        return data
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """As JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+
+
+def from_dict(data: Mapping[str, Any]) -> Results:
+    """Read results from JSON data.
+
+    :raises ResultsError: another schema, or data that does not fit it.
+    """
+    schema = data.get("schema")
+    if schema != SCHEMA:
+        raise ResultsError(f"not results of this version: schema is {schema!r}, not {SCHEMA!r}")
+    try:
+        return Results.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ResultsError(f"damaged results: {where}: {first['msg']}") from None
+
+
+def from_json(text: str) -> Results:
+    """Read results from JSON text.
+
+    :raises ResultsError: no JSON object, another schema, or data that does not fit it.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ResultsError(f"not results: no JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise ResultsError("not results: the JSON is no object")
+    return from_dict(data)

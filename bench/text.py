@@ -1,0 +1,40 @@
+"""Numbers as people read them (progress lines, tables); stored values are never rounded here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def number(value: float, digits: int = 3) -> str:
+    """``value`` with ``digits`` significant digits, thousands separated, never in e-notation.
+
+    Whole digits are never dropped: 12345.6 is "12,346". A whole number has no decimals.
+    """
+    if value == int(value):
+        return f"{int(value):,}"
+    magnitude = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    if magnitude == 0:
+        decimals = min(6, digits - 1 - int(f"{abs(value):e}".split("e")[1]))
+    else:
+        decimals = max(0, digits - magnitude)
+    return f"{value:,.{decimals}f}"
+
+
+def latency(microseconds: float) -> str:
+    """A latency with its unit: µs below one millisecond, ms below one second, else s."""
+    if microseconds < 1_000:
+        return f"{number(microseconds)} µs"
+    if microseconds < 1_000_000:
+        return f"{number(microseconds / 1_000)} ms"
+    return f"{number(microseconds / 1_000_000)} s"
+
+
+def tally(counts: Mapping[str, int]) -> str:
+    """Reasons with how often each occurred: "timed out (3), SERVFAIL (1)"."""
+    return ", ".join(f"{reason} ({count})" for reason, count in counts.items())
+
+
+def tail(text: str, characters: int = 300) -> str:
+    """The end of a tool's output on one line, for an error message."""
+    line = " ".join(text.split())
+    return line if len(line) <= characters else "…" + line[-characters:]

@@ -1,0 +1,80 @@
+"""The pods that a benchmark needs: pure data, placed by every target in its own way.
+
+On Kubernetes a workload is a Deployment with ``image`` and ``command``; in the lab it is a
+network namespace that runs ``command`` directly, so ``command[0]`` is a program's name.
+Server-side pods never share a node with the client-side ones (``bench.checks`` asserts it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FORTIO_IMAGE = "fortio/fortio:1.65.0"
+HTTPBIN_IMAGE = "ghcr.io/mccutchen/go-httpbin:2.23.1"
+TOOLS_IMAGE = "nicolaka/netshoot:v0.13"
+"""Holds iperf3 3.17 (the study's) and BIND's dig."""
+
+ECHO_PORT = 8078
+IPERF_PORT = 5201
+HTTPBIN_SERVICE = "httpbin"
+DNS_SERVICE = "kube-dns"
+"""The cluster's own DNS Service: no workload of ours, but asked of the session by this name."""
+
+Side = Literal["client", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """The ClusterIP Service in front of a workload."""
+
+    name: str
+    port: int
+    target_port: int
+    protocol: Literal["TCP", "UDP"] = "TCP"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One role of the benchmark.
+
+    ``programs`` must exist in the pod; ``command`` is what the pod runs all the time.
+    """
+
+    role: str
+    replicas: int
+    side: Side
+    image: str
+    command: tuple[str, ...]
+    programs: tuple[str, ...]
+    service: ServicePort | None = None
+
+
+# An idle fortio pod cannot sleep (its image holds nothing else), so it serves one unused port.
+_FORTIO_ECHO_ONLY = (
+    "fortio", "server", "-http-port", "disabled", "-redirect-port", "disabled",
+    "-grpc-port", "disabled", "-udp-port", "disabled", "-tcp-port", str(ECHO_PORT),
+)  # fmt: skip
+
+WORKLOADS: tuple[Workload, ...] = (
+    Workload("fortio-client", 1, "client", FORTIO_IMAGE, _FORTIO_ECHO_ONLY, ("fortio",)),
+    Workload("iperf3-client", 1, "client", TOOLS_IMAGE, ("sleep", "infinity"), ("iperf3",)),
+    Workload("dns-client", 1, "client", TOOLS_IMAGE, ("sleep", "infinity"), ("dig",)),
+    Workload("iperf3-server", 1, "server", TOOLS_IMAGE, ("iperf3", "-s"), ("iperf3",)),
+    Workload("echo-server", 1, "server", FORTIO_IMAGE, _FORTIO_ECHO_ONLY, ("fortio",)),
+    Workload(
+        "httpbin",
+        2,
+        "server",
+        HTTPBIN_IMAGE,
+        # Its request log is off: at the highest rates it would be what is measured.
+        ("go-httpbin", "-host", "0.0.0.0", "-port", "8080", "-log-level", "WARN"),
+        ("go-httpbin",),
+        ServicePort(HTTPBIN_SERVICE, 80, 8080),
+    ),
+)
+
+
+def roles(side: Side) -> tuple[str, ...]:
+    """The roles of one side, in the order of :data:`WORKLOADS`."""
+    return tuple(workload.role for workload in WORKLOADS if workload.side == side)

@@ -1,0 +1,143 @@
+"""A session without a cluster: it replays recorded outputs, and misbehaves when told to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from bench.clock import Clock
+from bench.plan import Plan
+from bench.session import CommandResult, ComponentUsage, Pod, Service, SessionError
+from bench.workloads import WORKLOADS
+
+FOLDER = Path(__file__).parents[1] / "fixtures" / "bench"
+PLAN = Plan(
+    "recorded", runs=3, bulk_seconds=1, http_seconds=1, latency_seconds=1, idle_seconds=1,
+    http_rates=(100,), http_connections=4, http_max_connections=4, connect_rate=100,
+    dns_queries=10,
+)  # fmt: skip
+"""The plan that the outputs were recorded with (see ``record.py``); small, so that they are."""
+
+Answer = Callable[[CommandResult], CommandResult]
+
+
+def recorded(name: str) -> CommandResult:
+    """A recorded command: ``tests/fixtures/bench/<name>.json``."""
+    data = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return CommandResult(
+        tuple(data["argv"]), data["returncode"], data["stdout"], data["stderr"], 1.0
+    )
+
+
+class FakeClock:
+    """Time that passes only when somebody sleeps or a command runs."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.slept.append(seconds)
+        self.seconds += seconds
+
+    def clock(self) -> Clock:
+        """As the runner takes it."""
+        start = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+        return Clock(
+            monotonic=lambda: self.seconds,
+            sleep=self.sleep,
+            now=lambda: start + timedelta(seconds=self.seconds),
+        )
+
+
+class FakeSession:
+    """Three nodes; every probe's command is answered with its recorded output.
+
+    ``spoil`` replaces answers: the name of a recording (as in :meth:`_which`) to a list of
+    answers, used up one after the other, then the recording again. An answer may raise.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[str, ...], float]] = []
+        self.spoil: dict[str, list[Answer]] = {}
+        self.nodes = {"client": "node-1", "server": "node-2"}
+        self.lacking: set[str] = set()
+        self.cpu_per_read = 0.01
+        self.time = FakeClock()
+        self.seconds_per_command = 1.0
+        self._reads = 0
+
+    def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
+        """See ``bench.session.Session``."""
+        name = self._which(tuple(argv))
+        self.calls.append((name, tuple(argv), timeout))
+        self.time.seconds += self.seconds_per_command
+        answer = replace(recorded(name), argv=tuple(argv))
+        spoilers = self.spoil.get(name)
+        return spoilers.pop(0)(answer) if spoilers else answer
+
+    def pods(self, role: str) -> Sequence[Pod]:
+        """See ``bench.session.Session``."""
+        workload = next(item for item in WORKLOADS if item.role == role)
+        count = 0 if role in self.lacking else workload.replicas
+        node = self.nodes[workload.side]
+        return [Pod(f"{role}-{i}", role, node, f"10.0.0.{i + 1}") for i in range(count)]
+
+    def service(self, name: str) -> Service:
+        """See ``bench.session.Session``."""
+        if name in self.lacking:
+            raise SessionError(f"no Service {name}")
+        return Service(name, "10.100.0.10", 53 if name == "kube-dns" else 80)
+
+    def cni_usage(self) -> Sequence[ComponentUsage]:
+        """See ``bench.session.Session``: every read finds ``cpu_per_read`` s more per agent."""
+        if "usage" in self.lacking:
+            raise SessionError("no usage today")
+        self._reads += 1
+        cpu = self._reads * self.cpu_per_read
+        return [
+            *(ComponentUsage(f"node-{i}", "cilium-agent", cpu, 100 << 20) for i in (1, 2, 3)),
+            ComponentUsage("node-1", "cilium-operator", 1e6, 1 << 40),
+        ]
+
+    def environment(self) -> Mapping[str, Any]:
+        """See ``bench.session.Session``."""
+        return {"target": "a fake", "kernel": "6.1.0", "adaptations": ["nothing is real"]}
+
+    def _which(self, argv: tuple[str, ...]) -> str:
+        program = argv[0]
+        if "--version" in argv or "-v" in argv or argv[1] == "version":
+            return f"{program}-version"
+        if program == "iperf3":
+            return "iperf3-udp" if "-u" in argv else "iperf3-tcp"
+        if program == "dig":
+            return "dig-answers" if argv.count(argv[-1]) > 1 else "dig-one"
+        if argv[-1].startswith("tcp://"):
+            return "fortio-tcp"
+        if "-keepalive=false" in argv:
+            return "fortio-connect"
+        return "fortio-http-100" if "-access-log-file" in argv else "fortio-http-max"
+
+
+def failing(message: str) -> Answer:
+    """An answer that raises ``SessionError``."""
+
+    def answer(result: CommandResult) -> CommandResult:
+        raise SessionError(message)
+
+    return answer
+
+
+def instead(name: str) -> Answer:
+    """Another recording as the answer."""
+    return lambda result: replace(recorded(name), argv=result.argv)
+
+
+def truncated(result: CommandResult) -> CommandResult:
+    """The first half of the output only."""
+    return replace(result, stdout=result.stdout[: len(result.stdout) // 2])

@@ -1,0 +1,51 @@
+"""The whole quick plan with the real programs, between two network namespaces."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import main
+from bench.plan import plan_for
+from bench.probes import build_probes
+from tests.bench.netns import NetnsSession, lacking
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(lacking() is not None, reason=f"needs real programs: {lacking()}"),
+]
+
+
+_running: list[NetnsSession] = []
+
+
+def running() -> NetnsSession:
+    """A session factory: the one that the test has started, and will end."""
+    return _running[0]
+
+
+def test_the_quick_plan_measures_everything_in_50_seconds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = tmp_path / "session.json"
+    session.write_text(json.dumps({"factory": f"{__name__}:running"}))
+    out = tmp_path / "results.json"
+    with NetnsSession() as started:
+        _running[:] = [started]
+        start = time.monotonic()
+        code = main(["run", "--session", str(session), "--profile", "quick", "--out", str(out)])
+        seconds = time.monotonic() - start
+    said = capsys.readouterr()
+    with capsys.disabled():
+        print(f"\n{said.out}")
+    assert code == 0, said.err
+    metrics = json.loads(out.read_text())["metrics"]
+    assert set(metrics) == {m.name for p in build_probes(plan_for("quick")) for m in p.metrics}
+    assert all(metric["n"] == 3 for metric in metrics.values())
+    assert metrics["tcp_throughput"]["median"] > 0.1
+    assert metrics["http_1000_qps"]["median"] > 900
+    assert 1 < metrics["rtt_p50"]["median"] < 10_000
+    assert seconds <= 50

@@ -1,0 +1,94 @@
+"""Profiles, overrides, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bench.plan import PROFILES, PlanError, plan_for
+from bench.probes import build_probes
+from bench.targets import resolve_targets
+from tests.bench.fakes import FakeSession
+
+
+def commands(profile: str, session: FakeSession) -> dict[str, str]:
+    targets = resolve_targets(session)
+    found = {}
+    for probe in build_probes(plan_for(profile)):
+        invocation = probe.invocation(targets)
+        if invocation is not None:
+            found[probe.name] = " ".join(invocation.argv)
+    return found
+
+
+def test_published_is_the_study(session: FakeSession) -> None:
+    argv = commands("published", session)
+    assert plan_for("published").runs == 3
+    assert "-t 30 -P 8" in argv["tcp"]
+    assert "-t 30 -u -b 10G" in argv["udp"]
+    assert "-c 32 -qps 1000 -t 30s http://" in argv["http_1000"]
+    assert "-c 32 -qps 5000 -t 30s http://" in argv["http_5000"]
+    assert "-c 64 -qps 0 -t 30s http://" in argv["http_max"]
+    assert plan_for("published").dns_queries == 100
+
+
+def test_quick_measures_for_less_than_50_seconds() -> None:
+    plan = plan_for("quick")
+    per_round = sum(probe.seconds for probe in build_probes(plan))
+    assert plan.runs == 3
+    assert plan.runs * per_round + 2 * plan.warmup_seconds < 46
+
+
+def test_overrides_replace_the_profiles_numbers(session: FakeSession) -> None:
+    plan = plan_for("quick", runs=7, seconds=4, http_rates=[300, 20], http_connections=5)
+    assert plan.runs == 7
+    assert plan.http_rates == (20, 300)
+    names = [probe.name for probe in build_probes(plan)]
+    assert names == [
+        "idle", "dns", "rtt", "connect", "http_20", "http_300", "http_max", "tcp", "udp",
+    ]  # fmt: skip
+    assert all(probe.seconds == 4 for probe in build_probes(plan) if probe.name != "dns")
+    metrics = [metric.name for probe in build_probes(plan) for metric in probe.metrics]
+    assert "http_300_p99" in metrics
+    assert "http_1000_p99" not in metrics
+    assert len(metrics) == len(set(metrics))
+    argv = build_probes(plan)[4].invocation(resolve_targets(session))
+    assert argv is not None
+    assert "-c 1 -qps 20 -t 4s -uniform" in " ".join(argv.argv), "few calls, few connections"
+    argv = build_probes(plan)[5].invocation(resolve_targets(session))
+    assert argv is not None
+    assert "-c 5 -qps 300 -t 4s -uniform" in " ".join(argv.argv)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ({"runs": 0}, "runs must be a whole number from 1 to 1,000, got 0"),
+        ({"runs": 1_001}, "runs must be"),
+        ({"runs": True}, "runs must be"),
+        ({"runs": 2.5}, "runs must be"),
+        ({"seconds": -1}, "seconds must be a whole number from 1 to 3,600"),
+        ({"http_rates": []}, "list of one or more"),
+        ({"http_rates": "1000"}, "list of one or more"),
+        ({"http_rates": [-1]}, "an HTTP rate must be a whole number from 1 to 1,000,000, got -1"),
+        ({"http_rates": [1000, 1000]}, "differ from each other"),
+        ({"http_connections": 0}, "HTTP connections must be"),
+    ],
+)
+def test_impossible_numbers_are_refused(overrides: dict[str, Any], reason: str) -> None:
+    with pytest.raises(PlanError, match=reason):
+        plan_for("quick", **overrides)
+
+
+def test_an_unknown_profile_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(PlanError, match="unknown profile 'fast': choose one of quick, standard"):
+        plan_for("fast")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_plan_is_json(profile: str) -> None:
+    data = json.loads(json.dumps(plan_for(profile).as_dict()))
+    assert data["profile"] == profile
+    assert data["http_rates"] == [1000, 5000]

@@ -1,0 +1,125 @@
+"""The schema: round trip, versions, size; and the tables made of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench.results import SCHEMA, Results, ResultsError, from_dict, from_json
+from bench.runner import run_benchmark
+from bench.show import print_results, render
+from tests.bench.fakes import PLAN, FakeSession
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    session = FakeSession()
+    return run_benchmark(session, PLAN, clock=session.time.clock())
+
+
+def shown(results: Results, width: int = 80, **options: Any) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    print_results(console, render(results, **options))
+    output = console.file
+    assert isinstance(output, io.StringIO)
+    return output.getvalue()
+
+
+def test_round_trip(results: Results) -> None:
+    assert from_json(results.to_json()) == results
+    assert from_json(results.to_json(indent=2)) == results
+    assert from_dict(json.loads(results.to_json())) == results
+
+
+def test_the_contract_with_readers_of_the_stack_output(results: Results) -> None:
+    data = json.loads(results.to_json())
+    assert data["schema"] == SCHEMA == "cni-benchmark/results/v1"
+    metric = data["metrics"]["rtt_p50"]
+    assert metric.keys() >= {"median", "ci", "ci_level", "unit", "n", "better", "samples"}
+    assert metric["unit"] == "µs"
+    assert metric["better"] == "lower"
+    assert len(metric["ci"]) == 2
+
+
+def test_it_is_small_enough_for_a_stack_output() -> None:
+    session = FakeSession()
+    outcome = run_benchmark(
+        session, replace(PLAN, http_rates=(1000, 5000)), clock=session.time.clock()
+    )
+    assert len(outcome.to_json()) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"schema": "cni-benchmark/results/v2"}, "not results of this version: .*v2"),
+        ({"schema": None}, "schema is None"),
+        ({"surprise": 1}, "damaged results: surprise"),
+        ({"seconds": "long"}, "damaged results: seconds"),
+        ({"metrics": {"x": {"median": 1}}}, r"damaged results: metrics\.x\.ci"),
+    ],
+)
+def test_other_data_is_refused(results: Results, change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ResultsError, match=reason):
+        from_dict({**results.to_dict(), **change})
+
+
+@pytest.mark.parametrize(("text", "reason"), [("", "no JSON"), ("[]", "no object")])
+def test_other_text_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(ResultsError, match=reason):
+        from_json(text)
+
+
+def test_the_table_fits_80_columns_and_names_every_metric(results: Results) -> None:
+    text = shown(results)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    for name in results.metrics:
+        assert name in text
+    assert "interval (75 %)" in text
+    assert "Gbit/s ↑" in text
+    assert "clients on node-1; servers on node-2" in text
+    assert "nothing is real" in text
+    assert text.index("Bulk transfer") < text.index("HTTP at 100") < text.index("CNI cost")
+    assert text.count("CNI cost") == 1
+
+
+def test_toggles_warnings_and_missing_numbers_are_shown(results: Results) -> None:
+    failed = results.model_copy(update={"errors": ["udp_loss: no sample in 3 runs (why)"]})
+    toggles = [
+        {"toggle": "bbr", "requested": True, "applied": False, "verified": None,
+         "reason": "the kernel has no [fq] qdisc"},
+        {"toggle": "dsr", "requested": False, "applied": False, "verified": False, "reason": None},
+    ]  # fmt: skip
+    text = shown(failed, toggles=toggles, warnings=["no fq here"], environment={})
+    assert "bbr" in text
+    assert "has no [fq] qdisc" in " ".join(text.split())
+    assert "no fq here" in text
+    assert "No number (1)" in text
+    assert "nothing is real" not in text
+    by_name = shown(
+        results, toggles={"xdp": {"requested": True, "applied": True, "verified": True}}
+    )
+    assert "xdp" in by_name
+
+
+def test_odd_toggles_are_left_out(results: Results) -> None:
+    assert "Toggles" not in shown(results, toggles="?")
+    assert "Toggles" not in shown(results, toggles=[1])
+
+
+def test_different_levels_and_notes_are_in_the_rows(results: Results) -> None:
+    metric = results.metrics["rtt_p50"]
+    one = metric.model_copy(update={"ci_level": 0.0, "n": 1, "notes": ["a note"]})
+    two = metric.model_copy(update={"ci_level": 0.5, "n": 2})
+    mixed = results.model_copy(update={"metrics": {"rtt_p50": one, "rtt_p99": two}})
+    text = shown(mixed)
+    assert "interval (level)" in text
+    assert "none" in text
+    assert "(50 %)" in text
+    assert "rtt_p50 *" in text
+    assert "* rtt_p50: a note" in text

@@ -1,0 +1,174 @@
+"""Rounds, retries, missing samples, bounds, progress and what comes out at the end."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from bench.checks import PreconditionError
+from bench.plan import Plan
+from bench.probes import build_probes
+from bench.results import Results, from_json
+from bench.runner import BenchmarkError, run_benchmark, time_bound
+from bench.session import CommandResult
+from tests.bench.fakes import PLAN, FakeSession, failing, instead, truncated
+
+PROBES = ["idle", "dns", "rtt", "connect", "http_100", "http_max", "tcp", "udp"]
+
+
+def run(session: FakeSession, plan: Plan = PLAN, lines: list[str] | None = None) -> Results:
+    said = lines if lines is not None else []
+    return run_benchmark(session, plan, progress=said.append, clock=session.time.clock())
+
+
+def test_rounds_are_interleaved_after_a_discarded_warm_up(session: FakeSession) -> None:
+    run(session)
+    names = [name for name, _, _ in session.calls]
+    checks, rest = names[:7], names[7:]
+    assert checks[:3] == ["fortio-version", "iperf3-version", "dig-version"]
+    warmup, rounds = rest[:2], rest[2:]
+    assert warmup == ["fortio-http-max", "iperf3-tcp"]
+    one = ["dig-answers", "fortio-tcp", "fortio-connect", "fortio-http-100", "fortio-http-max",
+           "iperf3-tcp", "iperf3-udp"]  # fmt: skip
+    assert rounds == one * 3
+
+
+def test_progress_names_run_probe_and_result(session: FakeSession) -> None:
+    lines: list[str] = []
+    run(session, lines=lines)
+    assert lines[0] == "checking preconditions"
+    assert lines[1].endswith("preconditions hold; warming up")
+    steps = lines[2:]
+    assert len(steps) == 24
+    assert steps[0].startswith("[1/24] run 1 of 3: idle … ")
+    assert re.match(r"\[13/24\] run 2 of 3: http_100 … \d+ QPS, p99 [\d.]+ .s, CNI ", steps[12])
+    assert steps[-1].startswith("[24/24] run 3 of 3: udp … ")
+    assert steps[-1].endswith("% lost")
+
+
+def test_results_hold_everything_that_is_needed_to_judge_them(session: FakeSession) -> None:
+    results = run(session)
+    assert not results.warnings
+    assert not results.errors
+    assert list(results.probes) == PROBES
+    names = {metric.name for probe in build_probes(PLAN) for metric in probe.metrics}
+    assert set(results.metrics) == names
+    metric = results.metrics["tcp_throughput"]
+    assert metric.n == len(metric.samples) == 3
+    assert metric.ci_level == 0.75
+    assert metric.ci[0] <= metric.median <= metric.ci[1]
+    assert (metric.unit, metric.better, metric.probe) == ("Gbit/s", "higher", "tcp")
+    assert results.tools == {"fortio": "1.65.0", "iperf3": "3.12", "dig": results.tools["dig"]}
+    assert results.probes["dns"].repeat_last == 10
+    assert results.probes["tcp"].argv[:3] == ["iperf3", "-c", "10.0.0.1"]
+    assert results.probes["idle"].argv == []
+    assert results.environment["kernel"] == "6.1.0"
+    assert {place.node for place in results.placement if place.side == "server"} == {"node-2"}
+    assert len([place for place in results.placement if place.role == "httpbin"]) == 2
+    assert all(check.passed for check in results.checks)
+    assert results.started == "2026-01-02T03:04:05+00:00"
+    assert from_json(results.to_json()) == results
+
+
+def test_a_failed_attempt_is_tried_again_and_told(session: FakeSession) -> None:
+    # The first answer goes to the precondition, the second to the warm-up.
+    good = instead("iperf3-tcp")
+    session.spoil["iperf3-tcp"] = [good, good, instead("iperf3-busy"), truncated]
+    lines: list[str] = []
+    results = run(session, lines=lines)
+    assert results.metrics["tcp_throughput"].n == 3
+    assert len(results.probes["tcp"].failures) == 2
+    assert "server is busy" in results.probes["tcp"].failures[0]
+    assert any(line.endswith("(after 2 failed)") for line in lines)
+    assert any(text.startswith("tcp: 2 failed attempts") for text in results.warnings)
+    assert session.time.slept.count(0.5) == 2
+
+
+def test_a_sample_that_never_comes_is_missing_with_its_reason_and_not_zero(
+    session: FakeSession,
+) -> None:
+    session.spoil["iperf3-udp"] = [instead("iperf3-refused")] * PLAN.attempts
+    lines: list[str] = []
+    results = run(session, lines=lines)
+    metric = results.metrics["udp_goodput"]
+    assert metric.n == 2
+    assert 0 not in metric.samples
+    assert metric.ci_level == 0.5
+    assert "run 1: iperf3: unable to connect" in metric.missing[0]
+    assert any(text.startswith("udp_goodput: 2 of 3 samples (run 1:") for text in results.warnings)
+    assert any("udp … missing: iperf3: unable to connect" in line for line in lines)
+    assert len([name for name, _, _ in session.calls if name == "iperf3-udp"]) == 5
+
+
+def test_a_metric_without_any_sample_fails_the_run_and_keeps_the_others(
+    session: FakeSession,
+) -> None:
+    session.spoil["dig-answers"] = [failing("dns-client-0 did not answer")] * 100
+    with pytest.raises(BenchmarkError, match="no number for dns_p50: no sample in 3 runs") as info:
+        run(session)
+    results = info.value.results
+    assert {text.split(":")[0] for text in results.errors} == {"dns_p50", "dns_p99", "dns_failures"}
+    assert "did not answer" in results.errors[0]
+    assert "dns_p50" not in results.metrics
+    assert results.metrics["tcp_throughput"].n == 3
+    assert len(results.probes["dns"].failures) == PLAN.runs * PLAN.attempts
+    assert from_json(results.to_json()).errors == results.errors
+
+
+def test_the_whole_benchmark_is_bounded(session: FakeSession) -> None:
+    bound = time_bound(PLAN, build_probes(PLAN))
+    session.seconds_per_command = bound / 10
+    with pytest.raises(BenchmarkError) as info:
+        run(session)
+    assert session.time.seconds <= bound * 1.1
+    assert "the benchmark's time was over" in " ".join(info.value.results.errors)
+
+
+def test_one_metric_missing_everywhere_does_not_take_its_probe_along(session: FakeSession) -> None:
+    session.lacking.add("usage")
+    with pytest.raises(BenchmarkError) as info:
+        run(session)
+    results = info.value.results
+    assert {text.split(":")[0] for text in results.errors} == {
+        "cni_cpu_idle",
+        "cni_cpu",
+        "cni_memory",
+    }
+    assert results.metrics["http_100_p99"].n == 3
+
+
+def test_notes_of_every_run_are_said_once_and_others_with_their_run(session: FakeSession) -> None:
+    session.spoil["fortio-http-100"] = [instead("fortio-some-errors")]
+    results = run(session)
+    assert results.metrics["http_100_p99"].notes == ["run 1: some requests failed"]
+    assert any(text.startswith("http_100, run 1: ") for text in results.warnings)
+    always = run(FakeSession(), replace(PLAN, http_rates=(100, 200)))
+    assert len(always.metrics["http_200_p99"].notes) == 1
+    assert always.metrics["http_200_p99"].notes[0].startswith("only ")
+
+
+def test_nothing_is_measured_when_workloads_are_not_there(session: FakeSession) -> None:
+    session.lacking.add("httpbin")
+    with pytest.raises(PreconditionError, match="role httpbin has 0 ready pods, 2 wanted"):
+        run(session)
+    assert session.calls == []
+
+
+def test_pods_that_change_meanwhile_are_warned_of(session: FakeSession) -> None:
+    def move(result: CommandResult) -> CommandResult:
+        session.nodes["server"] = "node-3"
+        return result
+
+    session.spoil["iperf3-udp"] = [move]
+    assert any("pods changed during" in text for text in run(session).warnings)
+
+
+def test_pods_that_go_meanwhile_are_warned_of(session: FakeSession) -> None:
+    def leave(result: CommandResult) -> CommandResult:
+        session.lacking.add("httpbin")
+        return result
+
+    session.spoil["iperf3-udp"] = [leave]
+    assert any("did not last until the end" in text for text in run(session).warnings)
