@@ -1,0 +1,48 @@
+# Everything starts here; the work is in Python (lab/toolchain).
+TOOLCHAIN := python3 -m lab.toolchain
+RUN := $(TOOLCHAIN) run --
+
+.DEFAULT_GOAL := help
+.PHONY: help setup env up measure down doctor test lint clean-cache
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+setup: ## Build or find all that is needed (STACK=scenario-e: for that stack only)
+	@$(TOOLCHAIN) ensure $(if $(STACK),--stack '$(STACK)',--all)
+
+env: ## Print the environment of plain pulumi commands: eval "$(make -s env)"
+	@$(TOOLCHAIN) env $(if $(STACK),--stack '$(STACK)',--all)
+
+up: ## Bring up and measure a stack, and show the medians: make up STACK=scenario-e
+	@$(TOOLCHAIN) ensure --stack '$(STACK)'
+	@$(TOOLCHAIN) run --stack '$(STACK)' pulumi up --yes --skip-preview --suppress-outputs --stack '$(STACK)'
+	@$(RUN) python -m bench show --stack '$(STACK)'
+
+measure: ## Measure a stack that is up once more
+	@$(TOOLCHAIN) ensure --stack '$(STACK)'
+	@$(RUN) pulumi up --yes --skip-preview --suppress-outputs --stack '$(STACK)' --replace '**::benchmark'
+	@$(RUN) python -m bench show --stack '$(STACK)'
+
+down: ## Destroy a stack, with all that it started
+	@$(TOOLCHAIN) ensure --stack '$(STACK)'
+	@$(RUN) pulumi destroy --yes --skip-preview --stack '$(STACK)'
+
+doctor: ## Say whether this machine can run the lab
+	@$(TOOLCHAIN) doctor
+
+test: ## Set up everything, then check and test it
+	@$(TOOLCHAIN) ensure --all --dev
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy --strict .
+	@$(RUN) pytest -rs
+
+lint: ## Format the code and check it
+	@$(TOOLCHAIN) ensure --python --dev
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+	@$(RUN) mypy --strict .
+
+clean-cache: ## Remove everything that was built
+	@$(TOOLCHAIN) clean-cache

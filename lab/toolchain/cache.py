@@ -1,0 +1,100 @@
+"""Where built things are kept, and how they get there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+APP = "cni-benchmark"
+
+
+def default_cache() -> Path:
+    """``$CNI_BENCHMARK_CACHE``, or the user's cache folder."""
+    own = os.environ.get("CNI_BENCHMARK_CACHE")
+    if own:
+        return Path(own).absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base).absolute() / APP
+
+
+def digest(parts: Iterable[str | bytes]) -> str:
+    """Eight hexadecimal digits over parts; the borders between parts count."""
+    sha = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        sha.update(len(data).to_bytes(8, "big"))
+        sha.update(data)
+    return sha.hexdigest()[:8]
+
+
+def digest_files(files: Iterable[Path], *more: str) -> str:
+    """The digest over the names and contents of files, and more text."""
+    parts: list[str | bytes] = []
+    for file in sorted(files):
+        parts += [file.name, file.read_bytes()]
+    return digest([*parts, *more])
+
+
+class Cache:
+    """A folder of finished things.
+
+    What is being made lives under ``tmp/`` and is renamed into its place when it is
+    complete, so an interrupted set-up never leaves something half-built to be used.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root if root is not None else default_cache()
+
+    def path(self, *names: str) -> Path:
+        return self.root.joinpath(*names)
+
+    @contextlib.contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A temporary folder on the cache's file system, removed afterwards."""
+        parent = self.path("tmp")
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-{name}-", dir=parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, folder: Path, target: Path) -> Path:
+        """Move a finished folder to its place; what is there already wins."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
+        with contextlib.suppress(FileExistsError, OSError):
+            folder.rename(target)
+        if not target.is_dir():
+            raise OSError(f"could not move {folder} to {target}")
+        return target
+
+    def clear_leftovers(self) -> None:
+        """Remove the scratch folders of processes that are gone."""
+        for folder in self.path("tmp").glob("*"):
+            owner = folder.name.split("-", 1)[0]
+            if not (owner.isdigit() and Path("/proc", owner).exists()):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def lock(self, say: Callable[[str], None]) -> Iterator[None]:
+        """One set-up at a time: a second one waits, and says for whom."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self.path("lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                say(f"another set-up is running (process {file.read().strip() or '?'}); waiting")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            file.truncate()
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield

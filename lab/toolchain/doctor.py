@@ -1,0 +1,184 @@
+"""Can this machine run the lab? Everything that is missing is told in one message."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.toolchain.golang import Version, parse_version
+
+OLDEST_KERNEL: Version = (5, 10, 0)
+MACHINES = ("x86_64", "aarch64")
+KERNEL_OPTIONS = (
+    "BPF_SYSCALL",
+    "BPF_JIT",
+    "CGROUP_BPF",
+    "NET_CLS_BPF",
+    "NET_SCH_INGRESS",
+    "NET_NS",
+    "PID_NS",
+    "VETH",
+    "VXLAN",
+    "BRIDGE",
+)
+REMAINING = (
+    "The lab runs on Linux as root only. The targets that remain here: `eks` (EKS itself) and "
+    "`kubeconfig` (a cluster that you have); set `target` in the stack's file."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found out about the machine; made up in tests."""
+
+    system: str = "Linux"
+    machine: str = "x86_64"
+    kernel: str = "6.1.0"
+    root: bool = True
+    filesystems: frozenset[str] = frozenset({"cgroup2", "bpf", "tmpfs"})
+    kernel_options: dict[str, str] | None = None
+    """What ``/proc/config.gz`` or ``/boot/config-*`` says, where either can be read."""
+    probes: dict[str, str] = field(default_factory=dict)
+    """What failed when it was tried, and how."""
+
+
+def missing(facts: Facts) -> list[str]:
+    """Everything that keeps the lab from running here, as sentences; empty when it can."""
+    if facts.system != "Linux":
+        return [f"Linux is needed, this is {facts.system}"]
+    told: list[str] = []
+    if facts.machine not in MACHINES:
+        told.append(f"one of {', '.join(MACHINES)} is needed, this is {facts.machine}")
+    if parse_version(facts.kernel) < OLDEST_KERNEL:
+        told.append(f"kernel 5.10 or newer is needed, this is {facts.kernel}")
+    if not facts.root:
+        told.append("root is needed (network namespaces, BPF); run it as root")
+    told += [
+        f"the kernel has no {name} file system"
+        for name in ("cgroup2", "bpf")
+        if name not in facts.filesystems
+    ]
+    if facts.kernel_options is not None:
+        told += [
+            f"the kernel is built without CONFIG_{name}"
+            for name in KERNEL_OPTIONS
+            if facts.kernel_options.get(name) not in ("y", "m")
+        ]
+    told += [f"{what}: {why}" for what, why in facts.probes.items()]
+    return told
+
+
+def message(problems: Sequence[str]) -> str:
+    """The one message about a machine that cannot run the lab."""
+    lines = [
+        "this machine cannot run the lab:",
+        *(f"  - {one}" for one in problems),
+        REMAINING,
+    ]
+    return "\n".join(lines)
+
+
+def gather() -> Facts:
+    """Look at this machine; what needs root or a tool is tried only where both are there."""
+    system = platform.system()
+    if system != "Linux":
+        return Facts(system=system, machine=platform.machine(), root=False)
+    root = os.geteuid() == 0
+    return Facts(
+        system=system,
+        machine=platform.machine(),
+        kernel=platform.release(),
+        root=root,
+        filesystems=_filesystems(),
+        kernel_options=_kernel_options(),
+        probes=_probe() if root else {},
+    )
+
+
+def _filesystems() -> frozenset[str]:
+    try:
+        lines = Path("/proc/filesystems").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(line.split()[-1] for line in lines if line.strip())
+
+
+def _kernel_options() -> dict[str, str] | None:
+    candidates: tuple[tuple[Path, Callable[[bytes], bytes]], ...] = (
+        (Path("/proc/config.gz"), gzip.decompress),
+        (Path("/boot", f"config-{platform.release()}"), bytes),
+    )
+    for path, read in candidates:
+        try:
+            return parse_options(read(path.read_bytes()).decode())
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def parse_options(text: str) -> dict[str, str]:
+    """``CONFIG_X=y`` lines of a kernel's configuration."""
+    lines = (line for line in text.splitlines() if line.startswith("CONFIG_"))
+    pairs = (line.removeprefix("CONFIG_").split("=", 1) for line in lines)
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
+_PROBES: tuple[tuple[str, str, str], ...] = (
+    ("veth links", "ip", "ip link add cnib0 type veth peer name cnib1"),
+    (
+        "vxlan links",
+        "ip",
+        "ip link add cnib2 type vxlan id 7 dstport 8472 local 127.0.0.1",
+    ),
+    ("bridges", "ip", "ip link add cnib3 type bridge"),
+    (
+        "iptables",
+        "iptables",
+        "iptables -w -t nat -A POSTROUTING -m comment --comment x -j ACCEPT",
+    ),
+    ("bpf file system", "mount", "mount -t bpf bpf /mnt"),
+    ("cgroup v2", "mount", "mount -t cgroup2 none /mnt"),
+)
+
+
+def _probe() -> dict[str, str]:
+    """Try what the lab does, inside namespaces that end with the try."""
+    base = [
+        "unshare",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+    ]
+    if shutil.which("unshare") is None:
+        return {}  # util-linux is a package that the set-up installs
+    failed = _fails([*base, "true"])
+    if failed is not None:
+        return {"network, mount and process namespaces": failed}
+    found: dict[str, str] = {}
+    for what, tool, command in _PROBES:
+        if shutil.which(tool) is None:
+            continue
+        failed = _fails([*base, *command.split()])
+        if failed is not None:
+            found[what] = failed
+    return found
+
+
+def _fails(argv: Sequence[str]) -> str | None:
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"exit code {done.returncode}"

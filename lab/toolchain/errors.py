@@ -1,0 +1,15 @@
+"""What can go wrong while setting up, told in one message that says what to do."""
+
+from __future__ import annotations
+
+
+class ToolchainError(Exception):
+    """A program, package or environment is not there or could not be made."""
+
+
+class UnknownProgramError(ToolchainError):
+    """Somebody asked for a program that the toolchain does not know."""
+
+
+class NotBuiltError(ToolchainError):
+    """The program is known but not in the cache yet."""

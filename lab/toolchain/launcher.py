@@ -1,0 +1,198 @@
+"""Runs the real Pulumi, without its passphrase salt getting into tracked files.
+
+With a file or bucket backend Pulumi writes an ``encryptionsalt`` into
+``Pulumi.<stack>.yaml`` on every operation, although the stack's state holds it too.
+For this project's operations that accept ``--config-file``, this gives Pulumi a
+private copy of the stack's file; everything else goes through as it is. It is copied
+into the cache under the name ``pulumi`` and ends by becoming the real one.
+
+A file that names a secrets provider or holds a salt of its own is the user's decision:
+then nothing is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+OPERATIONS = {
+    "up",
+    "update",
+    "preview",
+    "pre",
+    "refresh",
+    "destroy",
+    "down",
+    "dn",
+    "watch",
+}
+REMEMBERED = {"up", "update"}
+"""Operations after which commands without ``--stack`` mean the same stack."""
+WITH_VALUE = {"-s", "--stack", "-C", "--cwd", "--config-file", "--color", "--tracing"}
+
+
+def option(arguments: Sequence[str], *names: str) -> str | None:
+    """The value of an option: ``-s x``, ``-sx``, ``--stack x``, ``--stack=x``."""
+    found: str | None = None
+    for index, argument in enumerate(arguments):
+        if argument == "--":
+            break
+        for name in names:
+            if argument == name and index + 1 < len(arguments):
+                found = arguments[index + 1]
+            elif name.startswith("--") and argument.startswith(f"{name}="):
+                found = argument.removeprefix(f"{name}=")
+            elif not name.startswith("--") and re.match(rf"{name}[^-=]", argument):
+                found = argument.removeprefix(name)
+    return found
+
+
+def operation(arguments: Sequence[str]) -> str | None:
+    """The first argument that is a command, not an option or an option's value."""
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument.startswith("-"):
+            skip = argument in WITH_VALUE
+        else:
+            return argument
+    return None
+
+
+def project_of(folder: Path) -> Path | None:
+    """The closest folder upwards that holds a ``Pulumi.yaml``."""
+    for candidate in (folder, *folder.parents):
+        if (candidate / "Pulumi.yaml").is_file():
+            return candidate
+    return None
+
+
+def is_ours(project: Path, name: str) -> bool:
+    text = (project / "Pulumi.yaml").read_text()
+    return re.search(rf"^name:\s*[\"']?{re.escape(name)}[\"']?\s*$", text, re.MULTILINE) is not None
+
+
+def needs_copy(stack_file: Path) -> bool:
+    """Whether the file is one that Pulumi would add its salt to."""
+    if not stack_file.is_file():
+        return False
+    text = stack_file.read_text()
+    return re.search(r"^(encryptionsalt|secretsprovider|encryptedkey):", text, re.MULTILINE) is None
+
+
+def private_copy(stack_file: Path, folder: Path) -> Path:
+    """A fresh copy of a stack's file, replaced whole and readable by its owner only."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    copy = folder / stack_file.name
+    fresh = folder / f".{stack_file.name}.{os.getpid()}.yaml"
+    fresh.write_bytes(stack_file.read_bytes())
+    fresh.replace(copy)
+    return copy
+
+
+def lacks_stack(stack: str, environment: Mapping[str, str]) -> bool:
+    """Whether a file backend has no such stack yet; other backends are not asked."""
+    backend = environment.get("PULUMI_BACKEND_URL", "")
+    if not backend.startswith("file://"):
+        return False
+    folder = Path(backend.removeprefix("file://")).expanduser()
+    project = environment["CNI_BENCHMARK_PROJECT"]
+    return not (folder / ".pulumi" / "stacks" / project / f"{stack}.json").exists()
+
+
+def create_stack(pulumi: str, stack: str, environment: Mapping[str, str]) -> None:
+    """Make the stack of a new scenario's file, in a scratch project that takes the salt."""
+    with tempfile.TemporaryDirectory(prefix="pulumi-") as scratch:
+        project = environment["CNI_BENCHMARK_PROJECT"]
+        Path(scratch, "Pulumi.yaml").write_text(f"name: {project}\nruntime: python\n")
+        subprocess.run(
+            [pulumi, "-C", scratch, "--non-interactive", "stack", "init", "--no-select", stack],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+
+
+def selected_stack(pulumi: str, before: Sequence[str]) -> str | None:
+    told = subprocess.run(
+        [pulumi, *before, "stack", "--show-name"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return told.stdout.strip() or None if told.returncode == 0 else None
+
+
+def our_project(arguments: Sequence[str], environment: Mapping[str, str], cwd: Path) -> Path | None:
+    """The project that a command is for, where it is this one."""
+    moved = option(arguments, "-C", "--cwd")
+    project = project_of(cwd / moved if moved else cwd)
+    if project is None or not is_ours(project, environment["CNI_BENCHMARK_PROJECT"]):
+        return None
+    return project
+
+
+def rewritten(
+    pulumi: str, arguments: Sequence[str], environment: Mapping[str, str], cwd: Path
+) -> list[str]:
+    """The arguments for the real Pulumi."""
+    same = list(arguments)
+    asked = operation(arguments)
+    if asked == "stack" and "rm" in arguments and our_project(arguments, environment, cwd):
+        return [*same, "--preserve-config"]
+    if asked not in OPERATIONS or "--help" in arguments or "-h" in arguments:
+        return same
+    if option(arguments, "--config-file") is not None:
+        return same
+    project = our_project(arguments, environment, cwd)
+    if project is None:
+        return same
+    before = ["-C", str(project)]
+    stack = option(arguments, "-s", "--stack")
+    if stack is None:
+        stack = environment.get("PULUMI_STACK") or selected_stack(pulumi, before)
+        if stack is None:
+            return same
+    stack_file = project / f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
+    if not needs_copy(stack_file):
+        return same
+    if lacks_stack(stack, environment):
+        create_stack(pulumi, stack, environment)
+    if asked in REMEMBERED and option(arguments, "-s", "--stack") is not None:
+        subprocess.run(
+            [pulumi, *before, "stack", "select", stack],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    folder = Path(environment["CNI_BENCHMARK_STATE"]) / "stack-files"
+    at = same.index(asked) + 1
+    return [
+        *same[:at],
+        "--config-file",
+        str(private_copy(stack_file, folder)),
+        *same[at:],
+    ]
+
+
+def main() -> None:
+    pulumi = os.environ.get("CNI_BENCHMARK_PULUMI")
+    if not pulumi:
+        sys.exit('pulumi: run `eval "$(make -s env)"` first')
+    arguments = sys.argv[1:]
+    try:
+        arguments = rewritten(pulumi, arguments, os.environ, Path.cwd())
+    except (OSError, KeyError) as error:
+        print(f"pulumi: the stack's file is used as it is: {error}", file=sys.stderr)
+    os.execv(pulumi, [pulumi, *arguments])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The one thing that the rest of the project imports: where each program is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.toolchain.build import Builder
+from lab.toolchain.cache import Cache
+from lab.toolchain.errors import NotBuiltError, UnknownProgramError
+from lab.toolchain.packages import LLVM_BIN
+from lab.toolchain.programs import FAMILIES, family_of, share_of
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """The finished programs and files of one checkout's pinned versions."""
+
+    builder: Builder
+
+    @classmethod
+    def default(cls) -> Toolchain:
+        """The toolchain of this checkout, in the user's cache."""
+        return cls(Builder(CHECKOUT / "tools", Cache()))
+
+    def program(self, name: str) -> Path:
+        """The executable of this name; a clear error where it is not there yet."""
+        family = family_of(name)
+        if family is None:
+            known = ", ".join(sorted(p.name for f in FAMILIES for p in f.programs))
+            raise UnknownProgramError(f"no program {name!r} in the toolchain; it has: {known}")
+        program = next(one for one in family.programs if one.name == name)
+        path = self.builder.program_path(family, program)
+        if not path.exists():
+            raise NotBuiltError(
+                f"{name} {family.version_of(program)} is not built yet; "
+                "run `make setup` in the checkout"
+            )
+        return path
+
+    def share(self, name: str) -> Path:
+        """The folder of a module's run-time files, in upstream's own layout.
+
+        ``cilium``: chart, BPF sources and CRDs. ``aws-cni``: ``rpc/rpc.proto`` and its
+        Python stubs in ``python/``.
+        """
+        family = share_of(name)
+        if family is None or family.share is None:
+            known = ", ".join(sorted(f.share.name for f in FAMILIES if f.share))
+            raise UnknownProgramError(f"no shared files {name!r}; there are: {known}")
+        path = self.builder.share_path(family, family.share)
+        if not path.is_dir():
+            raise NotBuiltError(
+                f"the files of {name} {family.version} are not there yet; "
+                "run `make setup` in the checkout"
+            )
+        return path
+
+    def versions(self) -> dict[str, str]:
+        """Every program's exact upstream version."""
+        return {p.name: f.version_of(p) for f in FAMILIES for p in f.programs}
+
+    def path_entries(self) -> list[Path]:
+        """Folders for PATH of the lab's processes: the programs that are built, and LLVM's."""
+        built = [
+            self.builder.program_path(family, program)
+            for family in FAMILIES
+            for program in family.programs
+        ]
+        llvm = Path(LLVM_BIN)
+        return [path.parent for path in built if path.exists()] + ([llvm] if llvm.is_dir() else [])
