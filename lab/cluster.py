@@ -92,6 +92,7 @@ class Lab:
         for address in addresses:
             self.api.create("/api/v1/nodes", objects.node(address, spec.node_labels))
             self.api.merge(f"/api/v1/nodes/{address.name}/status", objects.node_status(address))
+        self._dataplane.prepare(self.api)
         progress("the API server is ready")
         return boot
 
@@ -103,7 +104,7 @@ class Lab:
         if self.cilium:
             self.cilium.render()
             progress("chart rendered; starting cilium-operator and the agents")
-        self._dataplane.start(self.nodes)
+        self._dataplane.start(self.api, self.nodes)
         self._dataplane.wait_ready(self.nodes)
         if self.spec.kube_proxy != "none":
             for each in self.nodes:

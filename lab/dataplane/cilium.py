@@ -78,10 +78,13 @@ class Cilium:
         chart.write_config_dir(self._config_dir, kept)
         return config
 
-    def start(self, nodes: Sequence[Node]) -> None:
-        """Start the operator and all agents; :meth:`wait_ready` follows."""
+    def prepare(self, api: Api) -> None:
+        """What takes the API server a while, and can be asked for before the agents are there."""
         crds = self._toolchain.share("cilium") / "pkg/k8s/apis/cilium.io/client/crds"
-        ciliumnodes.create(Api(self._sandbox), crds, nodes, self._values)
+        ciliumnodes.define(api, crds)
+
+    def start(self, api: Api, nodes: Sequence[Node]) -> None:
+        """Start the operator and all agents; :meth:`wait_ready` follows."""
         compiler = self._compiler()
         kubeconfig = f"--k8s-kubeconfig-path={self._sandbox.paths.kubeconfig}"
         config = f"--config-dir={self._config_dir}"
@@ -115,6 +118,8 @@ class Cilium:
                     **compiler,
                 },
             )
+
+        ciliumnodes.create(api, nodes, self._values)
 
     def _compiler(self) -> dict[str, str]:
         """The environment in which an agent finds ``clang`` (:file:`clang/clang.sh`, ccache)."""

@@ -21,14 +21,23 @@ from lab.wait import until
 _PATH = "/apis/cilium.io/v2/ciliumnodes"
 
 
-def create(api: Api, crds: Path, nodes: Sequence[Node], values: Mapping[str, Any]) -> None:
-    """Create the CRD ``ciliumnodes`` and one object per node.
+def define(api: Api, crds: Path) -> None:
+    """Create the CRD ``ciliumnodes``; it is served some time later.
 
     :param crds: the folder of Cilium's CRDs (``client/crds`` of the module).
-    :param values: Helm values; a cluster pool in them gives the pod subnets, else the Node objects.
     """
     crd = yaml.safe_load((crds / "v2" / "ciliumnodes.yaml").read_text())
     api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+
+
+def create(api: Api, nodes: Sequence[Node], values: Mapping[str, Any]) -> None:
+    """Create one object per node, once the CRD is served.
+
+    An agent that comes first makes its own object: the lab works as well then, but its datapath is
+    compiled anew.
+
+    :param values: Helm values; a cluster pool in them gives the pod subnets, else the Node objects.
+    """
     until("the CRD ciliumnodes to be served", lambda: _not_served(api), timeout=30, interval=0.05)
     for node, subnet in zip(nodes, _subnets(nodes, values), strict=True):
         api.create(_PATH, _cilium_node(node, subnet))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab import network
+from lab.api import Api
 from lab.node import Node
 from lab.nshttp import network_namespace
 from lab.pods import Plugins
@@ -43,7 +44,11 @@ class VpcCni:
         self._sandbox = sandbox
         self._toolchain = toolchain
 
-    def start(self, nodes: Sequence[Node]) -> None:
+    def prepare(self, api: Api) -> None:
+        """Nothing: the plugin keeps nothing in the API server."""
+
+    def start(self, api: Api, nodes: Sequence[Node]) -> None:
+        """Start the address responders; :meth:`wait_ready` follows."""
         stubs = self._toolchain.share("aws-cni") / "python"
         state = self._sandbox.paths.root / "addresses"
         state.mkdir(exist_ok=True)

@@ -1,0 +1,321 @@
+"""What a stack becomes in the lab: the facts that guards decide by, and the dataplane's values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from cni.evidence import ToggleState
+from cni.guards import Decision, decide
+from cni.value_tree import leaves
+from components.lab import preflight, target
+from components.target import toggle_outputs
+from lab import kernel
+from lab.cluster import LabSpec
+from lab.toolchain import Toolchain, doctor
+from lab.toolchain.doctor import Facts
+from lab.toolchain.errors import NotBuiltError
+from tests.components.stack_config import STACKS, read
+
+CILIUM = STACKS[1:]
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same machine everywhere, without a chart to look into."""
+    monkeypatch.setattr(kernel, "release", lambda: "6.12.9")
+    monkeypatch.setattr(kernel, "cpus", lambda: 2)
+    monkeypatch.setattr(kernel, "memory_mib", lambda: 16_000)
+    monkeypatch.setattr(kernel, "congestion_controls", lambda: ["reno", "cubic", "bbr"])
+    monkeypatch.setattr(preflight, "check_values", lambda values: None)
+
+
+def _decided(stack: str, changes: dict[str, object] | None = None) -> dict[str, Decision]:
+    settings = read(stack, changes)
+    return {each.toggle: each for each in decide(settings.scenario, target.facts(settings))}
+
+
+def _spec(stack: str, changes: dict[str, object] | None = None) -> tuple[LabSpec, tuple[str, ...]]:
+    settings = read(stack, changes)
+    return target.spec(settings, decide(settings.scenario, target.facts(settings)))
+
+
+def _values(stack: str) -> dict[str, Any]:
+    values = _spec(stack)[0].cilium_values
+    assert values is not None
+    return dict(leaves(values))
+
+
+# -- facts --------------------------------------------------------------------------------------
+
+
+def test_the_network_card_is_the_instance_types_and_the_machine_is_this_one() -> None:
+    facts = target.facts(read("scenario-e"))
+    assert (facts.instance_type, facts.driver, facts.bare_metal) == ("m6i.xlarge", "ena", False)
+    assert facts.memory_mib == 16_000
+    assert str(facts.kernel) == "6.12"
+    assert facts.has_bbr
+
+
+def test_network_namespaces_cannot_use_fq_whatever_the_instance_type() -> None:
+    assert target.facts(read("scenario-e")).has_fq is False
+    decided = _decided("scenario-e")
+    for toggle in ("bandwidthManager", "bbr"):
+        assert decided[toggle].requested
+        assert not decided[toggle].applied
+        assert "fq" in str(decided[toggle].reason)
+
+
+def test_an_instance_type_that_nothing_is_known_of_is_decided_as_the_lab_itself() -> None:
+    changes: dict[str, object] = {"eks.instanceType": "z9.mega"}
+    assert target.facts(read("scenario-e", changes)).driver != "ena"
+    _, adaptations = _spec("scenario-e", changes)
+    assert any("nothing is known of z9.mega" in each for each in adaptations)
+
+
+@pytest.mark.parametrize("toggle", ["dsr", "xdp"])
+def test_what_ena_cannot_do_falls_back_in_the_lab_too(toggle: str) -> None:
+    decision = _decided("scenario-e")[toggle]
+    assert (decision.requested, decision.applied) == (True, False)
+    assert decision.reason
+
+
+def test_on_bare_metal_they_are_applied() -> None:
+    decided = _decided("scenario-e", {"eks.instanceType": "m6i.metal"})
+    assert decided["dsr"].applied
+    assert decided["xdp"].applied
+    # Not so for what no network namespace can do.
+    assert not decided["bandwidthManager"].applied
+
+
+# -- what is built ------------------------------------------------------------------------------
+
+
+def test_the_baseline_has_no_cilium() -> None:
+    made, adaptations = _spec("scenario-a")
+    assert made.cilium_values is None
+    assert made.kube_proxy == "iptables"
+    assert len(adaptations) == 1
+
+
+@pytest.mark.parametrize("stack", CILIUM)
+def test_kube_proxy_runs_exactly_where_cilium_does_not_replace_it(stack: str) -> None:
+    made, _ = _spec(stack)
+    assert (made.kube_proxy == "none") is _values(stack)["kubeProxyReplacement"]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_the_same_machine_is_built_for_every_stack(stack: str) -> None:
+    made, _ = _spec(stack)
+    assert (made.nodes, made.service_cidr) == (3, "10.100.0.0/16")
+    assert made.node_labels["node.kubernetes.io/instance-type"] == "m6i.xlarge"
+    assert made.node_labels["topology.kubernetes.io/zone"] == "ap-northeast-2a"
+
+
+def test_the_labs_own_settings_are_taken() -> None:
+    made, _ = _spec("scenario-c", {"lab.nodes": 2, "eks.serviceCidr": "10.99.0.0/16"})
+    assert (made.nodes, made.service_cidr) == (2, "10.99.0.0/16")
+
+
+ROUTING = {
+    "scenario-b": ("tunnel", "vxlan", "cluster-pool", False),
+    "scenario-c": ("tunnel", "vxlan", "cluster-pool", True),
+    "scenario-d": ("native", None, "kubernetes", True),
+    "scenario-e": ("native", None, "kubernetes", True),
+}
+
+
+@pytest.mark.parametrize("stack", CILIUM)
+def test_path_addresses_and_services_are_the_scenarios(stack: str) -> None:
+    values = _values(stack)
+    found = (
+        values["routingMode"],
+        values.get("tunnelProtocol"),
+        values["ipam.mode"],
+        values["kubeProxyReplacement"],
+    )
+    assert found == ROUTING[stack]
+
+
+def test_every_stacks_values_differ() -> None:
+    made = {stack: _spec(stack)[0] for stack in STACKS}
+    for one, other in combinations(STACKS, 2):
+        assert made[one] != made[other], f"{one} and {other} would measure the same"
+
+
+def _added(one: str, other: str) -> set[str]:
+    before, after = _values(one), _values(other)
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+
+
+def test_b_and_c_differ_in_who_load_balances_alone() -> None:
+    assert _added("scenario-b", "scenario-c") == {
+        "kubeProxyReplacement",
+        "k8sServiceHost",
+        "k8sServicePort",
+    }
+
+
+def test_c_and_d_differ_in_the_pods_path_and_addresses_alone() -> None:
+    paths = _added("scenario-c", "scenario-d")
+    roots = {path.split(".")[0] for path in paths}
+    assert roots <= {
+        "routingMode",
+        "tunnelProtocol",
+        "ipam",
+        "ipv4NativeRoutingCIDR",
+        "autoDirectNodeRoutes",
+        "endpointRoutes",
+        "egressMasqueradeInterfaces",
+    }
+
+
+def test_d_and_e_differ_in_the_toggles_alone() -> None:
+    toggles = {path for each in _decided("scenario-e").values() for path, _ in leaves(each.values)}
+    # Without iptables masquerading nobody asks which interface it leaves by.
+    assert _added("scenario-d", "scenario-e") <= {*toggles, "egressMasqueradeInterfaces"}
+    assert _values("scenario-e")["bpf.masquerade"] is True
+    assert _values("scenario-e")["bpf.hostLegacyRouting"] is False
+
+
+def test_a_users_own_values_have_the_last_word() -> None:
+    made, _ = _spec("scenario-d", {"scenario.values": {"bpf": {"policyMapMax": 65536}}})
+    assert made.cilium_values is not None
+    assert made.cilium_values["bpf"]["policyMapMax"] == 65536
+
+
+# -- what is told -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_adaptations_are_whole_sentences_and_told_once(stack: str) -> None:
+    _, adaptations = _spec(stack)
+    assert adaptations
+    assert len(set(adaptations)) == len(adaptations)
+    assert all(each[0].isupper() and each.endswith(".") for each in adaptations)
+
+
+@pytest.mark.parametrize("stack", ["scenario-d", "scenario-e"])
+def test_that_eni_addresses_are_routed_subnets_is_told(stack: str) -> None:
+    assert any("ENI addresses are routed pod subnets" in each for each in _spec(stack)[1])
+
+
+def _state(**fields: Any) -> ToggleState:
+    usual: dict[str, Any] = {
+        "toggle": "dsr",
+        "title": "DSR",
+        "requested": True,
+        "applied": False,
+        "verified": None,
+        "reason": None,
+        "notes": (),
+        "evidence": (),
+    }
+    return ToggleState(**(usual | fields))
+
+
+def test_toggle_outputs_never_hold_nothing() -> None:
+    # The engine drops what is None, and a key that is missing says nothing.
+    outputs = toggle_outputs([_state(), _state(toggle="xdp", evidence=("node-1: off",))])
+    assert list(outputs) == ["dsr", "xdp"]
+    for each in outputs.values():
+        assert {"requested", "applied", "verified", "reason", "evidence"} <= each.keys()
+        assert None not in each.values()
+        assert each["verified"] is False
+    assert outputs["xdp"]["evidence"] == ["node-1: off"]
+
+
+@pytest.mark.parametrize(("verified", "said"), [(True, True), (False, False), (None, False)])
+def test_verified_means_that_the_agents_prove_it(verified: bool | None, said: bool) -> None:
+    assert toggle_outputs([_state(verified=verified)])["dsr"]["verified"] is said
+
+
+# -- before anything is started -------------------------------------------------------------------
+
+
+def _gathered(monkeypatch: pytest.MonkeyPatch, facts: Facts) -> None:
+    monkeypatch.setattr(doctor, "gather", lambda: facts)
+
+
+def test_a_machine_that_cannot_run_the_lab_is_told_all_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _gathered(monkeypatch, Facts(kernel="4.14.0", root=False))
+    with pytest.raises(pulumi.RunError) as caught:
+        preflight.check_machine()
+    told = str(caught.value)
+    assert "kernel 5.10 or newer is needed, this is 4.14.0" in told
+    assert "root is needed" in told
+    assert "`eks`" in told
+    assert "`kubeconfig`" in told
+
+
+class _Programs:
+    """A toolchain with only the programs and files that it is given."""
+
+    def __init__(self, programs: Iterable[str], shares: dict[str, Path] | None = None) -> None:
+        self._programs = set(programs)
+        self._shares = shares or {}
+
+    def program(self, name: str) -> Path:
+        if name not in self._programs:
+            raise NotBuiltError(f"{name} is not built yet; run `make setup` in the checkout")
+        return Path("/nowhere", name)
+
+    def share(self, name: str) -> Path:
+        if name not in self._shares:
+            raise NotBuiltError(f"the files of {name} are not there yet; run `make setup`")
+        return self._shares[name]
+
+
+def test_programs_that_are_not_built_are_told_with_the_fix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _gathered(monkeypatch, Facts())
+    monkeypatch.setattr(Toolchain, "default", lambda: _Programs([]))
+    with pytest.raises(pulumi.RunError, match="is not built yet; run `make setup`"):
+        preflight.check_machine()
+
+
+def test_a_machine_with_all_that_is_needed_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    _gathered(monkeypatch, Facts())
+    built = _Programs(Toolchain.default().versions())
+    monkeypatch.setattr(Toolchain, "default", lambda: built)
+    preflight.check_machine()
+
+
+@pytest.fixture
+def chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A toolchain whose chart has one value, and the real check against it."""
+    monkeypatch.undo()
+    folder = tmp_path / "install/kubernetes/cilium"
+    folder.mkdir(parents=True)
+    (folder / "values.yaml").write_text("bpf: {masquerade: null}\nextraConfig: {}\n")
+    monkeypatch.setattr(Toolchain, "default", lambda: _Programs([], {"cilium": tmp_path}))
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "dev")
+
+
+@pytest.mark.usefixtures("chart")
+def test_a_value_that_the_chart_does_not_have_is_refused() -> None:
+    preflight.check_values({"bpf": {"masquerade": True}, "extraConfig": {"debug": "true"}})
+    with pytest.raises(pulumi.RunError) as caught:
+        preflight.check_values({"bpf": {"masqerade": True}, "l8Proxy": False})
+    assert str(caught.value).splitlines() == [
+        "Pulumi.dev.yaml: scenario.values: bpf.masqerade: not a value of this chart "
+        "(did you mean bpf.masquerade?)",
+        "Pulumi.dev.yaml: scenario.values: l8Proxy: not a value of this chart",
+    ]
+
+
+def test_a_chart_that_is_not_there_yet_is_told_with_the_fix(
+    chart: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The set-up of another stack: `make setup STACK=scenario-a` brings no Cilium.
+    monkeypatch.setattr(Toolchain, "default", lambda: _Programs(["kube-apiserver"]))
+    with pytest.raises(pulumi.RunError, match="are not there yet; run `make setup`"):
+        preflight.check_values({})

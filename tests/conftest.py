@@ -1,0 +1,58 @@
+"""Fixtures of all tests: what a lab needs of this machine, and that no lab is left behind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from lab.toolchain import Toolchain, ToolchainError, doctor, packages
+from lab.toolchain.programs import Need
+from tests.lab import leftovers
+
+_GONE_SECONDS = 20
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[str]:
+    """Marks every process that the tests start, and fails the run where one outlives it."""
+    mark = secrets.token_hex(8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(leftovers.RUN_MARK, mark)
+        yield mark
+    if sys.platform != "linux":
+        return
+    # Processes that have been told to end may need a moment on a busy machine.
+    deadline = time.monotonic() + _GONE_SECONDS
+    while (left := leftovers.of_this_run(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert not left, f"the tests have left processes, which were ended now: {left}"
+
+
+@pytest.fixture(scope="session")
+def lab_host() -> None:
+    """Skips on a machine that cannot run the lab, or has not been set up for it."""
+    problems = doctor.missing(doctor.gather())
+    if problems:
+        pytest.skip(doctor.message(problems))
+    lacking = packages.missing(packages.needed(frozenset(Need))) if packages.is_debian() else []
+    if lacking:
+        pytest.skip(f"Debian packages are missing ({', '.join(lacking)}): make setup")
+    toolchain = Toolchain.default()
+    try:
+        for name in toolchain.versions():
+            if not name.startswith("pulumi"):  # a Pulumi of the user's own serves as well
+                toolchain.program(name)
+        for share in ("cilium", "aws-cni"):
+            toolchain.share(share)
+    except ToolchainError as error:
+        pytest.skip(str(error))

@@ -1,0 +1,68 @@
+"""A real lab for tests, brought up as a stack brings it up."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from bench.session import CommandResult, Pod
+from bench.workloads import WORKLOADS
+from cni.guards import Decision, decide
+from components.lab import session, target
+from components.lab.placement import pods_and_services
+from components.lab.session import LabSession
+from lab.cluster import Lab
+from tests.components.stack_config import read
+
+
+@dataclass(frozen=True)
+class RunningLab:
+    """A lab with the benchmark's workloads, as one scenario has it."""
+
+    lab: Lab
+    session: LabSession
+    boot: str
+    addresses: dict[str, str]
+    """Of the pods, by name."""
+    decisions: tuple[Decision, ...]
+
+    @property
+    def cilium(self) -> bool:
+        return self.lab.cilium is not None
+
+    def pod(self, role: str) -> Pod:
+        """The first pod of a role."""
+        return self.session.pods(role)[0]
+
+    def run(self, role: str, *argv: str, timeout: float = 30) -> CommandResult:
+        """A command in a role's first pod."""
+        return self.session.run(self.pod(role), argv, timeout=timeout)
+
+    def get(self, url: str, role: str = "fortio-client") -> CommandResult:
+        """An HTTP request from a pod; the body is on standard output."""
+        return self.run(role, "fortio", "curl", "-quiet", "-timeout", "10s", url)
+
+    def json_of(self, role: str, *argv: str) -> Any:
+        """What a command in a pod prints as JSON."""
+        return json.loads(self.run(role, *argv).stdout)
+
+
+def bring_up(stack: str, changes: dict[str, object] | None = None) -> RunningLab:
+    """Start a lab for a stack's changed settings; whoever asks for it removes it."""
+    settings = read(stack, changes)
+    decisions = decide(settings.scenario, target.facts(settings))
+    spec, adaptations = target.spec(settings, decisions)
+    lab = Lab(f"pytest-{stack[-1]}-{secrets.token_hex(4)}")
+    try:
+        boot = lab.start(spec, print)
+        lab.install(print)
+        pods, services = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
+        addresses = lab.deploy(pods, services, print)
+    except BaseException:
+        lab.remove()
+        raise
+    # As the benchmark does: from the id alone, with nothing shared but the machine.
+    connected = session.connect(lab.paths.lab_id, {"adaptations": list(adaptations)})
+    return RunningLab(Lab(lab.paths.lab_id), connected, boot, addresses, decisions)

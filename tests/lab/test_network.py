@@ -1,0 +1,103 @@
+"""Addresses of the fabric and its nodes, and the routes that stand for a VPC's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from itertools import combinations
+from typing import cast
+
+import pytest
+
+from lab import network
+from lab import node as lab_node
+from lab.errors import LabError
+from lab.network import NodeAddress, node_addresses
+from lab.sandbox import Place, Sandbox
+
+NINE = node_addresses(9)  # As many as a stack may ask for.
+
+
+def test_nodes_are_numbered_from_one() -> None:
+    assert node_addresses(2) == (
+        NodeAddress("node-1", "172.30.0.11", "172.30.11.0/24"),
+        NodeAddress("node-2", "172.30.0.12", "172.30.12.0/24"),
+    )
+
+
+def test_a_nodes_address_does_not_depend_on_how_many_there_are() -> None:
+    assert node_addresses(2) == NINE[:2]
+
+
+@pytest.mark.parametrize("node", NINE, ids=lambda node: str(node.name))
+def test_a_node_is_on_the_fabric_and_its_pods_are_beside_it(node: NodeAddress) -> None:
+    pods = IPv4Network(node.pod_cidr)
+    assert IPv4Address(node.ip) in network.SUBNET
+    assert IPv4Address(node.ip) != network.GATEWAY
+    assert pods.subnet_of(network.VPC_CIDR)
+    assert not pods.overlaps(network.SUBNET)
+
+
+def test_no_address_is_given_twice() -> None:
+    assert len({each.ip for each in NINE}) == 9
+    assert len({each.mac for each in NINE}) == 9
+    subnets = [IPv4Network(each.pod_cidr) for each in NINE]
+    assert not any(one.overlaps(other) for one, other in combinations(subnets, 2))
+
+
+def test_macs_are_made_from_addresses_and_belong_to_nobody() -> None:
+    assert NINE[0].mac == "02:00:ac:1e:00:0b"
+    for each in NINE:
+        first = int(each.mac[:2], 16)
+        assert first & 0b11 == 0b10, "locally administered, not a multicast address"
+
+
+@dataclass
+class NotingSandbox:
+    """Notes the scripts that it is given: what each does, by the namespace that it does it in."""
+
+    scripts: dict[str | None, str] = field(default_factory=dict)
+
+    def script(self, text: str, place: Place | None = None) -> str:
+        """As :meth:`lab.sandbox.Sandbox.script`."""
+        netns = place.netns if place else None
+        self.scripts[netns] = self.scripts.get(netns, "") + text
+        return "bbr\n"
+
+    def pid_of(self, name: str) -> None:
+        """As :meth:`lab.sandbox.Sandbox.pid_of`: nothing runs here."""
+
+
+def test_each_node_gets_a_route_to_every_others_pods_and_none_to_its_own() -> None:
+    sandbox = NotingSandbox()
+    nodes = node_addresses(3)
+    network.attach_node(cast(Sandbox, sandbox), nodes[1], nodes)
+    inside = sandbox.scripts["node-2"].splitlines()
+    assert [line for line in inside if line.startswith("ip route add 172")] == [
+        "ip route add 172.30.11.0/24 via 172.30.0.11 dev eth0",
+        "ip route add 172.30.13.0/24 via 172.30.0.13 dev eth0",
+    ]
+    assert "ip route add default via 172.30.0.1" in inside
+    assert "ip route add 172.30.12.0/24 via 172.30.0.12 dev fabric" in sandbox.scripts[None]
+
+
+def test_the_fabric_has_a_vpcs_mtu_everywhere() -> None:
+    sandbox = NotingSandbox()
+    nodes = node_addresses(2)
+    network.make_fabric(cast(Sandbox, sandbox))
+    network.attach_node(cast(Sandbox, sandbox), nodes[0], nodes)
+    outside = " ".join(sandbox.scripts[None].replace("\\\n", "").split())
+    assert "ip link set fabric mtu 9001 up" in outside
+    assert "ip link add port-node-1 mtu 9001 type veth peer name eth0 mtu 9001" in outside
+
+
+def test_a_node_that_does_not_run_is_told_as_the_labs_error() -> None:
+    sandbox = NotingSandbox()
+    with pytest.raises(LabError, match="node-2 is not running"):
+        lab_node.find(cast(Sandbox, sandbox), NINE[1])
+
+
+def test_the_congestion_control_is_the_namespaces_own() -> None:
+    sandbox = NotingSandbox()
+    assert network.congestion_control(cast(Sandbox, sandbox), "node-1") == "bbr"
+    assert list(sandbox.scripts) == ["node-1"]

@@ -1,0 +1,229 @@
+"""The sandbox is found by its own process alone, and commands get into it as they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from lab.errors import CommandError, LabError
+from lab.paths import LabPaths, state_root
+from lab.sandbox import INIT, Place, Sandbox, refuse_hidden
+from lab.wait import until
+
+ID = "pytest-0a1b2c3d"
+INIT_PID = 4321
+
+Start = Callable[[Sequence[str]], int]
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    return Sandbox(LabPaths(ID, tmp_path / ID))
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts Pythons of any command line, which end with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def one(argv: Sequence[str]) -> int:
+        process = subprocess.Popen([sys.executable, *argv], stdin=subprocess.PIPE)
+        started.append(process)
+        # The kernel fills the command line in only while the new program is being set up.
+        shown = Path(f"/proc/{process.pid}/cmdline")
+        until("its command line", lambda: None if shown.read_bytes() else "empty", timeout=10)
+        return process.pid
+
+    yield one
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+# -- finding it -------------------------------------------------------------------------------
+
+
+def test_a_lab_that_does_not_run_is_not_found(sandbox: Sandbox) -> None:
+    assert not sandbox.alive()
+    with pytest.raises(LabError, match=rf"the lab {ID} is not running\. Fix: pulumi refresh"):
+        _ = sandbox.init_pid
+
+
+# What other people's processes may look like: an editor, a search or a test of that very file.
+WAITS = "input()"
+FOREIGN = [
+    ["-c", WAITS, "-S", "lab/init.py", ID],
+    ["-c", WAITS, "lab/init.py", ID],
+    ["-c", WAITS, str(INIT), ID],
+    ["-c", WAITS, str(INIT), ID, "more"],
+    ["-I", "-S", str(INIT), f"{ID}1"],
+    ["-I", "-S", str(INIT), ID[:-1]],
+    # Run by hand it is no process 1: ending it would end nothing else, so it is not ours to end.
+    ["-I", "-S", str(INIT), ID],
+]
+
+
+@pytest.mark.parametrize("argv", FOREIGN)
+def test_a_process_that_only_looks_alike_is_nobodys_sandbox(
+    sandbox: Sandbox, start: Start, argv: list[str]
+) -> None:
+    pid = start(argv)
+    assert not sandbox._is_init(pid)
+    assert not sandbox.alive()
+
+
+def test_this_process_and_nonsense_are_no_sandbox(sandbox: Sandbox) -> None:
+    assert not sandbox._is_init(os.getpid())
+    assert not sandbox._is_init(2**30)
+
+
+# -- entering it ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def entered(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """A sandbox that seems to run, and an `nsenter` that prints its words and what follows `--`."""
+    monkeypatch.setattr(Sandbox, "init_pid", property(lambda self: INIT_PID))
+    folder = sandbox.paths.root
+    folder.mkdir(parents=True)
+    nsenter = folder / "nsenter"
+    nsenter.write_text(
+        "#!/bin/sh\n"
+        'while [ "$1" != -- ]; do printf "%s\\n" "$1"; shift; done\n'
+        'shift; echo --; exec "$@"\n'
+    )
+    nsenter.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return sandbox
+
+
+def test_the_default_place_is_the_sandboxs_own_namespaces(entered: Sandbox) -> None:
+    words, _, rest = entered.run(["echo", "there"]).stdout.partition("--\n")
+    assert rest == "there\n"
+    assert {f"--{kind}=/proc/{INIT_PID}/ns/{kind}" for kind in ("net", "mnt", "pid")} >= {
+        word.replace("--mount", "--mnt").replace("ns/mount", "ns/mnt") for word in words.split()
+    }
+
+
+def test_a_place_names_its_network_and_its_holders_mounts(entered: Sandbox) -> None:
+    place = Place(netns="node-1", holder=17)
+    words = entered.run(["true"], place).stdout.split()
+    assert f"--net=/proc/{INIT_PID}/root/run/netns/node-1" in words
+    # The holder's PID is one of the sandbox's, so it is looked up in the sandbox's /proc.
+    assert f"--mount=/proc/{INIT_PID}/root/proc/17/ns/mnt" in words
+    assert f"--pid=/proc/{INIT_PID}/ns/pid" in words
+
+
+def test_the_cgroup_is_joined_first_and_any_words_arrive_as_they_are(
+    entered: Sandbox, tmp_path: Path
+) -> None:
+    cgroup = tmp_path / "it's a cgroup"
+    cgroup.mkdir()
+    awkward = ["a b", "", "$HOME", "it's", '"', "-n", "--", "*"]
+    argv = [sys.executable, "-c", "import sys; print(sys.argv[1:])", *awkward]
+    done = entered.run(argv, Place(cgroup=cgroup))
+    assert done.stdout.splitlines()[-1] == str(awkward)
+    assert (cgroup / "cgroup.procs").read_text() == "0\n"
+
+
+def test_a_cgroup_that_cannot_be_joined_is_an_error_not_another_place(
+    entered: Sandbox, tmp_path: Path
+) -> None:
+    with pytest.raises(CommandError, match="none"):
+        entered.run(["echo", "there"], Place(cgroup=tmp_path / "none"))
+
+
+def test_a_failed_command_is_told_with_its_own_words_only(entered: Sandbox) -> None:
+    argv = ["sh", "-c", "echo out; echo 'no such device' >&2; exit 3"]
+    with pytest.raises(CommandError) as caught:
+        entered.run(argv)
+    assert caught.value.returncode == 3
+    assert str(caught.value).endswith("ended with 3: no such device")
+    assert "nsenter" not in str(caught.value)
+    assert entered.run(argv, check=False).returncode == 3
+
+
+def test_input_environment_and_bytes_that_are_no_text(entered: Sandbox) -> None:
+    argv = ["sh", "-c", "cat; printf \"$WORD\"; printf '\\377'"]
+    done = entered.run(argv, stdin="given ", env={"WORD": "kept"})
+    assert done.stdout.partition("--\n")[2] == "given kept\ufffd"
+
+
+@pytest.fixture
+def terminal() -> Iterator[None]:
+    """This process's standard input, on which something has been typed."""
+    read, write = os.pipe()
+    os.write(write, b"typed\n")
+    os.close(write)
+    kept = os.dup(0)
+    os.dup2(read, 0)
+    yield
+    os.dup2(kept, 0)
+    for number in (read, kept):
+        os.close(number)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_nothing_is_read_from_the_terminal(entered: Sandbox) -> None:
+    assert entered.run(["cat"]).stdout.partition("--\n")[2] == ""
+
+
+def test_a_command_without_an_end_is_told(entered: Sandbox) -> None:
+    with pytest.raises(CommandError, match=r"`sleep 600` ended with -9: killed"):
+        entered.run(["sleep", "600"], timeout=0.3)
+
+
+def test_a_script_stops_at_its_first_error(entered: Sandbox) -> None:
+    with pytest.raises(CommandError):
+        entered.script("false\necho not reached")
+
+
+def test_a_pid_file_alone_is_no_process(entered: Sandbox) -> None:
+    entered.paths.make()
+    assert entered.pid_of("etcd") is None
+    for text in ("", "no number", "4194305"):
+        (entered.paths.pids / "etcd").write_text(text)
+        assert entered.pid_of("etcd") is None
+
+
+# -- its files --------------------------------------------------------------------------------
+
+
+def test_labs_are_kept_where_the_user_keeps_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert state_root() == tmp_path / "cni-benchmark" / "labs"
+    monkeypatch.setenv("XDG_STATE_HOME", "")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert state_root() == Path("/home/someone/.local/state/cni-benchmark/labs")
+
+
+def test_two_labs_share_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    one, other = LabPaths.of("a-1"), LabPaths.of("a-2")
+    one.make()
+    one.make()
+    assert one.logs.is_dir()
+    assert not other.root.exists()
+    assert one.root not in (other.root, *other.root.parents)
+
+
+@pytest.mark.parametrize(
+    "place", ["/run/user/0/labs", "/var/run/x", "/var/lib/labs", "/sys", "/proc/1"]
+)
+def test_a_place_that_the_lab_covers_with_its_own_is_refused(place: str) -> None:
+    with pytest.raises(LabError, match=rf"{place.removeprefix('/var')} is below|{place} is below"):
+        refuse_hidden([Path("/home"), Path(place)])
+
+
+def test_a_link_does_not_hide_where_a_place_really_is(tmp_path: Path) -> None:
+    (tmp_path / "state").symlink_to("/var/lib")
+    with pytest.raises(LabError, match="XDG_STATE_HOME"):
+        refuse_hidden([tmp_path / "state" / "labs"])
+    refuse_hidden([tmp_path, Path("/runner"), Path("/var/library")])
