@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,7 +64,8 @@ def _run(options: argparse.Namespace) -> int:
             http_connections=options.connections,
         )
         session = open_session(_descriptor(options.session))
-        results = run_benchmark(session, plan, progress=_progress)
+        with closing(session):
+            results = run_benchmark(session, plan, progress=_progress)
     except PlanError as error:
         raise _FatalError(USAGE, str(error)) from None
     except PreconditionError as error:

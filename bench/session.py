@@ -95,6 +95,10 @@ class Session(Protocol):
         """CPU time and memory of the CNI's processes (agents, kube-proxy, operator), now."""
         ...
 
+    def close(self) -> None:
+        """Give back what the session holds; nothing is asked of it afterwards."""
+        ...
+
     def environment(self) -> Mapping[str, Any]:
         """JSON-able facts: target label, kernel, nodes, versions, adaptations.
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -11,6 +14,7 @@ from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from bench.checks import PreconditionError
 from bench.plan import Plan
+from bench.results import Results
 from bench.runner import BenchmarkError, run_benchmark
 from bench.session import SessionError, open_session
 from components.dynamic import VERSION, Provider, UserError, inputs
@@ -32,9 +36,14 @@ class BenchmarkProvider(Provider):
         plan["http_rates"] = tuple(plan["http_rates"])
         try:
             session = open_session(json.loads(props["session"]))
-            results = run_benchmark(session, Plan(**plan), progress=_say)
+            with closing(session):
+                results = run_benchmark(session, Plan(**plan), progress=_say)
         except BenchmarkError as error:
-            raise UserError(f"the benchmark failed: {error}") from None
+            kept = _keep(error.results)
+            raise UserError(
+                f"the benchmark failed: {error}\nWhat was measured is in {kept}; see it by: "
+                f"python -m bench show --file {kept}"
+            ) from None
         except (PreconditionError, SessionError) as error:
             raise UserError(f"nothing was measured: {error}") from None
         return {**inputs(props, _INPUTS), "results": results.to_dict()}
@@ -62,6 +71,15 @@ class Benchmark(Resource):
             "results": None,
         }
         super().__init__(BenchmarkProvider(), name, props, opts)
+
+
+def _keep(results: Results) -> Path:
+    """Write the results of a failed benchmark to where its user finds them."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    path = Path(base) / "cni-benchmark" / "failed-results.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(results.to_json())
+    return path
 
 
 def _say(line: str) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from bench.plan import MAX_CONNECTIONS, MAX_RATE, MAX_RUNS, MAX_SECONDS
 from cni.problems import Problem, did_you_mean
 from cni.scenario import Cidr, Scenario
 from cni.toggles import SETTINGS
@@ -60,16 +61,16 @@ class BenchmarkSettings(BaseModel):
     model_config = SETTINGS
 
     profile: Profile | None = None
-    runs: int | None = Field(default=None, ge=1, examples=[3])
-    duration_seconds: int | None = Field(default=None, ge=1, examples=[30])
+    runs: int | None = Field(default=None, ge=1, le=MAX_RUNS, examples=[3])
+    duration_seconds: int | None = Field(default=None, ge=1, le=MAX_SECONDS, examples=[30])
     """Of one measurement."""
     http_qps: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...],
+        tuple[Annotated[int, Field(ge=1, le=MAX_RATE)], ...],
         Field(min_length=1, strict=False, examples=[[1000, 5000]]),
         AfterValidator(_each_once),
     ] = (1000, 5000)
     """Fixed rates, in requests per second; the highest possible rate is always measured."""
-    connections: int | None = Field(default=None, ge=1, examples=[32])
+    connections: int | None = Field(default=None, ge=1, le=MAX_CONNECTIONS, examples=[32])
     """Of the HTTP load generator, at the fixed rates."""
 
 

@@ -28,7 +28,10 @@ def check_values(values: Mapping[str, object]) -> None:
 
     :raises pulumi.RunError: naming the keys that the chart does not have.
     """
-    chart = Toolchain.default().share("cilium") / "install/kubernetes/cilium"
+    try:
+        chart = Toolchain.default().share("cilium") / "install/kubernetes/cilium"
+    except ToolchainError as error:
+        raise pulumi.RunError(str(error)) from None
     unknown = unknown_values(values, yaml.safe_load((chart / "values.yaml").read_text()))
     if unknown:
         file = f"Pulumi.{pulumi.get_stack()}.yaml"

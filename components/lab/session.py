@@ -15,6 +15,7 @@ from components.lab import evidence
 from lab import coredns
 from lab.cluster import Lab
 from lab.errors import LabError
+from lab.latency import IdleHold
 from lab.objects import NAMESPACE
 from lab.sandbox import KILLED
 
@@ -28,6 +29,12 @@ class LabSession:
     def __init__(self, lab: Lab, about: Mapping[str, Any]) -> None:
         self._lab = lab
         self._about = about
+        # For as long as this session is there; the engine's process ends with the step.
+        self._hold = IdleHold.take()
+
+    def close(self) -> None:
+        """Let the machine's CPUs idle as before."""
+        self._hold.release()
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         with _as_session_error():
@@ -86,7 +93,7 @@ class LabSession:
             "agents": evidence.summary(evidence.collect(lab)),
             "versions": lab.versions(),
             "cluster_domain": coredns.DOMAIN,
-            "adaptations": [*adapted, *lab.adaptations()],
+            "adaptations": [*adapted, *lab.adaptations(), self._hold.adaptation],
         }
 
 

@@ -105,6 +105,9 @@ class FakeSession:
             ComponentUsage("node-1", "cilium-operator", 1e6, 1 << 40),
         ]
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def environment(self) -> Mapping[str, Any]:
         """See ``bench.session.Session``."""
         return {"target": "a fake", "kernel": "6.1.0", "adaptations": ["nothing is real"]}

@@ -115,6 +115,9 @@ class NetnsSession:
             ComponentUsage("server", "stand-in", cpu, int(fields[21]) * os.sysconf("SC_PAGE_SIZE"))
         ]
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def environment(self) -> Mapping[str, Any]:
         """See ``bench.session.Session``."""
         return {
