@@ -11,8 +11,9 @@ import ipaddress
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +99,10 @@ class Lab:
 
     def install(self, progress: Progress) -> None:
         """Start kube-proxy and the CNI and wait until both say that they are ready."""
+        with self._step("install"):
+            self._install(progress)
+
+    def _install(self, progress: Progress) -> None:
         if self.spec.kube_proxy != "none":
             for each in self.nodes:
                 kubeproxy.start(self.sandbox, self.toolchain, each, self.spec.kube_proxy)
@@ -118,6 +123,12 @@ class Lab:
 
         :returns: the pods' addresses by name.
         """
+        with self._step("deploy"):
+            return self._deploy(pods, services_, progress)
+
+    def _deploy(
+        self, pods: Sequence[PodSpec], services_: Sequence[ServiceSpec], progress: Progress
+    ) -> dict[str, str]:
         dns_address = str(ipaddress.IPv4Network(self.spec.service_cidr)[10])
         all_pods = [coredns.pod(self.sandbox, self.nodes[-1].name), *pods]
         all_services = [coredns.service(dns_address), *services_]
@@ -159,6 +170,22 @@ class Lab:
     @property
     def _boot_file(self) -> Path:
         return self.paths.root / "boot"
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        """Leaves a mark while a step is under way, which stays when the step is torn off."""
+        self._mark.write_text(name)
+        yield
+        self._mark.unlink()
+
+    @property
+    def _mark(self) -> Path:
+        return self.paths.root / "step"
+
+    def torn_step(self) -> str | None:
+        """The step that has begun and did not end (its process was killed, say). To go on with it
+        would start a second agent beside the first."""
+        return self._mark.read_text() if self._mark.exists() else None
 
     def boot(self) -> str | None:
         """The boot of the running lab, as :meth:`start` returned it; None when none runs."""

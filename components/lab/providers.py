@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
 from pydantic import TypeAdapter
 
 from bench.workloads import WORKLOADS
@@ -52,9 +52,10 @@ class ClusterProvider(Provider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         found = super().diff(_id, _olds, _news)
-        # A lab that has died (a reboot, a step that failed) is rebuilt by the next `up`, refreshed
-        # or not.
-        if not found.changes and Lab(_olds["lab_id"]).boot() != _olds["boot"]:
+        # A lab that has died (a reboot, a step that failed) or whose next step was torn off (a
+        # killed engine) is rebuilt by the next `up`, refreshed or not.
+        lab = Lab(_olds["lab_id"])
+        if not found.changes and (lab.boot() != _olds["boot"] or lab.torn_step()):
             return DiffResult(changes=True, replaces=["spec"], delete_before_replace=True)
         return found
 
@@ -73,21 +74,33 @@ class ClusterProvider(Provider):
 
 
 class CniProvider(Provider):
-    """kube-proxy and CNI on a started cluster, and the toggles as the agents report them."""
+    """kube-proxy and CNI on a started cluster, and the toggles as the agents report them.
 
-    replaced_by = ("lab_id", "boot", "decisions", "version")
+    Decisions that change the agents' values change the cluster's spec, and so its boot. With others
+    the agents stay as they are and are only asked anew.
+    """
+
+    replaced_by = ("lab_id", "boot", "version")
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         lab = Lab(props["lab_id"])
         with _told("install the CNI", lab):
             lab.install(say)
-            decisions = DECISIONS.validate_json(props["decisions"])
-            states = verify(decisions, evidence.collect(lab), evidence.expected_nodes(lab))
-        outs = {**inputs(props, self.replaced_by), "toggles": toggle_outputs(states)}
+            outs = self._verified(lab, props)
         return CreateResult(f"{props['boot']}-cni", outs)
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        with _told("read the agents' state"):
+            return UpdateResult(self._verified(Lab(_news["lab_id"]), _news))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         return _present(id_, props, props["boot"])
+
+    def _verified(self, lab: Lab, props: dict[str, Any]) -> dict[str, Any]:
+        decisions = DECISIONS.validate_json(props["decisions"])
+        states = verify(decisions, evidence.collect(lab), evidence.expected_nodes(lab))
+        names = (*self.replaced_by, "decisions")
+        return {**inputs(props, names), "toggles": toggle_outputs(states)}
 
 
 class WorkloadsProvider(Provider):

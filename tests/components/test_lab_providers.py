@@ -191,6 +191,21 @@ def test_the_cnis_outputs_are_its_toggles_as_the_agents_say() -> None:
     assert not toggles["bbr"]["verified"]
 
 
+def test_other_decisions_for_the_same_cluster_install_nothing_a_second_time(
+    lab: type[FakeLab],
+) -> None:
+    # Say, a toggle that is switched off in so many words, and was off before.
+    olds, news = _cni(_decision()), _cni(_decision(reason="switched off in the scenario"))
+    found = CniProvider().diff("b001-cni", olds, news)
+    assert found.changes
+    assert not found.replaces
+    made = CniProvider().update("b001-cni", olds, news)
+    assert made.outs is not None
+    assert made.outs["toggles"]["dsr"]["reason"] == "switched off in the scenario"
+    assert made.outs["decisions"] == news["decisions"]
+    assert "install" not in lab.asked
+
+
 def test_the_workloads_outputs_are_the_pods_addresses() -> None:
     made = WorkloadsProvider().create({**MADE, "cni": "b001-cni"})
     assert made.id == "b001-workloads"

@@ -51,6 +51,7 @@ def labs(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
         for name in STACKS:
             running[name] = bring_up(name, CHANGES[name])
             stack.callback(running[name].lab.remove)
+            stack.callback(running[name].session.close)
         yield running
 
 
