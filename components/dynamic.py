@@ -6,9 +6,14 @@ classes keep their names; a change of what they do is told to the engine by :dat
 
 from __future__ import annotations
 
+import os
+import select
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pulumi.dynamic import DiffResult, ResourceProvider
@@ -32,6 +37,7 @@ class Provider(ResourceProvider):
 
     def configure(self, req: Any) -> None:
         _show_user_errors_plainly()
+        _end_with_the_engine()
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         changed = changed_inputs(_olds, _news)
@@ -78,3 +84,31 @@ def _show_user_errors_plainly() -> None:
     host = sys.modules["__main__"]
     if hasattr(host, "DynamicResourceProviderServicer"):
         host.traceback = _PlainTraceback()  # type: ignore[attr-defined]
+
+
+@cache
+def _end_with_the_engine() -> None:
+    """An engine that is killed leaves the host of its providers behind, which would go on with its
+    step, beside the next `up`, and would never end."""
+    engine = _engine()
+    if engine is None:
+        return
+    watched = os.pidfd_open(engine)
+
+    def end() -> None:
+        select.select([watched], [], [])
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+def _engine() -> int | None:
+    """PID of the Pulumi command that has started this process, directly or by a script."""
+    pid = os.getppid()
+    while pid > 1:
+        status = Path(f"/proc/{pid}/status").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in status)
+        if fields["Name"].strip() == "pulumi":
+            return pid
+        pid = int(fields["PPid"])
+    return None

@@ -26,6 +26,7 @@ class Api:
     """JSON in, JSON out against the lab's API server, by the kubernetes client's own transport."""
 
     def __init__(self, sandbox: Sandbox) -> None:
+        namespace = sandbox.netns_path(None)  # first of all: where no lab runs, that is told
         settings = client.Configuration()
         config.load_kube_config(  # type: ignore[no-untyped-call]
             str(sandbox.paths.kubeconfig), client_configuration=settings
@@ -35,7 +36,6 @@ class Api:
         self._rest = client.ApiClient(settings).rest_client
         self._host = settings.host
         self._authorization = str(settings.auth_settings()["BearerToken"]["value"])
-        namespace = sandbox.netns_path(None)
 
         class Connection(HTTPSConnection):
             def _new_conn(self) -> socket.socket:

@@ -99,10 +99,6 @@ class Lab:
 
     def install(self, progress: Progress) -> None:
         """Start kube-proxy and the CNI and wait until both say that they are ready."""
-        with self._step("install"):
-            self._install(progress)
-
-    def _install(self, progress: Progress) -> None:
         if self.spec.kube_proxy != "none":
             for each in self.nodes:
                 kubeproxy.start(self.sandbox, self.toolchain, each, self.spec.kube_proxy)
@@ -123,12 +119,6 @@ class Lab:
 
         :returns: the pods' addresses by name.
         """
-        with self._step("deploy"):
-            return self._deploy(pods, services_, progress)
-
-    def _deploy(
-        self, pods: Sequence[PodSpec], services_: Sequence[ServiceSpec], progress: Progress
-    ) -> dict[str, str]:
         dns_address = str(ipaddress.IPv4Network(self.spec.service_cidr)[10])
         all_pods = [coredns.pod(self.sandbox, self.nodes[-1].name), *pods]
         all_services = [coredns.service(dns_address), *services_]
@@ -171,25 +161,28 @@ class Lab:
     def _boot_file(self) -> Path:
         return self.paths.root / "boot"
 
+    def boot(self) -> str | None:
+        """The boot of the running lab, as :meth:`start` returned it; None when none runs, or when
+        a step was interrupted: going on there would run agents twice."""
+        whole = self.sandbox.alive() and not self._unfinished_file.exists()
+        return self._boot_file.read_text() if whole else None
+
     @contextmanager
-    def _step(self, name: str) -> Iterator[None]:
-        """Leaves a mark while a step is under way, which stays when the step is torn off."""
-        self._mark.write_text(name)
+    def step(self, name: str) -> Iterator[None]:
+        """Around a step that must be done once, and to its end."""
+        done = self.paths.root / f"{name}.done"
+        if done.exists():
+            raise LabError(
+                "an interrupted pulumi up has done it before. Fix: pulumi up, which starts anew"
+            )
+        self._unfinished_file.write_text(name)
         yield
-        self._mark.unlink()
+        done.touch()
+        self._unfinished_file.unlink()
 
     @property
-    def _mark(self) -> Path:
-        return self.paths.root / "step"
-
-    def torn_step(self) -> str | None:
-        """The step that has begun and did not end (its process was killed, say). To go on with it
-        would start a second agent beside the first."""
-        return self._mark.read_text() if self._mark.exists() else None
-
-    def boot(self) -> str | None:
-        """The boot of the running lab, as :meth:`start` returned it; None when none runs."""
-        return self._boot_file.read_text() if self.sandbox.alive() else None
+    def _unfinished_file(self) -> Path:
+        return self.paths.root / "unfinished"
 
     @cached_property
     def spec(self) -> LabSpec:
@@ -232,6 +225,8 @@ class Lab:
 
     def pod_command(self, pod: str, node_name: str, argv: Sequence[str], limit: float) -> list[str]:
         """The words that run a command in a pod, from the host, for at most ``limit`` seconds."""
+        if not self.sandbox.netns_path(pod).exists():
+            raise LabError(f"the lab {self.paths.lab_id} has no pod {pod}")
         place = Place(netns=pod, cgroup=cgroups.lab_cgroup(self.paths.lab_id) / node_name)
         return [*self.sandbox.enter(place, limit), program_path(self.toolchain, argv[0]), *argv[1:]]
 
@@ -271,6 +266,7 @@ class Lab:
     def cni_usage(self) -> list[tuple[str, str, cgroups.Usage]]:
         """CPU time and memory of every CNI component: (node, component, usage)."""
         top = cgroups.lab_cgroup(self.paths.lab_id)
+        _ = self.sandbox.init_pid  # an ended lab has used something, not nothing
         return [
             (component.parent.parent.name, component.name, cgroups.usage(component))
             for component in sorted(top.glob(f"*/{AGENTS}/*/"))

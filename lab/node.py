@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import cgroups, network
+from lab.errors import LabError
 from lab.network import NodeAddress
 from lab.sandbox import MODULES_FILE, Place, Sandbox
 from lab.wait import until
@@ -93,5 +94,5 @@ def find(sandbox: Sandbox, address: NodeAddress) -> Node:
     """The node of a running lab."""
     holder = sandbox.pid_of(f"{address.name}-mounts")
     if holder is None:
-        raise LookupError(f"{address.name} is not running")
+        raise LabError(f"{address.name} is not running")
     return Node(address, holder, cgroups.lab_cgroup(sandbox.paths.lab_id) / address.name)

@@ -55,6 +55,16 @@ def refuse_hidden(places: Iterable[Path]) -> None:
                 )
 
 
+def _is_first(pid: int) -> bool:
+    """Whether a process is number 1 of a PID namespace below ours (proc_pid_status(5), NSpid)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
+    return len(numbers) > 1 and numbers[-1] == "1"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where in the sandbox a command runs; the defaults are the sandbox's own namespaces.
@@ -137,8 +147,12 @@ class Sandbox:
             argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             return False
-        # `unshare` has the same words on its command line, further back.
-        return argv[4:5] == [self.paths.lab_id.encode()] and argv[3].endswith(b"lab/init.py")
+        # `unshare` has the same words on its command line, further back; an editor or a search of
+        # that file may have them too, but is no process 1 of another PID namespace.
+        if len(argv) != 6 or not argv[3].endswith(b"lab/init.py"):
+            return False
+        words = [b"-I", b"-S", argv[3], self.paths.lab_id.encode(), b""]
+        return argv[1:] == words and _is_first(pid)
 
     # -- commands -----------------------------------------------------------------------------
 

@@ -52,10 +52,9 @@ class ClusterProvider(Provider):
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
         found = super().diff(_id, _olds, _news)
-        # A lab that has died (a reboot, a step that failed) or whose next step was torn off (a
-        # killed engine) is rebuilt by the next `up`, refreshed or not.
-        lab = Lab(_olds["lab_id"])
-        if not found.changes and (lab.boot() != _olds["boot"] or lab.torn_step()):
+        # A lab that has died (a reboot, a step that failed) is rebuilt by the next `up`, refreshed
+        # or not.
+        if not found.changes and Lab(_olds["lab_id"]).boot() != _olds["boot"]:
             return DiffResult(changes=True, replaces=["spec"], delete_before_replace=True)
         return found
 
@@ -74,33 +73,30 @@ class ClusterProvider(Provider):
 
 
 class CniProvider(Provider):
-    """kube-proxy and CNI on a started cluster, and the toggles as the agents report them.
-
-    Decisions that change the agents' values change the cluster's spec, and so its boot. With others
-    the agents stay as they are and are only asked anew.
-    """
+    """kube-proxy and CNI on a started cluster, and the toggles as the agents report them."""
 
     replaced_by = ("lab_id", "boot", "version")
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         lab = Lab(props["lab_id"])
-        with _told("install the CNI", lab):
+        with _told("install the CNI", lab), lab.step("install"):
             lab.install(say)
             outs = self._verified(lab, props)
         return CreateResult(f"{props['boot']}-cni", outs)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        with _told("read the agents' state"):
+        """Other decisions for the same values (others are another cluster): judged anew."""
+        with _told("verify the toggles"):
             return UpdateResult(self._verified(Lab(_news["lab_id"]), _news))
-
-    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        return _present(id_, props, props["boot"])
 
     def _verified(self, lab: Lab, props: dict[str, Any]) -> dict[str, Any]:
         decisions = DECISIONS.validate_json(props["decisions"])
         states = verify(decisions, evidence.collect(lab), evidence.expected_nodes(lab))
         names = (*self.replaced_by, "decisions")
         return {**inputs(props, names), "toggles": toggle_outputs(states)}
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        return _present(id_, props, props["boot"])
 
 
 class WorkloadsProvider(Provider):
@@ -110,7 +106,7 @@ class WorkloadsProvider(Provider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         lab = Lab(props["lab_id"])
-        with _told("deploy the workloads", lab):
+        with _told("deploy the workloads", lab), lab.step("deploy"):
             pods, services = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
             addresses = lab.deploy(pods, services, say)
         outs = {**inputs(props, self.replaced_by), "pods": addresses}

@@ -33,7 +33,10 @@ def cilium_config(
         argv = [str(helm), "template", "cilium", str(chart), "--namespace=kube-system"]
         argv += [f"--kube-version={kube_version}", f"--values={file}"]
         argv += ["--show-only=templates/cilium-configmap.yaml"]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise LabError(str(error)) from None
     if done.returncode != 0:
         raise CommandError(argv, done.returncode, done.stderr)
     for manifest in yaml.safe_load_all(done.stdout):

@@ -53,23 +53,23 @@ class FakeLab(Lab):
     def nodes(self) -> tuple[Node, ...]:
         return tuple(Node(each, 1, Path("/none")) for each in node_addresses(SPEC.nodes))
 
-    def _note(self, name: str) -> None:
+    def _step(self, name: str) -> None:
         FakeLab.asked.append(name)
         if FakeLab.fails is not None and FakeLab.fails[0] == name:
             raise FakeLab.fails[1]
 
     def start(self, spec: LabSpec, progress: object) -> str:
         assert spec == SPEC
-        self._note("start")
+        self._step("start")
         return "b002"
 
     def install(self, progress: object) -> None:
-        self._note("install")
+        self._step("install")
 
     def deploy(
         self, pods: Sequence[PodSpec], services_: Sequence[ServiceSpec], progress: object
     ) -> dict[str, str]:
-        self._note("deploy")
+        self._step("deploy")
         return {pod.name: "10.0.0.1" for pod in pods}
 
     def stop(self) -> None:
@@ -274,17 +274,16 @@ def test_an_end_that_fails_is_told(lab: type[FakeLab]) -> None:
         ClusterProvider().delete("b001", MADE)
 
 
-def test_a_step_that_was_torn_off_has_its_cluster_replaced(
-    lab: type[FakeLab], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_lab_with_a_step_torn_off_counts_as_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    whole = Lab("tiny-1f")
-    whole.paths.make()
-    with whole._step("install"):
-        assert whole.torn_step() == "install"
-        torn = ClusterProvider().diff("b001", MADE, MADE)
-        assert torn.changes
-        assert torn.replaces
-        assert torn.delete_before_replace
-    assert whole.torn_step() is None
-    assert not ClusterProvider().diff("b001", MADE, MADE).changes
+    torn = Lab("tiny-1f")
+    torn.paths.make()
+    (torn.paths.root / "boot").write_text("b001")
+    monkeypatch.setattr(torn.sandbox, "alive", lambda: True)
+    with torn.step("install"):
+        assert torn.boot() is None
+    assert torn.boot() == "b001"
+    with pytest.raises(LabError, match="has done it before"), torn.step("install"):
+        pass
