@@ -58,12 +58,12 @@ class Checkout:
         process = self.start(*argv, **more)
         try:
             output, _ = process.communicate(timeout=_SECONDS)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:
+            # A session of its own outlives us, whether it hangs or we are interrupted.
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
-            raise AssertionError(
-                f"{' '.join(argv)} did not end in {_SECONDS} s:\n{output}"
-            ) from None
+            error.add_note(f"{' '.join(argv)} had told:\n{output}")
+            raise
         return subprocess.CompletedProcess(argv, process.returncode, output)
 
     def ok(self, *argv: str, **more: str) -> str:
