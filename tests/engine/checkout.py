@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,9 @@ class Checkout:
         except BaseException as error:
             # A session of its own outlives us, whether it hangs or we are interrupted.
             os.killpg(process.pid, signal.SIGKILL)
-            output, _ = process.communicate()
-            error.add_note(f"{' '.join(argv)} had told:\n{output}")
+            with suppress(subprocess.TimeoutExpired):  # whoever it started may hold the pipe
+                told, _ = process.communicate(timeout=10)
+                error.add_note(f"{' '.join(argv)} had told:\n{told}")
             raise
         return subprocess.CompletedProcess(argv, process.returncode, output)
 
