@@ -18,6 +18,7 @@ from bench.results import Results
 from bench.runner import BenchmarkError, run_benchmark
 from bench.session import SessionError, open_session
 from components.dynamic import VERSION, Provider, UserError, inputs
+from lab.toolchain.login import state_root
 
 _INPUTS = ("session", "plan", "version")
 
@@ -75,8 +76,7 @@ class Benchmark(Resource):
 
 def _keep(results: Results) -> Path:
     """Write the results of a failed benchmark to where its user finds them."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    path = Path(base) / "cni-benchmark" / "failed-results.json"
+    path = state_root(os.environ) / "failed-results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(results.to_json())
     return path

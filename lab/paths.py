@@ -6,11 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.toolchain import login
+
 
 def state_root() -> Path:
     """The folder of all labs: ``$XDG_STATE_HOME/cni-benchmark/labs``."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "cni-benchmark" / "labs"
+    return login.state_root(os.environ) / "labs"
 
 
 @dataclass(frozen=True, slots=True)
