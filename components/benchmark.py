@@ -14,13 +14,12 @@ from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from bench.checks import PreconditionError
 from bench.plan import Plan
-from bench.results import Results
 from bench.runner import BenchmarkError, run_benchmark
 from bench.session import SessionError, open_session
 from components.dynamic import VERSION, Provider, UserError, inputs
 from lab.toolchain.login import state_root
 
-_INPUTS = ("session", "plan", "version")
+_INPUTS = ("session", "plan", "stack", "version")
 
 
 class BenchmarkProvider(Provider):
@@ -40,13 +39,16 @@ class BenchmarkProvider(Provider):
             with closing(session):
                 results = run_benchmark(session, Plan(**plan), progress=_say)
         except BenchmarkError as error:
-            kept = _keep(error.results)
+            kept = _failed(props["stack"])
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(error.results.to_json())
             raise UserError(
                 f"the benchmark failed: {error}\nWhat was measured is in {kept}; see it by: "
                 f"python -m bench show --file {kept}"
             ) from None
         except (PreconditionError, SessionError) as error:
             raise UserError(f"nothing was measured: {error}") from None
+        _failed(props["stack"]).unlink(missing_ok=True)
         return {**inputs(props, _INPUTS), "results": results.to_dict()}
 
 
@@ -68,18 +70,16 @@ class Benchmark(Resource):
         props = {
             "session": session,
             "plan": json.dumps(plan.as_dict(), sort_keys=True),
+            "stack": pulumi.get_stack(),
             "version": VERSION,
             "results": None,
         }
         super().__init__(BenchmarkProvider(), name, props, opts)
 
 
-def _keep(results: Results) -> Path:
-    """Write the results of a failed benchmark to where its user finds them."""
-    path = state_root(os.environ) / "failed-results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(results.to_json())
-    return path
+def _failed(stack: str) -> Path:
+    """Where the results of a stack's failed benchmark are, until one succeeds."""
+    return state_root(os.environ) / "failed" / f"{stack}.json"
 
 
 def _say(line: str) -> None:

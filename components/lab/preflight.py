@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import pulumi
 import yaml
 
+from cni.scenario import Scenario
 from cni.values import unknown_values
-from lab.toolchain import Toolchain, doctor
+from lab.toolchain import Toolchain, doctor, packages, scenarios
 from lab.toolchain.errors import ToolchainError
+from lab.toolchain.programs import Need
 
 
 def check_machine() -> None:
@@ -17,10 +19,23 @@ def check_machine() -> None:
     problems = doctor.missing(doctor.gather())
     if problems:
         raise pulumi.RunError(doctor.message(problems))
-    try:
-        Toolchain.default().program("kube-apiserver")
-    except ToolchainError as error:
-        raise pulumi.RunError(str(error)) from None
+
+
+def check_programs(scenario: Scenario) -> None:
+    """Whether all that a scenario's lab starts is there, its CNI's own programs included.
+
+    :raises pulumi.RunError: naming what is missing, and the command that makes it.
+    """
+    needs = scenarios.needs(scenario.cni, kube_proxy=scenario.kube_proxy != "none")
+    needs -= {Need.ENGINE}  # it runs already
+    lacking = Toolchain.default().missing(needs)
+    if packages.is_debian():
+        lacking += packages.missing(packages.needed(needs))
+    if lacking:
+        raise pulumi.RunError(
+            f"not set up for this stack yet: {', '.join(lacking)}. "
+            f"Fix: make setup STACK={pulumi.get_stack()}"
+        )
 
 
 def check_values(values: Mapping[str, object]) -> None:

@@ -130,6 +130,7 @@ def _basis(instance_type: str) -> str:
 def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, tuple[str, ...]]:
     """What to build for a stack, and how its values differ from EKS's."""
     scenario, eks = settings.scenario, settings.eks
+    preflight.check_programs(scenario)
     values, adaptations = _values(scenario, decisions)
     labels = {
         "node.kubernetes.io/instance-type": eks.instance_type,

@@ -47,10 +47,14 @@ def of_text(text: str) -> frozenset[Need]:
     if re.search(r"\btarget:\s*[\"']?(eks|kubeconfig)\b", plain):
         return _ENGINE
     cni = re.search(r"\bcni:\s*[\"']?([\w-]+)", plain)
-    found = CNIS.get(cni.group(1), ALL) if cni else ALL
-    if re.search(r"\bkubeProxy:\s*[\"']?none\b", plain):
-        return found - {Need.KUBE_PROXY}
-    return found
+    kube_proxy = re.search(r"\bkubeProxy:\s*[\"']?none\b", plain) is None
+    return needs(cni.group(1) if cni else "", kube_proxy=kube_proxy)
+
+
+def needs(cni: str, *, kube_proxy: bool) -> frozenset[Need]:
+    """What a lab with this CNI needs; everything where the CNI is not known."""
+    found = CNIS.get(cni, ALL)
+    return found if kube_proxy else found - {Need.KUBE_PROXY}
 
 
 def of_stack(checkout: Path, stack: str) -> frozenset[Need]:

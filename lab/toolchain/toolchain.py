@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.toolchain.build import Builder
 from lab.toolchain.cache import Cache
 from lab.toolchain.errors import NotBuiltError, UnknownProgramError
-from lab.toolchain.packages import LLVM_BIN
-from lab.toolchain.programs import FAMILIES, family_of, share_of
+from lab.toolchain.programs import FAMILIES, Need, family_of, share_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -62,12 +62,11 @@ class Toolchain:
         """Every program's exact upstream version."""
         return {p.name: f.version_of(p) for f in FAMILIES for p in f.programs}
 
-    def path_entries(self) -> list[Path]:
-        """Folders for PATH of the lab's processes: the programs that are built, and LLVM's."""
-        built = [
-            self.builder.program_path(family, program)
+    def missing(self, needs: Collection[Need]) -> list[str]:
+        """The programs that ``needs`` ask for and that are not built yet."""
+        return [
+            program.name
             for family in FAMILIES
             for program in family.programs
+            if program.need in needs and not self.builder.program_path(family, program).exists()
         ]
-        llvm = Path(LLVM_BIN)
-        return [path.parent for path in built if path.exists()] + ([llvm] if llvm.is_dir() else [])

@@ -42,6 +42,7 @@ def session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> _Session:
 PROPS: dict[str, Any] = {
     "session": '{"factory": "nowhere:none"}',
     "plan": json.dumps(PLAN.as_dict()),
+    "stack": "scenario-e",
     "version": 1,
     "results": None,
 }
@@ -53,8 +54,8 @@ def test_creating_measures_and_records_what_with(
     made = BenchmarkProvider().create(PROPS)
     assert made.outs is not None
     assert from_dict(made.outs["results"]).metrics["tcp_throughput"].n == PLAN.runs
-    assert {name: made.outs[name] for name in ("session", "plan", "version")} == {
-        name: PROPS[name] for name in ("session", "plan", "version")
+    assert {name: made.outs[name] for name in ("session", "plan", "stack", "version")} == {
+        name: PROPS[name] for name in ("session", "plan", "stack", "version")
     }
     assert session.closed == 1
     told = capsys.readouterr().out.splitlines()
@@ -101,7 +102,19 @@ def test_a_metric_without_any_sample_fails_and_the_others_are_kept(
     assert first.startswith("the benchmark failed: no number for udp_")
     assert "no route to host" in first
     kept = Path(hint.rpartition(" ")[2])
-    assert kept.is_relative_to(tmp_path)
+    assert kept == tmp_path / "cni-benchmark/failed/scenario-e.json"
     assert from_json(kept.read_text()).metrics["tcp_throughput"].n == PLAN.runs
     assert caught.value.__suppress_context__
     assert session.closed == 1
+
+
+def test_what_a_failed_benchmark_left_goes_with_the_next_good_one(
+    session: _Session, tmp_path: Path
+) -> None:
+    for stack in ("scenario-d", "scenario-e"):
+        session.spoil["iperf3-udp"] = [failing("no route to host")] * 100
+        with pytest.raises(UserError):
+            BenchmarkProvider().create({**PROPS, "stack": stack})
+    session.spoil.clear()
+    BenchmarkProvider().create(PROPS)
+    assert [path.name for path in tmp_path.rglob("*.json")] == ["scenario-d.json"]

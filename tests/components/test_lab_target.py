@@ -17,9 +17,13 @@ from components.lab import preflight, target
 from components.target import toggle_outputs
 from lab import kernel
 from lab.cluster import LabSpec
-from lab.toolchain import Toolchain, doctor
+from lab.toolchain import Toolchain, doctor, packages
+from lab.toolchain.build import Builder
+from lab.toolchain.cache import Cache
 from lab.toolchain.doctor import Facts
 from lab.toolchain.errors import NotBuiltError
+from lab.toolchain.programs import Need
+from lab.toolchain.toolchain import CHECKOUT
 from tests.components.stack_config import STACKS, read
 
 CILIUM = STACKS[1:]
@@ -32,6 +36,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "cpus", lambda: 2)
     monkeypatch.setattr(kernel, "memory_mib", lambda: 16_000)
     monkeypatch.setattr(kernel, "congestion_controls", lambda: ["reno", "cubic", "bbr"])
+    monkeypatch.setattr(preflight, "check_programs", lambda scenario: None)
     monkeypatch.setattr(preflight, "check_values", lambda values: None)
 
 
@@ -262,10 +267,9 @@ class _Programs:
         self._programs = set(programs)
         self._shares = shares or {}
 
-    def program(self, name: str) -> Path:
-        if name not in self._programs:
-            raise NotBuiltError(f"{name} is not built yet; run `make setup` in the checkout")
-        return Path("/nowhere", name)
+    def missing(self, needs: frozenset[Need]) -> list[str]:
+        nothing_built = Toolchain(Builder(CHECKOUT / "tools", Cache(Path("/nowhere"))))
+        return [name for name in nothing_built.missing(needs) if name not in self._programs]
 
     def share(self, name: str) -> Path:
         if name not in self._shares:
@@ -273,20 +277,45 @@ class _Programs:
         return self._shares[name]
 
 
-def test_programs_that_are_not_built_are_told_with_the_fix(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    _gathered(monkeypatch, Facts())
-    monkeypatch.setattr(Toolchain, "default", lambda: _Programs([]))
-    with pytest.raises(pulumi.RunError, match="is not built yet; run `make setup`"):
-        preflight.check_machine()
-
-
 def test_a_machine_with_all_that_is_needed_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     _gathered(monkeypatch, Facts())
+    preflight.check_machine()
+
+
+@pytest.mark.parametrize(
+    ("stack", "lacking"),
+    [
+        ("scenario-a", "kube-proxy, aws-cni"),
+        ("scenario-b", "cilium-agent, cilium-cni, cilium-dbg, cilium-operator, kube-proxy, helm"),
+        ("scenario-e", "cilium-agent, cilium-cni, cilium-dbg, cilium-operator, helm"),
+    ],
+)
+def test_the_programs_of_the_scenarios_own_cni_are_missed_at_preview(
+    stack: str, lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    common = ["kube-apiserver", "etcd", "coredns", "cnitool", "fortio", "go-httpbin"]
+    monkeypatch.setattr(Toolchain, "default", lambda: _Programs(common))
+    monkeypatch.setattr(packages, "is_debian", lambda: False)
+    monkeypatch.setattr(pulumi, "get_stack", lambda: stack)
+    scenario = read(stack).scenario
+    with pytest.raises(pulumi.RunError) as caught:
+        preflight.check_programs(scenario)
+    told = f"not set up for this stack yet: {lacking}. Fix: make setup STACK={stack}"
+    assert str(caught.value) == told
+
+
+def test_debian_packages_that_are_missing_are_told_with_the_programs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
     built = _Programs(Toolchain.default().versions())
     monkeypatch.setattr(Toolchain, "default", lambda: built)
-    preflight.check_machine()
+    monkeypatch.setattr(packages, "is_debian", lambda: True)
+    monkeypatch.setattr(packages, "missing", lambda names: [n for n in names if n == "iperf3"])
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "scenario-a")
+    with pytest.raises(pulumi.RunError, match=r"yet: iperf3\. Fix: make setup"):
+        preflight.check_programs(read("scenario-a").scenario)
 
 
 @pytest.fixture
@@ -316,6 +345,6 @@ def test_a_chart_that_is_not_there_yet_is_told_with_the_fix(
     chart: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The set-up of another stack: `make setup STACK=scenario-a` brings no Cilium.
-    monkeypatch.setattr(Toolchain, "default", lambda: _Programs(["kube-apiserver"]))
+    monkeypatch.setattr(Toolchain, "default", lambda: _Programs([]))
     with pytest.raises(pulumi.RunError, match="are not there yet; run `make setup`"):
         preflight.check_values({})

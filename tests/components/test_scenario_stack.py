@@ -30,6 +30,7 @@ STEPS = ("slot", "cluster", "cni", "workloads", "benchmark")
 def nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A machine on which everything is there; declaring a stack starts nothing on it."""
     monkeypatch.setattr(preflight, "check_machine", lambda: None)
+    monkeypatch.setattr(preflight, "check_programs", lambda scenario: None)
     monkeypatch.setattr(preflight, "check_values", lambda values: None)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     yield
