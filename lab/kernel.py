@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import platform
 from pathlib import Path
 
+from lab.toolchain.kernel_options import kernel_options
+
 #: Kernel options behind the modules that cilium-agent 1.16 looks for (pkg/datapath/iptables).
 _MODULE_OPTIONS = {
-    "ip_tables": "CONFIG_IP_NF_IPTABLES",
-    "iptable_nat": "CONFIG_IP_NF_NAT",
-    "iptable_mangle": "CONFIG_IP_NF_MANGLE",
-    "iptable_raw": "CONFIG_IP_NF_RAW",
-    "iptable_filter": "CONFIG_IP_NF_FILTER",
-    "ip6_tables": "CONFIG_IP6_NF_IPTABLES",
-    "ip6table_mangle": "CONFIG_IP6_NF_MANGLE",
-    "ip6table_raw": "CONFIG_IP6_NF_RAW",
-    "ip6table_filter": "CONFIG_IP6_NF_FILTER",
-    "xt_socket": "CONFIG_NETFILTER_XT_MATCH_SOCKET",
+    "ip_tables": "IP_NF_IPTABLES",
+    "iptable_nat": "IP_NF_NAT",
+    "iptable_mangle": "IP_NF_MANGLE",
+    "iptable_raw": "IP_NF_RAW",
+    "iptable_filter": "IP_NF_FILTER",
+    "ip6_tables": "IP6_NF_IPTABLES",
+    "ip6table_mangle": "IP6_NF_MANGLE",
+    "ip6table_raw": "IP6_NF_RAW",
+    "ip6table_filter": "IP6_NF_FILTER",
+    "xt_socket": "NETFILTER_XT_MATCH_SOCKET",
 }
 
 
 def release() -> str:
     return platform.release()
-
-
-def config() -> dict[str, str]:
-    """The kernel's build options (``/proc/config.gz`` or ``/boot/config-*``), empty if unknown."""
-    packed = Path("/proc/config.gz")
-    if packed.exists():
-        text = gzip.decompress(packed.read_bytes()).decode()
-    else:
-        plain = Path(f"/boot/config-{release()}")
-        text = plain.read_text() if plain.exists() else ""
-    lines = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
-    return {name: value for name, _, value in lines if value}
 
 
 def cpus() -> int:
@@ -63,6 +52,6 @@ def modules_listing() -> str:
     """
     loaded = Path("/proc/modules")
     text = loaded.read_text() if loaded.exists() else ""
-    options = config()
+    options = kernel_options() or {}
     builtin = (name for name, option in _MODULE_OPTIONS.items() if options.get(option) == "y")
     return text + "".join(f"{name} 0 0 - Live 0x0\n" for name in builtin)

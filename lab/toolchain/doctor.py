@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.toolchain.golang import Version, parse_version
+from lab.toolchain.kernel_options import kernel_options
 
 OLDEST_KERNEL: Version = (5, 10, 0)
 MACHINES = ("x86_64", "aarch64")
@@ -96,7 +96,7 @@ def gather() -> Facts:
         kernel=platform.release(),
         root=root,
         filesystems=_filesystems(),
-        kernel_options=_kernel_options(),
+        kernel_options=kernel_options(),
         probes=_probe() if root else {},
     )
 
@@ -107,26 +107,6 @@ def _filesystems() -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(line.split()[-1] for line in lines if line.strip())
-
-
-def _kernel_options() -> dict[str, str] | None:
-    candidates: tuple[tuple[Path, Callable[[bytes], bytes]], ...] = (
-        (Path("/proc/config.gz"), gzip.decompress),
-        (Path("/boot", f"config-{platform.release()}"), bytes),
-    )
-    for path, read in candidates:
-        try:
-            return parse_options(read(path.read_bytes()).decode())
-        except (OSError, ValueError):
-            continue
-    return None
-
-
-def parse_options(text: str) -> dict[str, str]:
-    """``CONFIG_X=y`` lines of a kernel's configuration."""
-    lines = (line for line in text.splitlines() if line.startswith("CONFIG_"))
-    pairs = (line.removeprefix("CONFIG_").split("=", 1) for line in lines)
-    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
 
 _PROBES: tuple[tuple[str, str, str], ...] = (

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab import kernel
+from lab.toolchain.kernel_options import kernel_options
 
 BUILT_IN = """\
 # Linux/x86 6.18.0 Kernel Configuration
@@ -23,6 +24,7 @@ CONFIG_LOCALVERSION="-x=y"
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty machine: a folder in place of /."""
     monkeypatch.setattr(kernel, "Path", lambda text: tmp_path / text.lstrip("/"))
+    monkeypatch.setattr(kernel, "kernel_options", lambda: kernel_options(tmp_path))
     for folder in ("proc/sys/net/ipv4", "boot"):
         (tmp_path / folder).mkdir(parents=True)
     return tmp_path
@@ -49,14 +51,17 @@ def test_loaded_modules_stay_on_the_list(root: Path) -> None:
 
 def test_the_configuration_of_a_distributions_kernel(root: Path) -> None:
     (root / f"boot/config-{kernel.release()}").write_text(BUILT_IN)
-    found = kernel.config()
-    assert found["CONFIG_IP_NF_NAT"] == "m"
-    assert found["CONFIG_LOCALVERSION"] == '"-x=y"'
-    assert "CONFIG_IP_NF_RAW" not in found
+    found = kernel_options(root)
+    assert found == {
+        "IP_NF_IPTABLES": "y",
+        "IP_NF_NAT": "m",
+        "NETFILTER_XT_MATCH_SOCKET": "y",
+        "LOCALVERSION": '"-x=y"',
+    }
 
 
 def test_an_unknown_configuration_claims_nothing(root: Path) -> None:
-    assert kernel.config() == {}
+    assert kernel_options(root) is None
     assert kernel.modules_listing() == ""
 
 

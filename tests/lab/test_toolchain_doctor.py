@@ -40,11 +40,6 @@ def test_everything_missing_is_told_at_once() -> None:
     assert "`kubeconfig`" in told
 
 
-def test_kernel_options_are_read_from_the_configuration() -> None:
-    text = "# CONFIG_VETH is not set\nCONFIG_VXLAN=m\nCONFIG_BPF_SYSCALL=y\n"
-    assert doctor.parse_options(text) == {"VXLAN": "m", "BPF_SYSCALL": "y"}
-
-
 def test_needs_are_read_from_words() -> None:
     vpc = scenarios.of_text("config:\n  x:target: lab\n  x:scenario:\n    cni: vpc-cni\n")
     assert Need.CILIUM not in vpc
