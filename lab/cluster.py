@@ -29,6 +29,7 @@ from lab.node import AGENTS, Node
 from lab.objects import PodSpec, ServiceSpec
 from lab.paths import LabPaths
 from lab.pods import Pods, program_path
+from lab.reachability import await_services
 from lab.sandbox import Place, Sandbox, refuse_hidden
 from lab.toolchain import Toolchain
 from lab.toolchain.toolchain import CHECKOUT
@@ -133,11 +134,16 @@ class Lab:
                 )
             )
         progress(f"{len(all_pods)} pods wired by the CNI plugin")
+        served: list[tuple[str, str, int]] = []
         for service in all_services:
             endpoints = [(ips[p.name], p.node) for p in all_pods if p.app == service.app]
             if not endpoints:
                 raise LabError(f"no pod is behind the service {service.name}")
-            services.create(self.api, service, endpoints)
+            cluster_ip = services.create(self.api, service, endpoints)
+            tcp = (port.port for port in service.ports if port.protocol == "TCP")
+            served += [(service.name, cluster_ip, port) for port in tcp]
+        await_services(self.pod_command, all_pods, served)
+        progress(f"{len(all_services)} Services answer on every node")
         return ips
 
     # -- removing -----------------------------------------------------------------------------
