@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cni.problems import Problem
 from cni.toggles import TOGGLES, CtTables
+from cni.value_rules import find_value_problems
 from cni.value_tree import leaves
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ OWNED_VALUES = {
     "k8sServiceHost": None,
     "k8sServicePort": None,
     "kubeProxyReplacement": "kubeProxyReplacement",
+    # A tunnel has to be Geneve for it, and without one the agent takes IP options only.
+    "loadBalancer.dsrDispatch": "tunnelProtocol",
     "routingMode": "toggles.nativeRouting",
     "tunnelProtocol": "tunnelProtocol",
     "bpf.ctAnyMax": "toggles.ctTables.anyMax",
@@ -144,15 +147,13 @@ def _cilium_values(scenario: Scenario) -> Iterator[Problem]:
             setting = OWNED_VALUES[path]
             whose = f"the setting {setting}" if setting else "the cluster"
             yield Problem(f"values.{path}", value, f"follows from {whose}", f"values.{path}")
-        if path == "egressMasqueradeInterfaces" and scenario.toggles.bpf_masquerade:
-            reason = "the agent stops with toggles.bpfMasquerade and this; devices takes its place"
-            yield Problem(f"values.{path}", value, reason, f"values.{path}")
         if isinstance(value, int) and value >= HELM_FLOAT_FROM:
             reason = (
                 f"Helm renders a number from {HELM_FLOAT_FROM:,} on as {float(value):e}, which "
                 "agents refuse; values.extraConfig takes the agent's own option, as text"
             )
             yield Problem(f"values.{path}", value, reason, f"values.{path}")
+    yield from find_value_problems(scenario)
 
 
 _VPC_CNI_RULES = (_vpc_cni_services, _vpc_cni_only)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 
-from cni.problems import did_you_mean
+from cni.problems import did_you_mean, show
 
 HelmValues = dict[str, object]
 
@@ -35,6 +36,24 @@ OPTIONAL_VALUES = (
     "socketLB.tracing",
 )
 
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a map of values",
+}
+# Where the chart's schema takes more than its default shows. Source: values.schema.json.
+_ALSO: tuple[tuple[str, tuple[type, ...]], ...] = (
+    (r"autoDirectNodeRoutes|endpointRoutes\.enabled", (str,)),
+    (r"ipam\.operator\.clusterPoolIPv[46]PodCIDRList", (str,)),
+    (r"k8sServicePort", (int,)),
+    (r".*\.rollingUpdate\.max(Surge|Unavailable)", (int, str)),
+    (r".*\.podDisruptionBudget\.maxUnavailable", (str,)),
+)
+_MISSING = object()
+
 
 def merge(*trees: Mapping[str, object]) -> HelmValues:
     """Merge value trees as `helm -f a -f b` does: maps merge by key, anything later wins."""
@@ -64,26 +83,49 @@ def unknown_values(
     chart_defaults: Mapping[str, object],
     optional: Collection[str] = OPTIONAL_VALUES,
 ) -> list[str]:
-    """The dotted paths in `values` that a chart does not have, each as one sentence.
+    """The dotted paths in `values` that a chart does not know so, each as one sentence.
 
-    `chart_defaults` is the chart's parsed values.yaml; `optional` are paths it leaves out. Where a
-    default is `{}` or null, any content below is free-form and accepted. The Cilium chart's own
-    schema rejects no unknown key, so without this a misspelt one silently renders to nothing.
+    `chart_defaults` is the chart's parsed values.yaml, or a tree with the same keys and types;
+    `optional` are paths it leaves out. Where a default is `{}` or null, any content below is
+    free-form and accepted. The Cilium chart's own schema rejects no unknown key, so without this a
+    misspelt one silently renders to nothing; a wrong type it refuses when it is installed, which on
+    a cloud is long after the cluster has been made.
     """
     known = [path for path, _ in leaves(chart_defaults)] + list(optional)
-    return [
-        f"{path}: not a value of this chart{did_you_mean(path, known)}"
-        for path, _ in leaves(values)
-        if path not in optional and not _has(chart_defaults, path.split("."))
-    ]
+    found = []
+    for path, value in leaves(values):
+        default = None if path in optional else _default(chart_defaults, path)
+        if default is _MISSING:
+            found.append(f"{path}: not a value of this chart{did_you_mean(path, known)}")
+        elif not _fits(path, value, default):
+            shown = f'"{value}"' if isinstance(value, str) else show(value)
+            found.append(f"{path}: {shown}: must be {_KINDS[type(default)]}, as in the chart")
+    return found
 
 
-def _has(defaults: Mapping[str, object], path: list[str]) -> bool:
+def kinds(path: str, default: object) -> frozenset[type]:
+    """The types that a value at this path may have beside null; none for whatever one likes."""
+    if default is None or default == {}:
+        return frozenset()
+    also = [types for pattern, types in _ALSO if re.fullmatch(pattern, path)]
+    return frozenset({type(default)}.union(*also))
+
+
+def _fits(path: str, value: object, default: object) -> bool:
+    allowed = kinds(path, default)
+    # Null is the chart's own default; a whole number does where any number does.
+    if value is None or not allowed or type(value) in allowed:
+        return True
+    return isinstance(value, int) and not isinstance(value, bool) and float in allowed
+
+
+def _default(defaults: Mapping[str, object], path: str) -> object:
+    """The chart's value at a path, None where it is free-form, _MISSING where there is none."""
     node: object = defaults
-    for key in path:
+    for key in path.split("."):
         if node is None or node == {}:
-            return True
+            return None
         if not isinstance(node, Mapping) or key not in node:
-            return False
+            return _MISSING
         node = node[key]
-    return True
+    return node

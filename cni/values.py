@@ -55,10 +55,11 @@ class ClusterEndpoint:
 class LabFabric:
     """The lab's network between nodes."""
 
-    pod_cidr: str
-    """Holds every node's routed pod subnet (`spec.podCIDR`)."""
-    device: str = "eth0"
-    """The nodes' interface on it."""
+    pod_cidr: str | None
+    """Holds every node's routed pod subnet (`spec.podCIDR`); None where pods get addresses of
+    ENIs."""
+    devices: str = "ens+"
+    """The nodes' interfaces on it, as an iptables pattern, named as Amazon Linux 2023 does."""
 
 
 class LabValues(NamedTuple):
@@ -152,15 +153,14 @@ def lab_values(
 ) -> LabValues:
     """EKS's values with what the lab must change, and the list of what that is."""
     values = merge(
-        helm_values(scenario, decisions, cluster), _LAB_VALUES, {"devices": fabric.device}
+        helm_values(scenario, decisions, cluster), _LAB_VALUES, {"devices": fabric.devices}
     )
-    adaptations = [*_LAB_ADAPTATIONS, f"BPF programs attach to {fabric.device}, named explicitly."]
-    if "egressMasqueradeInterfaces" in values:
-        values["egressMasqueradeInterfaces"] = fabric.device
-        adaptations.append(
-            f"Masquerading leaves by {fabric.device} instead of {cluster.egress_interfaces}."
-        )
-    if scenario.ipam == "eni":
+    adaptations = [
+        *_LAB_ADAPTATIONS,
+        f"BPF programs attach to {fabric.devices}, named explicitly: the agent's detection passes "
+        "over the veth devices that stand for ENIs.",
+    ]
+    if scenario.ipam == "eni" and fabric.pod_cidr is not None:
         del values["eni"]
         values |= {
             "ipam": {"mode": "kubernetes"},

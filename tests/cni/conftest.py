@@ -1,8 +1,9 @@
-"""A loader of scenarios, and the facts of EC2 and of a lab."""
+"""A loader of scenarios, the facts of EC2 and of a lab, and the chart with its Helm."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from cni.instances import known_facts
 from cni.platform import Kernel, PlatformFacts, lab_facts
 from cni.scenario import Scenario
 from cni.values import ClusterEndpoint
+from lab.toolchain import Toolchain, ToolchainError
 from tests.cni.stackfiles import Load, stack_scenario
 
 
@@ -53,3 +55,23 @@ def endpoint() -> ClusterEndpoint:
         api_host="ABC.gr7.ap-northeast-2.eks.amazonaws.com",
         eni_subnet_ids=("subnet-2a",),
     )
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    """The toolchain's Helm; skipped where it is not built."""
+    return _built(lambda: Toolchain.default().program("helm"))
+
+
+@pytest.fixture(scope="session")
+def chart() -> Path:
+    """The chart inside the pinned Cilium module."""
+    share = _built(lambda: Toolchain.default().share("cilium"))
+    return share / "install/kubernetes/cilium"
+
+
+def _built(find: Callable[[], Path]) -> Path:
+    try:
+        return find()
+    except ToolchainError as missing:
+        pytest.skip(f"the toolchain is not set up: {missing}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,29 +13,7 @@ from cni.platform import PlatformFacts
 from cni.value_tree import OPTIONAL_VALUES
 from cni.values import ClusterEndpoint, LabFabric, helm_values, lab_values, unknown_values
 from lab.dataplane.chart import cilium_config
-from lab.toolchain import Toolchain, ToolchainError
 from tests.cni.stackfiles import Load
-
-
-@pytest.fixture(scope="session")
-def helm() -> Path:
-    """The toolchain's Helm; skipped where it is not built."""
-    return _built(lambda: Toolchain.default().program("helm"))
-
-
-@pytest.fixture(scope="session")
-def chart() -> Path:
-    """The chart inside the pinned Cilium module."""
-    share = _built(lambda: Toolchain.default().share("cilium"))
-    return share / "install/kubernetes/cilium"
-
-
-def _built(find: Callable[[], Path]) -> Path:
-    try:
-        return find()
-    except ToolchainError as missing:
-        pytest.skip(f"the toolchain is not set up: {missing}")
-
 
 EXPECTED: dict[str, dict[str, str | None]] = {
     "scenario-b": {
@@ -116,7 +93,7 @@ def test_the_chart_renders_the_labs_adaptations(
     fabric = LabFabric(pod_cidr="172.30.0.0/16")
     values, _ = lab_values(scenario, decide(scenario, lab), endpoint, fabric)
     config = cilium_config(helm, chart, values, "1.31.4")
-    _check(config, {"enable-l7-proxy": "false", "devices": "eth0"})
+    _check(config, {"enable-l7-proxy": "false", "devices": "ens+"})
     if scenario.ipam == "eni":
         _check(
             config,

@@ -119,7 +119,7 @@ LAB_ALWAYS = {
     "envoy": {"enabled": False},
     "healthChecking": False,
     "endpointHealthChecking": {"enabled": False},
-    "devices": "eth0",
+    "devices": "ens+",
 }
 ROUTED = {
     "ipam": {"mode": "kubernetes"},
@@ -128,69 +128,86 @@ ROUTED = {
     "endpointRoutes": {"enabled": True},
 }
 NO_TLS = {"hubble": {"tls": {"enabled": False}}}
-LAB_GOLDEN = {
+REAL = LabFabric(pod_cidr=None)
+ROUTED_SUBNETS = LabFabric(pod_cidr="172.30.0.0/16")
+# This lab's kernel has no fq; its interfaces are no EC2 ones.
+LAB_TUNED = {"bandwidthManager": {"enabled": False, "bbr": False}, "loadBalancer": {"mode": "dsr"}}
+LAB_GOLDEN: dict[str, list[dict[str, Any]]] = {
     "scenario-b": [GOLDEN["scenario-b"], LAB_ALWAYS, NO_TLS],
     "scenario-c": [GOLDEN["scenario-c"], LAB_ALWAYS, NO_TLS],
-    "scenario-d": [
-        {key: value for key, value in GOLDEN["scenario-d"].items() if key != "eni"},
-        LAB_ALWAYS,
-        NO_TLS,
-        ROUTED,
-        {"egressMasqueradeInterfaces": "eth0"},
-    ],
-    "scenario-e": [
-        {key: value for key, value in GOLDEN["scenario-e"].items() if key != "eni"},
-        LAB_ALWAYS,
-        NO_TLS,
-        ROUTED,
-        # This lab's kernel has no fq; its interfaces are no EC2 ones.
-        {"bandwidthManager": {"enabled": False, "bbr": False}, "loadBalancer": {"mode": "dsr"}},
-    ],
+    "scenario-d": [GOLDEN["scenario-d"], LAB_ALWAYS, NO_TLS],
+    "scenario-e": [GOLDEN["scenario-e"], LAB_ALWAYS, NO_TLS, LAB_TUNED],
 }
 
 
 @pytest.mark.parametrize("stack", LAB_GOLDEN)
+@pytest.mark.parametrize("fabric", [REAL, ROUTED_SUBNETS], ids=["real", "routed"])
 def test_values_in_the_lab(
-    load: Load, lab: PlatformFacts, endpoint: ClusterEndpoint, stack: str
+    load: Load, lab: PlatformFacts, endpoint: ClusterEndpoint, stack: str, fabric: LabFabric
 ) -> None:
     scenario = load(stack)
-    fabric = LabFabric(pod_cidr="172.30.0.0/16")
     values, adaptations = lab_values(scenario, decide(scenario, lab), endpoint, fabric)
-    assert values == merge(*LAB_GOLDEN[stack])
-    routed = [line for line in adaptations if line.startswith("ENI addresses are routed")]
-    assert bool(routed) == (scenario.ipam == "eni")
+    golden = merge(*LAB_GOLDEN[stack])
+    routes = scenario.ipam == "eni" and fabric == ROUTED_SUBNETS
+    if routes:
+        golden = merge({key: value for key, value in golden.items() if key != "eni"}, ROUTED)
+    assert values == golden
+    told = [line for line in adaptations if line.startswith("ENI addresses are routed")]
+    assert bool(told) == routes
 
 
+ALWAYS_CHANGED = {
+    "l7Proxy",
+    "envoy.enabled",
+    "healthChecking",
+    "endpointHealthChecking.enabled",
+    "hubble.tls.enabled",
+    "devices",
+}
+ALWAYS_TOLD = (
+    "No L7 proxy and no Envoy: the lab runs the agent alone.",
+    "No health endpoints: nodes' reachability is the lab's own to check.",
+    "Hubble, where it is on, listens without TLS: the lab makes no certificates.",
+    "BPF programs attach to ens+, named explicitly: the agent's detection passes over the veth "
+    "devices that stand for ENIs.",
+)
+
+
+@pytest.mark.parametrize(
+    ("fabric", "changed", "told"),
+    [
+        (REAL, set(), ()),
+        (
+            ROUTED_SUBNETS,
+            {
+                "ipam.mode",
+                "ipv4NativeRoutingCIDR",
+                "autoDirectNodeRoutes",
+                "endpointRoutes.enabled",
+            },
+            (
+                "ENI addresses are routed pod subnets: each node has one of 172.30.0.0/16, and the "
+                "lab's fabric routes them as a VPC would.",
+            ),
+        ),
+    ],
+    ids=["real", "routed"],
+)
 def test_every_change_of_the_lab_is_among_its_adaptations(
-    load: Load, lab: PlatformFacts, endpoint: ClusterEndpoint
+    load: Load,
+    lab: PlatformFacts,
+    endpoint: ClusterEndpoint,
+    fabric: LabFabric,
+    changed: set[str],
+    told: tuple[str, ...],
 ) -> None:
     scenario = load("scenario-d")
     decisions = decide(scenario, lab)
     eks = dict(leaves(helm_values(scenario, decisions, endpoint)))
-    adapted = lab_values(scenario, decisions, endpoint, LabFabric(pod_cidr="172.30.0.0/16"))
-    changed = {path for path, value in leaves(adapted.values) if eks.get(path) != value}
-    assert changed == {
-        "l7Proxy",
-        "envoy.enabled",
-        "healthChecking",
-        "endpointHealthChecking.enabled",
-        "hubble.tls.enabled",
-        "devices",
-        "egressMasqueradeInterfaces",
-        "ipam.mode",
-        "ipv4NativeRoutingCIDR",
-        "autoDirectNodeRoutes",
-        "endpointRoutes.enabled",
-    }
-    assert adapted.adaptations == (
-        "No L7 proxy and no Envoy: the lab runs the agent alone.",
-        "No health endpoints: nodes' reachability is the lab's own to check.",
-        "Hubble, where it is on, listens without TLS: the lab makes no certificates.",
-        "BPF programs attach to eth0, named explicitly.",
-        "Masquerading leaves by eth0 instead of ens+.",
-        "ENI addresses are routed pod subnets: each node has one of 172.30.0.0/16, and the lab's "
-        "fabric routes them as a VPC would.",
-    )
+    adapted = lab_values(scenario, decisions, endpoint, fabric)
+    found = {path for path, value in leaves(adapted.values) if eks.get(path) != value}
+    assert found == ALWAYS_CHANGED | changed
+    assert adapted.adaptations == ALWAYS_TOLD + told
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "-a", "a" * 33, "a_b"])

@@ -1,0 +1,110 @@
+"""How many pods with an address of their own fit on a node, by its instance type's limits.
+
+`python -m cni.capacity m6i.xlarge` shows it for both CNIs, with and without prefix delegation.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from cni.instances import DESCRIPTIONS, known_facts
+from cni.platform import PlatformFacts
+from cni.scenario import CniName
+
+PREFIX_SIZE = 16
+"""Addresses of a delegated prefix, a /28, which takes one address's place on an ENI."""
+
+# Without a limit of its own a kubelet should run at most so many pods, by the number of vCPUs
+# (awslabs/amazon-eks-ami, max-pods-calculator.sh).
+_FEW_CPUS = 30
+_RECOMMENDED_FEW, _RECOMMENDED_MANY = 110, 250
+# `aws-node` and `kube-proxy`, which the VPC CNI's own figure counts in (eni-max-pods.txt).
+_HOST_NETWORK_PODS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """How many pods a node's addresses are enough for."""
+
+    enis: int
+    addresses: int
+    """That ENIs can have besides their own, on one node."""
+    own: int
+    """Of these, what the CNI's agent takes for itself."""
+
+    @property
+    def pods(self) -> int:
+        """Pods with an address of their own. Pods of the host's network come on top."""
+        return self.addresses - self.own
+
+
+def capacity(
+    facts: PlatformFacts, cni: CniName, *, prefix_delegation: bool, health_endpoint: bool = True
+) -> Capacity:
+    """The limit that a node's ENIs set.
+
+    Cilium's agent takes one address for the node's `cilium_host` device and, where health checking
+    between endpoints is on (the chart's default), another one; the VPC CNI's daemon takes none.
+    Both leave every ENI's primary address alone. Cilium takes prefixes on virtual machines of the
+    Nitro hypervisor only, not on bare metal (1.16.5, `pkg/aws/eni/node.go`, IsPrefixDelegated).
+    Raises ValueError for a platform without ENIs.
+    """
+    if facts.max_enis is None or facts.addresses_per_eni is None:
+        raise ValueError(f"{facts.instance_type}: its limits of ENIs are not known")
+    slots = facts.max_enis * (facts.addresses_per_eni - 1)
+    prefixes = prefix_delegation and (cni == "vpc-cni" or facts.hypervisor == "nitro")
+    return Capacity(
+        enis=facts.max_enis,
+        addresses=slots * PREFIX_SIZE if prefixes else slots,
+        own=0 if cni == "vpc-cni" else 1 + health_endpoint,
+    )
+
+
+def vpc_cni_max_pods(facts: PlatformFacts, *, prefix_delegation: bool) -> int:
+    """`max-pods` of an EKS node with the VPC CNI, pods of the host's network counted in.
+
+    Without prefixes this is the table eni-max-pods.txt; with them, the calculator's recommendation.
+    """
+    found = capacity(facts, "vpc-cni", prefix_delegation=prefix_delegation)
+    fits = found.pods + _HOST_NETWORK_PODS
+    return min(fits, recommended_max_pods(facts)) if prefix_delegation else fits
+
+
+def recommended_max_pods(facts: PlatformFacts) -> int:
+    """What a kubelet should run at most, whatever addresses there are."""
+    return _RECOMMENDED_FEW if facts.vcpus <= _FEW_CPUS else _RECOMMENDED_MANY
+
+
+def table(facts: PlatformFacts) -> str:
+    """The four limits of an instance type, as lines for a terminal."""
+    lines = [
+        f"{facts.instance_type}: {facts.max_enis} ENIs of {facts.addresses_per_eni} addresses; "
+        f"a kubelet should run at most {recommended_max_pods(facts)} pods",
+        f"{'CNI':8} {'on ENIs':12} {'addresses':>9} {'pods':>5}  max-pods of an EKS node",
+    ]
+    cnis: tuple[CniName, ...] = ("vpc-cni", "cilium")
+    for cni in cnis:
+        for prefixes in (False, True):
+            found = capacity(facts, cni, prefix_delegation=prefixes)
+            kind = "/28 prefixes" if prefixes else "addresses"
+            limit = (
+                str(vpc_cni_max_pods(facts, prefix_delegation=prefixes))
+                if cni == "vpc-cni"
+                else "as its node group sets it"
+            )
+            lines.append(f"{cni:8} {kind:12} {found.addresses:9} {found.pods:5}  {limit}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Show the limits of the instance types that are named, m6i.xlarge where none is."""
+    for name in sys.argv[1:] or ["m6i.xlarge"]:
+        facts = known_facts(name)
+        if facts is None:
+            sys.exit(f"{name}: not known here, which knows {', '.join(DESCRIPTIONS)}")
+        print(table(facts))
+
+
+if __name__ == "__main__":
+    main()
