@@ -33,14 +33,13 @@ class Builder:
         """
         folder = self.tools / family.folder
         files = [*folder.rglob("*.go"), folder / "go.mod", folder / "go.sum"]
-        patch = family.patch
         return digest_files(
             files,
             family.label,
             ",".join(family.tags),
             " ".join(BUILD_FLAGS),
             family.ldflags,
-            f"{patch.file}:{patch.old}:{patch.new}" if patch else "",
+            " ".join(f"{each.module}:{each.file}:{each.old}:{each.new}" for each in family.patches),
         )
 
     def program_path(self, family: Family, program: Program) -> Path:
@@ -90,8 +89,8 @@ class Builder:
             flags = [*BUILD_FLAGS, "-ldflags", family.ldflags]
             if family.tags:
                 flags += ["-tags", ",".join(family.tags)]
-            if family.patch is not None:
-                flags += ["-modfile", str(self._patched(go, family, family.patch, scratch))]
+            if family.patches:
+                flags += ["-modfile", str(self._patched(go, family, scratch))]
             out = scratch / "out"
             out.mkdir()
             packages = [program.package for program in programs]
@@ -118,7 +117,7 @@ class Builder:
 
     def copy_share(self, go: Go, family: Family, share: Share, python: Path) -> None:
         """Copy a module's run-time files into the cache, away from ``go clean -modcache``."""
-        source = self._module_folder(go, family)
+        source = self._module_folder(go, family, family.module)
         with self.cache.scratch(share.name) as scratch:
             folder = scratch / "share"
             for name in share.paths:
@@ -127,28 +126,31 @@ class Builder:
                 generate_stubs(python, folder / share.grpc_proto, folder / "python")
             self.cache.publish(folder, self.share_path(family, share))
 
-    def _module_folder(self, go: Go, family: Family) -> Path:
+    def _module_folder(self, go: Go, family: Family, module: str) -> Path:
+        """Where Go keeps a module, at the version that the family's own go.mod has of it."""
         told = process.run(
-            [go.command, "mod", "download", "-json", family.module],
-            what=f"downloading {family.module}",
+            [go.command, "mod", "download", "-json", module],
+            what=f"downloading {module}",
             cwd=self.tools / family.folder,
             env=build_env(),
         )
         return Path(json.loads(told)["Dir"])
 
-    def _patched(self, go: Go, family: Family, patch: Patch, scratch: Path) -> Path:
-        """A go.mod that takes the module from a patched copy of its source.
+    def _patched(self, go: Go, family: Family, scratch: Path) -> Path:
+        """A go.mod that takes modules from patched copies of their sources.
 
         ``go build -overlay`` would be shorter, but Go refuses to overlay its module cache.
         """
-        copy = scratch / "source"
-        copy_tree(self._module_folder(go, family), copy, link=True)
-        apply_patch(copy, patch)
-        modfile = scratch / "go.mod"
         own = self.tools / family.folder
-        modfile.write_text(
-            (own / "go.mod").read_text() + f"\nreplace {family.module} => {json.dumps(str(copy))}\n"
-        )
+        text = (own / "go.mod").read_text()
+        for module in dict.fromkeys(patch.module for patch in family.patches):
+            copy = scratch / "source" / module
+            copy_tree(self._module_folder(go, family, module), copy, link=True)
+            text += f"\nreplace {module} => {json.dumps(str(copy))}\n"
+        for patch in family.patches:
+            apply_patch(scratch / "source" / patch.module, patch)
+        modfile = scratch / "go.mod"
+        modfile.write_text(text)
         shutil.copyfile(own / "go.sum", scratch / "go.sum")
         return modfile
 

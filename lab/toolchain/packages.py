@@ -19,6 +19,7 @@ PACKAGES: dict[Need, tuple[str, ...]] = {
         "ca-certificates",
         "conntrack",
         "containernetworking-plugins",
+        "dnsperf",
         "ethtool",
         "iperf3",
         "iproute2",

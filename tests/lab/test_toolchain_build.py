@@ -125,7 +125,7 @@ def test_patch_leaves_the_original_alone(bench: Bench) -> None:
         folder="demo",
         module="example.com/demo",
         programs=FAMILY.programs,
-        patch=Patch("check.go", '"/proc/modules"', '"/run/x"'),
+        patches=(Patch("example.com/demo", "check.go", '"/proc/modules"', '"/run/x"'),),
     )
     bench.builder.build(bench.go, patched, list(patched.programs))
     assert "/proc/modules" in (bench.module / "check.go").read_text()
@@ -137,7 +137,7 @@ def test_patch_leaves_the_original_alone(bench: Bench) -> None:
 def test_patch_is_refused_unless_there_once(tmp_path: Path, text: str, count: int) -> None:
     (tmp_path / "a.go").write_text(text)
     with pytest.raises(ToolchainError, match=f"is there {count} times, expected once"):
-        apply_patch(tmp_path, Patch("a.go", "x", "y"))
+        apply_patch(tmp_path, Patch("example.com/demo", "a.go", "x", "y"))
 
 
 def test_binary_name_skips_the_major_version() -> None:

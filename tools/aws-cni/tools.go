@@ -4,5 +4,6 @@
 package tools
 
 import (
+	_ "github.com/aws/amazon-vpc-cni-k8s/cmd/aws-k8s-agent"
 	_ "github.com/aws/amazon-vpc-cni-k8s/cmd/routed-eni-cni-plugin"
 )
