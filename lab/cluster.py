@@ -8,19 +8,18 @@ removed: :meth:`Lab.start` (control plane and nodes), :meth:`Lab.install` (kube-
 from __future__ import annotations
 
 import ipaddress
-import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lab import cgroups, controlplane, coredns, kernel, network, node, objects, services
+from lab import cgroups, controlplane, coredns, facts, network, node, objects, services
 from lab.api import Api
+from lab.cloud.cloud import Cloud
 from lab.dataplane import kubeproxy
 from lab.dataplane.cilium import Cilium
 from lab.dataplane.vpccni import VpcCni
@@ -31,28 +30,13 @@ from lab.paths import LabPaths
 from lab.pods import Pods, program_path
 from lab.reachability import await_services
 from lab.sandbox import Place, Sandbox, refuse_hidden
+from lab.spec import SPEC, LabSpec
 from lab.toolchain import Toolchain
 from lab.toolchain.toolchain import CHECKOUT
 
+__all__ = ["Lab", "LabSpec", "PodAddress"]
+
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class LabSpec:
-    """What a lab is made of.
-
-    :param nodes: number of nodes, at least 2 so that client and server can be apart.
-    :param service_cidr: the Service range, e.g. ``10.100.0.0/16``.
-    :param node_labels: labels that every Node object carries.
-    :param kube_proxy: ``iptables``, ``nftables`` or ``none``.
-    :param cilium_values: Helm values of Cilium; None takes the VPC CNI plugin instead.
-    """
-
-    nodes: int
-    service_cidr: str
-    node_labels: Mapping[str, str]
-    kube_proxy: str
-    cilium_values: Mapping[str, Any] | None
 
 
 class PodAddress(NamedTuple):
@@ -84,17 +68,23 @@ class Lab:
         self.sandbox.start()
         boot = secrets.token_hex(4)
         self._boot_file.write_text(boot)
-        self._spec_file.write_text(json.dumps(asdict(spec)))
+        self._spec_file.write_bytes(SPEC.dump_json(spec))
         addresses = network.node_addresses(spec.nodes)
         network.make_fabric(self.sandbox)
+        if self.cloud:
+            self.cloud.start_api()
         for address in addresses:
-            node.start(self.sandbox, address, addresses)
-        progress(f"{spec.nodes} nodes on the fabric; starting etcd and kube-apiserver")
+            node.start(self.sandbox, address)
+        progress(f"{spec.nodes} nodes in the VPC; starting etcd and kube-apiserver")
         controlplane.start(self.sandbox, self.toolchain, spec.service_cidr)
-        for address in addresses:
-            self.api.create("/api/v1/nodes", objects.node(address, spec.node_labels))
-            self.api.merge(f"/api/v1/nodes/{address.name}/status", objects.node_status(address))
         self._dataplane.prepare(self.api)
+        instances = self.cloud.create(addresses) if self.cloud else []
+        provider_ids = {each.node: each.provider_id for each in instances}
+        for address in addresses:
+            made = objects.node(address, spec.node_labels, provider_ids.get(address.name))
+            self.api.create("/api/v1/nodes", made)
+            status = objects.node_status(address, spec.cloud.max_pods if spec.cloud else None)
+            self.api.merge(f"/api/v1/nodes/{address.name}/status", status)
         progress("the API server is ready")
         return boot
 
@@ -123,13 +113,12 @@ class Lab:
         dns_address = str(ipaddress.IPv4Network(self.spec.service_cidr)[10])
         all_pods = [coredns.pod(self.sandbox, self.nodes[-1].name), *pods]
         all_services = [coredns.service(dns_address), *services_]
-        runner = Pods(self.sandbox, self.toolchain, self.api, self._dataplane.plugins(self.nodes))
         by_name = {each.name: each for each in self.nodes}
         with ThreadPoolExecutor(max_workers=4) as pool:
             ips = dict(
                 zip(
                     (pod.name for pod in all_pods),
-                    pool.map(lambda pod: runner.create(pod, by_name[pod.node]), all_pods),
+                    pool.map(lambda pod: self.pods.create(pod, by_name[pod.node]), all_pods),
                     strict=True,
                 )
             )
@@ -192,7 +181,7 @@ class Lab:
 
     @cached_property
     def spec(self) -> LabSpec:
-        return LabSpec(**json.loads(self._spec_file.read_text()))
+        return SPEC.validate_json(self._spec_file.read_bytes())
 
     @cached_property
     def api(self) -> Api:
@@ -204,6 +193,16 @@ class Lab:
         return tuple(node.find(self.sandbox, address) for address in addresses)
 
     @cached_property
+    def pods(self) -> Pods:
+        """What makes and removes pods, once the CNI is installed."""
+        plugins = self._dataplane.plugins(self.nodes)
+        return Pods(self.sandbox, self.toolchain, self.api, plugins)
+
+    @cached_property
+    def cloud(self) -> Cloud | None:
+        return Cloud(self.sandbox, self.spec.cloud) if self.spec.cloud else None
+
+    @cached_property
     def cilium(self) -> Cilium | None:
         if self.spec.cilium_values is None:
             return None
@@ -212,11 +211,14 @@ class Lab:
             self.toolchain,
             self.spec.cilium_values,
             self.toolchain.versions()["kube-apiserver"],
+            self.cloud,
         )
 
     @cached_property
     def _dataplane(self) -> Cilium | VpcCni:
-        return self.cilium or VpcCni(self.sandbox, self.toolchain)
+        return self.cilium or VpcCni(
+            self.sandbox, self.toolchain, self.cloud, self.spec.vpc_cni_env
+        )
 
     def adaptations(self) -> tuple[str, ...]:
         """How this lab differs from a real cluster, for everyone who reads its results."""
@@ -227,7 +229,8 @@ class Lab:
                 f"TCP congestion control is {congestion}, this kernel's only choice besides reno "
                 f"for network namespaces; Amazon Linux's default is {network.CONGESTION_CONTROL}."
             )
-        return (*controlplane.ADAPTATIONS, *self._dataplane.adaptations, *extra)
+        played = self.cloud.adaptations if self.cloud else ()
+        return (*controlplane.ADAPTATIONS, *played, *self._dataplane.adaptations, *extra)
 
     def pod_command(self, pod: str, node_name: str, argv: Sequence[str], limit: float) -> list[str]:
         """The words that run a command in a pod, from the host, for at most ``limit`` seconds."""
@@ -280,22 +283,4 @@ class Lab:
 
     def facts(self) -> dict[str, Any]:
         """What a result's reader must know of the machine."""
-        first = self.nodes[0]
-        return {
-            "kernel": kernel.release(),
-            "cpus": kernel.cpus(),
-            "node_mtu": self._mtu(first.name),
-            "pod_mtu": self._mtu(coredns.NAME),
-            "congestion_control": network.congestion_control(self.sandbox, first.name),
-        }
-
-    def _mtu(self, netns: str) -> int:
-        """What fits into one packet: the device's MTU, or the default route's where it is smaller
-        (Cilium leaves room for a tunnel's headers there)."""
-        place = Place(netns=netns)
-        links = json.loads(self.sandbox.run(["ip", "-json", "link", "show", "eth0"], place).stdout)
-        route = ["ip", "-json", "route", "show", "default"]
-        routes = json.loads(self.sandbox.run(route, place).stdout)
-        metrics = [metric for each in routes for metric in each.get("metrics", [])]
-        limits = [int(metric["mtu"]) for metric in metrics if "mtu" in metric]
-        return min([int(links[0]["mtu"]), *limits])
+        return facts.collect(self.sandbox, self.nodes[0].name, coredns.NAME)

@@ -1,7 +1,11 @@
-"""The lab's fabric: what a VPC subnet is to EC2 instances.
+"""The lab's fabric: what a VPC and its router are to EC2 instances.
 
-A bridge in the sandbox's own network namespace joins one namespace per node. The control plane
-listens on the bridge, as a managed control plane's endpoint is reached through the VPC.
+Every interface of a node has its own port on the router, which is the sandbox's own network
+namespace. As in a VPC there is no broadcast domain: the router answers every ARP request for an
+address that it knows, takes each packet by its destination address to the interface that has it,
+and drops what comes from an address that the sending interface does not have ("source/destination
+check"). The control plane listens on the router, as a managed one's endpoint is reached through the
+VPC.
 """
 
 from __future__ import annotations
@@ -12,7 +16,10 @@ from dataclasses import dataclass
 from lab.sandbox import Place, Sandbox
 
 VPC_CIDR = ipaddress.IPv4Network("172.30.0.0/16")
-SUBNET = ipaddress.IPv4Network("172.30.0.0/24")
+#: Subnets, one a zone; nodes are in the first.
+SUBNETS = tuple(VPC_CIDR.subnets(new_prefix=20))
+SUBNET = SUBNETS[0]
+#: A subnet's router is its first address ("Subnet route tables", Amazon VPC User Guide).
 GATEWAY = SUBNET[1]
 #: The MTU of EC2 within a VPC (jumbo frames, "Network MTU for your EC2 instance").
 MTU = 9001
@@ -32,7 +39,8 @@ ip link set lo up
 
 @dataclass(frozen=True, slots=True)
 class NodeAddress:
-    """A node's name and addresses: its own on the fabric and the subnet of its pods."""
+    """A node's name and addresses: its own in the VPC, and the subnet of its pods where those do
+    not have addresses of ENIs."""
 
     name: str
     ip: str
@@ -40,57 +48,106 @@ class NodeAddress:
 
     @property
     def mac(self) -> str:
-        """A locally administered MAC made from the address, the same in every lab."""
-        return "02:00:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(self.ip).packed)
+        return mac_of(self.ip)
+
+    @property
+    def port(self) -> str:
+        """The router's end of the node's own interface."""
+        return port_name(self.name, 0)
 
 
 def node_addresses(count: int) -> tuple[NodeAddress, ...]:
-    """Addresses of ``count`` nodes: 172.30.0.11 and so on, pods in 172.30.11.0/24 and so on."""
+    """Addresses of ``count`` nodes: 172.30.0.11 and so on, pods in 172.30.101.0/24 and so on."""
     return tuple(
-        NodeAddress(f"node-{i}", str(SUBNET[10 + i]), f"172.30.{10 + i}.0/24")
+        NodeAddress(f"node-{i}", str(SUBNET[10 + i]), f"172.30.{100 + i}.0/24")
         for i in range(1, count + 1)
     )
 
 
+def mac_of(address: str) -> str:
+    """A locally administered MAC made from an address, the same in every lab."""
+    return "02:00:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(address).packed)
+
+
+def device_name(index: int) -> str:
+    """A node's interface as Amazon Linux 2023 names it, by the attachment's device index."""
+    return f"ens{5 + index}"
+
+
+def port_name(node: str, index: int) -> str:
+    """The router's end of a node's interface."""
+    return f"{node}-{device_name(index)}"
+
+
+def add_port(port: str, device: str, mac: str, node: str) -> list[str]:
+    """Commands of ip(8) that plug an interface into a node.
+
+    Its MAC is the link's alias too, written last: a port with its alias is whole.
+    """
+    return [
+        f"link add {port} mtu {MTU} type veth"
+        f" peer name {device} mtu {MTU} address {mac} netns {node}",
+        # Linux answers in another's place up to 0.8 s later than in its own.
+        f"ntable change name arp_cache dev {port} proxy_delay 0",
+        f"link set {port} up",
+        f"link set {port} alias {mac}",
+    ]
+
+
+def add_address(address: str, mac: str, port: str) -> list[str]:
+    """Commands of ip(8) that lead an interface's own address to its port.
+
+    The neighbour is permanent: a VPC delivers by what it knows and asks nobody. The route comes
+    last: where it is there, so is the neighbour.
+    """
+    return [
+        f"neigh replace {address} lladdr {mac} dev {port} nud permanent",
+        f"route replace {address}/32 dev {port} src {GATEWAY}",
+    ]
+
+
+def add_route(destination: str, via: str, port: str) -> str:
+    """The command of ip(8) that leads further addresses to the interface that has them."""
+    return f"route replace {destination} via {via} dev {port} onlink"
+
+
 def make_fabric(sandbox: Sandbox) -> None:
+    """The router, with its addresses and what every port of it is born with."""
+    gateways = "\n".join(f"ip addr add {subnet[1]}/32 dev lo" for subnet in SUBNETS[:2])
     sandbox.script(
         f"""{SYSCTLS}
-ip link add fabric type bridge
-ip link set fabric mtu {MTU} up
-ip addr add {GATEWAY}/{SUBNET.prefixlen} dev fabric
+sysctl -qw net.ipv4.conf.default.rp_filter=1 net.ipv4.conf.default.proxy_arp=1
+{gateways}
 """
     )
 
 
-def attach_node(sandbox: Sandbox, node: NodeAddress, nodes: tuple[NodeAddress, ...]) -> None:
-    """Make a node's network namespace with ``eth0`` on the fabric.
-
-    A VPC delivers a pod's address straight to the interface that owns it; routes to the other
-    nodes' pod subnets, over the fabric's one broadcast domain, stand for that: no extra hop that
-    would burden native routing against an overlay.
-    """
-    port = f"port-{node.name}"
+def attach_node(sandbox: Sandbox, node: NodeAddress) -> None:
+    """Make a node's network namespace, with its first interface in the VPC."""
+    sandbox.script(f"ip netns add {node.name}")
+    inside = Place(netns=node.name)
+    sandbox.script(SYSCTLS, inside)
+    device = device_name(0)
+    port = add_port(node.port, device, node.mac, node.name)
+    batch(sandbox, [*port, *add_address(node.ip, node.mac, node.port)])
     sandbox.script(
         f"""
-ip netns add {node.name}
-ip link add {port} mtu {MTU} type veth \\
-  peer name eth0 mtu {MTU} address {node.mac} netns {node.name}
-ip link set {port} master fabric up
-ip route add {node.pod_cidr} via {node.ip} dev fabric
-"""
-    )
-    others = "\n".join(
-        f"ip route add {other.pod_cidr} via {other.ip} dev eth0" for other in nodes if other != node
-    )
-    sandbox.script(
-        f"""{SYSCTLS}
-ip addr add {node.ip}/{SUBNET.prefixlen} dev eth0
-ip link set eth0 up
+ip addr add {node.ip}/{SUBNET.prefixlen} dev {device}
+ip link set {device} up
 ip route add default via {GATEWAY}
-{others}
 """,
-        Place(netns=node.name),
+        inside,
     )
+
+
+def route_to(sandbox: Sandbox, node: NodeAddress, destination: str) -> None:
+    """Let the router lead a subnet to a node, as the VPC does with the addresses of an ENI."""
+    batch(sandbox, [add_route(destination, node.ip, node.port)])
+
+
+def batch(sandbox: Sandbox, commands: list[str]) -> None:
+    """Run commands of ip(8) on the router."""
+    sandbox.run(["ip", "-batch", "-"], stdin="\n".join(commands) + "\n")
 
 
 def congestion_control(sandbox: Sandbox, netns: str) -> str:

@@ -70,9 +70,9 @@ class Node:
         return Place(netns=self.name, cgroup=self.cgroup)
 
 
-def start(sandbox: Sandbox, address: NodeAddress, all_nodes: tuple[NodeAddress, ...]) -> Node:
+def start(sandbox: Sandbox, address: NodeAddress) -> Node:
     """Make the node's namespaces and mounts; its agents are started by others."""
-    network.attach_node(sandbox, address, all_nodes)
+    network.attach_node(sandbox, address)
     cgroup = cgroups.create(sandbox.paths.lab_id, address.name)
     script = _MOUNTS.format(cgroup=cgroup, modules=MODULES_FILE, modules_dir=MODULES_FILE.parent)
     name = f"{address.name}-mounts"

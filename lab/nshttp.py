@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import http.client
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,16 @@ def _setns(fd: int) -> None:
     if _LIBC.setns(fd, CLONE_NEWNET) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def refusal(namespace: Path, host: str, port: int) -> str | None:
+    """Why a TCP connection made inside a network namespace fails; None when it does not."""
+    with network_namespace(namespace):
+        probe = socket.socket()
+    with probe:
+        probe.settimeout(1)
+        answer = probe.connect_ex((host, port))
+    return None if answer == 0 else os.strerror(answer)
 
 
 def http_get(namespace: Path, url: str, timeout: float = 2) -> tuple[int, str]:

@@ -52,7 +52,9 @@ class ServiceSpec:
     cluster_ip: str | None = None
 
 
-def node(address: NodeAddress, labels: Mapping[str, str]) -> Json:
+def node(address: NodeAddress, labels: Mapping[str, str], provider_id: str | None = None) -> Json:
+    """:param provider_id: of the node's machine, as its cloud provider writes it."""
+    machine = {} if provider_id is None else {"providerID": provider_id}
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -64,13 +66,16 @@ def node(address: NodeAddress, labels: Mapping[str, str]) -> Json:
                 **labels,
             },
         },
-        "spec": {"podCIDR": address.pod_cidr, "podCIDRs": [address.pod_cidr]},
+        "spec": {"podCIDR": address.pod_cidr, "podCIDRs": [address.pod_cidr], **machine},
     }
 
 
-def node_status(address: NodeAddress) -> Json:
+def node_status(address: NodeAddress, max_pods: int | None = None) -> Json:
+    """:param max_pods: what the node's kubelet would run at most."""
+    room = {} if max_pods is None else {"capacity": {"pods": str(max_pods)}}
     return {
         "status": {
+            **room,
             "addresses": [
                 {"type": "InternalIP", "address": address.ip},
                 {"type": "Hostname", "address": address.name},

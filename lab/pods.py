@@ -75,9 +75,27 @@ class Pods:
         self._api.merge(f"{path}/{spec.name}/status", objects.pod_status(ip, node.address.ip))
         return ip
 
+    def remove(self, spec: PodSpec, node: Node) -> None:
+        """End a pod's processes, give its address back, delete the Pod object."""
+        pid = self._sandbox.pid_of(spec.name)
+        if pid is not None:
+            self._sandbox.run(["kill", "-KILL", str(pid)])
+        self._cni("del", spec, node)
+        self._sandbox.script(f"ip netns del {spec.name}")
+        path = f"/api/v1/namespaces/{spec.namespace}/pods/{spec.name}?gracePeriodSeconds=0"
+        self._api.request("DELETE", path)
+
     def _wire(self, spec: PodSpec, node: Node) -> str:
+        answer = self._cni("add", spec, node)
+        ips = json.loads(answer).get("ips", [])
+        if not ips:
+            raise LabError(f"the CNI plugin gave {spec.name} no address: {answer}")
+        return str(ips[0]["address"]).partition("/")[0]
+
+    def _cni(self, command: str, spec: PodSpec, node: Node) -> str:
+        """What the node's CNI plugin answers to a command for a pod."""
         done = self._sandbox.run(
-            [self._cnitool, "add", self._plugins.network, f"/run/netns/{spec.name}"],
+            [self._cnitool, command, self._plugins.network, f"/run/netns/{spec.name}"],
             node.plugins,
             env={
                 **self._plugins.env.get(node.name, {}),
@@ -88,10 +106,7 @@ class Pods:
                 "CNI_IFNAME": "eth0",
             },
         )
-        ips = json.loads(done.stdout).get("ips", [])
-        if not ips:
-            raise LabError(f"the CNI plugin gave {spec.name} no address: {done.stdout}")
-        return str(ips[0]["address"]).partition("/")[0]
+        return done.stdout
 
 
 def program_path(toolchain: Toolchain, name: str) -> str:

@@ -7,7 +7,6 @@ with the slot.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,8 +22,9 @@ from components.dynamic import Provider, UserError, inputs
 from components.lab import evidence
 from components.lab.placement import pods_and_services
 from components.target import toggle_outputs
-from lab.cluster import Lab, LabSpec
+from lab.cluster import Lab
 from lab.errors import LabError
+from lab.spec import SPEC
 from lab.toolchain.errors import ToolchainError
 
 DECISIONS = TypeAdapter(tuple[Decision, ...])
@@ -61,7 +61,7 @@ class ClusterProvider(Provider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         lab = Lab(props["lab_id"])
         with _told("start the lab's control plane", lab):
-            boot = lab.start(LabSpec(**json.loads(props["spec"])), say)
+            boot = lab.start(SPEC.validate_json(props["spec"]), say)
         return CreateResult(boot, {**inputs(props, self.replaced_by), "boot": boot})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from bench.session import CommandResult, ComponentUsage, Pod, Service, SessionError
-from bench.workloads import DNS_SERVICE
-from components.lab import evidence
+from bench import configuration
+from bench.parse import ParseError, service_path
+from bench.session import (
+    CommandResult,
+    ComponentUsage,
+    MachineUsage,
+    Pod,
+    Service,
+    ServicePath,
+    SessionError,
+    Setting,
+    WorkloadUsage,
+)
+from bench.workloads import DNS_SERVICE, WORKLOADS
+from components.agents import summary
+from components.lab import cpu, evidence
 from lab import coredns
 from lab.cluster import Lab
 from lab.errors import LabError
@@ -31,6 +46,8 @@ class LabSession:
         self._about = about
         # For as long as this session is there; the engine's process ends with the step.
         self._hold = IdleHold.take()
+        self._commands_cpu: defaultdict[str, float] = defaultdict(float)
+        self._lock = Lock()
 
     def close(self) -> None:
         """Let the machine's CPUs idle as before."""
@@ -40,14 +57,9 @@ class LabSession:
         with _as_session_error():
             words = self._lab.pod_command(pod.name, pod.node, argv, timeout)
         start = time.monotonic()
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        done = cpu.run(words)
+        with self._lock:
+            self._commands_cpu[pod.name] += done.cpu_seconds
         if done.returncode == KILLED:
             raise SessionError(
                 f"{pod.name}: `{' '.join(argv)}` was killed, after {timeout:.0f} s at the latest"
@@ -75,9 +87,62 @@ class LabSession:
                 for node, component, usage in self._lab.cni_usage()
             ]
 
+    def workload_usage(self) -> Sequence[WorkloadUsage]:
+        with _as_session_error(), self._lock:
+            return [
+                WorkloadUsage(
+                    pod.name,
+                    workload.role,
+                    pod.node,
+                    cpu.of_process(self._main_process(pod.name)) + self._commands_cpu[pod.name],
+                )
+                for workload in WORKLOADS
+                for pod in self._pods[workload.role]
+            ]
+
+    def machines(self) -> Sequence[MachineUsage]:
+        with _as_session_error():
+            nodes = tuple(node.name for node in self._lab.nodes)
+            return [cpu.of_machine("this machine", nodes)]
+
+    def configuration(self) -> Sequence[Setting]:
+        with _as_session_error():
+            spec = self._lab.spec
+            return configuration.compare(
+                spec.cilium_values,
+                evidence.collect(self._lab),
+                kube_proxy=(spec.kube_proxy, self._lab.kube_proxy_mode()),
+            )
+
+    def service_path(self, client: Pod, service: Service) -> ServicePath:
+        with _as_session_error():
+            spec = self._lab.spec
+            node = next(each for each in self._lab.nodes if each.name == client.node)
+            translated = {
+                name: service_path.count(
+                    name, self._lab.node_command(node, service_path.COMMANDS[name]), service
+                )
+                for name in service_path.mechanisms(spec.kube_proxy, spec.cilium_values)
+            }
+        wanted = service_path.expected(spec.kube_proxy, spec.cilium_values)
+        return ServicePath(wanted, translated)
+
+    def allowances(self) -> Mapping[str, Mapping[str, int]]:
+        return {}  # nobody limits a veth
+
     def environment(self) -> Mapping[str, Any]:
         with _as_session_error():
             return self._environment
+
+    @cached_property
+    def _pods(self) -> dict[str, Sequence[Pod]]:
+        return {workload.role: self.pods(workload.role) for workload in WORKLOADS}
+
+    def _main_process(self, pod: str) -> Path:
+        pid = self._lab.sandbox.pid_of(pod)
+        if pid is None:
+            raise LabError(f"the process of {pod} is not running")
+        return self._lab.sandbox.proc(pid)
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
@@ -90,7 +155,7 @@ class LabSession:
             **lab.facts(),
             "nodes": [node.name for node in lab.nodes],
             "kube_proxy": lab.kube_proxy_mode(),
-            "agents": evidence.summary(evidence.collect(lab)),
+            "agents": summary(evidence.collect(lab)),
             "versions": lab.versions(),
             "cluster_domain": coredns.DOMAIN,
             "adaptations": [*adapted, *lab.adaptations(), self._hold.adaptation],
@@ -101,7 +166,7 @@ class LabSession:
 def _as_session_error() -> Iterator[None]:
     try:
         yield
-    except (LabError, OSError) as error:
+    except (LabError, OSError, ParseError) as error:
         raise SessionError(str(error)) from error
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import Resource
 
+from cni.capacity import vpc_cni_max_pods
 from cni.guards import Decision
-from cni.instances import known_facts
+from cni.instances import DESCRIPTIONS, known_facts
 from cni.platform import Kernel, PlatformFacts, lab_facts
 from cni.scenario import Scenario
 from cni.values import ClusterEndpoint, LabFabric, lab_values
@@ -28,8 +29,9 @@ from components.lab.providers import (
 from components.settings import Settings
 from components.target import Deployment
 from lab import kernel, network
-from lab.cluster import LabSpec
+from lab.cloud.cloud import CloudSpec
 from lab.controlplane import API_PORT
+from lab.spec import SPEC, LabSpec
 
 
 class _Slot(Resource):
@@ -46,7 +48,7 @@ class _Cluster(Resource):
     def __init__(
         self, name: str, lab_id: pulumi.Output[str], spec: LabSpec, opts: pulumi.ResourceOptions
     ) -> None:
-        as_json = json.dumps(dataclasses.asdict(spec), sort_keys=True)
+        as_json = json.dumps(SPEC.dump_python(spec, mode="json"), sort_keys=True)
         props = {"lab_id": lab_id, "spec": as_json, "version": VERSION, "boot": None}
         super().__init__(ClusterProvider(), name, props, opts)
 
@@ -131,7 +133,8 @@ def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, 
     """What to build for a stack, and how its values differ from EKS's."""
     scenario, eks = settings.scenario, settings.eks
     preflight.check_programs(scenario)
-    values, adaptations = _values(scenario, decisions)
+    cloud = _cloud(settings)
+    values, adaptations = _values(scenario, decisions, routed=cloud is None)
     labels = {
         "node.kubernetes.io/instance-type": eks.instance_type,
         "topology.kubernetes.io/region": eks.region,
@@ -144,12 +147,45 @@ def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, 
         node_labels=labels,
         kube_proxy=scenario.kube_proxy,
         cilium_values=values,
+        vpc_cni_env=_vpc_cni_env(scenario),
+        cloud=cloud,
     )
     return made, adaptations
 
 
+def _cloud(settings: Settings) -> CloudSpec | None:
+    """The part of AWS that the scenario's CNI talks to.
+
+    :raises pulumi.RunError: EC2's limits for the instance type are not known here.
+    """
+    scenario, eks = settings.scenario, settings.eks
+    if scenario.ipam not in ("eni", "vpc") or settings.lab.eni == "routed":
+        return None
+    known = known_facts(eks.instance_type)
+    if known is None:
+        raise pulumi.RunError(
+            f"eks.instanceType: {eks.instance_type}: the lab's EC2 API does not know its limits of "
+            f"ENIs; it knows {', '.join(DESCRIPTIONS)}. Fix: choose one of these, or take routed "
+            "pod subnets: pulumi config set --path cni-benchmark:lab.eni routed "
+            f"-s {pulumi.get_stack()}"
+        )
+    return CloudSpec(
+        region=eks.region,
+        zones=(eks.node_zone, *(zone for zone in eks.zones if zone != eks.node_zone)),
+        instance_type=eks.instance_type,
+        max_pods=vpc_cni_max_pods(known, prefix_delegation=scenario.prefix_delegation),
+    )
+
+
+def _vpc_cni_env(scenario: Scenario) -> dict[str, str]:
+    """What the EKS add-on's configuration sets for the VPC CNI's daemon."""
+    if scenario.cni == "vpc-cni" and scenario.prefix_delegation:
+        return {"ENABLE_PREFIX_DELEGATION": "true"}
+    return {}
+
+
 def _values(
-    scenario: Scenario, decisions: tuple[Decision, ...]
+    scenario: Scenario, decisions: tuple[Decision, ...], *, routed: bool
 ) -> tuple[dict[str, object] | None, tuple[str, ...]]:
     if scenario.cni != "cilium":
         return None, ()
@@ -159,7 +195,9 @@ def _values(
         api_port=API_PORT,
         egress_interfaces="ens+",
     )
-    made = lab_values(scenario, decisions, endpoint, LabFabric(pod_cidr=str(network.VPC_CIDR)))
+    made = lab_values(
+        scenario, decisions, endpoint, LabFabric(pod_cidr=str(network.VPC_CIDR) if routed else None)
+    )
     preflight.check_values(made.values)
     return made
 

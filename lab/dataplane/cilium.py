@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab import cgroups
+from lab import cgroups, network
 from lab.api import Api
+from lab.cloud.cloud import Cloud
 from lab.dataplane import chart, ciliumnodes
 from lab.errors import CommandError, LabError, tail
 from lab.node import AGENTS, Node
@@ -44,6 +46,8 @@ ADAPTATIONS = (
     "cilium-agent and cilium-operator run as processes, configured from the chart's own rendering.",
     "cilium-agent reads a file of the lab in place of /proc/modules, which a kernel without "
     "loadable modules does not have.",
+    "cilium-agent checks the graph of its parts for cycles once instead of after each part, which "
+    "only shortens its start.",
     "Router addresses and MACs of cilium_host are the same in every lab, so that the agents' "
     "compiled datapath can be cached.",
 )
@@ -58,13 +62,30 @@ class Cilium:
     adaptations = ADAPTATIONS
 
     def __init__(
-        self, sandbox: Sandbox, toolchain: Toolchain, values: Mapping[str, Any], kube_version: str
+        self,
+        sandbox: Sandbox,
+        toolchain: Toolchain,
+        values: Mapping[str, Any],
+        kube_version: str,
+        cloud: Cloud | None,
     ) -> None:
         self._sandbox = sandbox
         self._toolchain = toolchain
-        self._values = values
+        self._helm_values = values
         self._kube_version = kube_version
+        self._cloud = cloud
         self._config_dir = sandbox.paths.config / "cilium"
+
+    @cached_property
+    def _values(self) -> Mapping[str, Any]:
+        """The Helm values with what is known only once the VPC is there."""
+        if self._cloud is None:
+            return self._helm_values
+        subnet = self._cloud.instances[0].subnet
+        return {
+            **self._helm_values,
+            "eni": {**self._helm_values["eni"], "subnetIDsFilter": [subnet]},
+        }
 
     def render(self) -> dict[str, str]:
         """Render the chart and write the configuration folder; returns the whole ConfigMap."""
@@ -85,41 +106,63 @@ class Cilium:
 
     def start(self, api: Api, nodes: Sequence[Node]) -> None:
         """Start the operator and all agents; :meth:`wait_ready` follows."""
-        compiler = self._compiler()
-        kubeconfig = f"--k8s-kubeconfig-path={self._sandbox.paths.kubeconfig}"
-        config = f"--config-dir={self._config_dir}"
+        self.start_operator(nodes[-1])
+        for node in nodes:
+            self.start_agent(node)
+        instances = self._cloud.instances if self._cloud else []
+        by_node = {instance.node: instance for instance in instances}
+        ciliumnodes.create(api, nodes, self._values, by_node)
+        if self._values["routingMode"] == "native" and self._cloud is None:
+            subnets = ciliumnodes.pod_subnets(nodes, self._values)
+            for node, subnet in zip(nodes, subnets, strict=True):
+                network.route_to(self._sandbox, node.address, str(subnet))
+
+    def start_operator(self, node: Node) -> None:
+        """Start the operator, as a pod of a node's own network; also again, after its end."""
         lab_id = self._sandbox.paths.lab_id
-        operator = cgroups.create(lab_id, f"{CONTROL_PLANE}/{AGENTS}/{OPERATOR}")
         self._sandbox.spawn(
             OPERATOR,
-            [str(self._toolchain.program(OPERATOR)), config, kubeconfig],
-            Place(cgroup=operator),
-            env={"K8S_NODE_NAME": "control-plane", "CILIUM_K8S_NAMESPACE": "kube-system"},
+            [str(self._toolchain.program(OPERATOR)), *self._configuration],
+            Place(
+                netns=node.name,
+                cgroup=cgroups.create(lab_id, f"{CONTROL_PLANE}/{AGENTS}/{OPERATOR}"),
+            ),
+            env={
+                "K8S_NODE_NAME": node.name,
+                "CILIUM_K8S_NAMESPACE": "kube-system",
+                **(self._cloud.operator_environment() if self._cloud else {}),
+            },
         )
-        for node in nodes:
-            sources = self._toolchain.share("cilium") / "bpf"
-            self._sandbox.script(_NODE.format(sources=sources), node.host)
-            self._sandbox.spawn(
-                f"{node.name}-{AGENT}",
-                [
-                    str(self._toolchain.program(AGENT)),
-                    config,
-                    kubeconfig,
-                    f"--lib-dir={LIB}",
-                    "--cgroup-root=/run/cilium/cgroupv2",
-                    "--bpf-root=/sys/fs/bpf",
-                    "--procfs=/proc",
-                    "--write-cni-conf-when-ready=",
-                ],
-                node.agent(AGENT),
-                env={
-                    "K8S_NODE_NAME": node.name,
-                    "CILIUM_K8S_NAMESPACE": "kube-system",
-                    **compiler,
-                },
-            )
 
-        ciliumnodes.create(api, nodes, self._values)
+    def start_agent(self, node: Node) -> None:
+        """Start a node's agent; also again, after its end."""
+        sources = self._toolchain.share("cilium") / "bpf"
+        self._sandbox.script(_NODE.format(sources=sources), node.host)
+        self._sandbox.spawn(
+            f"{node.name}-{AGENT}",
+            [
+                str(self._toolchain.program(AGENT)),
+                *self._configuration,
+                f"--lib-dir={LIB}",
+                "--cgroup-root=/run/cilium/cgroupv2",
+                "--bpf-root=/sys/fs/bpf",
+                "--procfs=/proc",
+                "--write-cni-conf-when-ready=",
+            ],
+            node.agent(AGENT),
+            env={
+                "K8S_NODE_NAME": node.name,
+                "CILIUM_K8S_NAMESPACE": "kube-system",
+                **self._compiler(),
+            },
+        )
+
+    @property
+    def _configuration(self) -> list[str]:
+        return [
+            f"--config-dir={self._config_dir}",
+            f"--k8s-kubeconfig-path={self._sandbox.paths.kubeconfig}",
+        ]
 
     def _compiler(self) -> dict[str, str]:
         """The environment in which an agent finds ``clang`` (:file:`clang/clang.sh`, ccache)."""
@@ -129,8 +172,8 @@ class Cilium:
         folder = self._sandbox.paths.root / "bin"
         folder.mkdir(exist_ok=True)
         link = folder / "clang"
-        link.unlink(missing_ok=True)
-        link.symlink_to(CLANG / "clang.sh")
+        if not link.is_symlink():
+            link.symlink_to(CLANG / "clang.sh")
         return {
             "PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin",
             "CLANG": found,

@@ -14,7 +14,10 @@ from typing import Any
 
 import yaml
 
+from lab import network
 from lab.api import Api, ApiError
+from lab.cloud.allocation import Taken, free_addresses
+from lab.cloud.vpc import Instance
 from lab.node import Node
 from lab.wait import until
 
@@ -30,20 +33,32 @@ def define(api: Api, crds: Path) -> None:
     api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
 
 
-def create(api: Api, nodes: Sequence[Node], values: Mapping[str, Any]) -> None:
+def create(
+    api: Api,
+    nodes: Sequence[Node],
+    values: Mapping[str, Any],
+    instances: Mapping[str, Instance],
+) -> None:
     """Create one object per node, once the CRD is served.
 
     An agent that comes first makes its own object: the lab works as well then, but its datapath is
     compiled anew.
 
-    :param values: Helm values; a cluster pool in them gives the pod subnets, else the Node objects.
+    :param values: Helm values, which say where pods' addresses come from.
+    :param instances: the nodes' instances by node name, where ENIs give pods their addresses.
     """
     until("the CRD ciliumnodes to be served", lambda: _not_served(api), timeout=30, interval=0.05)
-    for node, subnet in zip(nodes, _subnets(nodes, values), strict=True):
-        api.create(_PATH, _cilium_node(node, subnet))
+    if values["ipam"]["mode"] == "eni":
+        made = [_with_enis(node, instances[node.name]) for node in nodes]
+    else:
+        subnets = pod_subnets(nodes, values)
+        made = [_with_subnet(node, each) for node, each in zip(nodes, subnets, strict=True)]
+    for each in made:
+        api.create(_PATH, each)
 
 
-def _subnets(nodes: Sequence[Node], values: Mapping[str, Any]) -> list[ipaddress.IPv4Network]:
+def pod_subnets(nodes: Sequence[Node], values: Mapping[str, Any]) -> list[ipaddress.IPv4Network]:
+    """Each node's pod subnet: of the cluster pool in the values, else of the Node object."""
     if values["ipam"]["mode"] != "cluster-pool":
         return [ipaddress.IPv4Network(node.address.pod_cidr) for node in nodes]
     operator = values["ipam"]["operator"]
@@ -52,7 +67,29 @@ def _subnets(nodes: Sequence[Node], values: Mapping[str, Any]) -> list[ipaddress
     return [subnet for _, subnet in zip(nodes, pool.subnets(new_prefix=size), strict=False)]
 
 
-def _cilium_node(node: Node, subnet: ipaddress.IPv4Network) -> dict[str, Any]:
+def _with_subnet(node: Node, subnet: ipaddress.IPv4Network) -> dict[str, Any]:
+    return _cilium_node(node, subnet[1], {"ipam": {"podCIDRs": [str(subnet)]}})
+
+
+def _with_enis(node: Node, instance: Instance) -> dict[str, Any]:
+    """What an agent writes of its instance; the operator starts from it (pkg/nodediscovery)."""
+    owner = ipaddress.IPv4Address(instance.address)
+    router = free_addresses(network.SUBNET, Taken.of([instance.address], []), 1, owner)[0]
+    eni = {
+        "vpc-id": instance.vpc,
+        "node-subnet-id": instance.subnet,
+        "availability-zone": instance.zone,
+        "instance-type": instance.type,
+        "first-interface-index": 0,
+        "use-primary-address": False,
+        "disable-prefix-delegation": False,
+    }
+    return _cilium_node(node, router, {"instance-id": instance.id, "eni": eni})
+
+
+def _cilium_node(
+    node: Node, router: ipaddress.IPv4Address, spec: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "apiVersion": "cilium.io/v2",
         "kind": "CiliumNode",
@@ -60,9 +97,9 @@ def _cilium_node(node: Node, subnet: ipaddress.IPv4Network) -> dict[str, Any]:
         "spec": {
             "addresses": [
                 {"type": "InternalIP", "ip": node.address.ip},
-                {"type": "CiliumInternalIP", "ip": str(subnet[1])},
+                {"type": "CiliumInternalIP", "ip": str(router)},
             ],
-            "ipam": {"podCIDRs": [str(subnet)]},
+            **spec,
         },
     }
 

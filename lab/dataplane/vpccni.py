@@ -1,81 +1,75 @@
-"""The VPC CNI in the lab: the real ``aws-cni`` plugin, an address responder in its daemon's place.
+"""The VPC CNI in the lab: its real plugin, and on every node the daemon that the plugin asks.
 
-The plugin wires every pod exactly as on EC2 (a /32 with a static neighbour, a host route and an
-``ip rule`` per pod). What its daemon (ipamd) does with the EC2 API has no counterpart here and is
-listed in :data:`ADAPTATIONS`.
+The daemon is the real one (:mod:`.ipamd`), or, where the nodes are in no VPC, an address responder
+in its place (:mod:`.responders`). The plugin wires every pod exactly as on EC2: a /32 with a static
+neighbour, a host route and an ``ip rule`` per pod.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from lab import network
 from lab.api import Api
+from lab.cloud.cloud import Cloud
+from lab.dataplane.ipamd import Ipamd
+from lab.dataplane.responders import AddressResponders
 from lab.node import Node
-from lab.nshttp import network_namespace
+from lab.nshttp import refusal
 from lab.pods import Plugins
 from lab.sandbox import Sandbox
 from lab.toolchain import Toolchain
 from lab.wait import until
 
 #: Where the plugin looks for its daemon (amazon-vpc-cni-k8s, cmd/routed-eni-cni-plugin/cni.go).
-ADDRESS = "127.0.0.1:50051"
-NAME = "address-responder"
-RESPONDER = Path(__file__).with_name("responder.py")
-
-ADAPTATIONS = (
-    "The VPC CNI's daemon is replaced by an address responder: pod addresses come from a pod "
-    "subnet per node, routed by the fabric, not from secondary addresses of ENIs.",
-    "The daemon's own host rules (SNAT chain, connection mark, rule 1024) are not there; "
-    "its CPU and memory are not measured.",
-)
+_HOST, _PORT = "127.0.0.1", 50051
 
 
 class VpcCni:
-    """The VPC CNI of one lab."""
+    """The VPC CNI of one lab.
 
-    adaptations = ADAPTATIONS
+    :param env: environment variables of the daemon, as the EKS add-on's configuration has them.
+    """
 
-    def __init__(self, sandbox: Sandbox, toolchain: Toolchain) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        toolchain: Toolchain,
+        cloud: Cloud | None,
+        env: Mapping[str, str],
+    ) -> None:
         self._sandbox = sandbox
         self._toolchain = toolchain
+        self.daemons: Ipamd | AddressResponders = (
+            AddressResponders(sandbox, toolchain, f"{_HOST}:{_PORT}")
+            if cloud is None
+            else Ipamd(sandbox, toolchain, cloud, env)
+        )
+
+    @property
+    def adaptations(self) -> tuple[str, ...]:
+        return self.daemons.adaptations
 
     def prepare(self, api: Api) -> None:
-        """Nothing: the plugin keeps nothing in the API server."""
+        """What the daemons need in the API server."""
+        self.daemons.prepare(api)
 
     def start(self, api: Api, nodes: Sequence[Node]) -> None:
-        """Start the address responders; :meth:`wait_ready` follows."""
-        stubs = self._toolchain.share("aws-cni") / "python"
-        state = self._sandbox.paths.root / "addresses"
-        state.mkdir(exist_ok=True)
+        """Start the daemons; :meth:`wait_ready` follows."""
         for node in nodes:
-            argv = [sys.executable, str(RESPONDER), ADDRESS, node.address.pod_cidr]
-            argv += [str(network.VPC_CIDR), str(state / f"{node.name}.json")]
-            self._sandbox.spawn(
-                f"{node.name}-{NAME}", argv, node.host, env={"PYTHONPATH": str(stubs)}
-            )
+            self.daemons.start(node)
 
     def wait_ready(self, nodes: Sequence[Node]) -> None:
+        """Wait until the daemon of every node listens."""
         for node in nodes:
             until(
-                f"the address responder on {node.name}",
-                lambda node=node: self._not_ready(node),  # type: ignore[misc]
-                timeout=30,
-                log=self._sandbox.paths.log(f"{node.name}-{NAME}"),
+                f"{self.daemons.name} on {node.name} to listen",
+                lambda node=node: refusal(  # type: ignore[misc]
+                    self._sandbox.netns_path(node.name), _HOST, _PORT
+                ),
+                timeout=60,
+                log=self._sandbox.paths.log(f"{node.name}-{self.daemons.name}"),
             )
-
-    def _not_ready(self, node: Node) -> str | None:
-        host, _, port = ADDRESS.partition(":")
-        with network_namespace(self._sandbox.netns_path(node.name)):
-            probe = socket.socket()
-        with probe:
-            probe.settimeout(1)
-            answer = probe.connect_ex((host, int(port)))
-        return None if answer == 0 else os.strerror(answer)
 
     def plugins(self, nodes: Sequence[Node]) -> Plugins:
         """The configuration list that the VPC CNI's DaemonSet installs (misc/10-aws.conflist)."""

@@ -1,4 +1,4 @@
-"""Addresses of the fabric and its nodes, and the routes that stand for a VPC's."""
+"""Addresses and names in the VPC."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NINE = node_addresses(9)  # As many as a stack may ask for.
 
 def test_nodes_are_numbered_from_one() -> None:
     assert node_addresses(2) == (
-        NodeAddress("node-1", "172.30.0.11", "172.30.11.0/24"),
-        NodeAddress("node-2", "172.30.0.12", "172.30.12.0/24"),
+        NodeAddress("node-1", "172.30.0.11", "172.30.101.0/24"),
+        NodeAddress("node-2", "172.30.0.12", "172.30.102.0/24"),
     )
 
 
@@ -35,7 +35,7 @@ def test_a_node_is_on_the_fabric_and_its_pods_are_beside_it(node: NodeAddress) -
     assert IPv4Address(node.ip) in network.SUBNET
     assert IPv4Address(node.ip) != network.GATEWAY
     assert pods.subnet_of(network.VPC_CIDR)
-    assert not pods.overlaps(network.SUBNET)
+    assert not any(pods.overlaps(subnet) for subnet in network.SUBNETS[:2])
 
 
 def test_no_address_is_given_twice() -> None:
@@ -68,27 +68,11 @@ class NotingSandbox:
         """As :meth:`lab.sandbox.Sandbox.pid_of`: nothing runs here."""
 
 
-def test_each_node_gets_a_route_to_every_others_pods_and_none_to_its_own() -> None:
-    sandbox = NotingSandbox()
-    nodes = node_addresses(3)
-    network.attach_node(cast(Sandbox, sandbox), nodes[1], nodes)
-    inside = sandbox.scripts["node-2"].splitlines()
-    assert [line for line in inside if line.startswith("ip route add 172")] == [
-        "ip route add 172.30.11.0/24 via 172.30.0.11 dev eth0",
-        "ip route add 172.30.13.0/24 via 172.30.0.13 dev eth0",
-    ]
-    assert "ip route add default via 172.30.0.1" in inside
-    assert "ip route add 172.30.12.0/24 via 172.30.0.12 dev fabric" in sandbox.scripts[None]
-
-
-def test_the_fabric_has_a_vpcs_mtu_everywhere() -> None:
-    sandbox = NotingSandbox()
-    nodes = node_addresses(2)
-    network.make_fabric(cast(Sandbox, sandbox))
-    network.attach_node(cast(Sandbox, sandbox), nodes[0], nodes)
-    outside = " ".join(sandbox.scripts[None].replace("\\\n", "").split())
-    assert "ip link set fabric mtu 9001 up" in outside
-    assert "ip link add port-node-1 mtu 9001 type veth peer name eth0 mtu 9001" in outside
+def test_interfaces_are_named_as_amazon_linux_2023_names_them() -> None:
+    assert [network.device_name(index) for index in (0, 1, 14)] == ["ens5", "ens6", "ens19"]
+    longest = network.port_name(NINE[-1].name, 14)
+    assert longest == "node-9-ens19"
+    assert len(longest) <= 15, "IFNAMSIZ"
 
 
 def test_a_node_that_does_not_run_is_told_as_the_labs_error() -> None:

@@ -1,0 +1,176 @@
+"""The cloud of one lab: its processes and files, all inside the sandbox."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from lab.cloud import api, calls, metadata, vpc
+from lab.cloud.calls import Call
+from lab.cloud.interfaces import INTERFACES, attached, describe
+from lab.cloud.vpc import INSTANCES, Instance
+from lab.errors import LabError, tail
+from lab.network import GATEWAY, NodeAddress
+from lab.nshttp import network_namespace, refusal
+from lab.sandbox import Sandbox
+from lab.toolchain.toolchain import CHECKOUT
+from lab.wait import until
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ec2.literals import InstanceTypeType
+
+EC2 = "ec2-api"
+METADATA = "instance-metadata"
+RECONCILER = "eni-reconciler"
+PORT = 8000
+#: moto's own ("MOTO_ACCOUNT_ID").
+ACCOUNT = "123456789012"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudSpec:
+    """What the lab's part of AWS looks like.
+
+    :param zones: of the VPC's subnets; all nodes are in the first one.
+    :param instance_type: of all nodes; its limits are kept.
+    :param max_pods: of the nodes' kubelets, in their Node objects.
+    """
+
+    region: str
+    zones: tuple[str, ...]
+    instance_type: str
+    max_pods: int
+
+
+class Cloud:
+    """Starts, finds and asks what plays AWS in one lab."""
+
+    @property
+    def adaptations(self) -> tuple[str, ...]:
+        return (
+            "The EC2 API is moto with an extension of the lab's (prefix delegation, unique "
+            f"addresses, limits); it knows one instance type, {self._spec.instance_type}, and asks "
+            "for no permissions: calls are recorded and compared with the IAM policy in a test.",
+            "ENIs are veth devices. The lab plays hypervisor and VPC router: it plugs in what the "
+            "EC2 API says is attached, and routes each address to its interface.",
+            "Instance metadata has the entries that a CNI reads, and no others.",
+        )
+
+    def __init__(self, sandbox: Sandbox, spec: CloudSpec) -> None:
+        self._sandbox = sandbox
+        self._spec = spec
+
+    @property
+    def endpoint(self) -> str:
+        """The EC2 API's, inside the sandbox."""
+        return f"http://{GATEWAY}:{PORT}"
+
+    # -- bringing up --------------------------------------------------------------------------
+
+    def start_api(self) -> None:
+        """Start the EC2 API; it takes seconds to listen, :meth:`create` waits for it."""
+        self._python(
+            EC2,
+            "lab.cloud.ec2",
+            str(GATEWAY),
+            str(PORT),
+            self._spec.instance_type,
+            str(self._calls_file),
+        )
+
+    def create(self, nodes: Sequence[NodeAddress]) -> list[Instance]:
+        """Make the VPC and the nodes' instances; start metadata service and reconciler."""
+        until("the EC2 API to listen", self._not_listening, timeout=60, log=self._log(EC2))
+        with network_namespace(self._sandbox.netns_path(None)):
+            ec2 = self.client()
+            made = vpc.create(
+                ec2,
+                nodes,
+                instance_type=cast("InstanceTypeType", self._spec.instance_type),
+                zones=self._spec.zones,
+            )
+            born_with = attached(describe(ec2), {each.id: each.node for each in made})
+        self._instances_file.write_bytes(INSTANCES.dump_json(made))
+        self._interfaces_file.write_bytes(INTERFACES.dump_json(born_with))
+        self._sandbox.script(f"ip addr add {metadata.ADDRESS}/32 dev lo")
+        self.start_reconciler()
+        self._python(
+            METADATA,
+            "lab.cloud.metadata",
+            str(self._instances_file),
+            str(self._interfaces_file),
+            self._spec.region,
+            ACCOUNT,
+        )
+        return made
+
+    def start_reconciler(self) -> None:
+        """Start it, also again: it goes on with what it finds."""
+        self._python(
+            RECONCILER,
+            "lab.cloud.reconciler",
+            self.endpoint,
+            self._spec.region,
+            str(self._instances_file),
+            str(self._interfaces_file),
+        )
+
+    def _python(self, name: str, module: str, *words: str) -> None:
+        self._sandbox.spawn(
+            name, [sys.executable, "-m", module, *words], env={"PYTHONPATH": str(CHECKOUT)}
+        )
+
+    def _not_listening(self) -> str | None:
+        if self._sandbox.pid_of(EC2) is None:
+            raise LabError(f"the EC2 API ended:\n{tail(self._log(EC2))}")
+        return refusal(self._sandbox.netns_path(None), str(GATEWAY), PORT)
+
+    def _log(self, name: str) -> Path:
+        return self._sandbox.paths.log(name)
+
+    # -- what is there ------------------------------------------------------------------------
+
+    def client(self, caller: str = api.OWNER) -> EC2Client:
+        """A client of the API, to be used inside the sandbox's network namespace."""
+        return api.connect(self.endpoint, self._spec.region, caller)
+
+    @cached_property
+    def instances(self) -> list[Instance]:
+        return INSTANCES.validate_json(self._instances_file.read_bytes())
+
+    def calls(self) -> list[Call]:
+        """All calls of the API so far."""
+        return calls.read(self._calls_file)
+
+    def operator_environment(self) -> dict[str, str]:
+        """What leads Cilium's operator to this API instead of AWS."""
+        return {
+            "AWS_ENDPOINT_URL_EC2": self.endpoint,
+            "AWS_ACCESS_KEY_ID": api.OPERATOR,
+            "AWS_SECRET_ACCESS_KEY": api.SECRET,
+        }
+
+    def vpc_cni_environment(self) -> dict[str, str]:
+        """What leads the VPC CNI's daemon to this API instead of AWS."""
+        return {
+            "AWS_EC2_ENDPOINT": self.endpoint,
+            "AWS_ACCESS_KEY_ID": api.VPC_CNI,
+            "AWS_SECRET_ACCESS_KEY": api.SECRET,
+        }
+
+    @property
+    def _calls_file(self) -> Path:
+        return self._sandbox.paths.root / "ec2-calls.jsonl"
+
+    @property
+    def _instances_file(self) -> Path:
+        return self._sandbox.paths.config / "instances.json"
+
+    @property
+    def _interfaces_file(self) -> Path:
+        return self._sandbox.paths.config / "interfaces.json"
