@@ -1,26 +1,28 @@
-"""``python -m bench``: measure a session, or show what was measured."""
+"""``python -m bench``: measure a session, show or export what was measured, validate it all."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 
+from bench.benchstat import BenchstatError, export
 from bench.checks import PreconditionError
-from bench.plan import PROFILES, PlanError, plan_for
+from bench.plan import ALLOWABLE, PROFILES, PlanError, plan_for
 from bench.results import Results, ResultsError, from_json
 from bench.runner import BenchmarkError, run_benchmark
 from bench.session import SessionError, open_session
 from bench.show import print_results, render
-from bench.stack import StackError, read_stack
+from bench.stack import StackError, StackOutputs, read_stack
 
-OK, MISSING_NUMBERS, USAGE, PRECONDITION, SESSION, NO_RESULTS, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+OK, MISSING_NUMBERS, USAGE, PRECONDITION, SESSION, NO_RESULTS, CHECK_FAILED = range(7)
+INTERRUPTED = 130
 
 _EXIT_CODES = """exit codes:
   0    done
@@ -29,6 +31,7 @@ _EXIT_CODES = """exit codes:
   3    a precondition failed: nothing was measured
   4    the session descriptor or the cluster behind it does not work
   5    there are no results to show
+  6    validated, and a check failed (the page says which)
   130  interrupted"""
 
 
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return _run(options) if options.command == "run" else _show(options)
+        return _COMMANDS[options.command](options)
     except _FatalError as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return failure.code
@@ -62,6 +65,7 @@ def _run(options: argparse.Namespace) -> int:
             seconds=options.seconds,
             http_rates=options.http_rates,
             http_connections=options.connections,
+            allow=options.allow,
         )
         session = open_session(_descriptor(options.session))
         with closing(session):
@@ -86,16 +90,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     if options.file:
-        try:
-            results = from_json(Path(options.file).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ResultsError) as error:
-            raise _FatalError(NO_RESULTS, f"{options.file}: {error}") from None
-        print_results(Console(), render(results))
+        print_results(Console(), render(_from_file(options.file)))
         return OK
-    try:
-        outputs = read_stack(options.stack)
-    except StackError as error:
-        raise _FatalError(NO_RESULTS, str(error)) from None
+    outputs = _from_stack(options.stack)
     shown = render(
         outputs.results,
         toggles=outputs.toggles,
@@ -104,6 +101,53 @@ def _show(options: argparse.Namespace) -> int:
     )
     print_results(Console(), shown)
     return OK
+
+
+def _benchstat(options: argparse.Namespace) -> int:
+    results = _from_file(options.file) if options.file else _from_stack(options.stack).results
+    print(export(results), end="")
+    return OK
+
+
+def _validate(options: argparse.Namespace) -> int:
+    # Needs the lab and plots, which no other command does.
+    from bench.validate.command import validate
+    from bench.validate.lab import ValidationLabError
+
+    try:
+        plan = plan_for("quick", allow=options.allow)
+        report = validate(plan, Path(options.out), _progress)
+    except PlanError as error:
+        raise _FatalError(USAGE, str(error)) from None
+    except PreconditionError as error:
+        raise _FatalError(PRECONDITION, str(error)) from None
+    except (SessionError, ValidationLabError, BenchstatError) as error:
+        raise _FatalError(SESSION, str(error)) from None
+    except OSError as error:
+        raise _FatalError(USAGE, f"cannot write the page: {error}") from None
+    return CHECK_FAILED if report.failed else OK
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "show": _show,
+    "benchstat": _benchstat,
+    "validate": _validate,
+}
+
+
+def _from_file(path: str) -> Results:
+    try:
+        return from_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ResultsError) as error:
+        raise _FatalError(NO_RESULTS, f"{path}: {error}") from None
+
+
+def _from_stack(name: str) -> StackOutputs:
+    try:
+        return read_stack(name)
+    except StackError as error:
+        raise _FatalError(NO_RESULTS, str(error)) from None
 
 
 def _descriptor(path: str) -> dict[str, Any]:
@@ -141,7 +185,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run|show")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="run|show|benchstat|validate"
+    )
     run = commands.add_parser("run", help="measure, then print the medians")
     run.add_argument(
         "--session", required=True, metavar="FILE",
@@ -154,12 +200,29 @@ def _parser() -> argparse.ArgumentParser:
         "--http-rates", type=_rates, metavar="R,R", help="fixed HTTP rates in requests/s"
     )
     run.add_argument("--connections", type=int, metavar="C", help="HTTP connections at them")
+    _add_allow(run)
     run.add_argument("--out", metavar="FILE", help="write the results as JSON; - prints only them")
-    show = commands.add_parser("show", help="print the medians of a stack or a file")
-    source = show.add_mutually_exclusive_group(required=True)
+    _add_source(commands.add_parser("show", help="print the medians of a stack or a file"))
+    _add_source(commands.add_parser("benchstat", help="print the samples in Go's benchmark format"))
+    validate = commands.add_parser("validate", help="test the measurement itself, in the lab")
+    validate.add_argument(
+        "--out", default="validation", metavar="FOLDER", help="for index.html and validation.json"
+    )
+    _add_allow(validate)
+    return parser
+
+
+def _add_allow(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--allow", action="append", default=[], metavar="NAME",
+        help="measure although this precondition fails; once for each: " + ", ".join(ALLOWABLE),
+    )  # fmt: skip
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--stack", metavar="NAME", help="a Pulumi stack's outputs")
     source.add_argument("--file", metavar="FILE", help="JSON written by run --out")
-    return parser
 
 
 class _Parser(argparse.ArgumentParser):

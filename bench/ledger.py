@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.metrics import Metric
+from bench.limits import NOTABLE_STEAL, NOTES
+from bench.metrics import CNI_COST, Metric
 from bench.probes.base import Invocation, Probe, Reading
-from bench.results import MetricResult, ProbeResult
+from bench.results import LimitResult, MetricResult, ProbeResult, ThrottleResult
 from bench.sampling import Outcome
 from bench.stats import summarise
+from bench.text import tally
 
 _SIGNIFICANT_DIGITS = 6
 
@@ -20,6 +22,7 @@ class _Column:
     """One metric's samples by run."""
 
     samples: list[float] = field(default_factory=list)
+    throttled: list[int] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[tuple[int, str]] = field(default_factory=list)
 
@@ -33,25 +36,58 @@ class Ledger:
         self._columns = {metric.name: _Column() for probe in probes for metric in probe.metrics}
         self._failures: dict[str, list[str]] = {probe.name: [] for probe in probes}
         self._facts: dict[str, dict[str, str | int | float]] = {p.name: {} for p in probes}
+        self._limits: dict[str, list[LimitResult]] = {probe.name: [] for probe in probes}
+        self._throttled: dict[str, list[ThrottleResult]] = {probe.name: [] for probe in probes}
+        self._stolen: list[tuple[float, str]] = []
         self._warnings: list[str] = []
 
     def add(self, probe: Probe, run: int, outcome: Outcome) -> None:
         """Take in what became of run ``run`` (1 …) of ``probe``."""
         reading = outcome.reading or Reading({})
         reason = "" if outcome.reading else outcome.failures[-1]
+        note = self._limited(probe, run, outcome)
+        held_back = self._held_back(probe, run, outcome)
         for metric in probe.metrics:
             column = self._columns[metric.name]
             if metric.name in reading.values:
+                if held_back:
+                    column.throttled.append(len(column.samples))
+                if note and metric.group != CNI_COST:
+                    column.notes.append((run, note))
                 column.samples.append(_rounded(reading.values[metric.name]))
             else:
                 why = reason or reading.missing.get(metric.name, "not in the tool's report")
                 column.missing.append(f"run {run}: {why}")
             if metric.name in reading.notes:
                 column.notes.append((run, reading.notes[metric.name]))
-        self._failures[probe.name] += [f"run {run}: {why}" for why in outcome.failures]
+        failures = (*outcome.failures, *reading.failures)
+        self._failures[probe.name] += [f"run {run}: {why}" for why in failures]
         self._warnings += [f"{probe.name}, run {run}: {text}" for text in reading.warnings]
         if reading.facts:
             self._facts[probe.name] = dict(reading.facts)
+
+    def _limited(self, probe: Probe, run: int, outcome: Outcome) -> str | None:
+        """Record what was at its limit; the note for the run's metrics, if any was."""
+        if outcome.reading is None or outcome.limit is None:
+            return None
+        by, evidence = outcome.limit.by, outcome.limit.evidence
+        self._limits[probe.name].append(LimitResult(run=run, by=by, evidence=evidence))
+        return NOTES.get(by)
+
+    def _held_back(self, probe: Probe, run: int, outcome: Outcome) -> bool:
+        """Record what the platform and the hypervisor withheld; whether it was traffic."""
+        if outcome.reading is None or outcome.observation is None:
+            return False
+        seen = outcome.observation
+        if seen.steal > NOTABLE_STEAL:
+            self._stolen.append((seen.steal, f"{probe.name}, run {run}"))
+        if not seen.held_back:
+            return False
+        counters = {node: dict(grown) for node, grown in seen.held_back.items()}
+        self._throttled[probe.name].append(ThrottleResult(run=run, counters=counters))
+        listed = "; ".join(f"{node}: {tally(grown)}" for node, grown in counters.items())
+        self._warnings.append(f"{probe.name}, run {run}: the platform held traffic back ({listed})")
+        return True
 
     def metrics(self) -> dict[str, MetricResult]:
         """The metrics that have a sample, in the probes' order."""
@@ -74,6 +110,8 @@ class Ledger:
                 runs=self._runs,
                 failures=self._failures[probe.name],
                 facts=self._facts[probe.name],
+                limits=self._limits[probe.name],
+                throttled=self._throttled[probe.name],
             )
         return records
 
@@ -92,7 +130,16 @@ class Ledger:
             for name, reasons in self._failures.items()
             if reasons
         ]
-        return [*self._warnings, *short, *retried]
+        return [*self._warnings, *short, *retried, *self._withheld()]
+
+    def _withheld(self) -> list[str]:
+        if not self._stolen:
+            return []
+        worst, where = max(self._stolen)
+        return [
+            f"the hypervisor withheld CPU time during {len(self._stolen)} samples, "
+            f"{100 * worst:.0f} % at worst ({where})"
+        ]
 
     def errors(self) -> list[str]:
         """Every metric without any sample, with what was tried."""
@@ -118,6 +165,7 @@ def _summed(metric: Metric, probe: str, column: _Column, runs: int) -> MetricRes
         samples=column.samples,
         missing=column.missing,
         notes=_merged(column.notes, runs),
+        throttled=column.throttled,
         group=metric.group,
         description=metric.description,
         load_model=metric.load_model,

@@ -18,6 +18,7 @@ PER_SECOND = "1/s"
 SEGMENTS = "segments"
 MILLICORES = "millicores"
 MEBIBYTES = "MiB"
+CPU_SECONDS_PER_GB = "CPU s/GB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,12 @@ TCP_RETRANSMITS = Metric(
     "tcp_retransmits", SEGMENTS, "lower", "Bulk transfer",
     "TCP segments sent again during one run, all streams together",
 )  # fmt: skip
+BULK_MEAN_RTT = Metric(
+    "bulk_mean_rtt", MICROSECONDS, "lower", "Latency under load",
+    "the published study's figure: the kernel's smoothed round-trip time of the one-stream "
+    "transfer itself, its mean",
+    "the transfer's own segments: mostly time in its own queues",
+)  # fmt: skip
 UDP_GOODPUT = Metric(
     "udp_goodput", GBIT_PER_SECOND, "higher", "Bulk transfer",
     "UDP payload that arrived, counted by the receiver",
@@ -66,24 +73,42 @@ UDP_JITTER = Metric(
     "udp_jitter", MICROSECONDS, "lower", "Bulk transfer",
     "smoothed variation of UDP transit time (RFC 1889) at the receiver",
 )  # fmt: skip
+UDP_MAX_GOODPUT = Metric(
+    "udp_max_goodput", GBIT_PER_SECOND, "higher", "Bulk transfer",
+    "UDP payload that arrived at the highest rate with loss below the limit, found by search",
+)  # fmt: skip
+TCP_CPU_PER_GB = Metric(
+    "tcp_cpu_per_gb", CPU_SECONDS_PER_GB, "lower", "Bulk transfer",
+    "CPU time of the machines of client and server, all that runs on them and in their kernels, "
+    "per 10^9 bytes of TCP payload received",
+)  # fmt: skip
 UDP_SENDER_RATE = Metric(
     "udp_sender_rate", GBIT_PER_SECOND, "higher", "Bulk transfer",
     "UDP payload that the sender put out: the offered load, not what arrived",
 )  # fmt: skip
 
+CNI_COST = "CNI cost"
 CNI_CPU = Metric(
-    "cni_cpu", MILLICORES, "lower", "CNI cost",
+    "cni_cpu", MILLICORES, "lower", CNI_COST,
     "CPU of CNI agent and kube-proxy under the HTTP load, mean per node "
     "(their processes; packets handled in the kernel are not in it)",
 )  # fmt: skip
 CNI_CPU_IDLE = Metric(
-    "cni_cpu_idle", MILLICORES, "lower", "CNI cost",
+    "cni_cpu_idle", MILLICORES, "lower", CNI_COST,
     "CPU of CNI agent and kube-proxy without load, mean per node",
 )  # fmt: skip
 CNI_MEMORY = Metric(
-    "cni_memory", MEBIBYTES, "lower", "CNI cost",
+    "cni_memory", MEBIBYTES, "lower", CNI_COST,
     "resident memory of CNI agent and kube-proxy under the HTTP load, mean per node",
 )  # fmt: skip
+
+
+def component_metric(component: str) -> Metric:
+    """CPU of one component of the CNI under the HTTP load, such as ``cni_cpu_cilium_agent``."""
+    return Metric(
+        "cni_cpu_" + component.replace("-", "_"), MILLICORES, "lower", CNI_COST,
+        f"CPU of {component} under the HTTP load, mean of the nodes that have one",
+    )  # fmt: skip
 
 
 def latency_metrics(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,6 +10,19 @@ MAX_RUNS = 1_000
 MAX_SECONDS = 3_600
 MAX_RATE = 1_000_000
 MAX_CONNECTIONS = 10_000
+ALLOWABLE = (
+    "placement",
+    "configuration",
+    "mtu",
+    "service-path",
+    "clocks",
+    "allowances",
+    "generator",
+    "quiet-agents",
+    "quiet-machine",
+)
+"""Preconditions (:mod:`bench.checks`) that a user may let fail; the results are marked then. The
+others (programs, endpoints) leave nothing to measure."""
 
 
 class PlanError(ValueError):
@@ -21,10 +34,19 @@ class Plan:
     """Everything that decides which commands are run, and how often.
 
     Durations are whole seconds (iperf3 takes no other) of one run of one probe. ``latency`` is
-    for the unloaded probes (round trip, connection setup), ``idle`` for the CPU window without
-    load, ``warmup`` for each of the discarded first runs. Rates are requests per second.
-    ``stagger`` spreads the connections' start over one period (fortio's ``-uniform``); the
-    published study did not, so its 32 requests left together.
+    for the round trips without load and during a bulk transfer, ``idle`` for the CPU window
+    without load, ``warmup`` for each of the discarded first runs, ``settle`` is how long to wait
+    at most for a quiet machine before anything is measured. Rates are requests per second.
+
+    At the fixed HTTP rates ``from_due_times`` counts latency from when a request was due, and
+    ``stagger`` spreads the connections over one period (fortio's ``-uniform``); the published study
+    did neither, so its 32 requests left together and hid what a stall delayed.
+
+    ``connect_count`` connections are opened one after the other, ``connect_max_count`` by
+    ``connect_max_connections`` at once; counts, not durations, since each leaves an entry in
+    connection-tracking tables. The search for the highest UDP rate makes some
+    ``udp_search_trials`` trials of ``udp_search_seconds``. ``allow`` names the preconditions that
+    may fail (:data:`ALLOWABLE`).
     """
 
     profile: str
@@ -34,28 +56,66 @@ class Plan:
     latency_seconds: int
     idle_seconds: int
     warmup_seconds: int = 1
+    settle_seconds: int = 30
     http_rates: tuple[int, ...] = (1000, 5000)
     http_connections: int = 32
     http_max_connections: int = 64
     stagger: bool = True
-    connect_rate: int = 1000
-    connect_connections: int = 4
+    from_due_times: bool = True
+    connect_count: int = 1_000
+    connect_max_count: int = 3_000
+    connect_max_connections: int = 16
     tcp_streams: int = 8
     udp_bitrate: str = "10G"
+    udp_loss_limit_percent: float = 0.1
+    udp_search_trials: int = 6
+    udp_search_seconds: float = 0.4
     dns_queries: int = 100
+    dns_capacity_seconds: int = 1
+    dns_capacity_clients: int = 8
+    dns_capacity_outstanding: int = 100
+    calibration_seconds: int = 1
     attempts: int = 3
+    allow: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON-able data, for the results."""
-        return asdict(self) | {"http_rates": list(self.http_rates)}
+        return asdict(self) | {"http_rates": list(self.http_rates), "allow": list(self.allow)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        """The plan that :meth:`as_dict` wrote."""
+        tuples = {"http_rates": tuple(data["http_rates"]), "allow": tuple(data["allow"])}
+        return cls(**{**data, **tuples})
 
 
 PROFILES: dict[str, Plan] = {
+    # For a first look, on any machine: one that is busy with other things marks its results
+    # instead of having none.
     "quick": Plan(
-        "quick", runs=3, bulk_seconds=2, http_seconds=2, latency_seconds=1, idle_seconds=1
+        "quick",
+        runs=3,
+        bulk_seconds=2,
+        http_seconds=2,
+        latency_seconds=1,
+        idle_seconds=1,
+        settle_seconds=10,
+        allow=("generator", "quiet-agents", "quiet-machine"),
     ),
     "standard": Plan(
-        "standard", runs=5, bulk_seconds=10, http_seconds=10, latency_seconds=10, idle_seconds=10
+        "standard",
+        runs=5,
+        bulk_seconds=10,
+        http_seconds=10,
+        latency_seconds=10,
+        idle_seconds=10,
+        settle_seconds=120,
+        connect_count=5_000,
+        connect_max_count=10_000,
+        udp_search_trials=8,
+        udp_search_seconds=2.0,
+        dns_capacity_seconds=5,
+        calibration_seconds=3,
     ),
     "published": Plan(
         "published",
@@ -64,7 +124,15 @@ PROFILES: dict[str, Plan] = {
         http_seconds=30,
         latency_seconds=30,
         idle_seconds=30,
+        settle_seconds=120,
         stagger=False,
+        from_due_times=False,
+        connect_count=5_000,
+        connect_max_count=10_000,
+        udp_search_trials=8,
+        udp_search_seconds=2.0,
+        dns_capacity_seconds=5,
+        calibration_seconds=3,
     ),
 }
 """``published`` has the parameters of the published study (``-t 30 -P 8``, ``-u -b 10G``, fortio
@@ -78,6 +146,7 @@ def plan_for(
     seconds: int | None = None,
     http_rates: Sequence[int] | None = None,
     http_connections: int | None = None,
+    allow: Sequence[str] = (),
 ) -> Plan:
     """A profile's plan, with a user's numbers in place of the profile's.
 
@@ -86,6 +155,7 @@ def plan_for(
     :param http_rates: the fixed HTTP rates in requests/s: one or more different whole numbers,
         in any order; they name the metrics (``http_<rate>_…``).
     :param http_connections: at the fixed rates, 1 to 10,000.
+    :param allow: preconditions that may fail, beside those of the profile.
     :raises PlanError: an unknown profile or an impossible number.
     """
     plan = PROFILES.get(profile)
@@ -107,7 +177,14 @@ def plan_for(
     if http_connections is not None:
         number = _whole("HTTP connections", http_connections, MAX_CONNECTIONS)
         plan = replace(plan, http_connections=number)
-    return plan
+    return replace(plan, allow=tuple(dict.fromkeys((*plan.allow, *_allowed(allow)))))
+
+
+def _allowed(names: Sequence[str]) -> tuple[str, ...]:
+    for name in names:
+        if name not in ALLOWABLE:
+            raise PlanError(f"no precondition {name!r} to allow: choose of {', '.join(ALLOWABLE)}")
+    return tuple(dict.fromkeys(names))
 
 
 def _rates(rates: Sequence[int]) -> tuple[int, ...]:

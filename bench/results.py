@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench.limits import LimitedBy
 from bench.metrics import Better
 
 SCHEMA: Final = "cni-benchmark/results/v1"
@@ -30,7 +31,8 @@ class MetricResult(_Model):
 
     ``ci_level`` is the interval's real coverage (0 to 1, see :mod:`bench.stats`), 0 for a single
     sample. ``missing`` has a reason for each run without a sample, ``notes`` what limits the
-    value's meaning (a rate that was not reached, say).
+    value's meaning (a rate that was not reached, say). ``throttled`` are the positions in
+    ``samples`` of those taken while the platform held traffic back.
     """
 
     median: float
@@ -42,17 +44,35 @@ class MetricResult(_Model):
     samples: list[float]
     missing: list[str] = []
     notes: list[str] = []
+    throttled: list[int] = []
     group: str
     description: str
     load_model: str | None = None
     probe: str
 
 
+class LimitResult(_Model):
+    """What was at its limit in one run besides the network: a CPU of the machine, of the server's
+    or the client's side, or nothing that can be told."""
+
+    run: int
+    by: LimitedBy
+    evidence: str
+
+
+class ThrottleResult(_Model):
+    """How much the platform's allowance counters grew during one run, by node and counter."""
+
+    run: int
+    counters: dict[str, dict[str, int]]
+
+
 class ProbeResult(_Model):
     """One probe: the exact command (its last argument given ``repeat_last`` times) and its runs.
 
     ``failures`` are the reasons of attempts without a number, also those tried again with success.
-    ``facts`` are of the last good run.
+    ``facts`` are of the last good run. ``limits`` has every good run, ``throttled`` only those in
+    which traffic was held back.
     """
 
     role: str | None = None
@@ -61,14 +81,32 @@ class ProbeResult(_Model):
     runs: int
     failures: list[str] = []
     facts: dict[str, str | int | float] = {}
+    limits: list[LimitResult] = []
+    throttled: list[ThrottleResult] = []
 
 
 class CheckResult(_Model):
-    """A precondition: what was asserted (``name``), whether it holds, and what shows it."""
+    """A precondition: what was asserted (``name``), whether it holds, and what shows it.
+
+    ``allowed``: it does not hold, and the user let it pass.
+    """
 
     name: str
     passed: bool
     evidence: str
+    allowed: bool = False
+
+
+class CalibrationResult(_Model):
+    """How fast a load generator is against a server that does next to nothing, on its own node.
+
+    ``rate`` is what it reached in requests/s, ``wanted`` the highest fixed rate asked of it.
+    """
+
+    generator: str
+    command: list[str]
+    rate: float
+    wanted: float
 
 
 class PodPlace(_Model):
@@ -96,6 +134,7 @@ class Results(_Model):
     environment: dict[str, Any]
     placement: list[PodPlace]
     checks: list[CheckResult]
+    calibration: CalibrationResult | None = None
     warnings: list[str]
     errors: list[str] = []
     """Metrics without any sample, with the evidence; not empty means that the benchmark failed."""

@@ -66,8 +66,67 @@ class ComponentUsage:
     memory_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class WorkloadUsage:
+    """CPU time that one pod of the workloads has used so far, in seconds.
+
+    Of all its processes, user and system, with those that :meth:`Session.run` started in it and
+    that have ended. ``cpu_limit`` is its limit in CPUs, None where it may use all of its node.
+    """
+
+    pod: str
+    role: str
+    node: str
+    cpu_seconds: float
+    cpu_limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineUsage:
+    """What the CPUs of one machine have done so far, in seconds over all of them (proc_stat(5)).
+
+    A machine is what shares CPUs: a node of a real cluster, or all nodes of the lab. ``busy`` is
+    user, nice, system, irq and softirq time; ``steal`` is what a hypervisor withheld.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    cpus: int
+    busy_seconds: float
+    steal_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of the dataplane: as the stack asked for it, and as it is at work.
+
+    ``effective`` is what every node reports (differing answers are all listed), None where none
+    tells.
+    """
+
+    name: str
+    requested: str
+    effective: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePath:
+    """By what connections to one Service are led to its pods, seen from one client's node.
+
+    ``expected`` is the mechanism that the stack's settings ask for, ``translated`` the number of
+    connections that each mechanism has translated so far, or keeps state of: both in the words of
+    :mod:`bench.parse.service_path`. Only growth between two readings means something.
+    """
+
+    expected: str
+    translated: Mapping[str, int]
+
+
 class Session(Protocol):
-    """What a target offers to the measurement."""
+    """What a target offers to the measurement.
+
+    :meth:`run` may be called from two threads at once, for two pods; the rest from one.
+    """
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         """Run ``argv`` in ``pod`` and wait for at most ``timeout`` seconds.
@@ -93,6 +152,30 @@ class Session(Protocol):
 
     def cni_usage(self) -> Sequence[ComponentUsage]:
         """CPU time and memory of the CNI's processes (agents, kube-proxy, operator), now."""
+        ...
+
+    def workload_usage(self) -> Sequence[WorkloadUsage]:
+        """CPU time of every pod of the workloads, now; empty where the target cannot tell."""
+        ...
+
+    def machines(self) -> Sequence[MachineUsage]:
+        """CPU time of every machine that has a node, now."""
+        ...
+
+    def configuration(self) -> Sequence[Setting]:
+        """The dataplane's settings, asked for and at work (:mod:`bench.configuration`)."""
+        ...
+
+    def service_path(self, client: Pod, service: Service) -> ServicePath:
+        """What leads connections of ``client`` to ``service``, as its node's dataplane counts."""
+        ...
+
+    def allowances(self) -> Mapping[str, Mapping[str, int]]:
+        """Traffic that the platform held back so far: counters by node, then by name.
+
+        Cumulative since the device came up, such as the ENA driver's ``bw_in_allowance_exceeded``;
+        empty where the platform has no such limit. Read before and after every sample.
+        """
         ...
 
     def close(self) -> None:

@@ -74,7 +74,7 @@ def _table(title: str) -> Table:
 
 
 def _row(name: str, metric: MetricResult, *, each_level: bool) -> tuple[str, ...]:
-    star = " *" if metric.notes else ""
+    star = " *" if metric.notes or metric.throttled else ""
     interval = "none"
     if metric.ci_level > 0:
         low, high = metric.ci
@@ -115,9 +115,18 @@ def _heading(results: Results, facts: Mapping[str, Any]) -> RenderableType:
         f"profile {results.profile}, {results.plan.get('runs', '?')} runs, "
         f"from {results.started}, {results.seconds:.0f} s",
         tools + (f", kernel {kernel}" if kernel else ""),
+        *_about_preconditions(results),
         "clients on " + _nodes(results, "client") + "; servers on " + _nodes(results, "server"),
     ]
     return Text("\n".join([*([" · ".join(where)] if where else []), *about, ""]))
+
+
+def _about_preconditions(results: Results) -> list[str]:
+    if not results.checks:
+        return []
+    failed = [check.name for check in results.checks if not check.passed]
+    hold = f"{len(results.checks) - len(failed)} preconditions held"
+    return [f"{hold}, not {', '.join(failed)}" if failed else hold]
 
 
 def _nodes(results: Results, side: str) -> str:
@@ -127,7 +136,7 @@ def _nodes(results: Results, side: str) -> str:
 def _notes(results: Results) -> list[RenderableType]:
     notes: dict[str, list[str]] = {}
     for name, metric in results.metrics.items():
-        for note in metric.notes:
+        for note in [*metric.notes, *_throttled(metric)]:
             notes.setdefault(note, []).append(name)
     lines = [f"* {', '.join(names)}: {note}" for note, names in notes.items()]
     legend = (
@@ -135,6 +144,11 @@ def _notes(results: Results) -> list[RenderableType]:
         "confidence shown: all that n samples allow, whatever their distribution."
     )
     return [Text("\n".join([legend, *lines, ""]), style="dim")]
+
+
+def _throttled(metric: MetricResult) -> list[str]:
+    count = len(metric.throttled)
+    return [f"{count} of {metric.n} samples while the platform held traffic back"] if count else []
 
 
 def _list(title: str, lines: Iterable[str], style: str) -> list[RenderableType]:

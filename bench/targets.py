@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.session import Pod, Service, Session, SessionError
-from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
+from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS, Side, roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,10 @@ class Targets:
     def one(self, role: str) -> Pod:
         """The first pod of a role (clients and single servers have no other)."""
         return self.pods[role][0]
+
+    def nodes(self, side: Side) -> frozenset[str]:
+        """The nodes that have a pod of a side."""
+        return frozenset(pod.node for role in roles(side) for pod in self.pods[role])
 
 
 def resolve_targets(session: Session) -> Targets:

@@ -13,9 +13,12 @@ from typing import Literal
 FORTIO_IMAGE = "fortio/fortio:1.65.0"
 HTTPBIN_IMAGE = "ghcr.io/mccutchen/go-httpbin:2.23.1"
 TOOLS_IMAGE = "nicolaka/netshoot:v0.13"
-"""Holds iperf3 3.17 (the study's) and BIND's dig."""
+"""Holds iperf3 3.17 (the study's), BIND's dig, iproute2 and a shell."""
+DNSPERF_IMAGE = "guessi/dnsperf:2.15.1-1"
 
 ECHO_PORT = 8078
+NULL_HTTP_PORT = 8079
+"""Of the clients' fortio server: what load generators are calibrated against."""
 IPERF_PORT = 5201
 HTTPBIN_SERVICE = "httpbin"
 DNS_SERVICE = "kube-dns"
@@ -38,7 +41,7 @@ class ServicePort:
 class Workload:
     """One role of the benchmark.
 
-    ``programs`` must exist in the pod; ``command`` is what the pod runs all the time.
+    ``programs`` must be on the pod's PATH; ``command`` is what the pod runs all the time.
     """
 
     role: str
@@ -50,18 +53,22 @@ class Workload:
     service: ServicePort | None = None
 
 
-# An idle fortio pod cannot sleep (its image holds nothing else), so it serves one unused port.
-_FORTIO_ECHO_ONLY = (
-    "fortio", "server", "-http-port", "disabled", "-redirect-port", "disabled",
+# An idle fortio pod cannot sleep (its image holds nothing else), so the client serves, too.
+_FORTIO_ECHO = (
+    "fortio", "server", "-http-port", str(NULL_HTTP_PORT), "-redirect-port", "disabled",
     "-grpc-port", "disabled", "-udp-port", "disabled", "-tcp-port", str(ECHO_PORT),
 )  # fmt: skip
+_SLEEP = ("sleep", "infinity")
 
 WORKLOADS: tuple[Workload, ...] = (
-    Workload("fortio-client", 1, "client", FORTIO_IMAGE, _FORTIO_ECHO_ONLY, ("fortio",)),
-    Workload("iperf3-client", 1, "client", TOOLS_IMAGE, ("sleep", "infinity"), ("iperf3",)),
-    Workload("dns-client", 1, "client", TOOLS_IMAGE, ("sleep", "infinity"), ("dig",)),
-    Workload("iperf3-server", 1, "server", TOOLS_IMAGE, ("iperf3", "-s"), ("iperf3",)),
-    Workload("echo-server", 1, "server", FORTIO_IMAGE, _FORTIO_ECHO_ONLY, ("fortio",)),
+    Workload("fortio-client", 1, "client", FORTIO_IMAGE, _FORTIO_ECHO, ("fortio",)),
+    Workload("iperf3-client", 1, "client", TOOLS_IMAGE, _SLEEP, ("iperf3", "ip", "bash")),
+    Workload("dns-client", 1, "client", TOOLS_IMAGE, _SLEEP, ("dig",)),
+    Workload("dnsperf-client", 1, "client", DNSPERF_IMAGE, _SLEEP, ("sh", "dnsperf", "yes")),
+    Workload(
+        "iperf3-server", 1, "server", TOOLS_IMAGE, ("iperf3", "-s"), ("iperf3", "bash", "cat")
+    ),
+    Workload("echo-server", 1, "server", FORTIO_IMAGE, _FORTIO_ECHO, ("fortio",)),
     Workload(
         "httpbin",
         2,

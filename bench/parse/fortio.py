@@ -8,7 +8,8 @@ Source: fortio 1.65.0, ``periodic/periodic.go`` (result, request log), ``stats/s
 - ``DurationHistogram`` counts failed requests too; its percentiles are linear inside buckets
   whose edges are ``-r`` times 0, 1 … 12, 14 … 20, 25 … 50, 60 … 100, then ten times these up to
   1000, and 2000, 3000 … above: 8 to 25 % of the value wide, below 12 and above 1000 much wider.
-- the request log has one line per request with its latency in seconds to the microsecond.
+- the request log has one line per request: its latency in seconds to the microsecond, when it was
+  sent in ns, its thread (connection) and its number on it.
 """
 
 from __future__ import annotations
@@ -17,31 +18,40 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.parse import ParseError
+from bench.parse.schedule import OnSchedule, Request, Schedule, against
 from bench.stats import percentile
 from bench.text import tail, tally
 
-_LOG_LINE = re.compile(r'^\{"latency":(\d+\.\d+),.*"ok":(true|false)', re.MULTILINE)
+_LOG_LINE = re.compile(
+    r'^\{"latency":(\d+\.\d+),"timestamp":(\d+),"thread":(\d+),"iter":(\d+),"ok":(true|false)',
+    re.MULTILINE,
+)
 _RESULT_START = re.compile(r"^\{$", re.MULTILINE)
 _MICROSECONDS_PER_SECOND = 1e6
+_NS_PER_MICROSECOND = 1e3
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+_Amount = Annotated[float, Field(ge=0)]
 
 
 class _Bucket(_Model):
-    Start: float
-    End: float
-    Percent: float
+    Start: _Amount
+    End: _Amount
+    Percent: _Amount
 
 
 class _Percentile(_Model):
     Percentile: float
-    Value: float
+    Value: _Amount
 
 
 class _Histogram(_Model):
@@ -52,7 +62,7 @@ class _Histogram(_Model):
 
 class _Result(_Model):
     Version: str
-    ActualQPS: float
+    ActualQPS: _Amount
     NumThreads: int
     DurationHistogram: _Histogram
     ErrorsDurationHistogram: _Histogram
@@ -79,7 +89,8 @@ class Load:
     """One fortio run: rate in requests/s, latencies in µs by percentile (50.0, 99.9 …).
 
     ``latency`` is of the successful requests where it comes from the request log, of all of them
-    otherwise. ``connect`` is the time to open a connection (HTTP only).
+    otherwise. ``connect`` is the time to open a connection (HTTP only). ``schedule`` is there where
+    the run was read against one.
     """
 
     version: str
@@ -90,6 +101,7 @@ class Load:
     codes: Mapping[str, int]
     latency: Mapping[float, Quantile]
     connect: Mapping[float, Quantile]
+    schedule: OnSchedule | None = None
 
     @property
     def error_percent(self) -> float:
@@ -98,13 +110,19 @@ class Load:
 
 
 def parse_load(
-    stdout: str, stderr: str = "", *, percentiles: Sequence[float], request_log: bool = False
+    stdout: str,
+    stderr: str = "",
+    *,
+    percentiles: Sequence[float],
+    request_log: bool = False,
+    schedule: Schedule | None = None,
 ) -> Load:
     """Read a run's result.
 
     :param percentiles: those that the command asked for with ``-p``.
     :param request_log: the command had ``-access-log-file /dev/stdout``: take the latencies from
         there, exact to the microsecond, instead of from the histogram.
+    :param schedule: count latencies from when requests were due (wants the request log).
     :raises ParseError: no complete result, every request failed, or a log with lines missing.
     """
     log, result = _split(stdout, stderr)
@@ -114,8 +132,14 @@ def parse_load(
         raise ParseError("fortio: no request was made")
     if errors >= requests:
         raise ParseError(f"fortio: all {requests} requests failed: {tally(result.RetCodes)}")
+    on_schedule = None
     if request_log:
-        latency = _from_log(log, requests, errors, percentiles)
+        logged = _logged(log, requests, errors)
+        good = sorted(each.latency for each in logged if each.good)
+        if schedule is not None:
+            on_schedule = against(schedule, logged)
+            good = list(on_schedule.latency)
+        latency = _exact(good, percentiles)
     else:
         latency = _from_histogram(result.DurationHistogram, percentiles)
     connect = result.ConnectionStats
@@ -128,6 +152,7 @@ def parse_load(
         codes=result.RetCodes,
         latency=latency,
         connect=_from_histogram(connect, percentiles) if connect and connect.Count else {},
+        schedule=on_schedule,
     )
 
 
@@ -145,19 +170,28 @@ def _split(stdout: str, stderr: str) -> tuple[str, _Result]:
     return stdout[: start.start()], result
 
 
-def _from_log(
-    log: str, requests: int, errors: int, percentiles: Sequence[float]
-) -> dict[float, Quantile]:
-    lines: list[tuple[str, str]] = _LOG_LINE.findall(log)
-    good = sorted(
-        round(float(seconds) * _MICROSECONDS_PER_SECOND) for seconds, ok in lines if ok == "true"
-    )
-    if len(lines) != requests or len(good) != requests - errors:
+def _logged(log: str, requests: int, errors: int) -> list[Request]:
+    logged = [
+        Request(
+            thread=int(thread),
+            number=int(number),
+            sent=int(sent) / _NS_PER_MICROSECOND,
+            latency=round(float(seconds) * _MICROSECONDS_PER_SECOND),
+            good=ok == "true",
+        )
+        for seconds, sent, thread, number, ok in _LOG_LINE.findall(log)
+    ]
+    good = sum(each.good for each in logged)
+    if len(logged) != requests or good != requests - errors:
         raise ParseError(
-            f"fortio: its request log has {len(lines)} requests, {len(good)} of them good; "
+            f"fortio: its request log has {len(logged)} requests, {good} of them good; "
             f"its result has {requests}, {errors} of them failed"
         )
-    values = {q: percentile(good, q) for q in percentiles}
+    return logged
+
+
+def _exact(ascending: Sequence[float], percentiles: Sequence[float]) -> dict[float, Quantile]:
+    values = {q: percentile(ascending, q) for q in percentiles}
     return {q: Quantile(value, value, value) for q, value in values.items()}
 
 

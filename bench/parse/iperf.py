@@ -8,42 +8,60 @@ has the sender's rate under the name of a total, and that rate is not what arriv
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.parse import ParseError
 from bench.text import tail
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    # JSON as Python reads it has NaN and Infinity, which are no measurements.
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+_Amount = Annotated[float, Field(ge=0)]
+_Count = Annotated[int, Field(ge=0)]
 
 
 class TcpSent(_Model):
     """The sender's side; rate in bit/s, ``retransmits`` in segments (absent off Linux)."""
 
-    bits_per_second: float
-    retransmits: int | None = None
+    bits_per_second: _Amount
+    retransmits: _Count | None = None
 
 
 class TcpReceived(_Model):
     """The receiver's side; rate in bit/s."""
 
-    bits_per_second: float
-    bytes: int
+    bits_per_second: _Amount
+    bytes: _Count
 
 
 class CpuShare(_Model):
     """CPU of the two iperf3 processes during the run, in % of one core."""
 
-    host_total: float
-    remote_total: float
+    host_total: _Amount
+    remote_total: _Amount
+
+
+class StreamSent(_Model):
+    """One stream's sender; ``mean_rtt`` is the mean of the kernel's smoothed RTT in µs."""
+
+    mean_rtt: _Count | None = None
+
+
+class TcpStream(_Model):
+    """One stream of a TCP run."""
+
+    sender: StreamSent
 
 
 class TcpEnd(_Model):
     """Totals of a TCP run."""
 
+    streams: list[TcpStream] = []
     sum_sent: TcpSent
     sum_received: TcpReceived
     cpu_utilization_percent: CpuShare
@@ -53,17 +71,17 @@ class TcpEnd(_Model):
 class UdpSent(_Model):
     """The sender's side; rate in bit/s."""
 
-    bits_per_second: float
-    packets: int
+    bits_per_second: _Amount
+    packets: _Count
 
 
 class UdpReceived(_Model):
     """The receiver's side; rate in bit/s."""
 
-    bits_per_second: float
-    jitter_ms: float
-    packets: int
-    lost_percent: float
+    bits_per_second: _Amount
+    jitter_ms: _Amount
+    packets: _Count
+    lost_percent: Annotated[float, Field(ge=0, le=100)]
 
 
 class UdpEnd(_Model):

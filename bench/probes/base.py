@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bench.clock import Clock
+from bench.limits import Limit, Snapshot, take
 from bench.metrics import Metric
 from bench.parse import ParseError
 from bench.session import CommandResult, Session, SessionError
@@ -37,7 +38,9 @@ class Reading:
 
     ``values`` by metric name, in the metric's unit; a metric that has no value this time is in
     ``missing`` with the reason. ``warnings`` are about the run, ``notes`` about one metric's
-    value, ``facts`` are what the tool says about itself (version, segment size …).
+    value, ``facts`` are what the tool says about itself (version, segment size …). ``limit`` is
+    what the tool's own report shows to have been at its limit, where it does. ``failures`` are of
+    commands that were run again with success, where a reading takes several.
     """
 
     values: Mapping[str, float]
@@ -45,6 +48,8 @@ class Reading:
     warnings: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
+    limit: Limit | None = None
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,16 @@ class Bench:
         if left <= 0:
             raise BoundReachedError
         return left
+
+    def snapshot(self) -> Snapshot:
+        """All counters by which limits are told, now.
+
+        :raises SampleError: the cluster does not tell them.
+        """
+        try:
+            return take(self.session, self.clock.monotonic())
+        except SessionError as error:
+            raise SampleError(f"CPU time and allowances cannot be read: {error}") from error
 
     def run(self, invocation: Invocation, seconds: float) -> CommandResult:
         """Run a command planned to take ``seconds``.

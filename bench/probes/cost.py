@@ -2,8 +2,8 @@
 
 CPU time is read right before and right after a window, never by a poller, so that the window is
 known exactly. The loaded window is one of the HTTP probes: :class:`UnderLoad` wraps it. Per node
-the processes are added up, then the mean over nodes is taken; the operator is one per cluster and
-not in it.
+the processes are added up, then the mean over nodes is taken; the operator is one per cluster: it
+has its own figure and is not in that mean.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import mean
 
-from bench.metrics import CNI_CPU, CNI_CPU_IDLE, CNI_MEMORY, Metric
+from bench.metrics import CNI_CPU, CNI_CPU_IDLE, CNI_MEMORY, Metric, component_metric
 from bench.plan import Plan
 from bench.probes.base import Bench, Invocation, Probe, Reading, SampleError
 from bench.session import ComponentUsage, SessionError
@@ -26,7 +27,7 @@ _BYTES_PER_MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Per node: cumulative CPU seconds of each component, and their memory together in bytes."""
+    """Cumulative CPU seconds of each component by node; memory of each node's in bytes."""
 
     cpu_seconds: Mapping[tuple[str, str], float]
     memory_bytes: Mapping[str, int]
@@ -34,26 +35,35 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Mean per node over a window: CPU in millicores; memory at its end in MiB."""
+    """Over a window: CPU in millicores, memory at its end in MiB, both mean per node.
+
+    ``components`` is each one's CPU, mean of the nodes that have it.
+    """
 
     millicores: float
     mebibytes: float
+    components: Mapping[str, float]
 
 
 def usage_of(components: Sequence[ComponentUsage]) -> Usage:
-    """What counts as a node's cost: all but the cluster-wide components.
+    """The use of all components; a node's memory is that of its own, not of cluster-wide ones.
 
-    :raises SampleError: nothing is left.
+    :raises SampleError: no node has a component of its own.
     """
     cpu: dict[tuple[str, str], float] = defaultdict(float)
     memory: dict[str, int] = defaultdict(int)
     for item in components:
+        cpu[item.node, item.component] += item.cpu_seconds
         if item.component not in CLUSTER_WIDE:
-            cpu[item.node, item.component] += item.cpu_seconds
             memory[item.node] += item.memory_bytes
-    if not cpu:
+    if not memory:
         raise SampleError("no CNI agent or kube-proxy is reported on any node")
     return Usage(dict(cpu), dict(memory))
+
+
+def components_of(usage: Sequence[ComponentUsage]) -> tuple[str, ...]:
+    """The components' names, in alphabetical order."""
+    return tuple(sorted({item.component for item in usage}))
 
 
 def cost_between(before: Usage, after: Usage, seconds: float) -> Cost:
@@ -71,9 +81,14 @@ def cost_between(before: Usage, after: Usage, seconds: float) -> Cost:
     if seconds <= 0:
         raise SampleError(f"a window of {seconds} s")
     nodes = len(after.memory_bytes)
+    by_component: dict[str, list[float]] = defaultdict(list)
+    for (_, component), used in spent.items():
+        by_component[component].append(_MILLICORES * used / seconds)
+    own = sum(sum(used) for name, used in by_component.items() if name not in CLUSTER_WIDE)
     return Cost(
-        millicores=_MILLICORES * sum(spent.values()) / seconds / nodes,
+        millicores=own / nodes,
         mebibytes=sum(after.memory_bytes.values()) / _BYTES_PER_MIB / nodes,
+        components={name: mean(used) for name, used in by_component.items()},
     )
 
 
@@ -81,8 +96,11 @@ def _names(keys: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{component} on {node}" for node, component in keys)
 
 
-def _read_usage(bench: Bench) -> tuple[Usage, float]:
-    """Usage now, and when that is."""
+def read_usage(bench: Bench) -> tuple[Usage, float]:
+    """Usage now, and when that is (monotonic seconds).
+
+    :raises SampleError: it cannot be read.
+    """
     try:
         usage = usage_of(bench.session.cni_usage())
     except SessionError as error:
@@ -90,9 +108,21 @@ def _read_usage(bench: Bench) -> tuple[Usage, float]:
     return usage, bench.clock.monotonic()
 
 
+def idle_cost(bench: Bench, seconds: float) -> Cost:
+    """The cost of a window in which the benchmark does nothing.
+
+    :raises SampleError: see :func:`read_usage` and :func:`cost_between`.
+    """
+    before, start = read_usage(bench)
+    bench.clock.sleep(seconds)
+    after, end = read_usage(bench)
+    return cost_between(before, after, end - start)
+
+
 @dataclass(frozen=True, slots=True)
 class IdleProbe:
-    """The CNI's CPU over a window in which the benchmark does nothing."""
+    """The CNI's CPU without load. Rounds start only once the agents have settled
+    (:mod:`bench.checks.quiet`)."""
 
     seconds: float
     name: str = "idle"
@@ -105,10 +135,7 @@ class IdleProbe:
     def measure(self, bench: Bench) -> Reading:
         """See :class:`bench.probes.base.Probe`."""
         bench.remaining()
-        before, start = _read_usage(bench)
-        bench.clock.sleep(self.seconds)
-        after, end = _read_usage(bench)
-        return Reading({CNI_CPU_IDLE.name: cost_between(before, after, end - start).millicores})
+        return Reading({CNI_CPU_IDLE.name: idle_cost(bench, self.seconds).millicores})
 
     def summary(self, reading: Reading) -> str:
         """See :class:`bench.probes.base.Probe`."""
@@ -117,12 +144,13 @@ class IdleProbe:
 
 @dataclass(frozen=True, slots=True)
 class UnderLoad:
-    """Another probe, with the CNI's cost while it runs.
+    """Another probe, with the CNI's cost while it runs, in all and of each component.
 
     The inner probe's values stay when the cost cannot be told; the cost is then missing.
     """
 
     inner: Probe
+    components: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -132,7 +160,11 @@ class UnderLoad:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """The inner probe's, and the cost."""
-        return (*self.inner.metrics, CNI_CPU, CNI_MEMORY)
+        return (*self.inner.metrics, *self._own)
+
+    @property
+    def _own(self) -> tuple[Metric, ...]:
+        return (CNI_CPU, CNI_MEMORY, *map(component_metric, self.components))
 
     @property
     def seconds(self) -> float:
@@ -146,28 +178,32 @@ class UnderLoad:
     def measure(self, bench: Bench) -> Reading:
         """See :class:`bench.probes.base.Probe`."""
         try:
-            before = _read_usage(bench)
+            before = read_usage(bench)
         except SampleError as error:
-            return _without_cost(self.inner.measure(bench), str(error))
+            return self._without_cost(self.inner.measure(bench), str(error))
         reading = self.inner.measure(bench)
         try:
-            after, end = _read_usage(bench)
+            after, end = read_usage(bench)
             cost = cost_between(before[0], after, end - before[1])
         except SampleError as error:
-            return _without_cost(reading, str(error))
-        values = {CNI_CPU.name: cost.millicores, CNI_MEMORY.name: cost.mebibytes}
+            return self._without_cost(reading, str(error))
+        each = {
+            component_metric(name).name: used
+            for name, used in cost.components.items()
+            if name in self.components
+        }
+        values = {CNI_CPU.name: cost.millicores, CNI_MEMORY.name: cost.mebibytes, **each}
         return replace(reading, values={**reading.values, **values})
+
+    def _without_cost(self, reading: Reading, reason: str) -> Reading:
+        lacking = {metric.name: reason for metric in self._own}
+        return replace(reading, missing={**reading.missing, **lacking})
 
     def summary(self, reading: Reading) -> str:
         """The inner probe's, and the CPU."""
         text = self.inner.summary(reading)
         cpu = reading.values.get(CNI_CPU.name)
         return text if cpu is None else f"{text}, CNI {number(cpu)} millicores"
-
-
-def _without_cost(reading: Reading, reason: str) -> Reading:
-    lacking = {CNI_CPU.name: reason, CNI_MEMORY.name: reason}
-    return replace(reading, missing={**reading.missing, **lacking})
 
 
 def idle_probe(plan: Plan) -> IdleProbe:

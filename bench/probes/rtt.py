@@ -36,24 +36,25 @@ METRICS = (
 )
 
 
+def echo_argv(targets: Targets, seconds: int) -> tuple[str, ...]:
+    """Round trips to the echo server's pod, one after the other."""
+    return fortio_argv(
+        f"tcp://{targets.one('echo-server').ip}:{ECHO_PORT}",
+        seconds=seconds,
+        connections=1,
+        rate=None,
+        resolution_us=_RESOLUTION_US,
+    )
+
+
 def rtt_probe(plan: Plan) -> CommandProbe:
     """The round-trip probe of a plan."""
-
-    def argv(targets: Targets) -> tuple[str, ...]:
-        return fortio_argv(
-            f"tcp://{targets.one('echo-server').ip}:{ECHO_PORT}",
-            seconds=plan.latency_seconds,
-            connections=1,
-            rate=None,
-            resolution_us=_RESOLUTION_US,
-        )
-
     return CommandProbe(
         name="rtt",
         role="fortio-client",
         seconds=plan.latency_seconds,
         metrics=METRICS,
-        argv=argv,
+        argv=lambda targets: echo_argv(targets, plan.latency_seconds),
         parse=_read,
         describe=_describe,
     )

@@ -11,10 +11,13 @@ from bench.metrics import TCP_RETRANSMITS, TCP_THROUGHPUT
 from bench.parse.iperf import parse_tcp
 from bench.plan import Plan
 from bench.probes.base import CommandProbe, Reading
-from bench.probes.iperf import BITS_PER_GBIT, iperf_argv
+from bench.probes.iperf import BITS_PER_GBIT, BYTES_PER_GB, iperf_argv, limit_of, threads_of
 from bench.session import CommandResult
 from bench.targets import Targets
 from bench.text import number
+
+GIGABYTES = "gigabytes"
+"""The fact that says how much arrived, in 10^9 bytes."""
 
 
 def tcp_probe(plan: Plan) -> CommandProbe:
@@ -29,12 +32,12 @@ def tcp_probe(plan: Plan) -> CommandProbe:
         seconds=plan.bulk_seconds,
         metrics=(TCP_THROUGHPUT, TCP_RETRANSMITS),
         argv=argv,
-        parse=_read,
+        parse=lambda result: _read(result, plan.tcp_streams),
         describe=_describe,
     )
 
 
-def _read(result: CommandResult) -> Reading:
+def _read(result: CommandResult, streams: int) -> Reading:
     report = parse_tcp(result.stdout, result.stderr)
     sent, received = report.end.sum_sent, report.end.sum_received
     values = {TCP_THROUGHPUT.name: received.bits_per_second / BITS_PER_GBIT}
@@ -46,8 +49,12 @@ def _read(result: CommandResult) -> Reading:
     return Reading(
         values=values,
         missing=missing,
+        limit=limit_of(
+            report.end.cpu_utilization_percent, threads_of(report.start.version, streams)
+        ),
         facts={
             "iperf3": report.start.version,
+            GIGABYTES: received.bytes / BYTES_PER_GB,
             "congestion_control": report.end.sender_tcp_congestion or "unknown",
             "client_cpu_percent": round(report.end.cpu_utilization_percent.host_total, 1),
             "server_cpu_percent": round(report.end.cpu_utilization_percent.remote_total, 1),

@@ -12,7 +12,7 @@ from bench.metrics import UDP_GOODPUT, UDP_JITTER, UDP_LOSS, UDP_SENDER_RATE
 from bench.parse.iperf import parse_udp
 from bench.plan import Plan
 from bench.probes.base import CommandProbe, Reading
-from bench.probes.iperf import BITS_PER_GBIT, iperf_argv
+from bench.probes.iperf import BITS_PER_GBIT, iperf_argv, limit_of
 from bench.session import CommandResult
 from bench.targets import Targets
 from bench.text import number
@@ -47,6 +47,7 @@ def _read(result: CommandResult) -> Reading:
             UDP_JITTER.name: received.jitter_ms * _MICROSECONDS_PER_MILLISECOND,
             UDP_SENDER_RATE.name: sent.bits_per_second / BITS_PER_GBIT,
         },
+        limit=limit_of(report.end.cpu_utilization_percent, threads=1),
         facts={
             "iperf3": report.start.version,
             "datagram_bytes": report.start.test_start.blksize,

@@ -11,14 +11,24 @@ from typing import Any
 
 from bench.clock import Clock
 from bench.plan import Plan
-from bench.session import CommandResult, ComponentUsage, Pod, Service, SessionError
-from bench.workloads import WORKLOADS
+from bench.session import (
+    CommandResult,
+    ComponentUsage,
+    MachineUsage,
+    Pod,
+    Service,
+    ServicePath,
+    SessionError,
+    Setting,
+    WorkloadUsage,
+)
+from bench.workloads import NULL_HTTP_PORT, WORKLOADS
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "bench"
 PLAN = Plan(
     "recorded", runs=3, bulk_seconds=1, http_seconds=1, latency_seconds=1, idle_seconds=1,
-    http_rates=(100,), http_connections=4, http_max_connections=4, connect_rate=100,
-    dns_queries=10,
+    http_rates=(100,), http_connections=4, http_max_connections=4, connect_count=20,
+    connect_max_count=100, connect_max_connections=4, dns_queries=10, udp_search_seconds=0.1,
 )  # fmt: skip
 """The plan that the outputs were recorded with (see ``record.py``); small, so that they are."""
 
@@ -60,6 +70,11 @@ class FakeSession:
 
     ``spoil`` replaces answers: the name of a recording (as in :meth:`_which`) to a list of
     answers, used up one after the other, then the recording again. An answer may raise.
+
+    ``busy`` is the share of a machine's CPUs in use, by node; ``pod_cpu`` the CPUs that a role's
+    pods use; both grow with the time. ``held_back`` grows by the next number of ``throttle`` with
+    every command, by recording.
+    ``path`` is what leads connections to the Service; ``skew`` is in seconds, by role.
     """
 
     def __init__(self) -> None:
@@ -70,11 +85,28 @@ class FakeSession:
         self.cpu_per_read = 0.01
         self.time = FakeClock()
         self.seconds_per_command = 1.0
+        self.busy = {"node-1": 0.05, "node-2": 0.05}
+        self.steal = 0.0
+        self.pod_cpu = {"fortio-client": 0.4, "httpbin": 0.3}
+        self.pod_limit: float | None = None
+        self.held_back: dict[str, dict[str, int]] = {}
+        self.throttle: dict[str, list[int]] = {}
+        self.settings = [Setting("routing", "native", "native")]
+        self.path = "Cilium at the socket"
+        self.skew: dict[str, float] = {}
+        self.clock_source = "tsc"
+        self._connections = 7
         self._reads = 0
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         """See ``bench.session.Session``."""
         name = self._which(tuple(argv))
+        if name == "bash":
+            return self._tell_time(pod, tuple(argv))
+        if "-keepalive=false" in argv:
+            self._connections += int(argv[list(argv).index("-n") + 1])
+        if growth := self.throttle.get(name):
+            self.held_back["node-1"]["bw_in_allowance_exceeded"] += growth.pop(0)
         self.calls.append((name, tuple(argv), timeout))
         self.time.seconds += self.seconds_per_command
         answer = replace(recorded(name), argv=tuple(argv))
@@ -105,6 +137,38 @@ class FakeSession:
             ComponentUsage("node-1", "cilium-operator", 1e6, 1 << 40),
         ]
 
+    def workload_usage(self) -> Sequence[WorkloadUsage]:
+        """See ``bench.session.Session``."""
+        return [
+            WorkloadUsage(pod.name, role, pod.node, used * self.time.seconds, self.pod_limit)
+            for role, used in self.pod_cpu.items()
+            for pod in self.pods(role)
+        ]
+
+    def machines(self) -> Sequence[MachineUsage]:
+        """See ``bench.session.Session``: four CPUs each."""
+        if "machines" in self.lacking:
+            raise SessionError("no CPU time today")
+        passed = 4 * self.time.seconds
+        return [
+            MachineUsage(node, (node,), 4, share * passed, self.steal * passed)
+            for node, share in self.busy.items()
+        ]
+
+    def configuration(self) -> Sequence[Setting]:
+        """See ``bench.session.Session``."""
+        return self.settings
+
+    def service_path(self, client: Pod, service: Service) -> ServicePath:
+        """See ``bench.session.Session``."""
+        counted = dict.fromkeys(("Cilium at the socket", "Cilium per packet"), 3)
+        counted[self.path] = self._connections
+        return ServicePath("Cilium at the socket", counted)
+
+    def allowances(self) -> Mapping[str, Mapping[str, int]]:
+        """See ``bench.session.Session``."""
+        return {node: dict(counters) for node, counters in self.held_back.items()}
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -112,19 +176,46 @@ class FakeSession:
         """See ``bench.session.Session``."""
         return {"target": "a fake", "kernel": "6.1.0", "adaptations": ["nothing is real"]}
 
+    def _tell_time(self, pod: Pod, argv: tuple[str, ...]) -> CommandResult:
+        now = self.time.clock().now().timestamp() + self.skew.get(pod.role, 0.0)
+        return CommandResult(argv, 0, f"{now:.6f} {self.clock_source}\n", "", 0.0)
+
     def _which(self, argv: tuple[str, ...]) -> str:
         program = argv[0]
-        if "--version" in argv or "-v" in argv or argv[1] == "version":
+        if program == "sh":
+            return "dnsperf-answers"
+        if argv[1] in ("--version", "-v", "version", "-h"):
             return f"{program}-version"
         if program == "iperf3":
-            return "iperf3-udp" if "-u" in argv else "iperf3-tcp"
+            return _which_iperf(argv)
+        if program == "ip":
+            return f"ip-{argv[2]}"
         if program == "dig":
             return "dig-answers" if argv.count(argv[-1]) > 1 else "dig-one"
-        if argv[-1].startswith("tcp://"):
-            return "fortio-tcp"
-        if "-keepalive=false" in argv:
-            return "fortio-connect"
-        return "fortio-http-100" if "-access-log-file" in argv else "fortio-http-max"
+        if program == "fortio":
+            return _which_fortio(argv)
+        return program
+
+
+def _which_iperf(argv: tuple[str, ...]) -> str:
+    if "--dont-fragment" in argv:
+        return "iperf3-unfragmented"
+    if "-u" in argv:
+        # A search's trial at any rate below the highest.
+        slow = "-n" in argv and argv[argv.index("-b") + 1] != "10000000000"
+        return "iperf3-udp-slow" if slow else "iperf3-udp"
+    return "iperf3-stream" if " -P 1 " in " ".join(argv) else "iperf3-tcp"
+
+
+def _which_fortio(argv: tuple[str, ...]) -> str:
+    if argv[-1].startswith("tcp://"):
+        return "fortio-tcp"
+    if f":{NULL_HTTP_PORT}/" in argv[-1]:
+        return "fortio-null"
+    if "-keepalive=false" in argv:
+        one = argv[argv.index("-c") + 1] == "1"
+        return "fortio-connect" if one else "fortio-connect-max"
+    return "fortio-http-100" if "-access-log-file" in argv else "fortio-http-max"
 
 
 def failing(message: str) -> Answer:

@@ -18,8 +18,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench.session import CommandResult, ComponentUsage, Pod, Service, SessionError
+from bench.session import (
+    CommandResult,
+    ComponentUsage,
+    MachineUsage,
+    Pod,
+    Service,
+    ServicePath,
+    SessionError,
+    Setting,
+    WorkloadUsage,
+)
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS, Workload
+from components.lab import cpu
 
 CLIENT, SERVER = "10.199.0.1", "10.199.0.2"
 HTTPBIN_PORTS = (8080, 8081)
@@ -39,7 +50,10 @@ def lacking() -> str | None:
     """Why a session cannot be made on this machine; None if it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "network namespaces need root on Linux"
-    wanted = ("fortio", "go-httpbin", "iperf3", "dig", "unshare", "nsenter", "setpriv", "ip", "ss")
+    wanted = (
+        "fortio", "go-httpbin", "iperf3", "dig", "dnsperf", "bash",
+        "unshare", "nsenter", "setpriv", "ip", "ss",
+    )  # fmt: skip
     missing = [name for name in wanted if program(name) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
 
@@ -115,6 +129,36 @@ class NetnsSession:
             ComponentUsage("server", "stand-in", cpu, int(fields[21]) * os.sysconf("SC_PAGE_SIZE"))
         ]
 
+    def workload_usage(self) -> Sequence[WorkloadUsage]:
+        """See ``bench.session.Session``: not told here."""
+        return []
+
+    def machines(self) -> Sequence[MachineUsage]:
+        """See ``bench.session.Session``: both "nodes" are this machine."""
+        return [cpu.of_machine("this machine", ("client", "server"))]
+
+    def configuration(self) -> Sequence[Setting]:
+        """See ``bench.session.Session``: there is no dataplane to configure."""
+        return []
+
+    def service_path(self, client: Pod, service: Service) -> ServicePath:
+        """See ``bench.session.Session``: connections of any kind that the server has accepted."""
+        return ServicePath("none", {"none": self._accepted()})
+
+    def _accepted(self) -> int:
+        done = self._in("server", "cat", "/proc/net/snmp")
+        names, values = (line.split() for line in done.splitlines() if line.startswith("Tcp:"))
+        return int(values[names.index("PassiveOpens")])
+
+    def _in(self, node: str, *command: str) -> str:
+        return subprocess.run(
+            [*self._enter(node), *command], capture_output=True, text=True, check=True
+        ).stdout
+
+    def allowances(self) -> Mapping[str, Mapping[str, int]]:
+        """See ``bench.session.Session``."""
+        return {}
+
     def close(self) -> None:
         """Nothing is held."""
 
@@ -169,7 +213,7 @@ class NetnsSession:
 
     def _serve(self) -> None:
         for workload in WORKLOADS:
-            if workload.side == "server":
+            if workload.side == "server" or workload.role == "fortio-client":
                 self._serve_one(workload)
         responder = str(Path(__file__).with_name("dns_responder.py"))
         self._dns = self.spawn("server", [sys.executable, responder, SERVER, str(DNS_PORT)])
@@ -184,7 +228,7 @@ class NetnsSession:
                 command[command.index(str(workload.service.target_port))] = str(
                     HTTPBIN_PORTS[replica]
                 )
-            self.spawn("server", command)
+            self.spawn(workload.side, command)
 
     def _listening(self) -> bool:
         done = subprocess.run(

@@ -14,19 +14,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bench.probes.base import Invocation
-from bench.probes.connect import connect_probe
+from bench.probes.connect import connect_max_probe, connect_probe
 from bench.probes.dns import dns_probe
+from bench.probes.dns_capacity import dns_capacity_probe
 from bench.probes.http import http_probe
+from bench.probes.iperf import iperf_argv
 from bench.probes.rtt import rtt_probe
 from bench.probes.tcp import tcp_probe
 from bench.probes.udp import udp_probe
-from bench.session import Pod
+from bench.session import CommandResult, Pod
 from bench.targets import Targets, resolve_targets
+from bench.workloads import NULL_HTTP_PORT
 from tests.bench.fakes import FOLDER, PLAN
-from tests.bench.netns import SERVER, NetnsSession
+from tests.bench.netns import CLIENT, SERVER, NetnsSession
+from tests.bench.stall import stalled
 
 _STDERR_CHARACTERS = 2_000
 _DNS_PORT = 5300
@@ -54,6 +59,7 @@ _COREFILE = """
 _NAME = "kubernetes.default.svc.cluster.local."
 _DIG = ("dig", f"@{SERVER}", "-p", str(_DNS_PORT), "+tries=1", "+time=1", "+noall",
         "+comments", "+stats")  # fmt: skip
+_WHOLE = "--dont-fragment"
 _LOAD = ("fortio", "load", "-quiet", "-json", "-", "-p", "50,90,99,99.9", "-c", "4")
 _LOG = ("-access-log-file", "/dev/stdout", "-qps", "100", "-t", "1s")
 
@@ -63,6 +69,7 @@ def commands(targets: Targets) -> Iterator[tuple[str, Invocation]]:
     yield "iperf3-version", Invocation("iperf3-client", ("iperf3", "--version"))
     yield "fortio-version", Invocation("fortio-client", ("fortio", "version"))
     yield "dig-version", Invocation("dns-client", ("dig", "-v"))
+    yield "dnsperf-version", Invocation("dnsperf-client", ("dnsperf", "-h"))
     for name, probe in (
         ("iperf3-tcp", tcp_probe(PLAN)),
         ("iperf3-udp", udp_probe(PLAN)),
@@ -70,9 +77,27 @@ def commands(targets: Targets) -> Iterator[tuple[str, Invocation]]:
         ("fortio-http-100", http_probe(PLAN, 100)),
         ("fortio-http-max", http_probe(PLAN, None)),
         ("fortio-connect", connect_probe(PLAN)),
+        ("fortio-connect-max", connect_max_probe(PLAN)),
         ("dig-answers", dns_probe(PLAN)),
+        ("dnsperf-answers", dns_capacity_probe(PLAN)),
     ):
         yield name, probe.invocation(targets)
+    null = f"http://{CLIENT}:{NULL_HTTP_PORT}/"
+    yield "fortio-null", _fortio("-qps", "0", "-t", "1s", "-r", "0.00005", null)
+    yield "ip-route", Invocation("iperf3-client", ("ip", "-json", "route", "get", SERVER))
+    yield "ip-link", Invocation("iperf3-client", ("ip", "-json", "link", "show", "eth0"))
+    for name, options in (
+        ("iperf3-stream", ("-t", "1", "-P", "1")),
+        ("iperf3-udp-slow", ("-u", "-b", "10M", "-n", "100K")),
+        ("iperf3-unfragmented", ("-u", "-b", "100M", "-k", "20", "-l", "1472", _WHOLE)),
+        ("iperf3-too-large", ("-u", "-b", "100M", "-k", "20", "-l", "1473", _WHOLE)),
+    ):
+        yield name, Invocation("iperf3-client", iperf_argv(targets, None, *options, interval=0.1))
+    yield from _spoilt(targets)
+
+
+def _spoilt(targets: Targets) -> Iterator[tuple[str, Invocation]]:
+    """Errors, of the tools, of the servers and of the network."""
     httpbin = f"http://{SERVER}:{targets.httpbin.port}"
     yield (
         "fortio-some-errors",
@@ -81,6 +106,13 @@ def commands(targets: Targets) -> Iterator[tuple[str, Invocation]]:
     yield "fortio-warmup-error", _fortio(*_LOG, f"{httpbin}/status/503")
     yield "fortio-all-failed", _fortio("-qps", "100", "-t", "1s", f"tcp://{SERVER}:9")
     yield "fortio-http-refused", _fortio("-qps", "0", "-n", "4", f"http://{SERVER}:9/get")
+    for name, port, query in (
+        ("dnsperf-lost", 9, _NAME),
+        ("dnsperf-some-lost", _DNS_PORT, "slow.test."),
+        ("dnsperf-broken", _DNS_PORT, "broken.test."),
+    ):
+        script = f"yes '{query} A' | dnsperf -s {SERVER} -p {port} -c 2 -q 2 -t 1 -l 1"
+        yield name, Invocation("dnsperf-client", ("sh", "-c", script))
     yield "iperf3-refused", _iperf("-p", "9", "-t", "1")
     yield "dig-mixed", _dig("-u", _NAME, "slow.test.", "slow.test.", "broken.test.",
                             "absent.test.", "empty.test.", _NAME)  # fmt: skip
@@ -113,6 +145,8 @@ def main() -> int:
         for name, invocation in commands(targets):
             pod = targets.one(invocation.role)
             _save(name, _recorded(session, pod, invocation))
+        plan = replace(PLAN, http_seconds=2)
+        _save("fortio-stalled", _kept(stalled(session, plan, 100, after=0.8)))
         pod = targets.one("iperf3-client")
         session.spawn("client", ["iperf3", "-c", SERVER, "-t", "2"])
         time.sleep(1)
@@ -121,9 +155,12 @@ def main() -> int:
 
 
 def _recorded(session: NetnsSession, pod: Pod, invocation: Invocation) -> Mapping[str, object]:
-    result = session.run(pod, invocation.full(), timeout=30)
+    return _kept(session.run(pod, invocation.full(), timeout=30))
+
+
+def _kept(result: CommandResult) -> Mapping[str, object]:
     return {
-        "argv": list(invocation.full()),
+        "argv": list(result.argv),
         "returncode": result.returncode,
         "stdout": result.stdout,
         "stderr": result.stderr[-_STDERR_CHARACTERS:],

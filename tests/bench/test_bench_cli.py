@@ -76,7 +76,7 @@ def test_run_prints_progress_and_table_and_writes_results(
     out = tmp_path / "results.json"
     assert run(tmp_path, "healthy", "--out", str(out)) == 0
     said = capsys.readouterr()
-    assert "[8/8] run 1 of 1: udp" in said.err
+    assert "[12/12] run 1 of 1: udp" in said.err
     assert "tcp_throughput" in said.out
     assert json.loads(out.read_text())["metrics"]["http_100_p99"]["n"] == 1
     assert main(["show", "--file", str(out)]) == 0

@@ -90,6 +90,49 @@ def test_a_receiver_that_counted_nothing_is_no_zero() -> None:
         parse_udp(json.dumps(udp))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"bits_per_second":\t', '"bits_per_second":\tNaN, "was":\t'),
+        ('"bits_per_second":\t', '"bits_per_second":\t-1, "was":\t'),
+        ('"bits_per_second":\t', '"bits_per_second":\t"9.4 Gbits/sec", "was":\t'),
+        ('"lost_percent":\t', '"lost_percent":\t104, "was":\t'),
+        ('"lost_percent":\t', '"lost_percent":\t-0.5, "was":\t'),
+        ('"jitter_ms":\t', '"jitter_ms":\tInfinity, "was":\t'),
+        ('"packets":\t', '"packets":\t1e3.5, "was":\t'),
+    ],
+)
+def test_odd_numbers_of_iperf3_are_no_sample(old: str, new: str) -> None:
+    stdout = recorded("iperf3-udp").stdout
+    assert old in stdout
+    with pytest.raises(ParseError, match=r"^iperf3: "):
+        parse_udp(stdout.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"ActualQPS": ', '"ActualQPS": NaN, "was": '),
+        ('"ActualQPS": ', '"ActualQPS": -3, "was": '),
+        ('"ActualQPS": ', '"ActualQPS": "12k", "was": '),
+        ('"Value": ', '"Value": Infinity, "was": '),
+        ('"Count": ', '"Count": 1.5, "was": '),
+        ('"Percentile": 99,', '"Percentile": 98,'),
+    ],
+)
+def test_odd_numbers_of_fortio_are_no_sample(old: str, new: str) -> None:
+    stdout = recorded("fortio-http-max").stdout
+    assert old in stdout
+    with pytest.raises(ParseError, match=r"^fortio: "):
+        parse_load(stdout.replace(old, new), percentiles=PERCENTILES)
+
+
+def test_a_request_log_in_another_format_is_no_sample() -> None:
+    stdout = recorded("fortio-http-100").stdout.replace('"latency":0.', '"latency":"0.')
+    with pytest.raises(ParseError, match="its request log has 0 requests"):
+        parse_load(stdout, percentiles=PERCENTILES, request_log=True)
+
+
 def test_udp_without_the_receivers_totals_is_no_sample() -> None:
     udp = json.loads(recorded("iperf3-udp").stdout)
     del udp["end"]["sum_received"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.plan import PROFILES, PlanError, plan_for
+from bench.plan import PROFILES, Plan, PlanError, plan_for
 from bench.probes import build_probes
 from bench.targets import resolve_targets
 from tests.bench.fakes import FakeSession
@@ -34,11 +34,19 @@ def test_published_is_the_study(session: FakeSession) -> None:
     assert plan_for("published").dns_queries == 100
 
 
-def test_quick_measures_for_less_than_50_seconds() -> None:
+def test_only_published_has_the_studys_coordinated_omission() -> None:
+    for profile, said in (("published", "omission possible"), ("standard", "without coordinated")):
+        metrics = [each for probe in build_probes(plan_for(profile)) for each in probe.metrics]
+        fixed = [each for each in metrics if each.name in ("http_1000_p99", "http_5000_p50")]
+        assert all(said in str(each.load_model) for each in fixed)
+        assert len(fixed) == 2
+
+
+def test_quick_measures_for_about_a_minute() -> None:
     plan = plan_for("quick")
     per_round = sum(probe.seconds for probe in build_probes(plan))
     assert plan.runs == 3
-    assert plan.runs * per_round + 2 * plan.warmup_seconds < 46
+    assert plan.runs * per_round + 2 * (plan.warmup_seconds + plan.calibration_seconds) < 66
 
 
 def test_overrides_replace_the_profiles_numbers(session: FakeSession) -> None:
@@ -47,17 +55,20 @@ def test_overrides_replace_the_profiles_numbers(session: FakeSession) -> None:
     assert plan.http_rates == (20, 300)
     names = [probe.name for probe in build_probes(plan)]
     assert names == [
-        "idle", "dns", "rtt", "connect", "http_20", "http_300", "http_max", "tcp", "udp",
+        "idle", "dns", "rtt", "connect", "http_20", "http_300", "connect_max", "dns_capacity",
+        "http_max", "loaded_rtt", "tcp", "udp_search", "udp",
     ]  # fmt: skip
-    assert all(probe.seconds == 4 for probe in build_probes(plan) if probe.name != "dns")
+    timed = {"idle", "rtt", "http_20", "http_300", "http_max", "tcp", "udp"}
+    assert all(probe.seconds == 4 for probe in build_probes(plan) if probe.name in timed)
     metrics = [metric.name for probe in build_probes(plan) for metric in probe.metrics]
     assert "http_300_p99" in metrics
     assert "http_1000_p99" not in metrics
     assert len(metrics) == len(set(metrics))
-    argv = build_probes(plan)[4].invocation(resolve_targets(session))
+    targets = resolve_targets(session)
+    argv = build_probes(plan)[4].invocation(targets)
     assert argv is not None
     assert "-c 1 -qps 20 -t 4s -uniform" in " ".join(argv.argv), "few calls, few connections"
-    argv = build_probes(plan)[5].invocation(resolve_targets(session))
+    argv = build_probes(plan)[5].invocation(targets)
     assert argv is not None
     assert "-c 5 -qps 300 -t 4s -uniform" in " ".join(argv.argv)
 
@@ -75,6 +86,8 @@ def test_overrides_replace_the_profiles_numbers(session: FakeSession) -> None:
         ({"http_rates": [-1]}, "an HTTP rate must be a whole number from 1 to 1,000,000, got -1"),
         ({"http_rates": [1000, 1000]}, "differ from each other"),
         ({"http_connections": 0}, "HTTP connections must be"),
+        ({"allow": ["weather"]}, "no precondition 'weather' to allow: choose of placement, "),
+        ({"allow": ["tool fortio"]}, "no precondition 'tool fortio' to allow"),
     ],
 )
 def test_impossible_numbers_are_refused(overrides: dict[str, Any], reason: str) -> None:
@@ -92,3 +105,12 @@ def test_a_plan_is_json(profile: str) -> None:
     data = json.loads(json.dumps(plan_for(profile).as_dict()))
     assert data["profile"] == profile
     assert data["http_rates"] == [1000, 5000]
+    assert Plan.from_dict(data) == plan_for(profile)
+
+
+def test_what_is_allowed_is_part_of_the_plan() -> None:
+    plan = plan_for("standard", allow=["mtu", "clocks", "mtu"])
+    assert plan.allow == ("mtu", "clocks")
+    quick = plan_for("quick", allow=["mtu", "generator"])
+    assert quick.allow == (*PROFILES["quick"].allow, "mtu"), "beside those of the profile"
+    assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan

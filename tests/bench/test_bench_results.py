@@ -51,7 +51,7 @@ def test_it_is_small_enough_for_a_stack_output() -> None:
     outcome = run_benchmark(
         session, replace(PLAN, http_rates=(1000, 5000)), clock=session.time.clock()
     )
-    assert len(outcome.to_json()) < 20_000
+    assert len(outcome.to_json()) < 36_000
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,18 @@ def test_toggles_warnings_and_missing_numbers_are_shown(results: Results) -> Non
         results, toggles={"xdp": {"requested": True, "applied": True, "verified": True}}
     )
     assert "xdp" in by_name
+
+
+def test_what_did_not_hold_and_what_was_held_back_is_shown(results: Results) -> None:
+    assert f"{len(results.checks)} preconditions held\n" in shown(results)
+    metric = results.metrics["tcp_throughput"].model_copy(update={"throttled": [0, 2]})
+    check = results.checks[0].model_copy(update={"passed": False, "allowed": True})
+    marked = results.model_copy(
+        update={"metrics": {"tcp_throughput": metric}, "checks": [check, *results.checks[1:]]}
+    )
+    text = " ".join(shown(marked).split())
+    assert f"{len(results.checks) - 1} preconditions held, not placement" in text
+    assert "* tcp_throughput: 2 of 3 samples while the platform held traffic back" in text
 
 
 def test_odd_toggles_are_left_out(results: Results) -> None:

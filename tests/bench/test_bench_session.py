@@ -45,7 +45,8 @@ def test_a_bad_descriptor_is_refused(descriptor: dict[str, Any], reason: str) ->
 
 def test_workloads_are_complete() -> None:
     assert {workload.role for workload in WORKLOADS} == {
-        "fortio-client", "iperf3-client", "dns-client", "iperf3-server", "echo-server", "httpbin",
+        "fortio-client", "iperf3-client", "dns-client", "dnsperf-client",
+        "iperf3-server", "echo-server", "httpbin",
     }  # fmt: skip
     for workload in WORKLOADS:
         image, _, tag = workload.image.rpartition(":")

@@ -1,95 +1,40 @@
-"""Preconditions: asserted before anything is measured, named, and stored with their evidence."""
+"""The load generators are there, and everything that they talk to answers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from bench.checks.check import Check
 from bench.parse import ParseError
 from bench.parse.dig import parse_dig
 from bench.parse.iperf import parse_tcp
 from bench.probes.base import Bench, Invocation, SampleError
 from bench.probes.fortio import load_of
-from bench.probes.http import REQUEST_PATH
+from bench.probes.http import service_url
 from bench.session import CommandResult
 from bench.targets import Targets
 from bench.text import tail
-from bench.workloads import ECHO_PORT, IPERF_PORT, roles
+from bench.workloads import ECHO_PORT, IPERF_PORT
 
 _SECONDS = 2.0
 _REQUESTS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One precondition's outcome."""
-
-    name: str
-    passed: bool
-    evidence: str
-
-
-class PreconditionError(Exception):
-    """A precondition does not hold, so nothing is measured. ``checks`` are all made so far."""
-
-    def __init__(self, checks: tuple[Check, ...]) -> None:
-        self.checks = checks
-        failed = checks[-1]
-        super().__init__(f"precondition {failed.name!r} failed: {failed.evidence}")
-
-
-@dataclass(frozen=True, slots=True)
-class Preconditions:
-    """All checks, passed, and the versions of the load generators as they state them."""
-
-    checks: tuple[Check, ...]
-    tools: dict[str, str]
-
-
-def check_preconditions(bench: Bench) -> Preconditions:
-    """Make every check.
-
-    :raises PreconditionError: at the first one that fails.
-    """
-    done: list[Check] = []
-    tools: dict[str, str] = {}
-    for check in _all(bench, tools):
-        done.append(check)
-        if not check.passed:
-            raise PreconditionError(tuple(done))
-    return Preconditions(tuple(done), tools)
-
-
-def _all(bench: Bench, tools: dict[str, str]) -> Iterator[Check]:
-    yield placement(bench.targets)
-    for name, role, argv, pattern in _TOOLS:
-        check = _answer(bench, f"tool {name}", Invocation(role, argv), _version(pattern))
-        if check.passed:
-            tools[name] = check.evidence
-        yield check
-    for name, invocation, read in _endpoints(bench.targets):
-        yield _answer(bench, name, invocation, read)
-
-
-def placement(targets: Targets) -> Check:
-    """No node has pods of both sides, as the API server reports them."""
-    nodes = {
-        side: {pod.node for role in roles(side) for pod in targets.pods[role]}
-        for side in ("client", "server")
-    }
-    shared = sorted(nodes["client"] & nodes["server"])
-    where = ", ".join(f"{pod.role} on {pod.node}" for pods in targets.pods.values() for pod in pods)
-    if shared:
-        return Check("placement", False, f"clients and servers share {', '.join(shared)}: {where}")
-    return Check("placement", True, where)
-
 
 _TOOLS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("fortio", "fortio-client", ("fortio", "version"), r"(\d+\.\d+\S*)"),
     ("iperf3", "iperf3-client", ("iperf3", "--version"), r"iperf (\d+\.\d+\S*)"),
     ("dig", "dns-client", ("dig", "-v"), r"DiG (\d+\.\d+\S*)"),
+    ("dnsperf", "dnsperf-client", ("dnsperf", "-h"), r"Version (\d+\.\d+\S*)"),
 )
+
+
+def tools(bench: Bench, versions: dict[str, str]) -> Iterator[Check]:
+    """Every load generator runs and states its version, which is put into ``versions``."""
+    for name, role, argv, pattern in _TOOLS:
+        check = answer(bench, f"tool {name}", Invocation(role, argv), _version(pattern))
+        if check.passed:
+            versions[name] = check.evidence
+        yield check
 
 
 def _version(pattern: str) -> Callable[[CommandResult], str]:
@@ -102,6 +47,12 @@ def _version(pattern: str) -> Callable[[CommandResult], str]:
     return read
 
 
+def endpoints(bench: Bench) -> Iterator[Check]:
+    """Every server answers a few requests, none of which fails."""
+    for name, invocation, read in _endpoints(bench.targets):
+        yield answer(bench, name, invocation, read)
+
+
 def _endpoints(
     targets: Targets,
 ) -> Iterator[tuple[str, Invocation, Callable[[CommandResult], str]]]:
@@ -109,9 +60,8 @@ def _endpoints(
               "-c", "1", "-n", str(_REQUESTS), "-qps", "0")  # fmt: skip
     echo = f"tcp://{targets.one('echo-server').ip}:{ECHO_PORT}"
     yield "echo answers", Invocation("fortio-client", (*fortio, echo)), _all_good
-    service = targets.httpbin
-    url = f"http://{service.host}:{service.port}{REQUEST_PATH}"
-    yield "httpbin Service answers", Invocation("fortio-client", (*fortio, url)), _all_good
+    http = Invocation("fortio-client", (*fortio, service_url(targets)))
+    yield "httpbin Service answers", http, _all_good
     server = targets.one("iperf3-server").ip
     iperf = ("iperf3", "-c", server, "-p", str(IPERF_PORT), "-n", "10M",
              "-J", "--connect-timeout", "3000")  # fmt: skip
@@ -121,9 +71,10 @@ def _endpoints(
     yield f"DNS answers {targets.dns_name}", Invocation("dns-client", dig), _resolved
 
 
-def _answer(
+def answer(
     bench: Bench, name: str, invocation: Invocation, read: Callable[[CommandResult], str]
 ) -> Check:
+    """A check that is one command; its evidence is what ``read`` makes of the output."""
     try:
         return Check(name, True, read(bench.run(invocation, _SECONDS)))
     except (SampleError, ParseError) as error:

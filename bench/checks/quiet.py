@@ -1,0 +1,96 @@
+"""Nothing else is at work: the CNI's agents have settled, and the machines' CPUs are free.
+
+An agent works hard for some seconds after the last pod was added (350 millicores for 8 s, then 8,
+on two busy cores), and an idle figure taken then is many times too high. So both are waited for,
+in windows of :data:`WINDOW_SECONDS`, for a bounded time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.checks.check import Check
+from bench.limits import Observation, between
+from bench.probes.base import Bench, SampleError
+from bench.probes.cost import cost_between, read_usage
+
+WINDOW_SECONDS = 1.0
+QUIET_MILLICORES = 30.0
+"""Agents of a node that use at most this much have settled."""
+STEADY_WINDOWS = 10
+STEADY_SPREAD = 1.2
+"""So have those whose use has not changed by more than a fifth in ten windows: that is their idle
+state."""
+FREE_SHARE = 0.15
+"""Of a machine's CPUs, at most this may be used by all but the agents."""
+_MILLICORES = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window: the agents' millicores per node, and each machine's share in use by others."""
+
+    millicores: float
+    others: dict[str, float]
+
+
+def quiet(bench: Bench, most_seconds: float) -> Iterator[Check]:
+    """Wait for both, for at most ``most_seconds``: the checks "quiet-agents", "quiet-machine"."""
+    windows: list[Window] = []
+    start = bench.clock.monotonic()
+    try:
+        while True:
+            windows.append(_window(bench))
+            waited = bench.clock.monotonic() - start
+            if (settled(windows) and free(windows[-1])) or waited >= most_seconds:
+                break
+    except SampleError as error:
+        yield Check("quiet-agents", False, str(error))
+        yield Check("quiet-machine", False, str(error))
+        return
+    last = windows[-1]
+    yield Check(
+        "quiet-agents",
+        settled(windows),
+        f"the CNI's agents use {last.millicores:.0f} millicores per node after {waited:.0f} s "
+        f"(at first {windows[0].millicores:.0f})",
+    )
+    others = ", ".join(f"{100 * share:.0f} % of {name}'s" for name, share in last.others.items())
+    yield Check(
+        "quiet-machine",
+        free(last),
+        f"all but the CNI's agents uses {others or 'an unknown share of the'} CPUs while nothing "
+        f"is measured, after {waited:.0f} s; {100 * FREE_SHARE:.0f} % may be",
+    )
+
+
+def settled(windows: list[Window]) -> bool:
+    """The agents use little, or have used the same for a while."""
+    if windows[-1].millicores <= QUIET_MILLICORES:
+        return True
+    recent = [window.millicores for window in windows[-STEADY_WINDOWS:]]
+    return len(recent) == STEADY_WINDOWS and max(recent) <= STEADY_SPREAD * min(recent)
+
+
+def free(window: Window) -> bool:
+    """No machine is busy with something else."""
+    return bool(window.others) and all(share <= FREE_SHARE for share in window.others.values())
+
+
+def _window(bench: Bench) -> Window:
+    bench.remaining()
+    before, (usage, start) = bench.snapshot(), read_usage(bench)
+    bench.clock.sleep(WINDOW_SECONDS)
+    after, (used, end) = bench.snapshot(), read_usage(bench)
+    cost = cost_between(usage, used, end - start)
+    return Window(cost.millicores, _others(between(before, after), cost.millicores))
+
+
+def _others(seen: Observation, millicores: float) -> dict[str, float]:
+    """Each machine's share in use, less its nodes' agents."""
+    return {
+        load.name: max(0.0, load.used - len(seen.nodes[load.name]) * millicores / _MILLICORES)
+        / load.available
+        for load in seen.machines
+    }

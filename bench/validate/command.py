@@ -1,0 +1,59 @@
+"""``python -m bench validate``: the lab, the checks, the page, the exit code."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from bench.plan import Plan
+from bench.validate.lab import benchstat_program, running_lab
+from bench.validate.model import Check, Report
+from bench.validate.page import render
+from bench.validate.run import run_validation
+
+Progress = Callable[[str], None]
+
+PAGE, DATA = "index.html", "validation.json"
+
+
+def validate(plan: Plan, folder: Path, say: Progress) -> Report:
+    """Validate in a lab of its own and write the page and its data into ``folder``.
+
+    :raises ValidationLabError: the lab cannot be brought up.
+    :raises PreconditionError: what would be measured is not what is meant.
+    :raises SessionError: the lab cannot be asked any more.
+    :raises BenchstatError: benchstat failed.
+    :raises OSError: the folder cannot be written.
+    """
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        program = benchstat_program()
+        with running_lab(say) as lab:
+            report = run_validation(lab, plan, program, say)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (folder / DATA).write_text(report.to_json() + "\n", encoding="utf-8")
+    (folder / PAGE).write_text(render(report), encoding="utf-8")
+    for check in report.checks:
+        say(line(check))
+    say(f"{len(report.checks) - len(report.failed)} of {len(report.checks)} checks hold; "
+        f"page: {folder / PAGE}")  # fmt: skip
+    return report
+
+
+def line(check: Check) -> str:
+    """A check as one line."""
+    mark = "pass" if check.passed else "FAIL"
+    return (
+        f"{mark}  {check.part}: {check.name}: expected {check.expectation}; "
+        f"measured {check.measured}; {check.interval}"
+    )
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

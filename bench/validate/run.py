@@ -1,0 +1,155 @@
+"""The whole validation, in its order: what is quick first, A/A with the time that is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bench.checks import Gate, check_cluster, check_readiness
+from bench.clock import Clock
+from bench.compare import DEFAULT_ROUNDS
+from bench.plan import Plan, plan_for
+from bench.probes import build_probes
+from bench.probes.base import Bench
+from bench.results import CheckResult
+from bench.session import SessionError
+from bench.targets import resolve_targets
+from bench.validate.agreement import Sides, agree
+from bench.validate.false_alarms import Rounds, analyse
+from bench.validate.lab import ValidationLab
+from bench.validate.model import (
+    Agreement,
+    Check,
+    Deviation,
+    FalseAlarms,
+    Part,
+    Ratio,
+    Report,
+    Sensitivity,
+)
+from bench.validate.parity import ParityChecks
+from bench.validate.rounds import MissingSampleError, Side, interleave
+from bench.validate.sensitivity import measure_cut
+from bench.validate.truth import TruthChecks
+
+TOTAL_SECONDS = 1_100.0
+"""When the last round is over, of the 1,200 that a validation may take: bringing up the lab, the
+relabelled comparisons and the page come on top."""
+_MOST_ROUNDS = 64
+
+Progress = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What has been found so far."""
+
+    checks: list[Check] = field(default_factory=list)
+    deviations: list[Deviation] = field(default_factory=list)
+    sensitivity: Sensitivity | None = None
+    ratios: list[Ratio] = field(default_factory=list)
+    false_alarms: FalseAlarms | None = None
+    agreements: list[Agreement] = field(default_factory=list)
+    compared: dict[str, Sides] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, part: Part, name: str) -> Iterator[None]:
+        """A part without a number is a check that fails, and the others go on."""
+        try:
+            yield
+        except (MissingSampleError, SessionError) as error:
+            self.checks.append(
+                Check(
+                    part=part, name=name, expectation="a number", measured=f"none: {error}",
+                    interval="none", passed=False,
+                )
+            )  # fmt: skip
+
+
+def run_validation(
+    lab: ValidationLab, plan: Plan, benchstat: Path, say: Progress, clock: Clock | None = None
+) -> Report:
+    """Make every check on a running lab.
+
+    :param plan: the benchmark's; ``allow`` names preconditions that may fail.
+    :param benchstat: the program.
+    :raises PreconditionError: what would be measured is not what is meant.
+    :raises SessionError: the lab cannot be asked.
+    """
+    clock = clock or Clock()
+    started, start = clock.now(), clock.monotonic()
+    bench = Bench(lab.session, resolve_targets(lab.session), clock)
+    say("checking preconditions")
+    gate = Gate(plan.allow)
+    tools = check_cluster(bench, gate)
+    check_readiness(bench, plan, gate)
+    found = _Found()
+    family = len([metric for probe in build_probes(plan) for metric in probe.metrics])
+    _truth(found, lab, bench, plan, say)
+    _sensitivity(found, lab, bench, plan, family, say)
+    _parity(found, lab, bench, plan, say)
+    _false_alarms(found, bench, plan, start + TOTAL_SECONDS, say)
+    if found.compared:
+        checks, found.agreements = agree(benchstat, found.compared)
+        found.checks += checks
+    return Report(
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(clock.monotonic() - start, 1),
+        environment=dict(lab.session.environment()),
+        tools=tools,
+        preconditions=[
+            CheckResult(name=c.name, passed=c.passed, evidence=c.evidence, allowed=not c.passed)
+            for c in gate.checks
+        ],
+        checks=found.checks,
+        deviations=found.deviations,
+        sensitivity=found.sensitivity,
+        ratios=found.ratios,
+        false_alarms=found.false_alarms,
+        agreements=found.agreements,
+    )
+
+
+def _truth(found: _Found, lab: ValidationLab, bench: Bench, plan: Plan, say: Progress) -> None:
+    checks = TruthChecks(bench, lab.faults, lab.link, plan, say)
+    for name, check in checks.all():
+        say(f"known truth: {name}")
+        with found.part("Known truth", name):
+            for outcome, deviation in check():
+                found.checks.append(outcome)
+                found.deviations.append(deviation)
+
+
+def _sensitivity(
+    found: _Found, lab: ValidationLab, bench: Bench, plan: Plan, family: int, say: Progress
+) -> None:
+    say("sensitivity: a cut of known size")
+    with found.part("Sensitivity", "a cut of known size"):
+        check, found.sensitivity, sides = measure_cut(bench, lab.faults, plan, family, say)
+        found.checks.append(check)
+        found.compared["cut"] = sides
+
+
+def _parity(found: _Found, lab: ValidationLab, bench: Bench, plan: Plan, say: Progress) -> None:
+    checks = ParityChecks(bench, lab.faults, plan, say)
+    for subject in checks.subjects():
+        with found.part("Parity", subject.probe):
+            made, ratios = checks.check(subject)
+            found.checks += made
+            found.ratios += ratios
+
+
+def _false_alarms(found: _Found, bench: Bench, plan: Plan, end: float, say: Progress) -> None:
+    # A missing sample is not tried again: here it costs a metric little, and time is short.
+    short = replace(plan_for(plan.profile, runs=_MOST_ROUNDS, seconds=1), attempts=1)
+    say("A/A: rounds of two equal sides")
+    sides = [Side("a", bench), Side("b", bench)]
+    with found.part("A/A", "rounds"):
+        results = interleave(sides, build_probes(short), short, say, least=DEFAULT_ROUNDS, end=end)
+        rounds = Rounds(results["a"], results["b"])
+        say(f"A/A: relabelled comparisons of {rounds.count} rounds")
+        checks, found.false_alarms = analyse(rounds)
+        found.checks += checks
+        found.compared["A/A"] = rounds.paired(range(1, rounds.count + 1))

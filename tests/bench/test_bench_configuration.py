@@ -1,0 +1,100 @@
+"""What was asked of the dataplane against what recorded agents report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.configuration import compare
+from bench.session import Setting
+from cni.evidence import EVIDENCE_COMMANDS, AgentEvidence
+
+FOLDER = Path(__file__).parents[1] / "fixtures" / "cni" / "agents"
+
+
+def agent(scenario: str) -> AgentEvidence:
+    """A recorded agent of a scenario's lab."""
+    folder = FOLDER / scenario / "node-1"
+    outputs = {name: (folder / f"{name}.json").read_text() for name in EVIDENCE_COMMANDS}
+    return AgentEvidence.parse("node-1", outputs)
+
+
+OVERLAY = {"routingMode": "tunnel", "tunnelProtocol": "vxlan", "kubeProxyReplacement": False}
+TUNED = {
+    "routingMode": "native",
+    "kubeProxyReplacement": True,
+    "bpf": {"masquerade": True, "hostLegacyRouting": False},
+    "bandwidthManager": {"enabled": False, "bbr": False},
+    "hubble": {"enabled": False},
+    "loadBalancer": {"mode": "dsr", "acceleration": "disabled"},
+    "extraConfig": {"bpf-ct-global-tcp-max": "1048576", "bpf-ct-global-any-max": "524288"},
+}
+"""What the recorded agent of scenario E ran with."""
+
+
+def by_name(settings: tuple[Setting, ...]) -> dict[str, Setting]:
+    return {setting.name: setting for setting in settings}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "values", "kube_proxy", "count"),
+    [("scenario-b", OVERLAY, "iptables", 5), ("scenario-e", TUNED, "none", 12)],
+)
+def test_recorded_agents_are_as_asked(
+    scenario: str, values: dict[str, object], kube_proxy: str, count: int
+) -> None:
+    settings = compare(values, [agent(scenario)] * 3, kube_proxy=(kube_proxy, kube_proxy))
+    assert [each for each in settings if each.effective != each.requested] == []
+    assert len(settings) == count
+
+
+def test_what_the_values_leave_open_is_not_compared() -> None:
+    names = by_name(compare(OVERLAY, [agent("scenario-b")], kube_proxy=("iptables", "iptables")))
+    assert "Hubble" not in names
+    assert "NodePort mode" not in names
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "requested", "effective"),
+    [
+        ({"routingMode": "tunnel"}, "routing", "tunnel vxlan", "native"),
+        ({"bpf": {"masquerade": False}}, "masquerading", "iptables", "bpf"),
+        ({"kubeProxyReplacement": False}, "kube-proxy replacement", "off", "on"),
+        ({"bandwidthManager": {"enabled": True}}, "Bandwidth Manager", "on", "off"),
+        ({"hubble": {"enabled": True}}, "Hubble", "on", "off"),
+        ({"loadBalancer": {"mode": "snat"}}, "NodePort mode", "snat", "dsr"),
+        ({"extraConfig": {"bpf-ct-global-tcp-max": "9"}}, "TCP conntrack entries", "9", "1048576"),
+    ],
+)
+def test_every_difference_is_told(
+    change: dict[str, object], name: str, requested: str, effective: str
+) -> None:
+    settings = compare({**TUNED, **change}, [agent("scenario-e")], kube_proxy=("none", "none"))
+    found = by_name(settings)[name]
+    assert (found.requested, found.effective) == (requested, effective)
+
+
+def test_one_node_that_differs_is_enough() -> None:
+    mine = agent("scenario-e")
+    other = replace(mine, node="node-2", masquerading="iptables")
+    settings = by_name(compare(TUNED, [mine, other], kube_proxy=("none", "none")))
+    assert settings["masquerading"].effective == "bpf, iptables"
+
+
+def test_silence_is_no_proof() -> None:
+    silent = AgentEvidence(node="node-1")
+    settings = compare(TUNED, [silent], kube_proxy=("none", "none"))
+    assert {each.effective for each in settings[1:]} == {None}
+    assert {each.effective for each in compare(TUNED, [], kube_proxy=("none", "none"))[1:]} == {
+        None
+    }
+    half = by_name(compare(TUNED, [agent("scenario-e"), silent], kube_proxy=("none", "none")))
+    assert half["routing"].effective == "native, not reported"
+
+
+def test_without_cilium_there_is_kube_proxy() -> None:
+    assert compare(None, [], kube_proxy=("iptables", "nftables")) == (
+        Setting("kube-proxy", "iptables", "nftables"),
+    )

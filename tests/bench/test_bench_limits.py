@@ -1,0 +1,217 @@
+"""What was at its limit, what was held back, and how it gets into the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from bench.limits import Observation, Snapshot, between, growth
+from bench.parse.iperf import CpuShare
+from bench.probes.base import Bench
+from bench.probes.iperf import limit_of, threads_of
+from bench.probes.per_gb import PerGigabyte
+from bench.probes.tcp import tcp_probe
+from bench.results import Results
+from bench.runner import run_benchmark
+from bench.session import MachineUsage, WorkloadUsage
+from bench.targets import resolve_targets
+from tests.bench.fakes import PLAN, FakeSession
+
+SERVERS = {"n2"}
+
+
+def observed(
+    busy: dict[str, float],
+    pods: Mapping[str, tuple[str, float, float | None]] | None = None,
+    *,
+    seconds: float = 2.0,
+    stolen: float = 0.0,
+) -> Observation:
+    """Machines of four CPUs by the share in use; pods by (role, CPUs used, limit)."""
+
+    def at(moment: float, share: float) -> Snapshot:
+        return Snapshot(
+            moment,
+            tuple(
+                MachineUsage(
+                    name, tuple(name.split("+")), 4, 100 + 4 * used * share, stolen * share
+                )
+                for name, used in busy.items()
+            ),
+            tuple(
+                WorkloadUsage(name, role, "n", 7 + used * share, limit)
+                for name, (role, used, limit) in (pods or {}).items()
+            ),
+            {},
+        )
+
+    return between(at(50.0, 0.0), at(50.0 + seconds, seconds))
+
+
+@pytest.mark.parametrize(
+    ("busy", "by"),
+    [
+        ({"n1": 0.5, "n2": 0.94}, "none"),
+        ({"n1": 0.5, "n2": 0.96}, "server"),
+        ({"n1": 0.96, "n2": 0.5}, "client"),
+        ({"n1": 0.96, "n2": 0.96}, "server"),
+        ({"n1+n2": 0.96}, "machine"),
+        ({"n1+n2": 0.90}, "none"),
+        ({}, "unknown"),
+    ],
+)
+def test_a_full_machine_is_the_limit_of_the_side_it_serves(busy: dict[str, float], by: str) -> None:
+    limit = observed(busy).limit(SERVERS)
+    assert limit.by == by
+    assert all(f"{name} {100 * share:.0f} % busy" in limit.evidence for name, share in busy.items())
+
+
+def test_a_pod_at_its_own_limit_is_found_on_an_idle_machine() -> None:
+    pods = {"httpbin-0": ("httpbin", 0.98, 1.0), "fortio": ("fortio-client", 0.98, None)}
+    limit = observed({"n1": 0.3, "n2": 0.3}, pods).limit(SERVERS)
+    assert limit.by == "server"
+    assert "httpbin-0 0.98, fortio 0.98" in limit.evidence
+    client = {"fortio": ("fortio-client", 1.99, 2.0), "httpbin-0": ("httpbin", 0.98, 2.0)}
+    assert observed({"n1": 0.3, "n2": 0.3}, client).limit(SERVERS).by == "client"
+    free = {"httpbin-0": ("httpbin", 0.98, 2.0)}
+    assert observed({"n1": 0.3, "n2": 0.3}, free).limit(SERVERS).by == "none"
+
+
+def test_a_window_of_a_few_clock_ticks_tells_nothing() -> None:
+    assert observed({"n1+n2": 1.0}, seconds=0.1).limit(SERVERS).by == "unknown"
+    assert observed({"n1+n2": 1.0}, seconds=0.1, stolen=0.4).steal == 0
+    assert observed({"n1+n2": 0.5}, stolen=0.4).steal == pytest.approx(0.1)
+    assert "10 % withheld by the hypervisor" in observed({"n": 1}, stolen=0.4).limit(()).evidence
+
+
+def test_cpu_time_is_that_of_the_machines_that_the_nodes_are_on() -> None:
+    seen = observed({"n1": 0.5, "n2": 0.25, "n3": 1.0})
+    assert seen.cpu_seconds({"n1", "n2"}) == pytest.approx((0.5 + 0.25) * 4 * 2)
+    assert observed({"n1+n2+n3": 0.5}).cpu_seconds({"n1", "n2"}) == pytest.approx(4)
+    assert seen.cpu_seconds({"n9"}) is None
+
+
+def test_snapshots_of_one_moment_tell_nothing() -> None:
+    with pytest.raises(ValueError, match=r"0\.0 s apart"):
+        observed({"n1": 1}, seconds=0.0)
+
+
+def test_only_counters_that_grew_are_told() -> None:
+    before = {"n1": {"in": 1, "out": 5}, "n2": {"in": 9}}
+    after = {"n1": {"in": 4, "out": 5, "new": 2}, "n2": {"in": 0}, "n3": {"in": 7}}
+    assert growth(before, after) == {"n1": {"in": 3}}
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "streams", "by"),
+    [(99, 60, 1, "client"), (60, 97, 1, "server"), (94, 94, 1, None), (99, 99, 8, None)],
+)
+def test_iperf3_tells_which_of_its_ends_has_no_cpu_left(
+    client: float, server: float, streams: int, by: str | None
+) -> None:
+    limit = limit_of(CpuShare(host_total=client, remote_total=server), streams)
+    assert (limit.by if limit else None) == by
+
+
+@pytest.mark.parametrize(
+    ("version", "threads"), [("iperf 3.12", 1), ("iperf 3.16", 8), ("iperf 3.17.1", 8), ("?", 1)]
+)
+def test_iperf3_has_a_thread_per_stream_since_3_16(version: str, threads: int) -> None:
+    assert threads_of(version, 8) == threads
+
+
+# -- in the results -----------------------------------------------------------------------------
+
+
+def run(session: FakeSession) -> Results:
+    return run_benchmark(session, PLAN, clock=session.time.clock())
+
+
+def test_every_sample_says_what_was_at_its_limit(session: FakeSession) -> None:
+    results = run(session)
+    for name, probe in results.probes.items():
+        assert [limit.run for limit in probe.limits] == [1, 2, 3], name
+    assert results.probes["http_max"].limits[0].by == "none"
+    assert "node-1 5 % busy" in results.probes["http_max"].limits[0].evidence
+    assert not results.metrics["http_max_qps"].notes
+
+
+def test_a_limit_is_a_note_of_the_samples_metrics_but_not_of_the_cnis_cost(
+    session: FakeSession,
+) -> None:
+    session.pod_limit = 0.3
+    results = run(session)
+    assert results.probes["http_max"].limits[0].by == "server"
+    assert results.metrics["http_max_qps"].notes == [
+        "the server's CPUs were the limit, not the network"
+    ]
+    assert not results.metrics["cni_cpu"].notes
+
+
+def test_counters_that_cannot_be_read_cost_no_sample(session: FakeSession) -> None:
+    session.lacking.add("machines")
+    allow = ("quiet-agents", "quiet-machine")
+    session.lacking.discard("machines")
+    spoilt = FakeSession()
+    done = spoilt.run
+
+    def from_now_on_without(*given: object, **more: object) -> object:
+        if len(spoilt.calls) > 17:
+            spoilt.lacking.add("machines")
+        return done(*given, **more)  # type: ignore[arg-type]
+
+    spoilt.run = from_now_on_without  # type: ignore[assignment, method-assign]
+    plan = replace(PLAN, allow=allow)
+    with pytest.raises(Exception, match="no number for tcp_cpu_per_gb") as info:
+        run_benchmark(spoilt, plan, clock=spoilt.time.clock())
+    results = info.value.results  # type: ignore[attr-defined]
+    assert results.metrics["http_max_qps"].n == 3
+    limit = results.probes["http_max"].limits[0]
+    assert (limit.by, "no CPU time today" in limit.evidence) == ("unknown", True)
+
+
+def test_samples_taken_while_traffic_was_held_back_are_marked(session: FakeSession) -> None:
+    session.held_back = {"node-1": {"bw_in_allowance_exceeded": 100}, "node-2": {}}
+    # The first two are those of the precondition and the warm-up.
+    session.throttle["iperf3-tcp"] = [0, 0, 0, 42, 0]
+    results = run(session)
+    assert results.metrics["tcp_throughput"].throttled == [1]
+    assert results.metrics["tcp_retransmits"].throttled == [1]
+    (mark,) = results.probes["tcp"].throttled
+    assert (mark.run, mark.counters) == (2, {"node-1": {"bw_in_allowance_exceeded": 42}})
+    assert any(
+        text == "tcp, run 2: the platform held traffic back (node-1: bw_in_allowance_exceeded (42))"
+        for text in results.warnings
+    )
+    others = [m for name, m in results.metrics.items() if not name.startswith("tcp_")]
+    assert not any(metric.throttled for metric in others)
+
+
+def test_withheld_cpu_time_is_one_warning(session: FakeSession) -> None:
+    session.steal = 0.1
+    (said,) = [text for text in run(session).warnings if "hypervisor" in text]
+    assert "during 36 samples, 10 % at worst" in said
+
+
+def test_cpu_time_per_data_is_that_of_both_ends_machines(session: FakeSession) -> None:
+    session.busy = {"node-1": 0.5, "node-2": 0.25, "node-3": 1.0}
+    bench = Bench(session, resolve_targets(session), session.time.clock())
+    reading = PerGigabyte(tcp_probe(PLAN)).measure(bench)
+    moved = float(reading.facts["gigabytes"])
+    assert moved > 0.01
+    assert reading.values["tcp_cpu_per_gb"] == pytest.approx((0.5 + 0.25) * 4 / moved)
+
+
+def test_without_the_machines_cpu_time_it_is_missing_and_the_throughput_stays(
+    session: FakeSession,
+) -> None:
+    bench = Bench(session, resolve_targets(session), session.time.clock())
+    session.busy = {}
+    reading = PerGigabyte(tcp_probe(PLAN)).measure(bench)
+    assert "does not tell" in reading.missing["tcp_cpu_per_gb"]
+    session.lacking.add("machines")
+    reading = PerGigabyte(tcp_probe(PLAN)).measure(bench)
+    assert "no CPU time today" in reading.missing["tcp_cpu_per_gb"]
+    assert reading.values["tcp_throughput"] > 0
