@@ -1,0 +1,76 @@
+"""How to reach a cluster, as plain data: no token, key or certificate is in it.
+
+A descriptor may stand in a stack's state and in a session's descriptor. Whoever uses it logs in
+anew, with the credentials of the machine that it runs on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from components.kubernetes.api import Api
+from components.kubernetes.errors import KubernetesError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EksAccess:
+    """An EKS cluster, by the AWS credentials at hand; ``profile`` None is the AWS tools' choice."""
+
+    kind: Literal["eks"] = "eks"
+    cluster: str
+    region: str
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeconfigAccess:
+    """A kubeconfig file and a context in it; None is kubectl's own default."""
+
+    kind: Literal["kubeconfig"] = "kubeconfig"
+    path: str | None = None
+    context: str | None = None
+
+
+Access = EksAccess | KubeconfigAccess
+
+_ACCESS: TypeAdapter[Access] = TypeAdapter(Annotated[Access, Field(discriminator="kind")])
+
+
+def to_json(access: Access) -> str:
+    """The descriptor as JSON text, the same for the same access."""
+    return json.dumps(asdict(access), sort_keys=True)
+
+
+def read_access(descriptor: str | Mapping[str, Any]) -> Access:
+    """Read a descriptor, as data or as its JSON text.
+
+    :raises KubernetesError: it is none.
+    """
+    try:
+        if isinstance(descriptor, str):
+            return _ACCESS.validate_json(descriptor)
+        return _ACCESS.validate_python(dict(descriptor))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "kind"
+        raise KubernetesError(f"no descriptor of a cluster: {where}: {first['msg']}") from None
+
+
+def connect(descriptor: str | Mapping[str, Any]) -> Api:
+    """Log in to a cluster; the login is kept alive for as long as the :class:`Api` is used.
+
+    :raises KubernetesError: the credentials are missing or refused, or there is no such cluster.
+    """
+    access = read_access(descriptor)
+    if isinstance(access, EksAccess):
+        from components.kubernetes import eks_login  # boto3 takes a second to import
+
+        return eks_login.connect(access.cluster, access.region, access.profile)
+    from components.kubernetes import kubeconfig
+
+    return kubeconfig.connect(access.path, access.context)

@@ -1,0 +1,72 @@
+"""Cilium as a Helm release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.helm.v3 import Release, ReleaseArgs, RepositoryOptsArgs
+
+from cni.value_tree import HelmValues, merge
+from components.kubernetes.names import OWNER_ANNOTATION, SYSTEM_NAMESPACE
+
+CHART_VERSION: Final = "1.16.5"
+REPOSITORY: Final = "https://helm.cilium.io/"
+
+
+def release_values(values: Mapping[str, object], owner: str) -> HelmValues:
+    """Values with what an installation by a stack needs beside them.
+
+    Agents read their configuration once: without the chart's roll-out options another setting
+    would be deployed and not be in effect.
+
+    :param owner: the stack; it is written on the DaemonSet.
+    """
+    ours = {
+        "rollOutCiliumPods": True,
+        "operator": {"rollOutPods": True},
+        "envoy": {"rollOutPods": True},
+        "annotations": {OWNER_ANNOTATION: owner},
+    }
+    return merge(ours, values)
+
+
+class CiliumRelease(pulumi.ComponentResource):
+    """The chart, installed without waiting: :class:`.resources.ReadinessGate` waits.
+
+    A release that is awaited before there are nodes can only time out.
+
+    :param values: see :func:`cni.values.helm_values`.
+    """
+
+    release: Release
+
+    def __init__(
+        self,
+        name: str,
+        values: pulumi.Input[Mapping[str, object]],
+        provider: kubernetes.Provider,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("cni-benchmark:kubernetes:Cilium", name, None, opts)
+        owner = pulumi.get_stack()
+        self.release = Release(
+            name,
+            ReleaseArgs(
+                name="cilium",
+                namespace=SYSTEM_NAMESPACE,
+                chart="cilium",
+                version=CHART_VERSION,
+                repository_opts=RepositoryOptsArgs(repo=REPOSITORY),
+                values=pulumi.Output.from_input(values).apply(
+                    lambda known: release_values(known, owner)
+                ),
+                skip_await=True,
+                # What a failed attempt has left goes before the next one.
+                cleanup_on_fail=True,
+            ),
+            pulumi.ResourceOptions(parent=self, provider=provider),
+        )
+        self.register_outputs({})

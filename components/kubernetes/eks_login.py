@@ -1,0 +1,112 @@
+"""Logging in to an EKS cluster with AWS credentials, without a kubeconfig or the AWS CLI.
+
+The token is what ``aws eks get-token`` makes: a presigned GetCallerIdentity request with the
+cluster's name among its signed headers. Source: aws-cli, ``customizations/eks/get_token.py`` (the
+form, and 14 minutes of life).
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from kubernetes import client
+
+from components.kubernetes.api import Api
+from components.kubernetes.errors import KubernetesError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sts import STSClient
+
+_PREFIX = "k8s-aws-v1."
+_CLUSTER_HEADER = "x-k8s-aws-id"
+# Of the signed URL itself; EKS goes by the time of signing.
+_URL_SECONDS = 60
+TOKEN_SECONDS = 14 * 60
+RENEW_SECONDS = TOKEN_SECONDS - 2 * 60
+"""A token older than this is not used for another request."""
+
+_CALLS = Config(connect_timeout=10, read_timeout=20, retries={"mode": "standard"})
+
+
+class Tokens:
+    """A cluster's tokens, each used for :data:`RENEW_SECONDS`.
+
+    :param clock: seconds that only grow.
+    """
+
+    def __init__(
+        self, sts: STSClient, cluster: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sts = sts
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token = ""
+        self._made = 0.0
+
+        def sign_cluster(request: Any, **_: object) -> None:
+            request.headers[_CLUSTER_HEADER] = cluster
+
+        sts.meta.events.register("before-sign.sts.GetCallerIdentity", sign_cluster)
+
+    def current(self) -> str:
+        """A token with at least two minutes to live.
+
+        :raises KubernetesError: the AWS credentials are missing or cannot be renewed.
+        """
+        with self._lock:
+            if not self._token or self._clock() - self._made >= RENEW_SECONDS:
+                self._token = self._sign()
+                self._made = self._clock()
+            return self._token
+
+    def renew(self) -> None:
+        """Forget the token: it was refused, or its credentials ended before it did."""
+        with self._lock:
+            self._token = ""
+
+    def _sign(self) -> str:
+        try:
+            url = self._sts.generate_presigned_url(
+                "get_caller_identity", ExpiresIn=_URL_SECONDS, HttpMethod="GET"
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise KubernetesError(f"no login to the EKS cluster: {error}") from None
+        encoded = base64.urlsafe_b64encode(url.encode()).decode()
+        return _PREFIX + encoded.rstrip("=")
+
+
+def connect(cluster: str, region: str, profile: str | None) -> Api:
+    """A cluster's API server, by the AWS credentials of this machine.
+
+    :raises KubernetesError: no credentials, no such cluster, or one that has no endpoint yet.
+    """
+    try:
+        session = boto3.Session(profile_name=profile, region_name=region)
+        found = session.client("eks", config=_CALLS).describe_cluster(name=cluster)["cluster"]
+        tokens = Tokens(session.client("sts", config=_CALLS), cluster)
+    except (BotoCoreError, ClientError) as error:
+        raise KubernetesError(f"EKS cluster {cluster} in {region}: {error}") from None
+    if not found.get("endpoint"):
+        raise KubernetesError(
+            f"EKS cluster {cluster} in {region} has no endpoint: it is {found.get('status')}"
+        )
+    authority = base64.b64decode(found["certificateAuthority"]["data"]).decode()
+
+    def put_token(settings: client.Configuration) -> None:
+        settings.api_key["BearerToken"] = tokens.current()
+
+    settings = client.Configuration(
+        host=found["endpoint"],
+        ca_cert_data=authority,
+        api_key={"BearerToken": ""},
+        api_key_prefix={"BearerToken": "Bearer"},
+    )
+    settings.refresh_api_key_hook = put_token  # type: ignore[assignment]
+    return Api(settings, tokens.renew)

@@ -1,0 +1,143 @@
+"""The readiness gate: what must be so before pods can be networked, waited for step by step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from bench.workloads import DNS_SERVICE
+from components.kubernetes import diagnosis, rollout
+from components.kubernetes.api import Api
+from components.kubernetes.errors import KubernetesError
+from components.kubernetes.names import LINUX_NODES, SYSTEM_NAMESPACE
+from components.kubernetes.wait import Waiter
+
+_DAEMONSETS = f"/apis/apps/v1/namespaces/{SYSTEM_NAMESPACE}/daemonsets"
+_DEPLOYMENTS = f"/apis/apps/v1/namespaces/{SYSTEM_NAMESPACE}/deployments"
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_NODES = "/api/v1/nodes"
+_SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{SYSTEM_NAMESPACE}/endpointslices"
+_OF_DNS = {"labelSelector": f"kubernetes.io/service-name={DNS_SERVICE}"}
+_PODS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods"
+
+# Seconds. Images are pulled meanwhile, and the operator starts only with the first node.
+_JOIN_SECONDS = 600
+_OPERATOR_SECONDS = 600
+_CRD_SECONDS = 120
+_AGENTS_SECONDS = 600
+_READY_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSpec:
+    """What to wait for.
+
+    :param cni: whose agents must run; with cilium there must be no ``aws-node``.
+    :param kube_proxy: whether kube-proxy must run on every node, or must not be there at all.
+    :param nodes: how many nodes must have joined.
+    :param dns: whether the cluster's DNS must have come up too, where it is not put there later.
+    """
+
+    cni: Literal["cilium", "vpc-cni"]
+    kube_proxy: bool
+    nodes: int
+    dns: bool = False
+
+    def to_json(self) -> str:
+        """As a resource's input."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+_SPEC = TypeAdapter(GateSpec)
+
+
+def read_spec(text: str) -> GateSpec:
+    """Read a spec from a resource's input.
+
+    :raises KubernetesError: it is none.
+    """
+    try:
+        return _SPEC.validate_json(text)
+    except ValidationError as error:
+        raise KubernetesError(f"no readiness gate: {error.errors()[0]['msg']}: {text}") from None
+
+
+def wait(api: Api, spec: GateSpec, waiter: Waiter) -> None:
+    """Wait until the cluster's network is as ``spec`` says.
+
+    :raises KubernetesError: what was waited for in vain, with its pods' last words.
+    """
+    waiter.until(
+        "nodes to join",
+        lambda: _joined(len(api.items(_NODES, LINUX_NODES)), spec.nodes),
+        timeout=_JOIN_SECONDS,
+    )
+    if spec.cni == "cilium":
+        _cilium(api, spec, waiter)
+    else:
+        _daemonset(api, waiter, "aws-node", spec.nodes)
+    if spec.kube_proxy:
+        _daemonset(api, waiter, "kube-proxy", spec.nodes)
+    else:
+        _absent(api, waiter, "kube-proxy")
+    waiter.until(
+        "every node to be ready",
+        lambda: rollout.nodes_missing(api.items(_NODES, LINUX_NODES), spec.nodes),
+        timeout=_READY_SECONDS,
+    )
+    if spec.dns:
+        waiter.until(
+            "the cluster's DNS to have endpoints",
+            lambda: rollout.endpoints_missing(api.items(_SLICES, _OF_DNS)),
+            timeout=_READY_SECONDS,
+            evidence=_evidence(api, "k8s-app=kube-dns"),
+        )
+
+
+def _joined(nodes: int, expected: int) -> str | None:
+    return None if nodes >= expected else f"{nodes} of {expected} have joined"
+
+
+def _cilium(api: Api, spec: GateSpec, waiter: Waiter) -> None:
+    # Two CNIs on a node would both wire pods, and nobody could tell whose figures those are.
+    _absent(api, waiter, "aws-node")
+    waiter.until(
+        "cilium-operator to run",
+        lambda: rollout.deployment_missing(api.find(f"{_DEPLOYMENTS}/cilium-operator")),
+        timeout=_OPERATOR_SECONDS,
+        evidence=_evidence(api, "io.cilium/app=operator"),
+    )
+    waiter.until(
+        "Cilium's CRDs to be established",
+        lambda: rollout.crds_missing(api.items(_CRDS)),
+        timeout=_CRD_SECONDS,
+        evidence=_evidence(api, "io.cilium/app=operator"),
+    )
+    _daemonset(api, waiter, "cilium", spec.nodes)
+
+
+def _daemonset(api: Api, waiter: Waiter, name: str, nodes: int) -> None:
+    waiter.until(
+        f"{name} to run on every node",
+        lambda: rollout.daemonset_missing(api.find(f"{_DAEMONSETS}/{name}"), nodes),
+        timeout=_AGENTS_SECONDS,
+        evidence=_evidence(api, f"k8s-app={name}"),
+    )
+
+
+def _absent(api: Api, waiter: Waiter, name: str) -> None:
+    def present() -> str | None:
+        if api.find(f"{_DAEMONSETS}/{name}") is not None:
+            return "its DaemonSet is there"
+        pods = api.items(_PODS, {"labelSelector": f"k8s-app={name}"})
+        return f"{len(pods)} of its pods are there" if pods else None
+
+    waiter.until(f"{name} to be absent", present, timeout=_READY_SECONDS)
+
+
+def _evidence(api: Api, selector: str) -> Callable[[], str]:
+    return lambda: diagnosis.of_pods(api, SYSTEM_NAMESPACE, selector)

@@ -1,0 +1,86 @@
+"""The gate and the toggles' verification as dynamic resources; they make nothing in the cluster.
+
+Found again by import path for as long as a stack lives, on a machine that has no Pulumi providers
+loaded: this module imports neither pulumi_kubernetes nor boto3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pulumi.dynamic import CreateResult, UpdateResult
+from pydantic import TypeAdapter
+
+from cni.evidence import AgentEvidence, EvidenceError, verify
+from cni.guards import Decision
+from components.dynamic import Provider, UserError, inputs
+from components.kubernetes import agents, gate
+from components.kubernetes.access import connect
+from components.kubernetes.errors import KubernetesError
+from components.kubernetes.names import LINUX_NODES
+from components.kubernetes.wait import Waiter
+from components.target import toggle_outputs
+
+DECISIONS = TypeAdapter(tuple[Decision, ...])
+
+
+class GateProvider(Provider):
+    """Waits until the cluster's network is as the spec says; again when anything has changed."""
+
+    names = ("access", "spec", "revision", "version")
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult("gate", self._wait(props))
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(self._wait(_news))
+
+    def _wait(self, props: dict[str, Any]) -> dict[str, Any]:
+        with _told("the cluster's network is not ready"):
+            gate.wait(connect(props["access"]), gate.read_spec(props["spec"]), Waiter(say))
+        return inputs(props, self.names)
+
+
+class DataplaneProvider(Provider):
+    """The toggles as the running agents report them; asked again when anything has changed."""
+
+    names = ("access", "decisions", "expected_nodes", "revision", "version")
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult("dataplane", self._verify(props))
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(self._verify(_news))
+
+    def _verify(self, props: dict[str, Any]) -> dict[str, Any]:
+        decisions = DECISIONS.validate_json(props["decisions"])
+        with _told("could not verify the toggles"):
+            evidence, nodes = _evidence(props["access"], int(props["expected_nodes"]))
+        states = verify(decisions, evidence, nodes)
+        return {**inputs(props, self.names), "toggles": toggle_outputs(states)}
+
+
+def _evidence(access: str, expected: int) -> tuple[list[AgentEvidence], list[str]]:
+    """What every agent says, and the nodes that must have one."""
+    if expected == 0:
+        return [], []
+    api = connect(access)
+    nodes = [node["metadata"]["name"] for node in api.items("/api/v1/nodes", LINUX_NODES)]
+    if len(nodes) < expected:
+        raise KubernetesError(f"{len(nodes)} of {expected} nodes are there")
+    return agents.collect(api), nodes
+
+
+def say(line: str) -> None:
+    """A line of progress; the engine shows it while the step runs."""
+    print(line, flush=True)
+
+
+@contextmanager
+def _told(step: str) -> Iterator[None]:
+    try:
+        yield
+    except (KubernetesError, EvidenceError) as error:
+        raise UserError(f"{step}: {error}") from None

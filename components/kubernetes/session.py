@@ -1,0 +1,194 @@
+"""How the benchmark reaches a cluster: by its Kubernetes API alone; needs no Pulumi."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import Any
+
+from bench.parse import ParseError
+from bench.session import (
+    CommandResult,
+    ComponentUsage,
+    MachineUsage,
+    Pod,
+    Service,
+    ServicePath,
+    SessionError,
+    Setting,
+    WorkloadUsage,
+)
+from bench.workloads import DNS_SERVICE
+from cni.evidence import EvidenceError
+from components.agents import summary
+from components.kubernetes import agents, dataplane, facts, nodeprobe, pods, usage
+from components.kubernetes import exec as pod_exec
+from components.kubernetes.access import connect as log_in
+from components.kubernetes.api import Api, Json
+from components.kubernetes.dataplane import Requested
+from components.kubernetes.discovery import kube_proxy_mode
+from components.kubernetes.errors import KubernetesError, TornError
+from components.kubernetes.exec import Container
+from components.kubernetes.leftovers import Leftover, Leftovers
+from components.kubernetes.names import (
+    LINUX_NODES,
+    MAIN,
+    NAMESPACE,
+    ROLE_LABEL,
+    SYSTEM_NAMESPACE,
+)
+
+# Its image has a shell and iproute2.
+_TOLD_BY_ROLE = "dns-client"
+
+
+class KubernetesSession:
+    """A cluster as :class:`bench.session.Session`.
+
+    :param requested: the dataplane that the stack has asked for.
+    :param about: facts for the results that the cluster does not know (scenario, target).
+    """
+
+    def __init__(self, api: Api, requested: Requested, about: Mapping[str, Any]) -> None:
+        self._api = api
+        self._requested = requested
+        self._about = about
+        self._leftovers = Leftovers(api)
+
+    def close(self) -> None:
+        """End what may still run of this session's commands, where that is still possible."""
+        # The measurement is over: no sample is lost by what a pod does from now on.
+        with suppress(KubernetesError):
+            self._leftovers.end_all()
+
+    def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
+        with _as_session_error():
+            self._leftovers.end_all()
+            main = Container(NAMESPACE, pod.name, MAIN)
+            try:
+                done = pod_exec.run(self._api, main, argv, timeout=timeout)
+            except TornError as torn:
+                self._end(Leftover(NAMESPACE, pod.name, tuple(argv)), torn)
+                raise
+        return CommandResult(tuple(argv), done.returncode, done.stdout, done.stderr, done.seconds)
+
+    def _end(self, leftover: Leftover, torn: TornError) -> None:
+        """End a torn command now, or before the next one is started."""
+        self._leftovers.add(leftover)
+        try:
+            self._leftovers.end_all()
+        except KubernetesError as error:
+            raise KubernetesError(f"{torn}; {error}") from None
+
+    def pods(self, role: str) -> Sequence[Pod]:
+        with _as_session_error():
+            return [
+                Pod(pod["metadata"]["name"], role, pod["spec"]["nodeName"], pod["status"]["podIP"])
+                for pod in pods.ready(self._api, NAMESPACE, f"{ROLE_LABEL}={role}")
+            ]
+
+    def service(self, name: str) -> Service:
+        namespace = SYSTEM_NAMESPACE if name == DNS_SERVICE else NAMESPACE
+        with _as_session_error():
+            found = self._api.find(f"/api/v1/namespaces/{namespace}/services/{name}")
+        if found is None:
+            raise SessionError(f"there is no Service {name} in the namespace {namespace}")
+        spec = found["spec"]
+        return Service(name, spec["clusterIP"], spec["ports"][0]["port"])
+
+    def cni_usage(self) -> Sequence[ComponentUsage]:
+        with _as_session_error():
+            return usage.of_cni(self._api)
+
+    def workload_usage(self) -> Sequence[WorkloadUsage]:
+        with _as_session_error():
+            return usage.of_workloads(self._api)
+
+    def machines(self) -> Sequence[MachineUsage]:
+        with _as_session_error():
+            return usage.of_nodes(self._api)
+
+    def configuration(self) -> Sequence[Setting]:
+        with _as_session_error():
+            return dataplane.settings(self._api, self._requested)
+
+    def service_path(self, client: Pod, service: Service) -> ServicePath:
+        with _as_session_error():
+            return dataplane.path(self._api, self._requested, client.node, service)
+
+    def allowances(self) -> Mapping[str, Mapping[str, int]]:
+        with _as_session_error():
+            limited = [each["name"] for each in self._node_facts if each["driver"] == "ena"]
+            outputs = pods.on_nodes(self._api, lambda node: nodeprobe.ALLOWANCES_COMMAND, limited)
+        counters = {node: nodeprobe.parse_allowances(text) for node, text in outputs.items()}
+        return {node: each for node, each in counters.items() if each}
+
+    def environment(self) -> Mapping[str, Any]:
+        with _as_session_error():
+            return self._environment
+
+    @cached_property
+    def _environment(self) -> dict[str, Any]:
+        api, nodes = self._api, self._node_facts
+        workloads = pods.ready(api, NAMESPACE, ROLE_LABEL)
+        server = str(api.get("/version")["gitVersion"])
+        return {
+            "target": f"Kubernetes API at {api.host}",
+            "adaptations": [],
+            **self._about,
+            "kernel": facts.one_or_all(each["kernel"] for each in nodes),
+            "cpus": facts.one_or_all(each["cpus"] for each in nodes),
+            "node_mtu": facts.one_or_all(each["mtu"] for each in nodes),
+            **self._pod_facts(workloads),
+            "nodes": [each["name"] for each in nodes],
+            "node_facts": nodes,
+            "kube_proxy": kube_proxy_mode(api),
+            "agents": summary(agents.collect(api)),
+            "versions": facts.versions(server, usage.cni_pods(api)),
+            "images": facts.images(workloads, ROLE_LABEL),
+        }
+
+    @cached_property
+    def _node_facts(self) -> list[dict[str, Any]]:
+        nodes = {
+            node["metadata"]["name"]: node for node in self._api.items("/api/v1/nodes", LINUX_NODES)
+        }
+        outputs = pods.on_nodes(self._api, lambda node: nodeprobe.NETWORK_COMMAND, sorted(nodes))
+        return [
+            facts.node_facts(nodes[name], nodeprobe.parse_network(name, text))
+            for name, text in outputs.items()
+        ]
+
+    def _pod_facts(self, workloads: Sequence[Json]) -> dict[str, Any]:
+        for pod in workloads:
+            if pod["metadata"]["labels"][ROLE_LABEL] == _TOLD_BY_ROLE:
+                where = pods.container(pod, MAIN)
+                return facts.pod_facts(pods.output(self._api, where, facts.POD_COMMAND))
+        raise KubernetesError(f"there is no ready pod of the role {_TOLD_BY_ROLE}")
+
+
+@contextmanager
+def _as_session_error() -> Iterator[None]:
+    try:
+        yield
+    except (KubernetesError, EvidenceError, ParseError) as error:
+        raise SessionError(str(error)) from error
+
+
+def connect(
+    access: Mapping[str, Any],
+    kube_proxy: str,
+    values: Mapping[str, object] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> KubernetesSession:
+    """The session of a cluster (a factory for :func:`bench.session.open_session`).
+
+    :param access: see :mod:`components.kubernetes.access`.
+    :param kube_proxy: the mode that the stack has asked for, or none.
+    :param values: Cilium's Helm values; None where Cilium is not the CNI.
+    :raises SessionError: there is no logging in to the cluster.
+    """
+    with _as_session_error():
+        requested = Requested(kube_proxy=kube_proxy, values=values)
+        return KubernetesSession(log_in(access), requested, about or {})

@@ -1,0 +1,170 @@
+"""The target `kubeconfig`: measure a scenario on a cluster that somebody has made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from cni.chart_keys import chart_keys
+from cni.guards import Decision
+from cni.instances import known_facts
+from cni.platform import Kernel, PlatformFacts
+from cni.value_tree import HelmValues, unknown_values
+from cni.values import ClusterEndpoint, helm_values
+from components.kubernetes import access, discovery, fitness
+from components.kubernetes import facts as node_facts
+from components.kubernetes.access import KubeconfigAccess
+from components.kubernetes.cilium import CiliumRelease
+from components.kubernetes.discovery import Cluster
+from components.kubernetes.errors import KubernetesError
+from components.kubernetes.gate import GateSpec
+from components.kubernetes.resources import Dataplane, ReadinessGate, Workloads, session_descriptor
+from components.settings import PROJECT, Settings
+from components.settings_errors import StackFile
+from components.target import Deployment
+
+# What Kubernetes calls architectures, as EC2 and `uname -m` do.
+_ARCHITECTURES = {"amd64": "x86_64"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the check of a cluster has found.
+
+    :param installs: whether Cilium is this stack's to install, or already installed by it.
+    """
+
+    access: KubeconfigAccess
+    cluster: Cluster
+    installs: bool
+    warnings: tuple[str, ...]
+
+
+def check(settings: Settings) -> Found:
+    """Look at the cluster, at preview, before anything is changed.
+
+    :raises pulumi.RunError: with everything that stands against the scenario there.
+    """
+    stack, scenario = pulumi.get_stack(), settings.scenario
+    wanted = settings.kubeconfig
+    path = str(Path(wanted.path).expanduser().absolute()) if wanted.path else None
+    how = KubeconfigAccess(path=path, context=wanted.context)
+    try:
+        cluster = discovery.inspect(access.connect(access.to_json(how)))
+    except KubernetesError as error:
+        raise pulumi.RunError(
+            f"target kubeconfig: the cluster cannot be asked: {error}. "
+            f"Fix: pulumi config set --path kubeconfig.context CONTEXT -s {stack}"
+        ) from None
+    problems = fitness.obstacles(scenario, cluster, stack)
+    if problems:
+        file = StackFile(PROJECT, stack)
+        raise pulumi.RunError("\n".join(file.contradiction(each) for each in problems))
+    installs = fitness.installs_cilium(scenario, cluster, stack)
+    warnings = fitness.remarks(cluster)
+    if scenario.cni == "cilium" and not installs:
+        warnings = [*fitness.differences(scenario, cluster), *warnings]
+    return Found(access=how, cluster=cluster, installs=installs, warnings=tuple(warnings))
+
+
+def facts(settings: Settings, found: Found) -> PlatformFacts:
+    """What guards decide by: the least of the nodes that take pods. Drivers are not known yet."""
+    nodes = found.cluster.schedulable
+    kernel = min(Kernel.parse(node["status"]["nodeInfo"]["kernelVersion"]) for node in nodes)
+    memory = min(node_facts.memory_mib(node) for node in nodes)
+    first = nodes[0]
+    name = node_facts.instance_type(first)
+    ec2 = str(first["spec"].get("providerID", "")).startswith("aws://")
+    known = known_facts(name, kernel=kernel) if ec2 else None
+    if known is not None:
+        return replace(known, memory_mib=memory)
+    architecture = str(first["status"]["nodeInfo"]["architecture"])
+    return PlatformFacts(
+        instance_type=name or "the cluster's nodes",
+        bare_metal=False,
+        hypervisor=None,
+        # A type that is not in the table: what would crash an agent on ENA is not tried.
+        driver="ena" if ec2 else None,
+        arch=_ARCHITECTURES.get(architecture, architecture),
+        vcpus=min(node_facts.cpus(node) for node in nodes),
+        memory_mib=memory,
+        kernel=kernel,
+    )
+
+
+def deploy(
+    settings: Settings, found: Found, decisions: tuple[Decision, ...], parent: pulumi.Resource
+) -> Deployment:
+    """The benchmark's part in the cluster, up to the running workloads.
+
+    :raises pulumi.RunError: values that the chart does not know; nothing has been declared then.
+    """
+    values = _values(settings, found, decisions)
+    scenario, how = settings.scenario, access.to_json(found.access)
+    provider = kubernetes.Provider(
+        "kubernetes",
+        kubeconfig=found.access.path,
+        context=found.access.context,
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+
+    def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=parent, depends_on=list(resources))
+
+    before = [CiliumRelease("cilium", values, provider, after())] if values else []
+    revision = _revision(found.cluster, values)
+    nodes = len(found.cluster.nodes)
+    spec = GateSpec(
+        cni=scenario.cni, kube_proxy=scenario.kube_proxy != "none", nodes=nodes, dns=True
+    )
+    gate = ReadinessGate("gate", how, spec, revision, after(*before))
+    expected = nodes if scenario.cni == "cilium" else 0
+    dataplane = Dataplane("dataplane", how, decisions, expected, revision, after(gate))
+    workloads = Workloads("workloads", provider, revision, after(dataplane))
+    about = {
+        "target": f"kubeconfig: {found.access.context or 'the current context'}, "
+        f"{found.cluster.host}",
+        "scenario": scenario.title,
+        "cni": f"{scenario.cni} {scenario.cni_version}",
+        "adaptations": [],
+    }
+    return Deployment(
+        session=session_descriptor(
+            how,
+            about,
+            workloads.ready,
+            kube_proxy=scenario.kube_proxy,
+            values=values
+            if values or scenario.cni != "cilium"
+            else fitness.found_values(found.cluster),
+        ),
+        toggles=dataplane.toggles,
+        warnings=found.warnings,
+    )
+
+
+def _values(settings: Settings, found: Found, decisions: tuple[Decision, ...]) -> HelmValues | None:
+    """The chart's values, or None where nothing is installed."""
+    if not found.installs:
+        return None
+    cluster = found.cluster
+    endpoint = ClusterEndpoint(
+        name="kubeconfig", api_host=cluster.api_host, api_port=cluster.api_port
+    )
+    values = helm_values(settings.scenario, decisions, endpoint)
+    unknown = unknown_values(values, chart_keys())
+    if unknown:
+        file = f"Pulumi.{pulumi.get_stack()}.yaml"
+        raise pulumi.RunError("\n".join(f"{file}: scenario.values: {line}" for line in unknown))
+    return values
+
+
+def _revision(cluster: Cluster, values: HelmValues | None) -> str:
+    """Names what runs: another one is waited for, verified and measured anew."""
+    what = {"host": cluster.host, "cni": cluster.cni.version if values is None else values}
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]

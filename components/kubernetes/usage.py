@@ -1,0 +1,109 @@
+"""CPU time and memory: of the CNI's processes, of the workloads' pods, of the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.session import ComponentUsage, MachineUsage, WorkloadUsage
+from components.kubernetes import facts, nodeprobe, pods
+from components.kubernetes.api import Api, Json
+from components.kubernetes.errors import KubernetesError
+from components.kubernetes.names import LINUX_NODES, MAIN, NAMESPACE, ROLE_LABEL
+from components.kubernetes.nodeprobe import ContainerUsage
+
+# The chart's labels, and those of the EKS add-ons and of kubeadm.
+_CNI_PODS = ("k8s-app in (cilium,cilium-envoy,aws-node,kube-proxy)", "io.cilium/app=operator")
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A running container, by its id."""
+
+    node: str
+    pod: str
+    role: str
+    name: str
+    id: str
+
+
+def cni_pods(api: Api) -> list[Json]:
+    """The pods of agents, Envoys, operators and kube-proxies.
+
+    :raises KubernetesError: the cluster cannot be asked.
+    """
+    return [
+        pod
+        for selector in _CNI_PODS
+        for pod in api.items("/api/v1/pods", {"labelSelector": selector})
+    ]
+
+
+def of_cni(api: Api) -> list[ComponentUsage]:
+    """Of every container of the CNI's pods, now; a component has its container's name.
+
+    :raises KubernetesError: a container's figures cannot be read.
+    """
+    containers = list(_running(cni_pods(api)))
+    read = _read(api, containers)
+    return [
+        ComponentUsage(each.node, each.name, usage.cpu_seconds, usage.memory_bytes)
+        for each, usage in zip(containers, read, strict=True)
+    ]
+
+
+def of_workloads(api: Api) -> list[WorkloadUsage]:
+    """Of the main container of every pod of the workloads, with the commands run in it.
+
+    :raises KubernetesError: a container's figures cannot be read.
+    """
+    ready = pods.ready(api, NAMESPACE, ROLE_LABEL)
+    containers = [each for each in _running(ready) if each.name == MAIN]
+    read = _read(api, containers)
+    return [
+        WorkloadUsage(each.pod, each.role, each.node, usage.cpu_seconds)
+        for each, usage in zip(containers, read, strict=True)
+    ]
+
+
+def of_nodes(api: Api) -> list[MachineUsage]:
+    """Of every node, now.
+
+    :raises KubernetesError: a node cannot be asked.
+    """
+    cpus = {
+        node["metadata"]["name"]: facts.cpus(node)
+        for node in api.items("/api/v1/nodes", LINUX_NODES)
+    }
+    outputs = pods.on_nodes(api, lambda node: nodeprobe.CPU_COMMAND, sorted(cpus))
+    times = {node: nodeprobe.parse_cpu(node, text) for node, text in outputs.items()}
+    return [
+        MachineUsage(node, (node,), cpus[node], time.busy_seconds, time.steal_seconds)
+        for node, time in times.items()
+    ]
+
+
+def _running(found: Iterable[Json]) -> Iterable[_Running]:
+    for pod in found:
+        metadata = pod["metadata"]
+        role = metadata["labels"].get(ROLE_LABEL, "")
+        for name, container_id in pods.running(pod):
+            yield _Running(pod["spec"]["nodeName"], metadata["name"], role, name, container_id)
+
+
+def _read(api: Api, containers: Sequence[_Running]) -> list[ContainerUsage]:
+    """The usage of each container, in order, read on all nodes at once."""
+    ids: dict[str, list[str]] = {}
+    for each in containers:
+        ids.setdefault(each.node, []).append(each.id)
+    outputs = pods.on_nodes(api, lambda node: nodeprobe.usage_command(ids[node]), sorted(ids))
+    read = {node: nodeprobe.parse_usage(text) for node, text in outputs.items()}
+    return [_found(each, read[each.node].get(each.id)) for each in containers]
+
+
+def _found(container: _Running, usage: ContainerUsage | None) -> ContainerUsage:
+    if usage is None:
+        raise KubernetesError(
+            f"the cgroup of {container.name} in {container.pod} on {container.node} is not found"
+        )
+    return usage

@@ -1,0 +1,158 @@
+"""What an exec stream does: the command's output and end, or what gets in its way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import WSCloseCode, web
+
+_STDOUT, _STDERR, _STATUS = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Exec:
+    """One exec request."""
+
+    namespace: str
+    pod: str
+    container: str
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A command that ends by itself, after ``seconds``; its output comes in ``piece`` bytes."""
+
+    stdout: str | bytes = ""
+    stderr: str | bytes = ""
+    code: int = 0
+    seconds: float = 0.0
+    piece: int = 32 << 10
+
+
+@dataclass(frozen=True)
+class Torn:
+    """The connection breaks after some output; ``politely`` it is closed, but with no Status."""
+
+    stdout: str | bytes = ""
+    politely: bool = False
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Nothing comes for ``seconds``, while the command runs on."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """No stream: an HTTP error in place of 101."""
+
+    status: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A stream whose Status has no exit code: the runtime's own words."""
+
+    message: str
+
+
+Reply = Output | Torn | Silence | Refused | Failed
+Handler = Callable[[Exec], Reply]
+
+
+async def answer(request: web.Request, call: Exec, handler: Handler) -> web.StreamResponse:
+    """Answer an exec request with what a handler says, which may take its time."""
+    reply = await _asked(handler, call)
+    if isinstance(reply, Refused):
+        return status(reply.status, reply.message)
+    return await _streamed(request, await _opened(request), reply)
+
+
+async def execute(request: web.Request, call: Exec, handler: Handler) -> web.StreamResponse:
+    """Open the stream, then run what it is for: as a kubelet does."""
+    stream = await _opened(request)
+    return await _streamed(request, stream, await _asked(handler, call))
+
+
+async def _asked(handler: Handler, call: Exec) -> Reply:
+    return await asyncio.get_running_loop().run_in_executor(None, handler, call)
+
+
+async def _opened(request: web.Request) -> web.WebSocketResponse:
+    stream = web.WebSocketResponse(protocols=("v5.channel.k8s.io", "v4.channel.k8s.io"))
+    await stream.prepare(request)
+    # A kubelet opens with an empty message (remotecommand/websocket.go).
+    await stream.send_bytes(bytes([_STDOUT]))
+    return stream
+
+
+async def _streamed(
+    request: web.Request, stream: web.WebSocketResponse, reply: Reply
+) -> web.StreamResponse:
+    await _play(stream, reply, request.transport)
+    with suppress(ConnectionError):
+        await stream.close(code=WSCloseCode.OK, drain=False)
+    return stream
+
+
+def status(code: int, message: str) -> web.Response:
+    """A refusal, as an API server words it."""
+    body = {"kind": "Status", "status": "Failure", "message": message, "code": code}
+    return web.Response(status=code, text=json.dumps(body), content_type="application/json")
+
+
+async def _play(stream: web.WebSocketResponse, reply: Reply, transport: Any) -> None:
+    match reply:
+        case Output():
+            await asyncio.sleep(reply.seconds)
+            for frame in _frames(reply):
+                if transport.is_closing():  # the client has gone
+                    return
+                await stream.send_bytes(frame)
+                await asyncio.sleep(0)  # lets the server notice that
+            await _end(stream, _status(reply.code))
+        case Torn():
+            await stream.send_bytes(bytes([_STDOUT]) + _bytes(reply.stdout))
+            if not reply.politely:
+                transport.abort()
+        case Silence():
+            await asyncio.sleep(reply.seconds)
+        case Failed():
+            failure = {"status": "Failure", "reason": "InternalError", "message": reply.message}
+            await _end(stream, {**failure, "code": 500})
+
+
+async def _end(stream: web.WebSocketResponse, status: dict[str, Any]) -> None:
+    await stream.send_bytes(bytes([_STATUS]) + json.dumps({"metadata": {}, **status}).encode())
+
+
+def _frames(reply: Output) -> Iterator[bytes]:
+    for channel, output in ((_STDOUT, reply.stdout), (_STDERR, reply.stderr)):
+        data = _bytes(output)
+        for start in range(0, len(data), reply.piece):
+            yield bytes([channel]) + data[start : start + reply.piece]
+
+
+def _status(code: int) -> dict[str, Any]:
+    """As kubelet 1.31 words it (``pkg/cri/streaming/remotecommand/exec.go``)."""
+    if code == 0:
+        return {"status": "Success"}
+    return {
+        "status": "Failure",
+        "reason": "NonZeroExitCode",
+        "message": f"command terminated with non-zero exit code: exit code {code}",
+        "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
+    }
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text

@@ -1,0 +1,156 @@
+"""A whole cluster for tests: objects, and commands that answer with recorded outputs.
+
+`python -m tests.components.kubernetes.kube_cluster --scenario scenario-e` serves it and prints one
+JSON line with its URL and certificate, until its standard input ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.clock import Clock
+from bench.parse import service_path
+from bench.session import Pod
+from cni.evidence import EVIDENCE_COMMANDS
+from components.kubernetes import facts, nodeprobe
+from components.kubernetes.names import NODE_PROBE
+from tests.cni.stackfiles import stack_scenario
+from tests.components.kubernetes import kube_objects
+from tests.components.kubernetes.exec_replies import Exec, Output, Reply
+from tests.components.kubernetes.kube_api import KubeApi
+
+if TYPE_CHECKING:
+    from tests.bench.fakes import FakeSession
+
+AGENTS = Path(__file__).parents[2] / "fixtures" / "cni" / "agents"
+NODES = ("node-1", "node-2", "node-3")
+
+# The format is that of ethtool 6.1; the names are those of the ENA driver's documentation.
+NETWORK = "interface: ens5\nmtu: 9001\ndriver: ena\nversion: 2.13.0g\nfirmware-version: \n"
+POD_NETWORK = (
+    "device_mtu: 9001\nroute_mtu: {route}\ncongestion_control: cubic\n"
+    "search: cni-benchmark.svc.cluster.local svc.cluster.local cluster.local ec2.internal\n"
+)
+
+
+class Recorded:
+    """A cluster's commands: the tools and agents as recorded, the node probe as on EC2.
+
+    :param scenario: whose agents answer; those of scenario A are asked nothing.
+    :param tools: answers the tools' commands; None takes one of its own.
+    :param clock: by which CPUs are used and pods tell the time.
+    """
+
+    def __init__(
+        self, scenario: str, tools: FakeSession | None = None, clock: Clock | None = None
+    ) -> None:
+        self._scenario = scenario
+        self._lock = threading.Lock()
+        self._given = tools
+        self._clock = clock or Clock()
+        self._start = self._clock.monotonic()
+        self._connections = 0
+        self.exceeded = 0
+
+    def __call__(self, call: Exec) -> Reply:
+        """What a command does."""
+        if call.argv in EVIDENCE_COMMANDS.values():
+            return self._agent(call)
+        if call.argv in service_path.COMMANDS.values():
+            return Output(self._translated(call.argv))
+        if call.container == NODE_PROBE:
+            return Output(self._node(call.argv))
+        if call.argv == facts.POD_COMMAND:
+            return Output(POD_NETWORK.format(route=""))
+        if call.argv[0] == "bash":
+            return Output(f"{self._clock.now().timestamp():.6f} tsc\n")
+        return self._tool(call)
+
+    def _agent(self, call: Exec) -> Output:
+        name = next(key for key, argv in EVIDENCE_COMMANDS.items() if argv == call.argv)
+        # Two agents were recorded; a third says what the second does.
+        node = {"cilium-node-1": "node-1"}.get(call.pod, "node-2")
+        return Output((AGENTS / self._scenario / node / f"{name}.json").read_text())
+
+    def _node(self, argv: tuple[str, ...]) -> str:
+        if argv == nodeprobe.NETWORK_COMMAND:
+            return NETWORK
+        if argv == nodeprobe.ALLOWANCES_COMMAND:
+            return f"     bw_in_allowance_exceeded: {self.exceeded}\n"
+        ticks = int((self._clock.monotonic() - self._start) * 100)
+        if argv == nodeprobe.CPU_COMMAND:  # a twentieth of one CPU of four
+            return f"cpu  {ticks // 20} 0 0 {4 * ticks} 0 0 0 0 0 0\n"
+        return "".join(self._usage(each, ticks) for each in argv[5:])
+
+    def _usage(self, container: str, ticks: int) -> str:
+        """Each uses a hundredth of a CPU."""
+        return (
+            f"{container} cpu.stat usage_usec {ticks * 100}\n"
+            f"{container} memory.stat anon 104857600\n"
+            f"{container} memory.stat file_mapped 20971520\n"
+        )
+
+    def _tool(self, call: Exec) -> Output:
+        with self._lock:
+            if "-keepalive=false" in call.argv:
+                self._connections += int(call.argv[call.argv.index("-n") + 1])
+            done = self._tools.run(Pod(call.pod, "", "", ""), call.argv, timeout=1)
+        return Output(done.stdout, done.stderr, done.returncode)
+
+    @cached_property
+    def _tools(self) -> FakeSession:
+        from tests.bench.fakes import FakeSession  # only where tools are run
+
+        return self._given or FakeSession()
+
+    def _translated(self, argv: tuple[str, ...]) -> str:
+        """What the mechanisms of these scenarios count, for the Service of httpbin."""
+        host, count = kube_objects.HTTPBIN_ADDRESS, self._connections
+        if argv == service_path.COMMANDS[service_path.IPTABLES]:
+            seen = count if self._scenario == "scenario-a" else 0
+            rule = f"-A KUBE-SERVICES -d {host}/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-X"
+            return f"*nat\n[{seen}:{60 * seen}] {rule}\nCOMMIT\n"
+        if argv == service_path.COMMANDS[service_path.SOCKET]:
+            value = " ".join(f"{int(part):02x}" for part in host.split("."))
+            return f"key: 01\nvalue: {value} 00 50\n" * count + f"Found {count} elements\n"
+        entries = count if self._scenario == "scenario-b" else 0
+        return f"TCP SVC 10.0.1.10:1 -> {host}:80 expires=1\n" * entries
+
+
+def cluster(
+    scenario: str, nodes: Sequence[str] = NODES, commands: Recorded | None = None
+) -> KubeApi:
+    """The cluster of a stack of this repository, with everything up."""
+    settings = stack_scenario(scenario)
+    api = KubeApi(handler=commands or Recorded(scenario))
+    api.put(kube_objects.api_server(), *(kube_objects.node(name) for name in nodes))
+    if settings["cni"] == "cilium":
+        api.put(*kube_objects.cilium(nodes, kube_proxy=settings["kubeProxy"] != "none"))
+    else:
+        api.put(*kube_objects.vpc_cni(nodes))
+    api.put(*kube_objects.workloads(nodes))
+    return api
+
+
+def main() -> None:
+    """Serve a cluster until standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenario", default="scenario-e")
+    parser.add_argument("--nodes", type=int, default=len(NODES))
+    parser.add_argument("--port", type=int, default=0)
+    options = parser.parse_args()
+    names = [f"node-{number + 1}" for number in range(options.nodes)]
+    with cluster(options.scenario, names).serving(options.port) as api:
+        print(json.dumps({"url": api.url, "ca": api.certificate.authority}), flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""The session against a real kube-apiserver, and real commands in a lab's real pods through it.
+
+A lab has no kubelets: stand-ins run the commands in its pods. All the way to them is real.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench.parse.iperf import parse_tcp
+from bench.probes.fortio import fortio_argv, load_of
+from bench.session import Session, SessionError, open_session
+from bench.targets import resolve_targets
+from bench.workloads import IPERF_PORT, WORKLOADS
+from cni.guards import decide
+from components.kubernetes import kubeconfig, manifests
+from components.kubernetes.api import Api
+from components.kubernetes.errors import ApiError
+from components.kubernetes.names import MAIN, NAMESPACE, ROLE_LABEL
+from components.lab import target
+from components.lab.placement import pods_and_services
+from lab.cluster import Lab
+from lab.controlplane import API_PORT
+from lab.network import GATEWAY
+from lab.node import Node
+from tests.components.kubernetes.exec_replies import Exec, Output
+from tests.components.kubernetes.kubelet import kubelet, relay
+from tests.components.stack_config import read
+
+pytestmark = pytest.mark.lab
+
+_COMMAND_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A lab, and how it is reached from outside."""
+
+    lab: Lab
+    kubeconfig: Path
+    session: Session
+    kubelets: ExitStack
+    """Ends the stand-ins when it is closed."""
+
+
+@pytest.fixture(scope="module")
+def reached(lab_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reached]:
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        lab = Lab(f"pytest-k-{secrets.token_hex(4)}")
+        stack.callback(lab.remove)
+        _bring_up(lab)
+        port = stack.enter_context(relay(lab.sandbox.netns_path(None), str(GATEWAY), API_PORT))
+        file = tmp_path_factory.mktemp("kube") / "config"
+        _write_kubeconfig(lab, port, file)
+        kubelets = stack.enter_context(ExitStack())
+        for node in lab.nodes:
+            _known_by_address(lab, node)
+            namespace = lab.sandbox.netns_path(node.name)
+            handler = partial(_execute, lab, node.name)
+            kubelets.enter_context(kubelet(namespace, node.address.ip, handler))
+        yield Reached(lab, file, _session(file), kubelets)
+
+
+def _bring_up(lab: Lab) -> None:
+    settings = read("scenario-a", {"lab.nodes": 2})
+    spec, _ = target.spec(settings, decide(settings.scenario, target.facts(settings)))
+    lab.start(spec, print)
+    lab.install(print)
+    lab.api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+    pods, services = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
+    lab.deploy(
+        [replace(pod, namespace=NAMESPACE) for pod in pods],
+        [replace(service, namespace=NAMESPACE) for service in services],
+        print,
+    )
+
+
+def _known_by_address(lab: Lab, node: Node) -> None:
+    """API servers prefer nodes' names, which nothing resolves in a lab."""
+    address = {"type": "InternalIP", "address": node.address.ip}
+    lab.api.merge(f"/api/v1/nodes/{node.name}/status", {"status": {"addresses": [address]}})
+
+
+def _write_kubeconfig(lab: Lab, port: int, file: Path) -> None:
+    """The lab's own, by way of the relay."""
+    content = yaml.safe_load(lab.paths.kubeconfig.read_text())
+    content["clusters"][0]["cluster"] |= {
+        "server": f"https://127.0.0.1:{port}",
+        "tls-server-name": str(GATEWAY),
+    }
+    file.write_text(yaml.safe_dump(content))
+
+
+def _execute(lab: Lab, node: str, call: Exec) -> Output:
+    done = subprocess.run(
+        lab.pod_command(call.pod, node, call.argv, _COMMAND_SECONDS),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    return Output(done.stdout, done.stderr, done.returncode)
+
+
+def _session(file: Path) -> Session:
+    args = {"access": {"kind": "kubeconfig", "path": str(file)}, "kube_proxy": "iptables"}
+    return open_session({"factory": "components.kubernetes.session:connect", "args": args})
+
+
+def test_pods_and_services_are_those_of_the_lab(reached: Reached) -> None:
+    targets = resolve_targets(_Domain(reached.session))
+    assert {role: len(pods) for role, pods in targets.pods.items()} == {
+        workload.role: workload.replicas for workload in WORKLOADS
+    }
+    assert targets.one("fortio-client").node != targets.pods["httpbin"][0].node
+    address = reached.lab.service_address(NAMESPACE, "httpbin")
+    assert (targets.httpbin.host, targets.httpbin.port) == address
+    assert targets.dns.port == 53
+
+
+class _Domain:
+    """The session, without asking nodes that have no probe for their environment."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def environment(self) -> dict[str, Any]:
+        return {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+def test_a_load_with_its_request_log_comes_whole_through_the_api_server(reached: Reached) -> None:
+    session = reached.session
+    service = session.service("httpbin")
+    url = f"http://{service.host}:{service.port}/status/200"
+    argv = fortio_argv(url, seconds=2, connections=8, rate=2000, resolution_us=None)
+    done = session.run(session.pods("fortio-client")[0], argv, timeout=20)
+    load = load_of(done, request_log=True)
+    assert load.requests >= 1000
+    assert done.stdout.count("\n") > load.requests  # a line for each
+    assert load.errors == 0
+    assert 0 < load.latency[50.0].value < 1e6
+    assert done.seconds >= 2
+
+
+def test_bulk_transfer_and_exit_codes(reached: Reached) -> None:
+    session = reached.session
+    server = session.pods("iperf3-server")[0]
+    client = session.pods("iperf3-client")[0]
+    argv = ("iperf3", "-c", server.ip, "-p", str(IPERF_PORT), "-n", "100M", "-J")
+    done = session.run(client, argv, timeout=20)
+    assert done.returncode == 0
+    assert parse_tcp(done.stdout, done.stderr).end.sum_received.bytes > 90 * 2**20
+    assert session.run(client, ("iperf3", "--no-such-option"), timeout=20).returncode == 1
+
+
+def test_a_container_that_is_not_in_the_pod_is_refused_by_the_real_server(
+    reached: Reached,
+) -> None:
+    api = kubeconfig.connect(str(reached.kubeconfig), None)
+    pod = reached.session.pods("fortio-client")[0]
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod.name}/exec"
+    query = [("container", "tools"), ("stdout", "true"), ("command", "true")]
+    with pytest.raises(ApiError, match=r"400: container tools is not valid for pod fortio-client"):
+        api.websocket(path, query, "v4.channel.k8s.io", 5)
+
+
+def test_pods_keep_the_strictest_security_level(reached: Reached) -> None:
+    # Deployments are never refused for it, only their pods are.
+    api = kubeconfig.connect(str(reached.kubeconfig), None)
+    space = next(each for each in manifests.namespaces() if each["metadata"]["name"] == NAMESPACE)
+    space["metadata"]["name"] = "strict"
+    api.request("POST", "/api/v1/namespaces", (), space)
+    for deployed in (*manifests.clients(), *manifests.servers()):
+        pod = _pod(deployed)
+        made = json.loads(_create(api, pod))
+        assert made["spec"]["containers"][0]["name"] == MAIN
+    pod["spec"]["hostNetwork"] = True
+    with pytest.raises(ApiError, match=r'403: .*violates PodSecurity "restricted'):
+        _create(api, pod)
+
+
+def _pod(deployed: dict[str, Any]) -> dict[str, Any]:
+    template = deployed["spec"]["template"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": template["metadata"]["labels"][ROLE_LABEL]},
+        "spec": template["spec"],
+    }
+
+
+def _create(api: Api, pod: dict[str, Any]) -> str:
+    query = {"dryRun": "All", "fieldValidation": "Strict"}
+    return api.request("POST", "/api/v1/namespaces/strict/pods", query, pod)
+
+
+def test_last_a_kubelet_that_is_gone(reached: Reached) -> None:
+    reached.kubelets.close()
+    client = reached.session.pods("fortio-client")[0]
+    with pytest.raises(SessionError, match=r"the command was not taken: .*500: error dialing back"):
+        reached.session.run(client, ("fortio", "version"), timeout=5)
