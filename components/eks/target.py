@@ -1,0 +1,169 @@
+"""EKS as a target: everything of a stack, in the order in which it must come and go.
+
+On create: network, cluster, the CNI with its permissions and janitor, nodes, the gate that waits
+for the cluster's network, CoreDNS and the toggles' verification, workloads. Destroy runs it
+backwards: nodes go before the CNI and its permissions, which until then give back what they hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+import pulumi
+import pulumi_aws as aws
+
+from cni.guards import Decision
+from cni.scenario import Scenario
+from components.eks import addons
+from components.eks.addon_versions import vpc_cni_version
+from components.eks.cluster import make_cluster
+from components.eks.dataplane import Installed, install
+from components.eks.names import cluster_name, tags
+from components.eks.network import Network
+from components.eks.nodes import make_nodes
+from components.eks.place import Place
+from components.eks.preflight import Preflight
+from components.eks.roles import node_role
+from components.eks.settings import EksSettings
+from components.eks.values import unknown
+from components.kubernetes.access import EksAccess, to_json
+from components.kubernetes.gate import GateSpec
+from components.kubernetes.resources import (
+    Dataplane,
+    ReadinessGate,
+    Workloads,
+    session_descriptor,
+)
+from components.settings import Settings
+from components.target import Deployment
+
+
+def deploy(
+    settings: Settings,
+    preflight: Preflight,
+    decisions: tuple[Decision, ...],
+    parent: pulumi.Resource,
+) -> Deployment:
+    """A stack's cluster on EKS, up to the running workloads.
+
+    :raises pulumi.RunError: values that the chart does not know, or a CNI version that EKS does not
+        offer; nothing has been declared then.
+    """
+    scenario, eks = settings.scenario, settings.eks
+    _check_values(scenario, decisions)
+    cni_version = vpc_cni_version(scenario, eks) if scenario.cni == "vpc-cni" else None
+    place = _place(eks, preflight, parent)
+    installed = install(scenario, decisions, cni_version, place)
+    nodes = make_nodes(
+        place,
+        scenario,
+        node_role(place.partition, place.after()),
+        preflight.facts.arch,
+        installed.resources,
+    )
+    access = place.cluster.name.apply(
+        lambda name: to_json(EksAccess(cluster=name, region=eks.region, profile=eks.profile))
+    )
+    revision = _revision(eks, installed, nodes)
+    gate = ReadinessGate("gate", access, _gate_spec(settings), revision, place.after(nodes))
+    agents = eks.nodes if scenario.cni == "cilium" else 0
+    dataplane = Dataplane("dataplane", access, decisions, agents, revision, place.after(gate))
+    dns = addons.coredns(place.cluster, place.after(gate))
+    workloads = Workloads(
+        "workloads", place.cluster.kubernetes, revision, place.after(dns, dataplane)
+    )
+    return Deployment(
+        session=session_descriptor(
+            access,
+            _about(settings),
+            workloads.ready,
+            kube_proxy=scenario.kube_proxy,
+            values=installed.values,
+        ),
+        toggles=dataplane.toggles,
+        warnings=preflight.warnings,
+    )
+
+
+def existing(settings: Settings, preflight: Preflight) -> dict[str, Any]:
+    """What a stack's user pays for from the first `up` on; how to log in to it, and to end it."""
+    stack, eks = pulumi.get_stack(), settings.eks
+    name = cluster_name(pulumi.get_organization(), stack)
+    profile = f" --profile {eks.profile}" if eks.profile else ""
+    return {
+        "name": name,
+        "region": eks.region,
+        "nodes": f"{eks.nodes} x {eks.instance_type}",
+        "usd_per_hour": round(preflight.cost.usd_per_hour, 2),
+        "log_in": f"aws eks update-kubeconfig --name {name} --region {eks.region}{profile}",
+        "clean_up": f"pulumi destroy -s {stack}",
+    }
+
+
+def _place(eks: EksSettings, preflight: Preflight, parent: pulumi.Resource) -> Place:
+    """The VPC and the cluster in it, below a component that has the AWS provider."""
+    stack = pulumi.get_stack()
+    name = cluster_name(pulumi.get_organization(), stack)
+    marks = tags(name, stack, eks.tags)
+    provider = aws.Provider(
+        "aws",
+        region=eks.region,
+        profile=eks.profile,
+        # Credentials of another account would make everything a second time there.
+        allowed_account_ids=[preflight.account],
+        default_tags=aws.ProviderDefaultTagsArgs(tags=marks),
+        opts=pulumi.ResourceOptions(parent=parent),
+    )
+    group = pulumi.ComponentResource(
+        "cni-benchmark:eks:Cluster",
+        "eks",
+        {},
+        pulumi.ResourceOptions(parent=parent, providers=[provider]),
+    )
+    network = Network("network", name, eks, pulumi.ResourceOptions(parent=group))
+    return Place(
+        name=name,
+        account=preflight.account,
+        partition=boto3.Session().get_partition_for_region(eks.region),
+        tags=marks,
+        settings=eks,
+        network=network,
+        cluster=make_cluster(name, eks, network, preflight.api_cidrs, provider, group),
+        parent=group,
+    )
+
+
+def _check_values(scenario: Scenario, decisions: tuple[Decision, ...]) -> None:
+    lines = unknown(scenario, decisions)
+    if lines:
+        file = f"Pulumi.{pulumi.get_stack()}.yaml"
+        raise pulumi.RunError("\n".join(f"{file}: scenario.values: {line}" for line in lines))
+
+
+def _gate_spec(settings: Settings) -> GateSpec:
+    scenario = settings.scenario
+    kube_proxy = scenario.kube_proxy != "none"
+    return GateSpec(cni=scenario.cni, kube_proxy=kube_proxy, nodes=settings.eks.nodes)
+
+
+def _revision(
+    eks: EksSettings, installed: Installed, nodes: aws.eks.NodeGroup
+) -> pulumi.Output[str]:
+    """Names what runs: another one is waited for, verified and measured anew."""
+    machines = pulumi.Output.all(nodes.id, nodes.launch_template, nodes.release_version)
+    return pulumi.Output.all(eks.version, eks.nodes, installed.identity, machines).apply(
+        lambda known: hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
+    )
+
+
+def _about(settings: Settings) -> Mapping[str, Any]:
+    scenario = settings.scenario
+    return {
+        "target": f"eks: a cluster of its own in {settings.eks.region}",
+        "scenario": scenario.title,
+        "cni": f"{scenario.cni} {scenario.cni_version}",
+    }

@@ -1,0 +1,62 @@
+"""The AWS account that the stand-in plays: everything usable, unless a test says otherwise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+NUMBER = "123456789012"
+REGION = "ap-northeast-2"
+
+# As EKS's calendar has them for the autumn of 2026; dates are when a version's support ends.
+VERSIONS: dict[str, dict[str, str]] = {
+    "1.31": {"status": "EXTENDED_SUPPORT", "standard": "2025-11-26", "extended": "2026-11-26"},
+    "1.32": {"status": "EXTENDED_SUPPORT", "standard": "2026-03-23", "extended": "2027-03-23"},
+    "1.33": {"status": "EXTENDED_SUPPORT", "standard": "2026-07-29", "extended": "2027-07-29"},
+    "1.34": {"status": "STANDARD_SUPPORT", "standard": "2026-12-02", "extended": "2027-12-02"},
+    "1.35": {"status": "STANDARD_SUPPORT", "standard": "2027-03-27", "extended": "2028-03-27"},
+}
+QUOTAS: dict[str, float] = {
+    "L-1216C47A": 64.0,  # vCPUs of standard on-demand instances
+    "L-F678F1CE": 5.0,  # VPCs
+    "L-0263D0A3": 5.0,  # Elastic IP addresses
+}
+
+
+@dataclass
+class Account:
+    """What can be changed about the account, also while it is being used.
+
+    :param denied: IAM actions without permission (``ec2:DescribeInstances``).
+    :param silent: services whose endpoint breaks the connection (``pricing``).
+    :param versions: EKS's, by name, as in :data:`VERSIONS`.
+    :param quotas: by code; a code that is missing has AWS's default only, which is the same.
+    :param zones: the availability zones that the account sees; None for moto's.
+    :param zones_with_type: zones by instance type; moto's for other types.
+    :param closed_regions: not enabled for the account.
+    :param unpriced: usage types, without a region's name in front, that the price list lacks.
+    :param clusters: EKS clusters besides moto's, by name: fields of DescribeCluster's answer.
+    :param policy_denies: actions that IAM's simulation denies.
+    :param delay: of every answer, in seconds.
+    """
+
+    arn: str = f"arn:aws:iam::{NUMBER}:user/benchmark"
+    credentials: Literal["valid", "expired", "invalid"] = "valid"
+    denied: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+    versions: dict[str, dict[str, str]] = field(default_factory=lambda: dict(VERSIONS))
+    quotas: dict[str, float] = field(default_factory=lambda: dict(QUOTAS))
+    zones: list[str] | None = None
+    zones_with_type: dict[str, list[str]] = field(default_factory=dict)
+    closed_regions: list[str] = field(default_factory=list)
+    unpriced: list[str] = field(default_factory=list)
+    clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    policy_denies: list[str] = field(default_factory=list)
+    delay: float = 0.0
+
+    @classmethod
+    def read(cls, file: Path) -> Account:
+        """An account as a JSON object of its fields; {} is the usable one."""
+        return cls(**json.loads(file.read_text()))

@@ -1,0 +1,78 @@
+"""A machine whose AWS is the stand-in, and a stack to check on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from botocore.loaders import Loader, create_loader
+
+from bench.plan import plan_for
+from components.eks.names import cluster_name
+from components.eks.preflight import caller, duration
+from components.eks.preflight.findings import Report, report
+from components.eks.preflight.subject import Subject
+from components.eks.preflight.survey import Survey, survey
+from components.settings_errors import StackFile
+from tests.aws.machine import put_aws_cli, set_up
+from tests.aws.server import AwsServer
+from tests.components.stack_config import read
+
+STACK = "scenario-e"
+ADDRESS = "203.0.113.7"
+
+Check = Callable[..., tuple[Survey, Report]]
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[AwsServer]:
+    """A server for all tests; use `aws`, which is a fresh account on it."""
+    with AwsServer() as server:
+        server.warm_up()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def models() -> Loader:
+    """botocore's descriptions of the services, which take most of a preflight's time to read."""
+    return create_loader()
+
+
+@pytest.fixture
+def aws(
+    running: AwsServer, models: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AwsServer:
+    """A usable account, credentials for it, the AWS CLI, and a way to the internet."""
+    running.reset()
+    set_up(monkeypatch, tmp_path, running.url)
+    put_aws_cli(tmp_path / "bin")
+    monkeypatch.setattr("botocore.session.create_loader", lambda path: models)
+    monkeypatch.setattr(caller, "public_address", lambda: ADDRESS)
+    return running
+
+
+@pytest.fixture
+def check(aws: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Check:
+    """Check a stack with changed settings: what was found, and how it is told.
+
+    Measuring takes four minutes a run here, whatever the benchmark's probes are.
+    """
+    monkeypatch.setattr(duration, "build_probes", lambda plan: ())
+    monkeypatch.setattr(duration, "time_bound", lambda plan, probes: 240.0 * plan.runs)
+
+    def run(changes: dict[str, object] | None = None, runs: int = 3) -> tuple[Survey, Report]:
+        eks = read(STACK, {"target": "eks", **(changes or {})}).eks
+        found = survey(
+            Subject(
+                eks=eks,
+                plan=plan_for("standard", runs=runs),
+                stack=STACK,
+                cluster=cluster_name("organization", STACK),
+                now=datetime.now(UTC),
+            )
+        )
+        return found, report(found.findings, StackFile("cni-benchmark", STACK))
+
+    return run

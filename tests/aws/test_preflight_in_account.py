@@ -1,0 +1,160 @@
+"""Preflight in an account that has all it takes, and in one where an earlier run has been."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+
+from cni.platform import Kernel
+from components.eks.names import CLUSTER_TAG, cluster_name
+from components.eks.preflight.actions import PREFLIGHT
+from tests.aws.account import REGION
+from tests.aws.conftest import ADDRESS, STACK, Check
+from tests.aws.server import AwsServer
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.literals import ResourceTypeType
+    from mypy_boto3_ec2.type_defs import TagSpecificationTypeDef, TagTypeDef
+
+CLUSTER = cluster_name("organization", STACK)
+TAGS: list[TagTypeDef] = [{"Key": CLUSTER_TAG, "Value": CLUSTER}]
+
+
+def tagged(kind: ResourceTypeType) -> list[TagSpecificationTypeDef]:
+    return [{"ResourceType": kind, "Tags": TAGS}]
+
+
+def test_everything_that_is_known_afterwards(check: Check) -> None:
+    found, told = check()
+    assert told.problems == ()
+    assert told.warnings == (
+        "Kubernetes 1.31 is in extended support, which ends on 2026-11-26: EKS charges the "
+        "surcharge that the estimate has",
+    )
+    assert found.account == "123456789012"
+    assert found.api_cidrs == (f"{ADDRESS}/32",)
+    assert found.facts is not None
+    assert (found.facts.driver, found.facts.vcpus, found.facts.kernel) == ("ena", 4, Kernel(6, 1))
+    assert found.cost is not None
+    # 0.10 + 0.50 + 3 x 0.236 + 60 GiB x 0.0912 / 730 h + 0.059 + 0.005
+    assert found.cost.usd_per_hour == pytest.approx(1.3795, abs=0.0001)
+    # 20 min to create, 12 to measure, 14 to destroy; and 1 GiB a node through the NAT gateway.
+    assert found.cost.usd == pytest.approx(1.3795 * 46 / 60 + 3 * 0.059, abs=0.001)
+    assert found.cost.source == "AWS's price list for ap-northeast-2"
+
+
+def test_only_permissions_of_the_policy_are_used_and_none_that_changes_anything(
+    check: Check, aws: AwsServer
+) -> None:
+    check()
+    # Nobody needs a permission to ask who he is.
+    assert set(aws.calls) - {"sts:GetCallerIdentity"} <= set(PREFLIGHT.actions)
+    verbs = {action.partition(":")[2] for action in aws.calls}
+    assert all(verb.startswith(("Describe", "Get", "Simulate")) for verb in verbs)
+
+
+def test_questions_are_asked_at_once(check: Check, aws: AwsServer) -> None:
+    check()
+    aws.calls.clear()
+    aws.account.delay = 0.5
+    start = time.monotonic()
+    check()
+    assert len(aws.calls) > 15
+    # One after the other they would take over seven seconds.
+    assert time.monotonic() - start < 4
+
+
+def test_networks_are_taken_as_they_are_and_nobody_is_asked(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("components.eks.preflight.caller.public_address")
+    found, told = check({"eks.apiCidrs": ["198.51.100.0/24"]})
+    assert told.problems == ()
+    assert found.api_cidrs == ("198.51.100.0/24",)
+
+
+def test_own_nodes_count_once(check: Check, aws: AwsServer) -> None:
+    """A stack that is up needs its vCPUs, VPC and address no second time."""
+    ec2 = boto3.client("ec2", region_name=REGION)
+    ec2.run_instances(
+        ImageId="ami-12c6146b",
+        MinCount=3,
+        MaxCount=3,
+        InstanceType="m6i.xlarge",
+        TagSpecifications=tagged("instance"),
+    )
+    ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=tagged("vpc"))
+    ec2.allocate_address(Domain="vpc", TagSpecifications=tagged("elastic-ip"))
+    aws.account.clusters[CLUSTER] = {"tags": {CLUSTER_TAG: CLUSTER}}
+    # The default VPC is one of the two.
+    aws.account.quotas = {"L-1216C47A": 12, "L-F678F1CE": 2, "L-0263D0A3": 1}
+    found, told = check()
+    assert told.problems == ()
+    assert found.cost is not None
+    assert found.cost.duration.create == 0
+
+
+def test_others_instances_take_from_the_quota(check: Check, aws: AwsServer) -> None:
+    ec2 = boto3.client("ec2", region_name=REGION)
+    ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, InstanceType="m6i.2xlarge")
+    # Those have quotas of their own.
+    ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, InstanceType="p3.2xlarge")
+    aws.account.quotas["L-1216C47A"] = 20
+    assert check()[1].problems == ()
+    aws.account.quotas["L-1216C47A"] = 19
+    assert check()[1].problems == (
+        "quota: vCPUs of running on-demand standard instances in ap-northeast-2: 19, of which "
+        "others use 8, and this stack needs 12. Fix: aws service-quotas "
+        "request-service-quota-increase --service-code ec2 --quota-code L-1216C47A "
+        "--desired-value 20 --region ap-northeast-2",
+    )
+
+
+def test_a_quota_that_nobody_has_changed_is_awss_default(check: Check, aws: AwsServer) -> None:
+    del aws.account.quotas["L-1216C47A"]
+    (problem,) = check()[1].problems
+    assert "instances in ap-northeast-2: 5, of which others use 0, and this stack needs 12" in (
+        problem
+    )
+
+
+def test_a_strange_cluster_of_that_name_is_not_touched(check: Check, aws: AwsServer) -> None:
+    aws.account.clusters[CLUSTER] = {"tags": {"owner": "somebody"}}
+    assert check()[1].problems == (
+        f"cluster: {CLUSTER} exists in ap-northeast-2 already, and is not of this stack. "
+        "Fix: delete it, or give this stack another name",
+    )
+
+
+def test_own_cluster_changes_its_version_to_the_next_one_only(check: Check, aws: AwsServer) -> None:
+    aws.account.clusters[CLUSTER] = {"tags": {CLUSTER_TAG: CLUSTER}, "version": "1.32"}
+    assert check({"eks.version": "1.33"})[1].problems == ()
+    (problem,) = check({"eks.version": "1.34"})[1].problems
+    assert "the stack's cluster has 1.32" in problem
+    assert problem.endswith("pulumi config set --path 'eks.version' 1.32 -s scenario-e")
+
+
+def test_a_version_that_is_gone_does_not_stop_a_cluster_that_has_it(
+    check: Check, aws: AwsServer
+) -> None:
+    del aws.account.versions["1.31"]
+    aws.account.clusters[CLUSTER] = {"tags": {CLUSTER_TAG: CLUSTER}, "version": "1.31"}
+    assert check()[1].problems == ()
+
+
+def test_what_an_earlier_run_has_left_is_told(check: Check) -> None:
+    ec2 = boto3.client("ec2", region_name=REGION)
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=tagged("vpc"))["Vpc"]
+    subnet = ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.0.0.0/24")["Subnet"]
+    interface = ec2.create_network_interface(
+        SubnetId=subnet["SubnetId"], TagSpecifications=tagged("network-interface")
+    )["NetworkInterface"]
+    left = interface["NetworkInterfaceId"]
+    told = check()[1]
+    assert told.problems == ()
+    interfaces, network = told.warnings[1:]
+    assert f"for i in {left}; do aws ec2 delete-network-interface" in interfaces
+    assert "a VPC of an earlier run of scenario-e is left" in network

@@ -1,0 +1,60 @@
+"""What docs/eks.md says of permissions, costs and settings is what the code says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cni.toggles import setting_name
+from components.eks.nodes import VOLUME_GIB
+from components.eks.preflight import cost
+from components.eks.preflight.actions import ACTIONS, STATEMENTS, conditions, policy
+from components.eks.preflight.duration import Duration
+from components.eks.preflight.prices import complete, products
+from components.eks.settings import EksSettings
+
+PAGE = (Path(__file__).parents[3] / "docs/eks.md").read_text()
+LARGEST_POLICY = 6144  # characters without white space, of a managed policy
+
+
+def test_the_policy_is_the_one_that_the_checks_simulate() -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    assert json.loads(shown) == policy()
+
+
+def test_the_policy_fits_and_names_nothing_twice() -> None:
+    assert len(json.dumps(policy(), separators=(",", ":"))) < LARGEST_POLICY
+    assert len(ACTIONS) == len(set(ACTIONS))
+    assert len({statement.sid for statement in STATEMENTS}) == len(STATEMENTS)
+
+
+def test_every_condition_of_the_policy_is_met_in_the_simulation() -> None:
+    keys = {key for each in STATEMENTS for wanted in each.conditions.values() for key in wanted}
+    assert set(conditions()) == keys
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_the_costs_are_the_estimates(extended: bool) -> None:
+    unread = dict.fromkeys(products("m6i.xlarge"), "not read")
+    made = cost.estimate(
+        cost.Footprint("m6i.xlarge", 3, VOLUME_GIB, 1, 1, 3.0, extended),
+        complete(unread, "ap-northeast-2", "m6i.xlarge"),
+        Duration(20, 30, 14),
+    )
+    column = 3 if extended else 2
+    hour = _row("**while it exists**").split("|")[column]
+    run = _row("**one run, destroyed right after**").split("|")[column]
+    assert f"${made.usd_per_hour:.2f} per hour" in hour
+    assert f"about ${made.usd:.1f}" in run
+
+
+def test_settings_that_are_named_exist() -> None:
+    known = {setting_name(EksSettings, name) for name in EksSettings.model_fields}
+    assert set(re.findall(r"\beks\.([a-z]\w+)", PAGE)) - {"amazonaws"} <= known
+
+
+def _row(start: str) -> str:
+    return next(line for line in PAGE.splitlines() if line.startswith(f"| {start}"))

@@ -1,0 +1,222 @@
+"""What follows from facts about regions, versions, types, quotas and tools: pure judgements."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from datetime import UTC, datetime
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+
+from cni.instances import known_facts
+from cni.platform import PlatformFacts
+from cni.problems import Problem
+from components.eks.preflight import caller, failures, instance, quota, region, tools, versions
+from components.eks.preflight.findings import Caution, Refusal, report
+from components.eks.preflight.region import Zone
+from components.eks.preflight.versions import Version
+from components.settings import EksSettings
+from components.settings_errors import StackFile
+from tests.components.stack_config import read
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+VERSIONS = [
+    Version("1.31", True, datetime(2026, 11, 26, tzinfo=UTC)),
+    Version("1.34", False, datetime(2026, 11, 20, tzinfo=UTC)),
+    Version("1.35", False, datetime(2027, 3, 27, tzinfo=UTC)),
+]
+
+
+def eks(**changes: object) -> EksSettings:
+    return read("scenario-e", {f"eks.{name}": value for name, value in changes.items()}).eks
+
+
+def facts(name: str = "m6i.xlarge") -> PlatformFacts:
+    found = known_facts(name)
+    assert found is not None
+    return found
+
+
+def client_error(code: str, message: str = "no") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, "DescribeVpcs")
+
+
+def test_a_finding_is_told_once_and_settings_with_their_command() -> None:
+    same = Refusal("network", "down", "wait")
+    setting = Problem("eks.version", "1.30", "gone", "eks.version", "1.34")
+    told = report([same, Caution("mind"), setting, same, Caution("mind")], StackFile("p", "s"))
+    assert told.problems == (
+        "network: down. Fix: wait",
+        "Pulumi.s.yaml: p:eks.version: 1.30: gone. "
+        "Fix: pulumi config set --path 'eks.version' 1.34 -s s",
+    )
+    assert told.warnings == ("mind",)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (client_error("ExpiredToken"), "credentials: AWS says that they have expired. Fix: log in"),
+        (client_error("RequestExpired"), "credentials: AWS says that they have expired."),
+        (client_error("AuthFailure"), "credentials: AWS does not accept them (AuthFailure)."),
+        (
+            client_error("SignatureDoesNotMatch", "Signature expired: 20261101T0000Z is now"),
+            "clock: this machine's time is not AWS's.",
+        ),
+        (
+            client_error("UnauthorizedOperation", "arn:aws:sts::1:assumed-role/R/s is not"),
+            "permissions: AWS denies ec2:DescribeVpcs to arn:aws:sts::1:assumed-role/R/s. Fix:",
+        ),
+        (
+            EndpointConnectionError(endpoint_url="https://ec2.eu-west-1.amazonaws.com/path"),
+            "network: https://ec2.eu-west-1.amazonaws.com cannot be reached.",
+        ),
+        (
+            client_error("InternalError", "An internal\n error."),
+            "AWS (ec2): DescribeVpcs: An internal error. (InternalError). Fix: see",
+        ),
+    ],
+)
+def test_a_failed_call_is_one_line(error: Exception, line: str) -> None:
+    told = str(failures.refusal(error, "ec2", "log in"))
+    assert told.startswith(line)
+    assert "\n" not in told
+
+
+def test_credentials_that_fail_one_call_fail_all() -> None:
+    assert failures.of_credentials(NoCredentialsError())
+    assert failures.of_credentials(client_error("ExpiredTokenException"))
+    assert not failures.of_credentials(client_error("UnauthorizedOperation"))
+
+
+def test_a_region_by_its_name_alone() -> None:
+    assert list(region.judge_region("eu-west-1", ["eu-west-1"])) == []
+    (problem,) = region.judge_region("eu-west-l", ["eu-west-1", "us-east-1"])
+    assert isinstance(problem, Problem)
+    assert "did you mean eu-west-1?" in problem.reason
+
+
+def test_a_zone_where_eks_puts_no_cluster() -> None:
+    """Its id is the place; the name is different for every account."""
+    settings = eks(region="us-east-1", zones=["us-east-1a", "us-east-1b"], nodeZone="us-east-1b")
+    zones = [
+        Zone("us-east-1a", "use1-az1", True),
+        Zone("us-east-1b", "use1-az3", True),
+        Zone("us-east-1c", "use1-az4", False),
+        Zone("us-east-1d", "use1-az6", True),
+    ]
+    found = list(region.judge_zones(settings, zones))
+    assert [(p.key, p.fix_value) for p in found if isinstance(p, Problem)] == [
+        ("eks.zones[1]", "us-east-1d"),
+        ("eks.nodeZone", "us-east-1d"),
+    ]
+
+
+def test_a_version_in_extended_support_says_so() -> None:
+    (finding,) = versions.judge("1.31", VERSIONS, NOW, existing=None)
+    assert isinstance(finding, Caution)
+    assert "which ends on 2026-11-26" in finding.text
+
+
+def test_a_version_whose_standard_support_ends_soon_says_so() -> None:
+    (finding,) = versions.judge("1.34", VERSIONS, NOW, existing=None)
+    assert isinstance(finding, Caution)
+    assert "goes into extended support on 2026-11-20" in finding.text
+    assert list(versions.judge("1.35", VERSIONS, NOW, existing=None)) == []
+
+
+@pytest.mark.parametrize(("wanted", "proposed"), [("1.30", "1.34"), ("1.40", "1.35")])
+def test_a_version_that_is_not_offered_has_the_nearest_without_surcharge(
+    wanted: str, proposed: str
+) -> None:
+    (finding,) = versions.judge(wanted, VERSIONS, NOW, existing=None)
+    assert isinstance(finding, Problem)
+    assert finding.fix_value == proposed
+    assert "1.31 (extended support), 1.34, 1.35" in finding.reason
+
+
+@pytest.mark.parametrize(("name", "pods"), [("m6i.xlarge", 58), ("c5.metal", 737)])
+def test_room_for_pods_is_as_eks_publishes_it(name: str, pods: int) -> None:
+    """As in eni-max-pods.txt of amazon-eks-ami."""
+    assert instance.max_pods(facts(name)) == pods
+
+
+def test_a_type_of_an_architecture_without_images() -> None:
+    odd = dataclasses.replace(facts(), arch="i386")
+    (finding,) = instance.judge_fit(eks(), odd, pods=10)
+    assert isinstance(finding, Problem)
+    assert finding.reason == "its architecture is i386; nodes' images are for x86_64 and arm64"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("m6i.xlarge", "L-1216C47A"),
+        ("im4gn.large", "L-1216C47A"),
+        ("is4gen.large", "L-1216C47A"),
+        ("t3.large", "L-1216C47A"),
+        ("trn1.2xlarge", "L-2C3B7624"),
+        ("inf2.xlarge", "L-1945791B"),
+        ("g4dn.xlarge", "L-DB2E81BA"),
+        ("gr6.4xlarge", "L-DB2E81BA"),
+        ("dl1.24xlarge", "L-6E869C2A"),
+        ("hpc7g.4xlarge", "L-F7808C92"),
+        ("u-6tb1.56xlarge", "L-43DA4232"),
+        ("u7i-12tb.224xlarge", "L-43DA4232"),
+        ("x2idn.16xlarge", "L-7295265B"),
+        ("p5.48xlarge", "L-417A185B"),
+    ],
+)
+def test_a_type_counts_against_its_familys_quota(name: str, code: str) -> None:
+    assert quota.vcpu_quota(name).code == code
+
+
+@pytest.mark.parametrize(
+    ("limit", "ours", "others", "fits"),
+    [(12, 0, 0, True), (12, 12, 0, True), (12, 0, 1, False), (20, 12, 8, True), (19, 12, 8, False)],
+)
+def test_what_is_ours_counts_once(limit: float, ours: int, others: int, fits: bool) -> None:
+    use = quota.Use(ours, others)
+    found = list(quota.judge(quota.VPCS, limit, use, 12, "eu-west-1"))
+    assert (not found) is fits
+
+
+@pytest.mark.parametrize(
+    ("printed", "fits"),
+    [
+        ("aws-cli/2.31.0 Python/3.13.7 Linux/6.1 exe/x86_64.amzn.2023", True),
+        ("aws-cli/2.7.0 Python/3.9", True),
+        ("aws-cli/2.6.4 Python/3.9", False),
+        ("aws-cli/1.24.0 Python/3.9", True),
+        ("aws-cli/1.45.11 Python/3.11.7 Linux/6.18 botocore/1.43.11", True),
+        ("aws-cli/1.23.13 Python/3.9", False),
+        ("aws: command is a wrapper", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_the_aws_cli_must_be_new_enough(printed: str | None, fits: bool) -> None:
+    assert (not list(tools.judge_aws_cli(printed))) is fits
+
+
+def test_the_caller_is_one_address_among_the_networks() -> None:
+    cidrs = ("198.51.100.0/24", "caller", "203.0.113.7/32")
+    assert caller.resolve(cidrs, "203.0.113.7") == ("198.51.100.0/24", "203.0.113.7/32")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(b"<html>proxy login</html>", "answered '<html>"), (None, "does not answer")],
+)
+def test_an_address_that_is_none_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes | None, said: str
+) -> None:
+    def answering(url: str, timeout: float) -> io.BytesIO:
+        if answer is None:
+            raise TimeoutError("timed out")
+        return io.BytesIO(answer)
+
+    monkeypatch.setattr("urllib.request.urlopen", answering)
+    with pytest.raises(caller.CallerUnknownError, match=said):
+        caller.public_address()
