@@ -3,7 +3,7 @@ TOOLCHAIN := python3 -m lab.toolchain
 RUN := $(TOOLCHAIN) run --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup env up measure down speed doctor test lint clean-cache
+.PHONY: help setup env up measure down speed validate doctor test lint clean-cache
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,10 @@ down: ## Destroy a stack, with all that it started
 speed: ## Time pulumi up for every stack, from nothing (STACKS="scenario-a scenario-e")
 	@$(TOOLCHAIN) ensure --all
 	@$(RUN) python -m tests.speed.bring_up $(or $(STACKS),$(patsubst Pulumi.%.yaml,%,$(wildcard Pulumi.scenario-*.yaml)))
+
+validate: ## Test the measurement itself, in the lab, in 20 minutes (OUT=validation ALLOW=quiet-machine)
+	@$(TOOLCHAIN) ensure --all
+	@$(RUN) python -m bench validate $(if $(OUT),--out '$(OUT)') $(foreach name,$(ALLOW),--allow $(name))
 
 doctor: ## Say whether this machine can run the lab
 	@$(TOOLCHAIN) doctor

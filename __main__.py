@@ -25,3 +25,5 @@ pulumi.export("results", stack.results)
 pulumi.export("toggles", stack.toggles)
 pulumi.export("environment", stack.environment)
 pulumi.export("warnings", stack.warnings)
+if stack.cluster is not None:
+    pulumi.export("cluster", stack.cluster)

@@ -32,12 +32,11 @@ class BenchmarkProvider(Provider):
         return UpdateResult(self._measure(_news))
 
     def _measure(self, props: Mapping[str, Any]) -> dict[str, Any]:
-        plan = json.loads(props["plan"])
-        plan["http_rates"] = tuple(plan["http_rates"])
+        plan = Plan.from_dict(json.loads(props["plan"]))
         try:
             session = open_session(json.loads(props["session"]))
             with closing(session):
-                results = run_benchmark(session, Plan(**plan), progress=_say)
+                results = run_benchmark(session, plan, progress=_say)
         except BenchmarkError as error:
             kept = _failed(props["stack"])
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
 
 from bench.plan import Plan, PlanError, plan_for
 from cni.guards import Decision, GuardError, decide
-from cni.platform import PlatformFacts
+from cni.platform import PlatformFacts, al2023_kernel
 from components.benchmark import Benchmark
 from components.settings import Settings
 from components.target import Deployment
 
-Deploy = Callable[[Settings, tuple[Decision, ...], pulumi.Resource], Deployment]
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A target that can take the stack.
+
+    :param facts: by which guards decide.
+    :param existing: what the user pays for while the stack exists, and how it ends; None for
+        targets that cost nothing.
+    """
+
+    facts: PlatformFacts
+    deploy: Callable[[tuple[Decision, ...], pulumi.Resource], Deployment]
+    existing: Mapping[str, Any] | None = None
 
 
 class ScenarioStack(pulumi.ComponentResource):
     """A scenario on its target, measured.
 
+    :ivar cluster: what costs money while the stack exists, and the command that ends it; None for
+        targets that cost nothing.
     :raises pulumi.RunError: settings that this machine or the scenario's platform cannot fulfil;
         nothing has been started then.
     """
@@ -29,19 +45,15 @@ class ScenarioStack(pulumi.ComponentResource):
     toggles: pulumi.Output[Any]
     environment: pulumi.Output[Any]
     warnings: pulumi.Output[Any]
+    cluster: Mapping[str, Any] | None
 
     def __init__(self, name: str, settings: Settings) -> None:
         super().__init__("cni-benchmark:index:Scenario", name)
-        facts, deploy = _target(settings)
-        try:
-            decisions = decide(settings.scenario, facts)
+        with _refused_plainly():
             plan = _plan(settings)
-        except (GuardError, PlanError) as error:
-            file = f"Pulumi.{pulumi.get_stack()}.yaml"
-            raise pulumi.RunError(
-                "\n".join(f"{file}: {line}" for line in str(error).splitlines())
-            ) from None
-        deployment = deploy(settings, decisions, self)
+            target = _target(settings, plan)
+            decisions = decide(settings.scenario, target.facts)
+        deployment = target.deploy(decisions, self)
         benchmark = Benchmark(
             "benchmark",
             deployment.session.apply(lambda descriptor: json.dumps(descriptor, sort_keys=True)),
@@ -54,19 +66,70 @@ class ScenarioStack(pulumi.ComponentResource):
         self.warnings = benchmark.results.apply(
             lambda results: [*deployment.warnings, *results["warnings"]]
         )
+        self.cluster = target.existing
         self.register_outputs({})
 
 
-def _target(settings: Settings) -> tuple[PlatformFacts, Deploy]:
-    """The target's facts for the guards, and how it deploys; imported only when it is asked for."""
-    if settings.target == "lab":
-        from components.lab import preflight, target
+@contextmanager
+def _refused_plainly() -> Iterator[None]:
+    try:
+        yield
+    except (GuardError, PlanError) as error:
+        file = f"Pulumi.{pulumi.get_stack()}.yaml"
+        raise pulumi.RunError(
+            "\n".join(f"{file}: {line}" for line in str(error).splitlines())
+        ) from None
 
-        preflight.check_machine()
-        return target.facts(settings), target.deploy
-    raise pulumi.RunError(
-        f"target {settings.target}: not available in this version, which has the target lab. "
-        "Fix: pulumi config set target lab"
+
+def _target(settings: Settings, plan: Plan) -> _Target:
+    """The stack's target, found able to take it; imported only when it is asked for."""
+    match settings.target:
+        case "lab":
+            return _lab(settings)
+        case "eks":
+            return _eks(settings, plan)
+        case "kubeconfig":
+            return _kubeconfig(settings)
+
+
+def _lab(settings: Settings) -> _Target:
+    from components.lab import preflight, target
+
+    preflight.check_machine()
+    return _Target(
+        target.facts(settings),
+        lambda decisions, parent: target.deploy(settings, decisions, parent),
+    )
+
+
+def _eks(settings: Settings, plan: Plan) -> _Target:
+    from components.eks import preflight, target
+
+    found = preflight.check(settings, plan)
+    existing = target.existing(settings, found)
+    stack = pulumi.get_stack()
+    pulumi.log.info(
+        f"EKS: {found.cost.summary()}. If an up stops midway, what it has made stays and costs up "
+        f"to that per hour: pulumi up -s {stack} goes on, {existing['clean_up']} removes it all."
+    )
+    for warning in found.warnings:
+        pulumi.log.warn(warning)
+    # EC2 does not know what will boot; the version decides, and EKS's image for it.
+    facts = replace(found.facts, kernel=al2023_kernel(settings.eks.version))
+    return _Target(
+        facts,
+        lambda decisions, parent: target.deploy(settings, found, decisions, parent),
+        existing,
+    )
+
+
+def _kubeconfig(settings: Settings) -> _Target:
+    from components.kubernetes import target
+
+    found = target.check(settings)
+    return _Target(
+        target.facts(settings, found),
+        lambda decisions, parent: target.deploy(settings, found, decisions, parent),
     )
 
 
@@ -78,4 +141,5 @@ def _plan(settings: Settings) -> Plan:
         seconds=wanted.duration_seconds,
         http_rates=wanted.http_qps,
         http_connections=wanted.connections,
+        allow=wanted.allow,
     )

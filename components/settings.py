@@ -7,7 +7,6 @@ every value a string, objects as JSON) and needs no engine itself.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
 from itertools import combinations
@@ -15,12 +14,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from bench.plan import MAX_CONNECTIONS, MAX_RATE, MAX_RUNS, MAX_SECONDS
+from bench.plan import ALLOWABLE, MAX_CONNECTIONS, MAX_RATE, MAX_RUNS, MAX_SECONDS
 from cni.problems import Problem, did_you_mean
-from cni.scenario import Cidr, Scenario
+from cni.scenario import Scenario
 from cni.toggles import SETTINGS
+from components.eks.settings import EksSettings, contradictions
 from components.settings_errors import SettingsError, StackFile
-from lab.network import VPC_CIDR
 
 __all__ = [
     "PROJECT",
@@ -43,16 +42,17 @@ Target = Literal["lab", "eks", "kubeconfig"]
 Profile = Literal["quick", "standard", "published"]
 
 
-def _kubernetes_version(text: str) -> str:
-    if not re.fullmatch(r"\d+\.\d+", text):
-        raise ValueError("must be a Kubernetes minor version such as 1.31")
-    return text
-
-
 def _each_once(rates: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(rates)) < len(rates):
         raise ValueError("must not have a rate twice")
     return rates
+
+
+def _allowable(names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in ALLOWABLE]
+    if unknown:
+        raise ValueError(f"must be of {', '.join(ALLOWABLE)}; not {', '.join(unknown)}")
+    return names
 
 
 class BenchmarkSettings(BaseModel):
@@ -72,25 +72,12 @@ class BenchmarkSettings(BaseModel):
     """Fixed rates, in requests per second; the highest possible rate is always measured."""
     connections: int | None = Field(default=None, ge=1, le=MAX_CONNECTIONS, examples=[32])
     """Of the HTTP load generator, at the fixed rates."""
-
-
-class EksSettings(BaseModel):
-    """The EKS cluster. Shared by all scenarios: its values stand in Pulumi.yaml."""
-
-    model_config = SETTINGS
-
-    version: Annotated[str, AfterValidator(_kubernetes_version)] = Field(examples=["1.31"])
-    region: str = Field(examples=["ap-northeast-2"])
-    zones: tuple[str, ...] = Field(
-        min_length=2, strict=False, examples=[["ap-northeast-2a", "ap-northeast-2c"]]
-    )
-    """Of the cluster's subnets: EKS wants two."""
-    node_zone: str = Field(examples=["ap-northeast-2a"])
-    """All nodes are in it, so that no measurement crosses zones."""
-    instance_type: str = Field(examples=["m6i.xlarge"])
-    nodes: int = Field(ge=2, examples=[3])
-    vpc_cidr: Cidr = Field(examples=["10.0.0.0/16"])
-    service_cidr: Cidr = Field(examples=["10.100.0.0/16"])
+    allow: Annotated[
+        tuple[str, ...],
+        Field(strict=False, examples=[["quiet-machine"]]),
+        AfterValidator(_allowable),
+    ] = ()
+    """Preconditions that may fail; results are marked then. The others end the measurement."""
 
 
 class LabSettings(BaseModel):
@@ -99,6 +86,8 @@ class LabSettings(BaseModel):
     model_config = SETTINGS
 
     nodes: int = Field(default=3, ge=2, le=9, examples=[3])
+    eni: Literal["real", "routed"] = "routed"
+    """With `ipam: eni`: Cilium's own ENI mode against a local EC2 API, or routed pod subnets."""
 
 
 class KubeconfigSettings(BaseModel):
@@ -176,7 +165,7 @@ def _cross_checks(settings: Settings) -> Iterator[Problem]:
     yield from _overlaps(settings)
     yield from _pool_checks(settings)
     if settings.target == "eks":
-        yield from _zone_checks(settings.eks)
+        yield from contradictions(settings.eks, settings.scenario)
 
 
 def _overlaps(settings: Settings) -> Iterator[Problem]:
@@ -184,9 +173,11 @@ def _overlaps(settings: Settings) -> Iterator[Problem]:
     if settings.target == "kubeconfig":
         return
     eks, pool = settings.eks, settings.scenario.pod_cidr
-    nodes = {"the lab's fabric": str(VPC_CIDR)}
-    if settings.target == "eks":
-        nodes = {"eks.vpcCidr": eks.vpc_cidr}
+    nodes = {"eks.vpcCidr": eks.vpc_cidr}
+    if settings.target == "lab":
+        from lab.network import VPC_CIDR  # other targets do without the lab
+
+        nodes = {"the lab's fabric": str(VPC_CIDR)}
     ranges = {"scenario.podCidr": pool} if pool else {}
     ranges |= {"eks.serviceCidr": eks.service_cidr} | nodes
     for (key, cidr), (other, other_cidr) in combinations(ranges.items(), 2):
@@ -205,16 +196,3 @@ def _pool_checks(settings: Settings) -> Iterator[Problem]:
     if settings.target == "eks" and scenario.toggles.native_routing:
         reason = "a VPC does not route a cluster pool's addresses; native routing wants ipam: eni"
         yield Problem("scenario.ipam", scenario.ipam, reason, "scenario.ipam", "eni")
-
-
-def _zone_checks(eks: EksSettings) -> Iterator[Problem]:
-    for index, zone in enumerate(eks.zones):
-        if not zone.startswith(eks.region):
-            key = f"eks.zones[{index}]"
-            yield Problem(key, zone, f"not a zone of {eks.region}", key, f"{eks.region}a")
-    if len(set(eks.zones)) < len(eks.zones):
-        reason = "the same zone twice: EKS wants subnets in two"
-        yield Problem("eks.zones", eks.zones, reason, "eks.zones[1]", f"{eks.region}c")
-    if eks.node_zone not in eks.zones:
-        reason = f"not one of the cluster's zones, {', '.join(eks.zones)}"
-        yield Problem("eks.nodeZone", eks.node_zone, reason, "eks.nodeZone", eks.zones[0])

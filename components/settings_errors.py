@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args, get_origin
 
@@ -28,9 +29,13 @@ _MUST_BE = {
     "model_type": "must be a map of settings",
     "model_attributes_type": "must be a map of settings",
     "string_too_short": "must not be empty",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "too_short": "must have at least {min_length}",
+    "too_long": "must have at most {max_length}",
 }
 
 
@@ -77,7 +82,7 @@ class StackFile:
         for details in error.errors():
             cause = details.get("ctx", {}).get("error")
             if isinstance(cause, CombinationError):
-                section = _path(details["loc"])
+                section = property_path(details["loc"])
                 lines += [self.contradiction(_below(section, one)) for one in cause.problems]
             else:
                 lines.append(self._misfit(model, details))
@@ -85,7 +90,7 @@ class StackFile:
 
     def _misfit(self, model: type[BaseModel], details: ErrorDetails) -> str:
         loc, value = details["loc"], details["input"]
-        key = _path(loc)
+        key = property_path(loc)
         if details["type"] == "extra_forbidden":
             reason = (
                 f"unknown setting{did_you_mean(str(loc[-1]), _settings_of(_owner(model, loc)))}"
@@ -93,6 +98,9 @@ class StackFile:
             return self._line(key, show(value), reason, self._set(key, None))
         proposal = _proposal(model, details)
         fix = self._set(key, proposal)
+        if details["type"] == "string_type" and proposal is None and isinstance(value, int | float):
+            # The command takes what looks like a number or a truth value for one.
+            fix = self._set(key, value, " --type string")
         if details["type"] != "missing" and value is not None:
             return self._line(key, show(value), _reason(details), fix)
         if proposal is None:
@@ -103,24 +111,30 @@ class StackFile:
         shown = "" if value is None else f" {value}:"
         return f"{self.name}: {self.project}:{key}:{shown} {reason}. Fix: {fix}"
 
-    def _set(self, key: str, value: object) -> str:
+    def _set(self, key: str, value: object, options: str = "") -> str:
         """The command that sets a key, or removes it where value is None."""
         if isinstance(value, list | tuple):
             return self._set(f"{key}[0]", value[0])
         where = f"--path '{key}'" if re.search(r"[.\[]", key) else key
         if value is None:
             return f"pulumi config rm {where} -s {self.stack}"
-        return f"pulumi config set {where} {shlex.quote(show(value))} -s {self.stack}"
+        shown = shlex.quote(show(value))
+        return f"pulumi config set {where} {shown}{options} -s {self.stack}"
 
 
 def _below(section: str, problem: Problem) -> Problem:
     return replace(problem, key=f"{section}.{problem.key}", fix_key=f"{section}.{problem.fix_key}")
 
 
-def _path(loc: _Loc) -> str:
-    """`benchmark.httpQps[1]`, as `pulumi config --path` takes it."""
-    steps = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
-    return "".join(steps).removeprefix(".")
+def property_path(loc: Sequence[int | str]) -> str:
+    """`benchmark.httpQps[1]` or `eks.tags["a.b"]`, as `pulumi config --path` takes it."""
+    return "".join(_step(part) for part in loc).removeprefix(".")
+
+
+def _step(part: int | str) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if re.fullmatch(r"[\w-]+", part) else f"[{json.dumps(part)}]"
 
 
 def _reason(details: ErrorDetails) -> str:

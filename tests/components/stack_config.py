@@ -22,6 +22,8 @@ EKS: dict[str, Any] = {
     "nodes": 3,
     "vpcCidr": "10.0.0.0/16",
     "serviceCidr": "10.100.0.0/16",
+    "apiCidrs": ["caller"],
+    "maxCostUsd": 10,
 }
 
 Tree = dict[str, Any]

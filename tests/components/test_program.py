@@ -79,7 +79,10 @@ REFUSED: list[tuple[dict[str, object], str]] = [
         "cni-benchmark:scenario.kubeProxy: iptables: kubeProxyReplacement is true",
     ),
     ({"scenario.strict": True}, "toggles.dsr: strict is set"),
-    ({"target": "eks"}, "target eks: not available"),
+    (
+        {"target": "eks", "eks.apiCidrs": ["10.0.0.0/8"]},
+        "cni-benchmark:eks.apiCidrs[0]: 10.0.0.0/8: must be public addresses",
+    ),
 ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +23,7 @@ from components.settings import Settings
 from lab.paths import state_root
 from tests.components import engine_mocks
 from tests.components.engine_mocks import Program
-from tests.components.stack_config import STACKS, read
+from tests.components.stack_config import ROOT, STACKS, read
 
 STEPS = ("slot", "cluster", "cni", "workloads", "benchmark")
 
@@ -151,11 +153,38 @@ def test_the_plan_is_the_profiles_with_the_users_numbers(
 # -- what is refused ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wanted", ["eks", "kubeconfig"])
-def test_a_target_that_is_not_there_yet_is_refused_with_the_one_that_is(wanted: str) -> None:
-    told = _refused("scenario-a", {"target": wanted})
-    assert told.startswith(f"target {wanted}: not available in this version")
-    assert "Fix: pulumi config set target lab" in told
+CHECKS = [("eks", "components.eks.preflight"), ("kubeconfig", "components.kubernetes.target")]
+
+
+@pytest.mark.parametrize(("wanted", "module"), CHECKS)
+def test_a_target_that_cannot_take_the_stack_is_refused_before_anything_is_declared(
+    wanted: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no(*_: object) -> None:
+        raise pulumi.RunError(f"{wanted}: not with this account")
+
+    monkeypatch.setattr(f"{module}.check", no)
+    assert _refused("scenario-a", {"target": wanted}) == f"{wanted}: not with this account"
+
+
+def test_a_cloud_target_needs_nothing_of_the_lab_but_where_state_is_kept() -> None:
+    program = (
+        "import sys, components.eks.target, components.kubernetes.target, components.scenario\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('lab.')))"
+    )
+    argv = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {name for name in done.stdout.split() if not name.startswith("lab.toolchain")} == set()
+
+
+def test_the_lab_waits_for_no_clouds_packages() -> None:
+    program = (
+        "import sys, components.lab.target, components.scenario\n"
+        "print(*({'pulumi_aws', 'pulumi_eks', 'pulumi_kubernetes'} & sys.modules.keys()))"
+    )
+    argv = [sys.executable, "-c", program]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_strict_makes_every_fall_back_an_error_with_its_fix() -> None:

@@ -29,6 +29,13 @@ WRONG: list[tuple[str, object, str, str]] = [
         "rm --path 'benchmark.httpQps'",
     ),
     (
+        "benchmark.allow",
+        ["quiet-machin"],
+        "[quiet-machin]: must be of placement, configuration, mtu, service-path, clocks, "
+        "allowances, generator, quiet-agents, quiet-machine; not quiet-machin",
+        "rm --path 'benchmark.allow'",
+    ),
+    (
         "benchmark.rnus",
         3,
         "3: unknown setting (did you mean runs?)",
