@@ -1,0 +1,1 @@
+"""Experiments: the probes repeated along an axis that is changed on purpose, one file each."""
