@@ -1,0 +1,181 @@
+"""What is compared and reported: stacks, result files, and folders that a matrix wrote, in one form.
+
+A folder has one result per scenario (``<stack>.json``), ``matrix.json`` with what the matrix knows
+of them, and experiments (``experiments/*.json``). Nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench import results
+from bench.experiments import model as experiments
+from bench.experiments.model import Experiment, ExperimentError
+from bench.results import Results, ResultsError
+from bench.stack import StackError, read_stack
+
+MATRIX: Final = "matrix.json"
+EXPERIMENTS: Final = "experiments"
+
+
+class SourceError(Exception):
+    """Something that cannot be read; the message is one line that names it and says why."""
+
+
+class MatrixRecord(BaseModel):
+    """What a matrix knows beside its results.
+
+    ``order`` has the stacks of each round in the order in which they were measured, ``failed`` the
+    reason of each that has no results, ``toggles`` each stack's output of that name.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    seed: int
+    rounds: int
+    order: list[list[str]]
+    failed: dict[str, str] = {}
+    toggles: dict[str, Any] = {}
+
+    def interleaved(self, stacks: Iterable[str]) -> bool:
+        """Every round measured all of these, and there was more than one round."""
+        wanted = set(stacks)
+        return len(self.order) > 1 and all(wanted <= set(each) for each in self.order)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One stack's results with what its other outputs say.
+
+    ``warnings`` are the stack's own beside those of the results; ``origin`` is where it was read.
+    """
+
+    name: str
+    results: Results
+    toggles: object = None
+    warnings: tuple[str, ...] = ()
+    origin: str = ""
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Of the results."""
+        return self.results.environment
+
+    @property
+    def title(self) -> str:
+        """What the scenario is, in its author's words; empty where nobody said."""
+        return str(self.environment.get("scenario") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """All that was named, in its order; the first scenario is the baseline."""
+
+    scenarios: tuple[Scenario, ...] = ()
+    experiments: tuple[Experiment, ...] = ()
+    matrices: tuple[MatrixRecord, ...] = ()
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why scenarios of the matrix have no results."""
+        have = {scenario.name for scenario in self.scenarios}
+        return {
+            name: why
+            for matrix in self.matrices
+            for name, why in matrix.failed.items()
+            if name not in have
+        }
+
+    def interleaved(self) -> bool:
+        """One matrix measured all scenarios, in common rounds."""
+        names = [scenario.name for scenario in self.scenarios]
+        return len(self.matrices) == 1 and self.matrices[0].interleaved(names)
+
+
+@dataclass(slots=True)
+class _Found:
+    scenarios: list[Scenario] = field(default_factory=list)
+    experiments: list[Experiment] = field(default_factory=list)
+    matrices: dict[Path, MatrixRecord] = field(default_factory=dict)
+
+
+def load(sources: Sequence[str]) -> Collection:
+    """Read sources: a folder, a file, or else the name of a stack.
+
+    :raises SourceError: one cannot be read, or two scenarios have the same name.
+    """
+    found = _Found()
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            _read_folder(path, found)
+        elif path.is_file() or path.suffix == ".json":
+            _read_file(path, found)
+        else:
+            found.scenarios.append(_of_stack(source))
+    names = [scenario.name for scenario in found.scenarios]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SourceError(
+            f"{', '.join(twice)} is named twice: rename one file, its name is what it is called"
+        )
+    return Collection(
+        tuple(found.scenarios), tuple(found.experiments), tuple(found.matrices.values())
+    )
+
+
+def _read_folder(folder: Path, found: _Found) -> None:
+    files = sorted(path for path in folder.glob("*.json") if path.name != MATRIX)
+    more = sorted((folder / EXPERIMENTS).glob("*.json"))
+    if not files and not more:
+        raise SourceError(f"{folder}: no results in it: <stack>.json, {EXPERIMENTS}/*.json")
+    for path in (*files, *more):
+        _read_file(path, found)
+
+
+def _read_file(path: Path, found: _Found) -> None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise SourceError(f"{path}: the JSON is no object")
+        if str(data.get("schema", "")).startswith("cni-benchmark/experiment/"):
+            found.experiments.append(experiments.from_dict(data))
+            return
+        read = results.from_dict(data)
+    except (OSError, ResultsError, ExperimentError) as error:
+        raise SourceError(f"{path}: {error}") from None
+    except ValueError:
+        raise SourceError(f"{path}: no JSON") from None
+    matrix = _matrix_beside(path, found)
+    toggles = matrix.toggles.get(path.stem) if matrix else None
+    found.scenarios.append(Scenario(path.stem, read, toggles, origin=str(path)))
+
+
+def _matrix_beside(path: Path, found: _Found) -> MatrixRecord | None:
+    """The record of the matrix that wrote this file, if one did."""
+    file = path.parent / MATRIX
+    if file not in found.matrices and file.is_file():
+        try:
+            record = MatrixRecord.model_validate_json(file.read_bytes())
+        except OSError as error:
+            raise SourceError(f"{file}: {error}") from None
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise SourceError(f"{file}: no record of a matrix: {where}: {first['msg']}") from None
+        found.matrices[file] = record
+    return found.matrices.get(file)
+
+
+def _of_stack(name: str) -> Scenario:
+    try:
+        outputs = read_stack(name)
+    except StackError as error:
+        raise SourceError(str(error)) from None
+    return Scenario(name, outputs.results, outputs.toggles, outputs.warnings, f"stack {name}")
