@@ -119,8 +119,24 @@ class PodPlace(_Model):
     ip: str
 
 
+class SharedRounds(_Model):
+    """The rounds that these results share with others: run i of all was made in round i.
+
+    ``id`` is the same for all of them, ``labels`` are what they are called there, in no order;
+    ``seed`` is that of the order within the rounds.
+    """
+
+    id: str
+    labels: list[str]
+    seed: int | None = None
+
+
 class Results(_Model):
-    """Everything of one benchmark. Times are ISO 8601 in UTC, ``seconds`` is wall-clock time."""
+    """Everything of one benchmark.
+
+    Times are ISO 8601 in UTC, ``seconds`` is the time that was spent on it: with rounds that are
+    shared, less than what lies between ``started`` and ``finished``.
+    """
 
     schema_: Literal["cni-benchmark/results/v1"] = Field(default=SCHEMA, alias="schema")
     profile: str
@@ -135,9 +151,16 @@ class Results(_Model):
     placement: list[PodPlace]
     checks: list[CheckResult]
     calibration: CalibrationResult | None = None
+    rounds: SharedRounds | None = None
     warnings: list[str]
     errors: list[str] = []
     """Metrics without any sample, with the evidence; not empty means that the benchmark failed."""
+
+    def interleaved_with(self, other: Results) -> bool:
+        """Run i of both was made in the same round, so that they can be compared by pairs."""
+        return self.rounds is not None and other.rounds is not None and (
+            self.rounds.id == other.rounds.id
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able data; fields that have their default are left out of the inner models."""

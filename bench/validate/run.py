@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.checks import Gate, check_cluster, check_readiness
 from bench.clock import Clock
 from bench.compare import DEFAULT_ROUNDS
+from bench.interleave import Side, abba, interleave
 from bench.plan import Plan, plan_for
 from bench.probes import build_probes
 from bench.probes.base import Bench
@@ -30,7 +31,7 @@ from bench.validate.model import (
     Sensitivity,
 )
 from bench.validate.parity import ParityChecks
-from bench.validate.rounds import MissingSampleError, Side, interleave
+from bench.validate.rounds import MissingSampleError, by_round
 from bench.validate.sensitivity import measure_cut
 from bench.validate.truth import TruthChecks
 
@@ -145,9 +146,12 @@ def _false_alarms(found: _Found, bench: Bench, plan: Plan, end: float, say: Prog
     # A missing sample is not tried again: here it costs a metric little, and time is short.
     short = replace(plan_for(plan.profile, runs=_MOST_ROUNDS, seconds=1), attempts=1)
     say("A/A: rounds of two equal sides")
-    sides = [Side("a", bench), Side("b", bench)]
+    sides = [Side(label, bench, build_probes(short)) for label in "ab"]
+    order = abba("ab", _MOST_ROUNDS)
     with found.part("A/A", "rounds"):
-        results = interleave(sides, build_probes(short), short, say, least=DEFAULT_ROUNDS, end=end)
+        results = interleave(
+            sides, short, order, watch=by_round(say), least=DEFAULT_ROUNDS, end=end
+        )
         rounds = Rounds(results["a"], results["b"])
         say(f"A/A: relabelled comparisons of {rounds.count} rounds")
         checks, found.false_alarms = analyse(rounds)

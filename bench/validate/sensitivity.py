@@ -19,6 +19,7 @@ import numpy as np
 
 from bench.compare import ALPHA, DEFAULT_ROUNDS
 from bench.compare.ranks import Floats, rank_sum_null
+from bench.interleave import Side, abba, interleave
 from bench.plan import Plan
 from bench.probes.base import Bench
 from bench.results import Results
@@ -26,7 +27,7 @@ from bench.stats import summarise
 from bench.text import number
 from bench.validate.faults import Faults
 from bench.validate.model import Check, Sensitivity
-from bench.validate.rounds import MissingSampleError, Side, interleave, probe_named
+from bench.validate.rounds import MissingSampleError, by_round, probe_named
 
 RATE = 500_000_000
 CUT_PERCENT = 5.0
@@ -52,11 +53,13 @@ def measure_cut(
     """
     plan = replace(plan, runs=_ROUNDS, bulk_seconds=_SECONDS)
     rates = (RATE, round(RATE * (1 - CUT_PERCENT / 100)))
+    probes = (probe_named("tcp", plan),)
     sides = [
-        Side(f"{rate / 1e6:g}", bench, lambda rate=rate: faults.rate_limit(rate))  # type: ignore[misc]
+        Side(f"{rate / 1e6:g}", bench, probes, lambda rate=rate: faults.rate_limit(rate))  # type: ignore[misc]
         for rate in rates
     ]
-    found = interleave(sides, [probe_named("tcp", plan)], plan, say)
+    order = abba([side.label for side in sides], plan.runs)
+    found = interleave(sides, plan, order, watch=by_round(say))
     try:
         whole, cut = (found[side.label].metrics["tcp_throughput"].samples for side in sides)
     except KeyError:

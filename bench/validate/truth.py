@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from bench.interleave import Side, abba, interleave
 from bench.plan import Plan
 from bench.probes.base import Bench, Probe, Reading
 from bench.probes.http import REQUEST_PATH
@@ -19,7 +20,7 @@ from bench.stats import summarise
 from bench.text import number
 from bench.validate.faults import Faults, Link, LossCount
 from bench.validate.model import Check, Deviation
-from bench.validate.rounds import MissingSampleError, Side, interleave, probe_named, take
+from bench.validate.rounds import MissingSampleError, by_round, probe_named, take
 from bench.validate.sessions import at_path
 from bench.validate.slow import DELAY_SECONDS, SLOW_PATH, slow_server
 
@@ -138,8 +139,10 @@ class TruthChecks:
         plan = replace(self._short, runs=_RUNS, http_rates=(_HTTP_RATE,))
         with slow_server(self.bench) as (bench, delays):
             slow = replace(bench, session=at_path(bench.session, REQUEST_PATH, SLOW_PATH))
-            sides = [Side("at once", bench), Side("delayed", slow)]
-            found = interleave(sides, [probe_named(name, plan)], plan, self.say)
+            probes = (probe_named(name, plan),)
+            sides = [Side("at once", bench, probes), Side("delayed", slow, probes)]
+            order = abba([side.label for side in sides], plan.runs)
+            found = interleave(sides, plan, order, watch=by_round(self.say))
         try:
             at_once, late = (found[side.label].metrics[f"{name}_p50"] for side in sides)
         except KeyError:
