@@ -111,11 +111,11 @@ def _benchstat(options: argparse.Namespace) -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     # Needs the lab and plots, which no other command does.
-    from bench.validate.command import validate
+    from bench.validate.command import validate, validation_plan
     from bench.validate.lab import ValidationLabError
 
     try:
-        plan = plan_for("quick", allow=options.allow)
+        plan = validation_plan(options.allow)
         report = validate(plan, Path(options.out), _progress)
     except PlanError as error:
         raise _FatalError(USAGE, str(error)) from None

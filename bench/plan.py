@@ -16,10 +16,10 @@ ALLOWABLE = (
     "mtu",
     "service-path",
     "clocks",
-    "allowances",
-    "generator",
     "quiet-agents",
     "quiet-machine",
+    "allowances",
+    "generator",
 )
 """Preconditions (:mod:`bench.checks`) that a user may let fail; the results are marked then. The
 others (programs, endpoints) leave nothing to measure."""
@@ -91,7 +91,7 @@ class Plan:
 
 PROFILES: dict[str, Plan] = {
     # For a first look, on any machine: one that is busy with other things marks its results
-    # instead of having none.
+    # instead of having none. The other profiles' numbers are meant for others to rely on.
     "quick": Plan(
         "quick",
         runs=3,

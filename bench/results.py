@@ -88,13 +88,18 @@ class ProbeResult(_Model):
 class CheckResult(_Model):
     """A precondition: what was asserted (``name``), whether it holds, and what shows it.
 
-    ``allowed``: it does not hold, and the user let it pass.
+    ``allowed``: it does not hold, and the user or the profile let it pass.
     """
 
     name: str
     passed: bool
     evidence: str
     allowed: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What a failed one says of the results."""
+        return f"precondition {self.name!r} does not hold and was allowed: {self.evidence}"
 
 
 class CalibrationResult(_Model):
@@ -158,9 +163,16 @@ class Results(_Model):
 
     def interleaved_with(self, other: Results) -> bool:
         """Run i of both was made in the same round, so that they can be compared by pairs."""
-        return self.rounds is not None and other.rounds is not None and (
-            self.rounds.id == other.rounds.id
+        return (
+            self.rounds is not None
+            and other.rounds is not None
+            and (self.rounds.id == other.rounds.id)
         )
+
+    @property
+    def marks(self) -> list[CheckResult]:
+        """The preconditions that did not hold: with any, these are no clean numbers."""
+        return [check for check in self.checks if not check.passed]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able data; fields that have their default are left out of the inner models."""

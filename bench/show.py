@@ -9,6 +9,7 @@ from typing import Any
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
+from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -27,7 +28,7 @@ def render(
     warnings: Sequence[str] = (),
     environment: Mapping[str, Any] | None = None,
 ) -> RenderableType:
-    """All there is to show of one result.
+    """All there is to show of one result; what marks it comes first.
 
     :param toggles: the stack's toggles with requested, applied, verified and reason each: a
         mapping by name or a list of mappings with ``toggle``; nothing else is shown.
@@ -35,7 +36,9 @@ def render(
     :param environment: the stack's own; by default that of the results.
     """
     facts = results.environment if environment is None else environment
-    parts: list[RenderableType] = [_heading(results, facts), metrics_table(results)]
+    marks = [check.mark for check in results.marks]
+    parts: list[RenderableType] = [*_marked(marks), _heading(results, facts)]
+    parts.append(metrics_table(results))
     parts += _notes(results)
     rows = _toggle_rows(toggles)
     if rows:
@@ -43,14 +46,15 @@ def render(
     adaptations = facts.get("adaptations") or []
     if isinstance(adaptations, list):
         parts += _list("Adapted here", [str(item) for item in adaptations], "cyan")
-    parts += _list("Warnings", dict.fromkeys([*warnings, *results.warnings]), "yellow")
+    told = dict.fromkeys([*warnings, *results.warnings])
+    parts += _list("Warnings", (text for text in told if text not in marks), "yellow")
     parts += _list("No number", results.errors, "red")
     return Group(*parts)
 
 
 def metrics_table(results: Results) -> Table:
     """Medians with their intervals, grouped; a star marks a value with a note below."""
-    table = _table("Medians")
+    table = _table("Medians, marked: see the top" if results.marks else "Medians")
     table.add_column("metric", no_wrap=True)
     table.add_column("median", justify="right", no_wrap=True)
     levels = {metric.ci_level for metric in results.metrics.values()}
@@ -119,6 +123,14 @@ def _heading(results: Results, facts: Mapping[str, Any]) -> RenderableType:
         "clients on " + _nodes(results, "client") + "; servers on " + _nodes(results, "server"),
     ]
     return Text("\n".join([*([" · ".join(where)] if where else []), *about, ""]))
+
+
+def _marked(marks: Sequence[str]) -> list[RenderableType]:
+    if not marks:
+        return []
+    text = Text("\n".join(f"· {mark}" for mark in marks))
+    title = "MARKED: no clean measurement, not to be published"
+    return [Panel(text, title=f"[bold]{title}[/bold]", title_align="left", border_style="red")]
 
 
 def _about_preconditions(results: Results) -> list[str]:

@@ -47,15 +47,15 @@ def _cluster(bench: Bench, versions: dict[str, str]) -> Iterator[Check]:
 
 
 def check_readiness(bench: Bench, plan: Plan, gate: Gate) -> CalibrationResult | None:
-    """Calibrate the load generator, then wait for a quiet machine.
+    """Wait for a quiet machine, then calibrate the load generator: what else runs slows it, too.
 
     :returns: what the generator reaches, if that could be told.
     :raises PreconditionError: as :func:`check_cluster`.
     """
-    found = calibrate(bench, plan)
-    gate.require(generator(found))
     held_back = allowances(bench)
     for check in quiet(bench, plan.settle_seconds):
         gate.require(check)
     gate.require(held_back())
+    found = calibrate(bench, plan)
+    gate.require(generator(found))
     return found.result

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from bench.plan import ALLOWABLE
+from bench.results import CheckResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,11 @@ class Gate:
         """All so far."""
         return tuple(self._checks)
 
-    @property
-    def warnings(self) -> list[str]:
-        """What was let pass."""
+    def results(self) -> list[CheckResult]:
+        """All so far, for the results."""
         return [
-            f"precondition {check.name!r} does not hold and was allowed: {check.evidence}"
-            for check in self._checks
-            if not check.passed
+            CheckResult(
+                name=each.name, passed=each.passed, evidence=each.evidence, allowed=not each.passed
+            )
+            for each in self._checks
         ]

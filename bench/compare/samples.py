@@ -82,6 +82,8 @@ def differences(a: Results, b: Results) -> Iterator[str]:
         yield from _differs(key, a.environment.get(key), b.environment.get(key))
     for tool in sorted(a.tools.keys() | b.tools.keys()):
         yield from _differs(f"version of {tool}", a.tools.get(tool), b.tools.get(tool))
+    for label, side in (("a", a), ("b", b)):
+        yield from (f"{label}: {check.mark}" for check in side.marks)
     sides_a, sides_b = ({(p.role, p.node) for p in side.placement} for side in (a, b))
     if sides_a != sides_b:
         yield "the pods are placed differently"

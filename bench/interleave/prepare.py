@@ -13,7 +13,6 @@ from bench.plan import Plan
 from bench.probes import build_probes, warmup_probes
 from bench.probes.base import Bench, BoundReachedError
 from bench.probes.cost import components_of
-from bench.results import CheckResult
 from bench.sampling import sample
 from bench.session import Session, SessionError
 from bench.targets import Targets, resolve_targets
@@ -37,23 +36,24 @@ def prepare(
     try:
         say("checking preconditions")
         tools = check_cluster(bench, gate)
-        say("warming up, calibrating the load generator, waiting for a quiet machine")
+        say("warming up, waiting for a quiet machine, calibrating the load generator")
         _warm_up(bench, plan)
         calibration = check_readiness(bench, plan, gate)
     except BoundReachedError:
         late = Check("in time", False, "the preconditions took the whole benchmark's time")
         raise PreconditionError((*gate.checks, late)) from None
     say(_summary(gate))
+    checks = gate.results()
+    marks = [check.mark for check in checks if not check.passed]
+    for mark in marks:
+        say(f"MARKED: {mark}")
     evidence = Evidence(
         started=started,
         environment=environment,
-        checks=tuple(
-            CheckResult(name=c.name, passed=c.passed, evidence=c.evidence, allowed=not c.passed)
-            for c in gate.checks
-        ),
+        checks=tuple(checks),
         tools=tools,
         calibration=calibration,
-        warnings=tuple(gate.warnings),
+        warnings=tuple(marks),
         seconds=clock.monotonic() - start,
     )
     return Side(label, bench, build_probes(plan, _components(session)), evidence=evidence)

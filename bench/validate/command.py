@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from bench.plan import Plan
+from bench.plan import Plan, plan_for
 from bench.validate.lab import benchstat_program, running_lab
 from bench.validate.model import Check, Report
 from bench.validate.page import render
@@ -16,6 +17,14 @@ from bench.validate.run import run_validation
 Progress = Callable[[str], None]
 
 PAGE, DATA = "index.html", "validation.json"
+
+
+def validation_plan(allow: Sequence[str] = ()) -> Plan:
+    """The probes of the profile ``quick``, which only the user may let pass preconditions.
+
+    :raises PlanError: ``allow`` has an unknown name.
+    """
+    return replace(plan_for("quick", allow=allow), allow=tuple(allow))
 
 
 def validate(plan: Plan, folder: Path, say: Progress) -> Report:

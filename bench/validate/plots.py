@@ -18,7 +18,11 @@ from bench.stats import summarise
 from bench.text import number
 from bench.validate.model import Deviation, FalseAlarms, Ratio, Sensitivity, Shift
 
-_BLUE, _ORANGE, _GREY, _BAND = "#2166ac", "#d6604d", "#777777", "#e6f0e6"
+_BLUE, _ORANGE, _GREY, _BAND, _INK = "#2166ac", "#d6604d", "#777777", "#e6f0e6", "#222222"
+_VARIABLES = {
+    _BLUE: "--first", _ORANGE: "--second", _GREY: "--line", _BAND: "--band", _INK: "--ink",
+}  # fmt: skip
+"""The page's colours by those drawn here, so that figures follow it into the dark."""
 _WIDTH = 9.0
 _ROW = 0.24
 _STYLE: dict[Any, Any] = {
@@ -27,6 +31,11 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
+    ),
 }
 
 
@@ -158,4 +167,6 @@ def _svg(figure: Figure) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     made = text.getvalue()
+    for colour, variable in _VARIABLES.items():
+        made = made.replace(colour, f"var({variable}, {colour})")
     return made[made.index("<svg") :]

@@ -14,7 +14,6 @@ from bench.interleave import Side, abba, interleave
 from bench.plan import Plan, plan_for
 from bench.probes import build_probes
 from bench.probes.base import Bench
-from bench.results import CheckResult
 from bench.session import SessionError
 from bench.targets import resolve_targets
 from bench.validate.agreement import Sides, agree
@@ -100,10 +99,7 @@ def run_validation(
         seconds=round(clock.monotonic() - start, 1),
         environment=dict(lab.session.environment()),
         tools=tools,
-        preconditions=[
-            CheckResult(name=c.name, passed=c.passed, evidence=c.evidence, allowed=not c.passed)
-            for c in gate.checks
-        ],
+        preconditions=gate.results(),
         checks=found.checks,
         deviations=found.deviations,
         sensitivity=found.sensitivity,

@@ -9,8 +9,9 @@ import pytest
 
 from bench.plan import PROFILES, Plan, PlanError, plan_for
 from bench.probes import build_probes
+from bench.probes.base import Bench
 from bench.targets import resolve_targets
-from tests.bench.fakes import FakeSession
+from tests.bench.fakes import FakeSession, recorded
 
 
 def commands(profile: str, session: FakeSession) -> dict[str, str]:
@@ -19,19 +20,44 @@ def commands(profile: str, session: FakeSession) -> dict[str, str]:
     for probe in build_probes(plan_for(profile)):
         invocation = probe.invocation(targets)
         if invocation is not None:
-            found[probe.name] = " ".join(invocation.argv)
+            found[probe.name] = " ".join(invocation.full())
     return found
+
+
+_IPERF = "iperf3 -c 10.0.0.1 -p 5201"
+_FORTIO = "fortio load -quiet -json - -p 50,90,99,99.9"
+_HTTPBIN = "http://10.100.0.10:80/get"
+STUDY = {
+    "tcp": f"{_IPERF} -t 30 -P 8 -i 0 -J --connect-timeout 3000",
+    "udp": f"{_IPERF} -t 30 -u -b 10G -i 0 -J --connect-timeout 3000",
+    "http_1000": f"{_FORTIO} -access-log-file /dev/stdout -c 32 -qps 1000 -t 30s {_HTTPBIN}",
+    "http_5000": f"{_FORTIO} -access-log-file /dev/stdout -c 32 -qps 5000 -t 30s {_HTTPBIN}",
+    "http_max": f"{_FORTIO} -r 0.00005 -c 64 -qps 0 -t 30s {_HTTPBIN}",
+    "dns": "dig @10.100.0.10 -p 53 -u +tries=1 +time=1 +noall +comments +stats"
+    + 100 * " kubernetes.default.svc.cluster.local.",
+    "rtt": f"{_FORTIO} -r 0.000001 -c 1 -qps 0 -t 30s tcp://10.0.0.1:8078",
+    "loaded_rtt": f"{_FORTIO} -r 0.000001 -c 1 -qps 0 -t 24s tcp://10.0.0.1:8078",
+}
+"""The published study's parameters, word for word in what is run: 3 runs of each."""
 
 
 def test_published_is_the_study(session: FakeSession) -> None:
     argv = commands("published", session)
+    assert {name: argv[name] for name in STUDY} == STUDY
     assert plan_for("published").runs == 3
-    assert "-t 30 -P 8" in argv["tcp"]
-    assert "-t 30 -u -b 10G" in argv["udp"]
-    assert "-c 32 -qps 1000 -t 30s http://" in argv["http_1000"]
-    assert "-c 32 -qps 5000 -t 30s http://" in argv["http_5000"]
-    assert "-c 64 -qps 0 -t 30s http://" in argv["http_max"]
-    assert plan_for("published").dns_queries == 100
+    assert plan_for("published").allow == ()
+
+
+def test_published_has_the_studys_round_trip_beside_ours(session: FakeSession) -> None:
+    """Its figure is iperf3's mean_rtt of one stream, read once a second for 30 s."""
+    probe = next(each for each in build_probes(plan_for("published")) if each.name == "loaded_rtt")
+    reading = probe.measure(Bench(session, resolve_targets(session), session.time.clock()))
+    transfer = f"{_IPERF} -t 30 -P 1 -i 1 -J --connect-timeout 3000"
+    assert reading.facts["transfer"] == transfer
+    assert transfer.split() in [list(argv) for _, argv, _ in session.calls]
+    report = json.loads(recorded("iperf3-stream").stdout)
+    assert reading.values["bulk_mean_rtt"] == report["end"]["streams"][0]["sender"]["mean_rtt"]
+    assert {"loaded_rtt_p50", "loaded_rtt_p99"} < set(reading.values)
 
 
 def test_only_published_has_the_studys_coordinated_omission() -> None:

@@ -116,6 +116,12 @@ def test_what_did_not_hold_and_what_was_held_back_is_shown(results: Results) -> 
     )
     text = " ".join(shown(marked).split())
     assert f"{len(results.checks) - 1} preconditions held, not placement" in text
+    first = shown(marked, warnings=[check.mark, "another"])
+    assert first.index("MARKED") < first.index("profile recorded") < first.index("Medians, marked")
+    assert first.count("'placement' does not hold") == 1, "at the top, and not again below"
+    assert "Warnings (1)" in first
+    assert max(len(line) for line in first.splitlines()) <= 80
+    assert "arked" not in shown(results).split("Adapted here")[0]
     assert "* tcp_throughput: 2 of 3 samples while the platform held traffic back" in text
 
 

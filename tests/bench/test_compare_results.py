@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.compare import ALPHA, Comparison, ComparisonError, compare, from_dict
-from bench.results import MetricResult
+from bench.results import CheckResult, MetricResult
 from tests.bench.sample_results import metric, results
 
 
@@ -167,6 +167,13 @@ def test_what_else_differs_is_warned_of() -> None:
         "version of iperf3 is '3.12' in a, '3.17' in b",
     ]
     assert compare(results({}), results({})).warnings == []
+
+
+def test_preconditions_that_did_not_hold_mark_a_comparison() -> None:
+    busy = CheckResult(name="quiet-machine", passed=False, evidence="40 % busy", allowed=True)
+    marked = results({}, checks=[busy.model_dump()])
+    assert compare(results({}), marked).warnings == [f"b: {busy.mark}"]
+    assert "'quiet-machine' does not hold and was allowed: 40 % busy" in busy.mark
 
 
 def test_notes_of_both_sides_stay() -> None:

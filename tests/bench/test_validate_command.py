@@ -16,7 +16,7 @@ from bench.checks import Check as Precondition
 from bench.checks import PreconditionError
 from bench.session import SessionError
 from bench.validate import command
-from bench.validate.command import DATA, PAGE, line
+from bench.validate.command import DATA, PAGE, line, validation_plan
 from bench.validate.lab import ValidationLabError
 from bench.validate.model import Check, Report
 
@@ -140,6 +140,11 @@ def test_being_told_to_end_is_as_an_interrupt(
     assert validate(tmp_path) == 130
     assert ended == ["removed"]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_only_the_user_lets_preconditions_of_a_validation_fail() -> None:
+    assert validation_plan().allow == ()
+    assert validation_plan(["quiet-machine"]).allow == ("quiet-machine",)
 
 
 def test_an_unknown_precondition_is_refused_before_anything(

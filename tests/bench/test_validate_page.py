@@ -101,6 +101,17 @@ def test_what_figures_refer_to_is_in_the_page_once(report: Report) -> None:
         assert page.count(f' id="{each}"') == 1, each
 
 
+def test_figures_follow_the_page_into_the_dark(report: Report) -> None:
+    page = render(report)
+    dark = page.split("prefers-color-scheme: dark")[1].split("body {")[0]
+    figures = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+    used = set(re.findall(r"var\((--\w+)", figures))
+    assert used == {"--first", "--second", "--line", "--band", "--ink"}
+    assert all(f"{name}: " in dark for name in used)
+    left = set(re.findall(r"#[0-9a-f]{6}\b", re.sub(r"var\([^)]*\)", "", figures)))
+    assert left <= {"#ffffff"}, "no colour of its own that the dark would swallow"
+
+
 def test_the_page_is_the_same_every_time(report: Report) -> None:
     assert render(report) == render(report)
 
