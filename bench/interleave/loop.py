@@ -18,7 +18,7 @@ from bench.interleave.order import Order
 from bench.plan import Plan
 from bench.probes.base import Probe
 from bench.results import Results, SharedRounds
-from bench.sampling import BOUND_REASON, sample
+from bench.sampling import BOUND_REASON, Outcome, sample
 
 _AROUND_SECONDS = 0.5
 """What a probe takes beyond its planned time, as long as none has been timed."""
@@ -44,8 +44,8 @@ def interleave(
     side's results. A side with ten of them in a row is given up, and the others go on.
 
     :param order: the sides' labels for every round; more than are ``sides`` are passed over.
-    :param known: samples of an earlier part of the same rounds; those that have a reading are not
-        taken again.
+    :param known: samples of an earlier part of the same rounds, which are not taken again; but for
+        those that are missing for want of time.
     :param keep: gets every sample as soon as it is finished.
     :param watch: gets every sample's begin and end.
     :param shared: what these rounds are called, for the results.
@@ -101,7 +101,7 @@ class _Rounds:
         self._took: defaultdict[str, list[float]] = defaultdict(list)
         self._failed = dict.fromkeys(sides, 0)
         for entry in known:
-            if entry.outcome.reading is not None and entry.label in sides:
+            if entry.label in sides and not _late(entry.outcome):
                 self.add(entry)
 
     def add(self, entry: Entry) -> None:
@@ -110,7 +110,7 @@ class _Rounds:
         if entry.outcome.reading is not None:
             self._failed[entry.label] = 0
         # Once the time is over there is nothing to be saved, and that reason is to be told.
-        elif entry.outcome.failures[-1] != BOUND_REASON:
+        elif not _late(entry.outcome):
             self._failed[entry.label] += 1
 
     def entries_of(self, label: str) -> list[Entry]:
@@ -151,3 +151,8 @@ class _Rounds:
         if took:
             return mean(took)
         return self._probes[place.label][place.probe].seconds + _AROUND_SECONDS
+
+
+def _late(outcome: Outcome) -> bool:
+    """Missing only because the time was over."""
+    return outcome.reading is None and outcome.failures[-1] == BOUND_REASON

@@ -174,16 +174,22 @@ def test_rounds_go_on_where_they_were_stopped(session: FakeSession) -> None:
     assert all(side.metrics["tcp_throughput"].n == 3 for side in found.values())
 
 
-def test_samples_that_were_missing_are_tried_again_when_going_on(session: FakeSession) -> None:
-    kept: list[Entry] = []
+def test_a_missing_sample_stays_missing_when_going_on_but_for_want_of_time(
+    session: FakeSession,
+) -> None:
     session.spoil["iperf3-tcp"] = [failing("gone")] * PLAN.attempts
-    sides = [Side("a", bench_of(session), TCP)]
-    first = interleave(sides, PLAN, abba("a", 3), keep=kept.append)
-    assert first["a"].metrics["tcp_throughput"].n == 2
+    side = Side("a", bench_of(session), TCP)
+    kept: list[Entry] = []
+    first = interleave([side], PLAN, abba("a", 2), keep=kept.append)
+    assert first["a"].metrics["tcp_throughput"].n == 1
+    late = replace(side, bench=replace(side.bench, deadline=session.time.seconds))
+    interleave([late], PLAN, abba("a", 3), known=kept, keep=kept.append)
+    assert kept[-1].outcome.failures == (BOUND_REASON,)
     again: list[Entry] = []
-    found = interleave(sides, PLAN, abba("a", 3), known=kept, keep=again.append)
-    assert [entry.round for entry in again] == [1]
-    assert found["a"].metrics["tcp_throughput"].n == 3
+    # Later would not be in the same round as the other sides' samples.
+    found = interleave([side], PLAN, abba("a", 3), known=kept, keep=again.append)
+    assert [entry.round for entry in again] == [3]
+    assert found["a"].metrics["tcp_throughput"].missing == ["run 1: gone"]
 
 
 def test_rounds_end_with_the_time_but_not_before_the_least(session: FakeSession) -> None:

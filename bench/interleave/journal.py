@@ -1,0 +1,127 @@
+"""Rounds on disk: every finished sample is one line, so that rounds which were stopped go on.
+
+The first line says which rounds they are. A sample counts only for the very thing that it was taken
+of: a side's identity (its session's descriptor, say) is kept with it, and samples of another
+identity are left out when the rounds go on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bench.interleave.model import Entry, Keep
+from bench.interleave.order import Order
+from bench.results import SharedRounds
+
+SCHEMA: Final = "cni-benchmark/rounds/v1"
+_ENTRY = TypeAdapter(Entry)
+
+
+class JournalError(Exception):
+    """A file that is no journal; the message says why, and what to do."""
+
+
+class RoundsHeader(BaseModel):
+    """Which rounds: their ``id`` and order, the seed that made it, and the plan of the samples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_: Literal["cni-benchmark/rounds/v1"] = Field(default=SCHEMA, alias="schema")
+    id: str
+    labels: list[str]
+    seed: int | None = None
+    order: Order
+    plan: dict[str, Any]
+
+    def shared(self) -> SharedRounds:
+        """As the results of these rounds name them."""
+        return SharedRounds(id=self.id, labels=self.labels, seed=self.seed)
+
+
+class Journal:
+    """The samples of one file."""
+
+    def __init__(self, path: Path, header: RoundsHeader) -> None:
+        self.path = path
+        self.header = header
+
+    @classmethod
+    def begin(cls, path: Path, header: RoundsHeader) -> Journal:
+        """Start an empty journal, in place of any that was there.
+
+        :raises OSError: it cannot be written.
+        """
+        path.write_text(header.model_dump_json(by_alias=True) + "\n", encoding="utf-8")
+        return cls(path, header)
+
+    @classmethod
+    def open(cls, path: Path) -> Journal:
+        """Take up a journal; a line that was torn by a kill is cut off.
+
+        :raises JournalError: it is none.
+        :raises OSError: it cannot be read or written.
+        """
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+        try:
+            header = RoundsHeader.model_validate_json(whole.partition(b"\n")[0])
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]["msg"]
+            raise JournalError(f"{path}: no journal of rounds: {first}. Fix: remove it") from None
+        return cls(path, header)
+
+    def entries(self, identities: Mapping[str, str]) -> list[Entry]:
+        """The samples of sides that are still what they were.
+
+        :param identities: by label.
+        :raises JournalError: a line is damaged.
+        """
+        return [
+            entry for entry, identity in self._read() if identities.get(entry.label) == identity
+        ]
+
+    def strays(self, identities: Mapping[str, str]) -> frozenset[str]:
+        """Labels with samples of another identity than they have now."""
+        return frozenset(
+            entry.label
+            for entry, identity in self._read()
+            if identities.get(entry.label, identity) != identity
+        )
+
+    def keep(self, identities: Mapping[str, str]) -> Keep:
+        """What appends every finished sample, on the disk when it returns."""
+
+        def keep(entry: Entry) -> None:
+            line = {"identity": identities[entry.label], **_ENTRY.dump_python(entry, mode="json")}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+        return keep
+
+    def _read(self) -> list[tuple[Entry, str]]:
+        found: dict[tuple[int, str, str, str], tuple[Entry, str]] = {}
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                data = json.loads(line)
+                identity = str(data.pop("identity"))
+                entry = _ENTRY.validate_python(data)
+            except (ValueError, KeyError, AttributeError) as error:
+                raise JournalError(
+                    f"{self.path}, line {number}: damaged: {error}. Fix: remove the file; the "
+                    "rounds begin anew"
+                ) from None
+            # A sample that was missing may have been taken later: the last one holds.
+            found[(entry.round, entry.label, entry.probe, identity)] = (entry, identity)
+        return list(found.values())
