@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import pulumi
 from bench.plan import Plan, PlanError, plan_for
 from cni.guards import Decision, GuardError, decide
 from cni.platform import PlatformFacts, al2023_kernel
+from components import handover
 from components.benchmark import Benchmark
 from components.settings import Settings
 from components.target import Deployment
@@ -35,13 +37,14 @@ class _Target:
 class ScenarioStack(pulumi.ComponentResource):
     """A scenario on its target, measured.
 
+    :ivar results: None as long as the measurement is put off (:mod:`components.handover`).
     :ivar cluster: what costs money while the stack exists, and the command that ends it; None for
         targets that cost nothing.
     :raises pulumi.RunError: settings that this machine or the scenario's platform cannot fulfil;
         nothing has been started then.
     """
 
-    results: pulumi.Output[dict[str, Any]]
+    results: pulumi.Output[dict[str, Any] | None]
     toggles: pulumi.Output[Any]
     environment: pulumi.Output[Any]
     warnings: pulumi.Output[Any]
@@ -50,6 +53,7 @@ class ScenarioStack(pulumi.ComponentResource):
     def __init__(self, name: str, settings: Settings) -> None:
         super().__init__("cni-benchmark:index:Scenario", name)
         with _refused_plainly():
+            asked = handover.asked(os.environ)
             plan = _plan(settings)
             target = _target(settings, plan)
             decisions = decide(settings.scenario, target.facts)
@@ -58,13 +62,15 @@ class ScenarioStack(pulumi.ComponentResource):
             "benchmark",
             deployment.session.apply(lambda descriptor: json.dumps(descriptor, sort_keys=True)),
             plan,
+            asked,
             pulumi.ResourceOptions(parent=self),
         )
         self.results = benchmark.results
         self.toggles = deployment.toggles
-        self.environment = benchmark.results.apply(lambda results: results["environment"])
-        self.warnings = benchmark.results.apply(
-            lambda results: [*deployment.warnings, *results["warnings"]]
+        measured = benchmark.results.apply(lambda results: results or {})
+        self.environment = measured.apply(lambda results: results.get("environment", {}))
+        self.warnings = measured.apply(
+            lambda results: [*deployment.warnings, *results.get("warnings", [])]
         )
         self.cluster = target.existing
         self.register_outputs({})
@@ -79,6 +85,8 @@ def _refused_plainly() -> Iterator[None]:
         raise pulumi.RunError(
             "\n".join(f"{file}: {line}" for line in str(error).splitlines())
         ) from None
+    except handover.HandoverError as error:
+        raise pulumi.RunError(str(error)) from None
 
 
 def _target(settings: Settings, plan: Plan) -> _Target:
