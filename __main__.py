@@ -25,5 +25,8 @@ pulumi.export("results", stack.results)
 pulumi.export("toggles", stack.toggles)
 pulumi.export("environment", stack.environment)
 pulumi.export("warnings", stack.warnings)
+pulumi.export("session", stack.session)
+if stack.experiments is not None:
+    pulumi.export("experiments", stack.experiments)
 if stack.cluster is not None:
     pulumi.export("cluster", stack.cluster)

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
 
 from rich.console import Console
 
 from bench.benchstat import BenchstatError, export
 from bench.checks import PreconditionError
+from bench.cli import (
+    CHECK_FAILED,
+    EXIT_CODES,
+    INTERRUPTED,
+    MISSING_NUMBERS,
+    NO_RESULTS,
+    OK,
+    PRECONDITION,
+    SESSION,
+    USAGE,
+    FatalError,
+    Parser,
+    descriptor,
+    progress,
+)
+from bench.experiments import command as experiments
 from bench.plan import ALLOWABLE, PROFILES, PlanError, plan_for
 from bench.results import Results, ResultsError, from_json
 from bench.runner import BenchmarkError, run_benchmark
@@ -21,34 +35,13 @@ from bench.session import SessionError, open_session
 from bench.show import print_results, render
 from bench.stack import StackError, StackOutputs, read_stack
 
-OK, MISSING_NUMBERS, USAGE, PRECONDITION, SESSION, NO_RESULTS, CHECK_FAILED = range(7)
-INTERRUPTED = 130
-
-_EXIT_CODES = """exit codes:
-  0    done
-  1    measured, but some metric has no number (the others are kept)
-  2    wrong arguments, or an impossible plan
-  3    a precondition failed: nothing was measured
-  4    the session descriptor or the cluster behind it does not work
-  5    there are no results to show
-  6    validated, and a check failed (the page says which)
-  130  interrupted"""
-
-
-class _FatalError(Exception):
-    """Ends the program with one line and an exit code."""
-
-    def __init__(self, code: int, message: str) -> None:
-        self.code = code
-        super().__init__(message)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
         return _COMMANDS[options.command](options)
-    except _FatalError as failure:
+    except FatalError as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return failure.code
     except KeyboardInterrupt:
@@ -67,15 +60,15 @@ def _run(options: argparse.Namespace) -> int:
             http_connections=options.connections,
             allow=options.allow,
         )
-        session = open_session(_descriptor(options.session))
+        session = open_session(descriptor(options.session))
         with closing(session):
-            results = run_benchmark(session, plan, progress=_progress)
+            results = run_benchmark(session, plan, progress=progress)
     except PlanError as error:
-        raise _FatalError(USAGE, str(error)) from None
+        raise FatalError(USAGE, str(error)) from None
     except PreconditionError as error:
-        raise _FatalError(PRECONDITION, str(error)) from None
+        raise FatalError(PRECONDITION, str(error)) from None
     except SessionError as error:
-        raise _FatalError(SESSION, str(error)) from None
+        raise FatalError(SESSION, str(error)) from None
     except BenchmarkError as error:
         code, results = MISSING_NUMBERS, error.results
         print(f"bench: {error}", file=sys.stderr)
@@ -116,15 +109,15 @@ def _validate(options: argparse.Namespace) -> int:
 
     try:
         plan = validation_plan(options.allow)
-        report = validate(plan, Path(options.out), _progress)
+        report = validate(plan, Path(options.out), progress)
     except PlanError as error:
-        raise _FatalError(USAGE, str(error)) from None
+        raise FatalError(USAGE, str(error)) from None
     except PreconditionError as error:
-        raise _FatalError(PRECONDITION, str(error)) from None
+        raise FatalError(PRECONDITION, str(error)) from None
     except (SessionError, ValidationLabError, BenchstatError) as error:
-        raise _FatalError(SESSION, str(error)) from None
+        raise FatalError(SESSION, str(error)) from None
     except OSError as error:
-        raise _FatalError(USAGE, f"cannot write the page: {error}") from None
+        raise FatalError(USAGE, f"cannot write the page: {error}") from None
     return CHECK_FAILED if report.failed else OK
 
 
@@ -133,6 +126,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "benchstat": _benchstat,
     "validate": _validate,
+    **experiments.COMMANDS,
 }
 
 
@@ -140,35 +134,21 @@ def _from_file(path: str) -> Results:
     try:
         return from_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ResultsError) as error:
-        raise _FatalError(NO_RESULTS, f"{path}: {error}") from None
+        raise FatalError(NO_RESULTS, f"{path}: {error}") from None
 
 
 def _from_stack(name: str) -> StackOutputs:
     try:
         return read_stack(name)
     except StackError as error:
-        raise _FatalError(NO_RESULTS, str(error)) from None
-
-
-def _descriptor(path: str) -> dict[str, Any]:
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SessionError(f"session descriptor {path}: {error}") from None
-    if not isinstance(data, dict):
-        raise SessionError(f"session descriptor {path}: not a JSON object")
-    return data
+        raise FatalError(NO_RESULTS, str(error)) from None
 
 
 def _write(path: Path, results: Results) -> None:
     try:
         path.write_text(results.to_json(indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise _FatalError(USAGE, f"cannot write the results: {error}") from None
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        raise FatalError(USAGE, f"cannot write the results: {error}") from None
 
 
 def _rates(text: str) -> list[int]:
@@ -179,14 +159,14 @@ _rates.__name__ = "list of rates"  # argparse names it in its message: "invalid 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m bench",
         description="Measure a cluster's network through a session, or show results.",
-        epilog=_EXIT_CODES,
+        epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="run|show|benchstat|validate"
+        dest="command", required=True, metavar="COMMAND", parser_class=Parser
     )
     run = commands.add_parser("run", help="measure, then print the medians")
     run.add_argument(
@@ -209,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", default="validation", metavar="FOLDER", help="for index.html and validation.json"
     )
     _add_allow(validate)
+    experiments.add_parsers(commands)
     return parser
 
 
@@ -223,13 +204,6 @@ def _add_source(command: argparse.ArgumentParser) -> None:
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--stack", metavar="NAME", help="a Pulumi stack's outputs")
     source.add_argument("--file", metavar="FILE", help="JSON written by run --out")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports wrong arguments in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message} (see --help)\n")
 
 
 if __name__ == "__main__":

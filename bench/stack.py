@@ -33,6 +33,24 @@ def read_stack(stack: str) -> StackOutputs:
 
     :raises StackError: there is no pulumi, no such stack, or it has no readable results.
     """
+    return parse_outputs(stack, _outputs(stack))
+
+
+def read_session(stack: str) -> dict[str, Any]:
+    """The descriptor of a stack's session (its output ``session``, JSON text).
+
+    :raises StackError: there is no pulumi, no such stack, or it is not up.
+    """
+    try:
+        found = json.loads(json.loads(_outputs(stack))["session"])
+    except (ValueError, KeyError, TypeError):
+        raise StackError(
+            f"stack {stack!r} has no session: run pulumi up -s {stack} first"
+        ) from None
+    return dict(found)
+
+
+def _outputs(stack: str) -> str:
     command = ["pulumi", "stack", "output", "--json", "--non-interactive", "-s", stack]
     try:
         done = subprocess.run(
@@ -44,7 +62,7 @@ def read_stack(stack: str) -> StackOutputs:
         raise StackError(f"pulumi did not answer in {_TIMEOUT_SECONDS} s") from None
     if done.returncode != 0:
         raise StackError(f"pulumi cannot read stack {stack!r}: {tail(done.stderr or done.stdout)}")
-    return parse_outputs(stack, done.stdout)
+    return done.stdout
 
 
 def parse_outputs(stack: str, text: str) -> StackOutputs:

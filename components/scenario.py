@@ -16,6 +16,8 @@ from cni.guards import Decision, GuardError, decide
 from cni.platform import PlatformFacts, al2023_kernel
 from components import handover
 from components.benchmark import Benchmark
+from components.experiment_settings import extents
+from components.experiments import run_experiments
 from components.settings import Settings
 from components.target import Deployment
 
@@ -38,6 +40,9 @@ class ScenarioStack(pulumi.ComponentResource):
     """A scenario on its target, measured.
 
     :ivar results: None as long as the measurement is put off (:mod:`components.handover`).
+    :ivar session: how the cluster is reached again, as JSON text (``bench.session``).
+    :ivar experiments: what the experiments found by name; None where none is asked for, or as long
+        as the measurement is put off.
     :ivar cluster: what costs money while the stack exists, and the command that ends it; None for
         targets that cost nothing.
     :raises pulumi.RunError: settings that this machine or the scenario's platform cannot fulfil;
@@ -48,6 +53,8 @@ class ScenarioStack(pulumi.ComponentResource):
     toggles: pulumi.Output[Any]
     environment: pulumi.Output[Any]
     warnings: pulumi.Output[Any]
+    session: pulumi.Output[str]
+    experiments: pulumi.Output[Mapping[str, Any]] | None = None
     cluster: Mapping[str, Any] | None
 
     def __init__(self, name: str, settings: Settings) -> None:
@@ -58,13 +65,15 @@ class ScenarioStack(pulumi.ComponentResource):
             target = _target(settings, plan)
             decisions = decide(settings.scenario, target.facts)
         deployment = target.deploy(decisions, self)
-        benchmark = Benchmark(
-            "benchmark",
-            deployment.session.apply(lambda descriptor: json.dumps(descriptor, sort_keys=True)),
-            plan,
-            asked,
-            pulumi.ResourceOptions(parent=self),
+        self.session = deployment.session.apply(
+            lambda descriptor: json.dumps(descriptor, sort_keys=True)
         )
+        benchmark = Benchmark(
+            "benchmark", self.session, plan, asked, pulumi.ResourceOptions(parent=self)
+        )
+        wanted = extents(settings.benchmark.experiments)
+        if wanted and asked.measure is None:
+            self.experiments = run_experiments(wanted, self.session, plan.allow, benchmark, self)
         self.results = benchmark.results
         self.toggles = deployment.toggles
         measured = benchmark.results.apply(lambda results: results or {})

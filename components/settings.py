@@ -19,6 +19,7 @@ from cni.problems import Problem, did_you_mean
 from cni.scenario import Scenario
 from cni.toggles import SETTINGS
 from components.eks.settings import EksSettings, contradictions
+from components.experiment_settings import Experiments
 from components.settings_errors import SettingsError, StackFile
 
 __all__ = [
@@ -78,6 +79,8 @@ class BenchmarkSettings(BaseModel):
         AfterValidator(_allowable),
     ] = ()
     """Preconditions that may fail; results are marked then. The others end the measurement."""
+    experiments: Experiments = ()
+    """What else to find out, after the benchmark."""
 
 
 class LabSettings(BaseModel):

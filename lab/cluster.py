@@ -239,6 +239,14 @@ class Lab:
         place = Place(netns=pod, cgroup=cgroups.lab_cgroup(self.paths.lab_id) / node_name)
         return [*self.sandbox.enter(place, limit), program_path(self.toolchain, argv[0]), *argv[1:]]
 
+    def node_words(self, node_name: str, argv: Sequence[str], limit: float) -> list[str]:
+        """The words that run a command in a node's own namespaces, as :meth:`pod_command`."""
+        on = next((each for each in self.nodes if each.name == node_name), None)
+        if on is None:
+            raise LabError(f"the lab {self.paths.lab_id} has no node {node_name}")
+        program = program_path(self.toolchain, argv[0])
+        return [*self.sandbox.enter(on.host, limit), program, *argv[1:]]
+
     def node_command(self, on: Node, argv: Sequence[str]) -> str:
         """The output of a command in a node's own namespaces."""
         words = [program_path(self.toolchain, argv[0]), *argv[1:]]

@@ -53,13 +53,13 @@ class MetricComparison(_Model):
     group: str
     n: tuple[int, int]
     medians: tuple[float, float]
-    ratio: float | None
+    ratio: float | None = None
     effect: Effect
     test: Test
     p: float
     corrected: float
     verdict: Verdict
-    smallest: float | None
+    smallest: float | None = None
     notes: list[str] = []
 
     def effect_text(self) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from bench import configuration
-from bench.parse import ParseError, service_path
+from bench.parse import service_path
 from bench.session import (
     CommandResult,
     ComponentUsage,
@@ -20,29 +18,28 @@ from bench.session import (
     Pod,
     Service,
     ServicePath,
-    SessionError,
     Setting,
     WorkloadUsage,
 )
 from bench.workloads import DNS_SERVICE, WORKLOADS
 from components.agents import summary
 from components.lab import cpu, evidence
+from components.lab.capabilities import LabCapabilities, as_session_error, command
 from lab import coredns
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.latency import IdleHold
 from lab.objects import NAMESPACE
-from lab.sandbox import KILLED
 
 
-class LabSession:
+class LabSession(LabCapabilities):
     """The lab as :class:`bench.session.Session`.
 
     :param about: facts of the scenario that the lab itself does not know (title, instance type).
     """
 
     def __init__(self, lab: Lab, about: Mapping[str, Any]) -> None:
-        self._lab = lab
+        super().__init__(lab)
         self._about = about
         # For as long as this session is there; the engine's process ends with the step.
         self._hold = IdleHold.take()
@@ -54,41 +51,37 @@ class LabSession:
         self._hold.release()
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
-        with _as_session_error():
-            words = self._lab.pod_command(pod.name, pod.node, argv, timeout)
-        start = time.monotonic()
-        done = cpu.run(words)
+        with as_session_error():
+            if pod.name in self._on_nodes:
+                words = self._lab.node_words(pod.node, argv, timeout)
+            else:
+                words = self._lab.pod_command(pod.name, pod.node, argv, timeout)
+        result, cpu_seconds = command(pod.name, words, argv, timeout)
         with self._lock:
-            self._commands_cpu[pod.name] += done.cpu_seconds
-        if done.returncode == KILLED:
-            raise SessionError(
-                f"{pod.name}: `{' '.join(argv)}` was killed, after {timeout:.0f} s at the latest"
-            )
-        return CommandResult(
-            tuple(argv), done.returncode, done.stdout, done.stderr, time.monotonic() - start
-        )
+            self._commands_cpu[pod.name] += cpu_seconds
+        return result
 
     def pods(self, role: str) -> Sequence[Pod]:
-        with _as_session_error():
+        with as_session_error():
             return [
                 Pod(found.name, role, found.node, found.ip) for found in self._lab.pods_of(role)
             ]
 
     def service(self, name: str) -> Service:
         namespace = coredns.NAMESPACE if name == DNS_SERVICE else NAMESPACE
-        with _as_session_error():
+        with as_session_error():
             host, port = self._lab.service_address(namespace, name)
         return Service(name, host, port)
 
     def cni_usage(self) -> Sequence[ComponentUsage]:
-        with _as_session_error():
+        with as_session_error():
             return [
                 ComponentUsage(node, component, usage.cpu_seconds, usage.memory_bytes)
                 for node, component, usage in self._lab.cni_usage()
             ]
 
     def workload_usage(self) -> Sequence[WorkloadUsage]:
-        with _as_session_error(), self._lock:
+        with as_session_error(), self._lock:
             return [
                 WorkloadUsage(
                     pod.name,
@@ -101,12 +94,12 @@ class LabSession:
             ]
 
     def machines(self) -> Sequence[MachineUsage]:
-        with _as_session_error():
+        with as_session_error():
             nodes = tuple(node.name for node in self._lab.nodes)
             return [cpu.of_machine("this machine", nodes)]
 
     def configuration(self) -> Sequence[Setting]:
-        with _as_session_error():
+        with as_session_error():
             spec = self._lab.spec
             return configuration.compare(
                 spec.cilium_values,
@@ -115,7 +108,7 @@ class LabSession:
             )
 
     def service_path(self, client: Pod, service: Service) -> ServicePath:
-        with _as_session_error():
+        with as_session_error():
             spec = self._lab.spec
             node = next(each for each in self._lab.nodes if each.name == client.node)
             translated = {
@@ -131,7 +124,7 @@ class LabSession:
         return {}  # nobody limits a veth
 
     def environment(self) -> Mapping[str, Any]:
-        with _as_session_error():
+        with as_session_error():
             return self._environment
 
     @cached_property
@@ -160,14 +153,6 @@ class LabSession:
             "cluster_domain": coredns.DOMAIN,
             "adaptations": [*adapted, *lab.adaptations(), self._hold.adaptation],
         }
-
-
-@contextmanager
-def _as_session_error() -> Iterator[None]:
-    try:
-        yield
-    except (LabError, OSError, ParseError) as error:
-        raise SessionError(str(error)) from error
 
 
 def connect(lab_id: str, about: Mapping[str, Any] | None = None) -> LabSession:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lab.errors import LabError
 from lab.node import Node
 from lab.nshttp import http_get
 from lab.sandbox import Sandbox
@@ -11,6 +12,7 @@ from lab.wait import until
 NAME = "kube-proxy"
 HEALTH = "http://127.0.0.1:10256/healthz"
 MODE = "http://127.0.0.1:10249/proxyMode"
+METRICS = "http://127.0.0.1:10249/metrics"
 
 
 def start(sandbox: Sandbox, toolchain: Toolchain, node: Node, mode: str) -> None:
@@ -52,3 +54,11 @@ def _not_ready(sandbox: Sandbox, node: Node) -> str | None:
 def proxy_mode(sandbox: Sandbox, node: Node) -> str:
     """The mode that the running kube-proxy reports (``/proxyMode``)."""
     return http_get(sandbox.netns_path(node.name), MODE)[1].strip()
+
+
+def metrics(sandbox: Sandbox, node: Node) -> str:
+    """What kube-proxy counts of itself, in Prometheus's text format."""
+    status, body = http_get(sandbox.netns_path(node.name), METRICS, timeout=10)
+    if status != 200:
+        raise LabError(f"kube-proxy's metrics on {node.name}: {status} {body[:200]}")
+    return body

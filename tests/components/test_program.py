@@ -56,9 +56,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     return program
 
 
-def test_the_four_outputs(run: Run) -> None:
+def test_the_five_outputs(run: Run) -> None:
     outputs = run().outputs
-    assert set(outputs) == {"results", "toggles", "environment", "warnings"}
+    assert set(outputs) == {"results", "toggles", "environment", "warnings", "session"}
     assert outputs["results"]["metrics"]
 
 

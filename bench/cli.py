@@ -1,0 +1,58 @@
+"""What the commands of ``python -m bench`` share: exit codes, refusals, sessions, progress."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bench.session import SessionError
+
+OK, MISSING_NUMBERS, USAGE, PRECONDITION, SESSION, NO_RESULTS, CHECK_FAILED = range(7)
+INTERRUPTED = 130
+
+EXIT_CODES = """exit codes:
+  0    done
+  1    measured, but some metric has no number (the others are kept)
+  2    wrong arguments, or an impossible plan
+  3    a precondition failed: nothing was measured
+  4    the session descriptor or the cluster behind it does not work
+  5    there are no results to show
+  6    validated, and a check failed (the page says which)
+  130  interrupted"""
+
+
+class FatalError(Exception):
+    """Ends the program with one line and an exit code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports wrong arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message} (see --help)\n")
+
+
+def descriptor(path: str) -> dict[str, Any]:
+    """A session's descriptor from a file.
+
+    :raises SessionError: there is none in it.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SessionError(f"session descriptor {path}: {error}") from None
+    if not isinstance(data, dict):
+        raise SessionError(f"session descriptor {path}: not a JSON object")
+    return data
+
+
+def progress(line: str) -> None:
+    """A line of progress; standard output is for results."""
+    print(line, file=sys.stderr, flush=True)

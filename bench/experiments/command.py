@@ -1,0 +1,116 @@
+"""``python -m bench <experiment>``: one command per experiment, with the same options."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from bench.checks import PreconditionError
+from bench.cli import OK, PRECONDITION, SESSION, USAGE, FatalError, descriptor, progress
+from bench.experiments.definition import Definition, Extent, ExtentError
+from bench.experiments.registry import EXPERIMENTS
+from bench.plan import ALLOWABLE, PlanError
+from bench.session import SessionError, open_session
+from bench.stack import StackError, read_session
+
+if TYPE_CHECKING:
+    from bench.experiments.model import Experiment
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add every experiment's command."""
+    for each in EXPERIMENTS.values():
+        usual = each.usual
+        parser = commands.add_parser(each.name, help=each.question, description=each.question)
+        source = parser.add_mutually_exclusive_group(required=True)
+        source.add_argument("--stack", metavar="NAME", help="a Pulumi stack that is up")
+        source.add_argument(
+            "--session", metavar="FILE", help='JSON: {"factory": "package.module:callable", …}'
+        )
+        parser.add_argument(
+            "--points", metavar="P,P", type=lambda text: text.split(","), default=[],
+            help=f"where on the axis, {each.axis}: {','.join(map(str, usual.points))}",
+        )  # fmt: skip
+        parser.add_argument(
+            "--rounds", type=int, metavar="N", help=f"samples at each point: {usual.rounds}"
+        )
+        parser.add_argument(
+            "--seconds", type=int, metavar="S", help=f"length of each probe's run: {usual.seconds}"
+        )
+        parser.add_argument("--subject", metavar="TEXT", help="what is measured: the scenario")
+        parser.add_argument("--out", metavar="FILE", help="write the JSON; - prints only that")
+        parser.add_argument(
+            "--allow", action="append", default=[], metavar="NAME",
+            help="measure although this precondition fails: " + ", ".join(ALLOWABLE),
+        )  # fmt: skip
+
+
+def _run(options: argparse.Namespace) -> int:
+    from bench.experiments.run import run_experiment  # with what no other command needs
+
+    definition = EXPERIMENTS[options.command]
+    try:
+        extent = definition.extent(options.points, options.rounds, options.seconds)
+        source = read_session(options.stack) if options.stack else descriptor(options.session)
+        session = open_session(source)
+        with closing(session):
+            found = run_experiment(
+                definition,
+                session,
+                extent,
+                command=_again(definition, extent, options),
+                subject=options.subject,
+                allow=options.allow,
+                progress=progress,
+            )
+    except (ExtentError, PlanError) as error:
+        raise FatalError(USAGE, str(error)) from None
+    except PreconditionError as error:
+        raise FatalError(PRECONDITION, str(error)) from None
+    except (SessionError, StackError) as error:
+        raise FatalError(SESSION, str(error)) from None
+    show(found, options.out)
+    return OK
+
+
+def show(found: Experiment, out: str | None) -> None:
+    """Print an experiment, and write it where that is asked for.
+
+    :raises FatalError: it cannot be written.
+    """
+    from bench.experiments.table import tables
+
+    if out == "-":
+        print(found.to_json(indent=1))
+        return
+    if out:
+        try:
+            Path(out).write_text(found.to_json(indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise FatalError(USAGE, f"cannot write the experiment: {error}") from None
+    console = Console()
+    for table in tables(found):
+        console.print(table)
+
+
+def _again(definition: Definition, extent: Extent, options: argparse.Namespace) -> str:
+    """The command with everything that it left open, without what differs from user to user."""
+    where = ["--stack", options.stack] if options.stack else ["--session", "FILE"]
+    words = ["python", "-m", "bench", definition.name, *where]
+    if not definition.fixed:
+        words += ["--points", ",".join(map(str, extent.points))]
+    words += ["--rounds", str(extent.rounds), "--seconds", str(extent.seconds)]
+    for name in options.allow:
+        words += ["--allow", name]
+    return shlex.join(words)
+
+
+COMMANDS: Mapping[str, Command] = dict.fromkeys(EXPERIMENTS, _run)

@@ -1,0 +1,99 @@
+"""Experiments as resources, one each: they run after the benchmark and keep what they found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, Resource, UpdateResult
+
+from bench.checks import PreconditionError
+from bench.experiments.definition import Extent
+from bench.experiments.registry import EXPERIMENTS
+from bench.session import SessionError, open_session
+from components.dynamic import VERSION, Provider, UserError, inputs
+
+_INPUTS = ("session", "name", "extent", "allow", "stack", "version")
+
+
+class ExperimentProvider(Provider):
+    """Runs on creation, and again when its extent or what is measured has changed."""
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(f"experiment-{props['name']}", self._run(props))
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(self._run(_news))
+
+    def _run(self, props: Mapping[str, Any]) -> dict[str, Any]:
+        # Statistics, which the program itself does without.
+        from bench.experiments.run import run_experiment
+
+        name = props["name"]
+        extent = json.loads(props["extent"])
+        try:
+            session = open_session(json.loads(props["session"]))
+            with closing(session):
+                found = run_experiment(
+                    EXPERIMENTS[name],
+                    session,
+                    Extent(tuple(extent["points"]), extent["rounds"], extent["seconds"]),
+                    command=f"pulumi up -s {props['stack']} --replace '**::experiment-{name}'",
+                    allow=json.loads(props["allow"]),
+                    progress=lambda line: print(f"{name}: {line}", flush=True),
+                )
+        except (PreconditionError, SessionError) as error:
+            raise UserError(f"the experiment {name} failed: {error}") from None
+        # As text: the engine makes every number a float and drops what is None.
+        return {**inputs(props, _INPUTS), "found": found.to_json()}
+
+
+class RunExperiment(Resource):
+    """Runs an experiment in a session.
+
+    :param session: descriptor of the session as JSON; in another one it is run again.
+    """
+
+    found: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        session: pulumi.Input[str],
+        extent: Extent,
+        allow: tuple[str, ...],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        props = {
+            "session": session,
+            "name": name,
+            "extent": json.dumps(extent.as_dict(), sort_keys=True),
+            "allow": json.dumps(list(allow)),
+            "stack": pulumi.get_stack(),
+            "version": VERSION,
+            "found": None,
+        }
+        super().__init__(ExperimentProvider(), f"experiment-{name}", props, opts)
+
+
+def run_experiments(
+    wanted: Mapping[str, Extent],
+    session: pulumi.Output[str],
+    allow: tuple[str, ...],
+    after: pulumi.Resource,
+    parent: pulumi.Resource,
+) -> pulumi.Output[Mapping[str, Any]]:
+    """One experiment after the other, so that none disturbs another; what they found, by name.
+
+    :param after: what must be over before the first begins.
+    """
+    found: dict[str, pulumi.Output[Any]] = {}
+    for name, extent in wanted.items():
+        opts = pulumi.ResourceOptions(parent=parent, depends_on=[after])
+        made = RunExperiment(name, session, extent, allow, opts)
+        found[name] = made.found.apply(json.loads)
+        after = made
+    return pulumi.Output.all(**found)

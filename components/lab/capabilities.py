@@ -1,0 +1,141 @@
+"""What experiments may ask of the lab (:mod:`bench.experiments.capabilities`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import Any
+
+from bench.experiments.capabilities import Manifest, PodRequest, Progress
+from bench.parse import ParseError
+from bench.session import CommandResult, Pod, SessionError
+from components.lab import cpu
+from components.objects import Objects
+from lab.api import ApiError
+from lab.cluster import Lab
+from lab.dataplane import kubeproxy
+from lab.dataplane.cilium import AGENT
+from lab.errors import LabError
+from lab.node import Node
+from lab.objects import NAMESPACE, PodSpec
+from lab.pods import program_path
+from lab.sandbox import KILLED
+
+
+@contextmanager
+def as_session_error() -> Iterator[None]:
+    """What the lab tells, in the session's words."""
+    try:
+        yield
+    except (LabError, OSError, ParseError) as error:
+        raise SessionError(str(error)) from error
+
+
+class LabCapabilities:
+    """The capabilities of a lab's session."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._on_nodes: dict[str, str] = {}
+        """The nodes of pods that run in their node's network, by the pods' names."""
+
+    # -- ObjectStore --------------------------------------------------------------------------
+
+    @cached_property
+    def _objects(self) -> Objects:
+        return Objects(self._send, NAMESPACE)
+
+    def _send(
+        self, method: str, path: str, body: Manifest | None, content_type: str
+    ) -> tuple[int, Any]:
+        try:
+            return 200, self._lab.api.request(method, path, body, content_type)
+        except ApiError as error:
+            return error.status, str(error)
+
+    def create_objects(self, manifests: Sequence[Manifest], say: Progress) -> None:
+        self._objects.create(manifests, say)
+
+    def delete_objects(self, manifests: Sequence[Manifest], say: Progress) -> None:
+        self._objects.delete(manifests, say)
+
+    def merge_object(self, manifest: Manifest) -> None:
+        self._objects.merge(manifest)
+
+    def list_objects(self, api_version: str, kind: str, selector: str = "") -> list[Manifest]:
+        return self._objects.list(api_version, kind, selector)
+
+    # -- ComponentCommands, ComponentMetrics --------------------------------------------------
+
+    def run_beside(
+        self, component: str, node: str, argv: Sequence[str], *, timeout: float
+    ) -> CommandResult:
+        with as_session_error():
+            words = self._lab.node_words(node, argv, timeout)
+        return command(f"{component} on {node}", words, argv, timeout)[0]
+
+    def component_metrics(self, component: str) -> Mapping[str, str]:
+        lab = self._lab
+        with as_session_error():
+            if component == kubeproxy.NAME and lab.spec.kube_proxy != "none":
+                return {each.name: kubeproxy.metrics(lab.sandbox, each) for each in lab.nodes}
+            if component == AGENT and lab.cilium:
+                return {each.name: lab.cilium.metrics(each) for each in lab.nodes}
+            return {}
+
+    # -- ExperimentPods -----------------------------------------------------------------------
+
+    @contextmanager
+    def experiment_pods(self, wanted: Sequence[PodRequest]) -> Iterator[Sequence[Pod]]:
+        with ExitStack() as running:
+            with as_session_error():
+                pods = [running.enter_context(self._pod(each)) for each in wanted]
+            yield pods
+
+    @contextmanager
+    def _pod(self, wanted: PodRequest) -> Iterator[Pod]:
+        lab = self._lab
+        on = next((node for node in lab.nodes if node.name == wanted.node), None)
+        if on is None:
+            raise LabError(f"the lab has no node {wanted.node}")
+        if wanted.host_network:
+            yield from self._on_node(wanted, on)
+            return
+        spec = PodSpec(wanted.name, wanted.role, on.name, wanted.command)
+        try:
+            yield Pod(wanted.name, wanted.role, on.name, lab.pods.create(spec, on))
+        finally:
+            lab.pods.remove(spec, on)
+
+    def _on_node(self, wanted: PodRequest, on: Node) -> Iterator[Pod]:
+        sandbox = self._lab.sandbox
+        program = program_path(self._lab.toolchain, wanted.command[0])
+        sandbox.spawn(wanted.name, [program, *wanted.command[1:]], on.host)
+        self._on_nodes[wanted.name] = on.name
+        try:
+            yield Pod(wanted.name, wanted.role, on.name, on.address.ip)
+        finally:
+            del self._on_nodes[wanted.name]
+            pid = sandbox.pid_of(wanted.name)
+            if pid is not None:
+                sandbox.run(["kill", "-KILL", str(pid)])
+
+
+def command(
+    where: str, words: Sequence[str], argv: Sequence[str], timeout: float
+) -> tuple[CommandResult, float]:
+    """Run the words that enter a place, and the CPU seconds that it took.
+
+    :raises SessionError: it was killed.
+    """
+    start = time.monotonic()
+    done = cpu.run(words)
+    seconds = time.monotonic() - start
+    if done.returncode == KILLED:
+        raise SessionError(
+            f"{where}: `{' '.join(argv)}` was killed, after {timeout:.0f} s at the latest"
+        )
+    result = CommandResult(tuple(argv), done.returncode, done.stdout, done.stderr, seconds)
+    return result, done.cpu_seconds

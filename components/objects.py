@@ -1,0 +1,137 @@
+"""Kubernetes objects of an experiment's own, many at once, over any client of the API server.
+
+The API server answers one creation in one to a few milliseconds, most of which it waits for etcd,
+so one connection leaves it idle: requests go out on :data:`CONNECTIONS` at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt
+from tenacity.wait import wait_exponential_jitter
+
+from bench.experiments.capabilities import Manifest, Progress
+from bench.session import SessionError
+from bench.text import tail
+
+CONNECTIONS = 16
+_SAY_SECONDS = 2.0
+_ATTEMPTS = 6
+_CONFLICT, _NOT_FOUND = 409, 404
+# Answers that say "not now"; 0 is none at all. A repeated creation is told by its name's conflict.
+_PASSING = frozenset({0, 429, 500, 502, 503, 504})
+_MERGE = "application/merge-patch+json"
+_JSON = "application/json"
+
+
+class Send(Protocol):
+    """One request to the API server: its status (0 where it does not answer) and its text."""
+
+    def __call__(
+        self, method: str, path: str, body: Manifest | None, content_type: str
+    ) -> tuple[int, Any]: ...
+
+
+class Objects:
+    """:class:`bench.experiments.capabilities.ObjectStore`.
+
+    :param send: may be called from :data:`CONNECTIONS` threads at once.
+    :param namespace: where objects are made, changed and deleted.
+    """
+
+    def __init__(self, send: Send, namespace: str) -> None:
+        self._send = send
+        self._namespace = namespace
+
+    def create(self, manifests: Sequence[Manifest], say: Progress) -> None:
+        def one(manifest: Manifest) -> None:
+            self._ask("POST", self._folder(manifest), manifest, fine=_CONFLICT)
+
+        _each(one, manifests, "created", say)
+
+    def delete(self, manifests: Sequence[Manifest], say: Progress) -> None:
+        def one(manifest: Manifest) -> None:
+            self._ask("DELETE", self._path(manifest), fine=_NOT_FOUND)
+
+        _each(one, manifests, "deleted", say)
+
+    def merge(self, manifest: Manifest) -> None:
+        self._ask("PATCH", self._path(manifest), manifest, content_type=_MERGE)
+
+    def list(self, api_version: str, kind: str, selector: str) -> list[Manifest]:
+        path = f"{_group(api_version)}/{_plural(kind)}"
+        query = f"?labelSelector={quote(selector)}" if selector else ""
+        return list(self._ask("GET", path + query)["items"])
+
+    def _folder(self, manifest: Manifest) -> str:
+        group = _group(manifest["apiVersion"])
+        return f"{group}/namespaces/{self._namespace}/{_plural(manifest['kind'])}"
+
+    def _path(self, manifest: Manifest) -> str:
+        return f"{self._folder(manifest)}/{manifest['metadata']['name']}"
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Manifest | None = None,
+        *,
+        content_type: str = _JSON,
+        fine: int | None = None,
+    ) -> Any:
+        """The answer, asked again where the server says "not now".
+
+        :param fine: a status besides success that is as good.
+        """
+
+        def give_up(state: RetryCallState) -> tuple[int, Any]:
+            assert state.outcome is not None
+            result: tuple[int, Any] = state.outcome.result()
+            return result
+
+        retrying = Retrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_exponential_jitter(initial=0.2, max=5),
+            retry=retry_if_result(lambda answer: answer[0] in _PASSING),
+            retry_error_callback=give_up,
+        )
+        status, answer = retrying(self._send, method, path, body, content_type)
+        if status != fine and not 200 <= status < 300:
+            raise SessionError(f"{method} {path}: {status or 'no answer'}: {tail(str(answer))}")
+        return answer
+
+
+def _each(
+    action: Callable[[Manifest], None],
+    manifests: Sequence[Manifest],
+    verb: str,
+    say: Progress,
+) -> None:
+    """Do it with all, :data:`CONNECTIONS` at a time; the first failure, or an interruption, ends
+    it once what is under way is done."""
+    start = said = time.monotonic()
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        try:
+            for done, each in enumerate([pool.submit(action, one) for one in manifests], 1):
+                each.result()
+                if time.monotonic() - said > _SAY_SECONDS:
+                    said = time.monotonic()
+                    say(f"{done:,} of {len(manifests):,} objects {verb}, {said - start:.0f} s")
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _group(api_version: str) -> str:
+    return f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+
+
+def _plural(kind: str) -> str:
+    """As the API server names the kinds that are used here (Service, NetworkPolicy …)."""
+    word = kind.lower()
+    return f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
