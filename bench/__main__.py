@@ -28,6 +28,9 @@ from bench.cli import (
     progress,
 )
 from bench.experiments import command as experiments
+from bench.history import command as history
+from bench.history.store import keep_result
+from bench.matrix import command as matrix
 from bench.plan import ALLOWABLE, PROFILES, PlanError, plan_for
 from bench.results import Results, ResultsError, from_json
 from bench.runner import BenchmarkError, run_benchmark
@@ -72,6 +75,8 @@ def _run(options: argparse.Namespace) -> int:
     except BenchmarkError as error:
         code, results = MISSING_NUMBERS, error.results
         print(f"bench: {error}", file=sys.stderr)
+    else:
+        keep_result("run", Path(options.session).stem, results, progress)
     if options.out == "-":
         print(results.to_json(indent=2))
         return code
@@ -126,6 +131,8 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "benchstat": _benchstat,
     "validate": _validate,
+    **matrix.COMMANDS,
+    **history.COMMANDS,
     **experiments.COMMANDS,
 }
 
@@ -189,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out", default="validation", metavar="FOLDER", help="for index.html and validation.json"
     )
     _add_allow(validate)
+    matrix.add_parser(commands)
+    history.add_parsers(commands)
     experiments.add_parsers(commands)
     return parser
 

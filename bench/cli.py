@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from bench.session import SessionError
 
 OK, MISSING_NUMBERS, USAGE, PRECONDITION, SESSION, NO_RESULTS, CHECK_FAILED = range(7)
+REGRESSION, UNDECIDED = 7, 8
 INTERRUPTED = 130
 
 EXIT_CODES = """exit codes:
@@ -21,6 +22,8 @@ EXIT_CODES = """exit codes:
   4    the session descriptor or the cluster behind it does not work
   5    there are no results to show
   6    validated, and a check failed (the page says which)
+  7    gate: something is worse than in the baseline
+  8    gate: too few runs, so that nothing could have been found to be worse
   130  interrupted"""
 
 

@@ -17,6 +17,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
 from bench.checks import PreconditionError
+from bench.history.store import keep_result
 from bench.plan import Plan
 from bench.runner import BenchmarkError, run_benchmark
 from bench.session import SessionError, open_session
@@ -73,6 +74,7 @@ class BenchmarkProvider(Provider):
         except (PreconditionError, SessionError) as error:
             raise UserError(f"nothing was measured: {error}") from None
         _failed(props["stack"]).unlink(missing_ok=True)
+        keep_result("up", props["stack"], results, _say)
         return {**inputs(props, _INPUTS), "results": results.to_dict()}
 
 

@@ -46,7 +46,9 @@ def stopped() -> FakeSession:
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
     def in_no_time(session: FakeSession, plan: Plan, *, progress: Progress) -> Results:
         return run_benchmark(session, plan, progress=progress, clock=session.time.clock())
 

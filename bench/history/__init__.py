@@ -1,0 +1,1 @@
+"""What was measured before: every result is kept in one file, without a server."""

@@ -1,0 +1,1 @@
+"""Scenarios side by side: their stacks brought up, measured in interleaved rounds, taken down."""

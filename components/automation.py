@@ -1,0 +1,213 @@
+"""Stacks of this project through Pulumi's Automation API, for a matrix (:mod:`bench.matrix`).
+
+The same engine, backend, stack files and program as by hand: the API runs ``pulumi`` as it is found
+on PATH, so the toolchain's launcher keeps tracked files clean here too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from pulumi import automation
+from pulumi.automation import events
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from bench.matrix.stacks import Progress, StackFailedError, StackState
+from bench.results import Results
+from bench.text import tail
+from components import handover
+
+PROJECT = Path(__file__).parents[1]
+_ROOT = "pulumi:pulumi:Stack"
+_LOCK_WAIT_SECONDS = 120.0
+_LOCK_POLL_SECONDS = 3.0
+_ENGINES = ("update failed", "preview failed", "an unhandled error occurred")
+_HOLDER = re.compile(r"created by \S+@(\S+) \(pid (\d+)\)")
+
+T = TypeVar("T")
+Watch = Callable[[events.EngineEvent], None]
+
+
+class NoPulumiError(Exception):
+    """There is no Pulumi that can be used; the message says what to do."""
+
+
+class PulumiStacks:
+    """:class:`bench.matrix.stacks.Stacks` of this checkout.
+
+    :raises NoPulumiError: there is no ``pulumi`` on PATH, or it is too old.
+    """
+
+    def __init__(self, project: Path = PROJECT) -> None:
+        self._project = project
+        try:
+            self._command = automation.PulumiCommand()
+        except (OSError, subprocess.CalledProcessError):
+            raise NoPulumiError('pulumi is not on PATH: try eval "$(make -s env)" first') from None
+        except automation.InvalidVersionError as error:
+            raise NoPulumiError(str(error)) from None
+
+    def state(self, stack: str) -> StackState:
+        """See :class:`bench.matrix.stacks.Stacks`."""
+        with _told():
+            exported = self._workspace().export_stack(stack)
+        return read_state(exported.deployment or {})
+
+    def up(self, stack: str, say: Progress) -> StackState:
+        """See :class:`bench.matrix.stacks.Stacks`."""
+        self._operate(
+            stack,
+            lambda found, watch: found.up(on_event=watch, color="never", suppress_outputs=True),
+            say,
+            {handover.MEASURE: handover.LATER},
+        )
+        return self.state(stack)
+
+    def hand_over(
+        self, stack: str, session: Mapping[str, Any], results: Results, say: Progress
+    ) -> None:
+        """See :class:`bench.matrix.stacks.Stacks`."""
+        with TemporaryDirectory(prefix="cni-benchmark-") as folder:
+            file = Path(folder) / f"{stack}.json"
+            handover.write(file, session, results)
+            asked = {handover.RESULTS: str(file)}
+            changes = self._operate(
+                stack, lambda found, watch: found.preview(on_event=watch, color="never"), say, asked
+            ).change_summary
+            others = {op: n for op, n in changes.items() if op not in ("same", "update")}
+            if others or changes.get("update", 0) > 1:
+                raise StackFailedError(
+                    "its file or the program has changed since its up, so more than its results "
+                    f"would change. Fix: pulumi up -s {stack} takes the change, and measures"
+                )
+            self._operate(
+                stack,
+                lambda found, watch: found.up(on_event=watch, color="never", suppress_outputs=True),
+                say,
+                asked,
+            )
+
+    def destroy(self, stack: str, say: Progress) -> None:
+        """See :class:`bench.matrix.stacks.Stacks`."""
+        self._operate(
+            stack,
+            lambda found, watch: found.destroy(on_event=watch, color="never"),
+            say,
+            {},
+        )
+
+    def interrupt(self) -> None:
+        """See :class:`bench.matrix.stacks.Stacks`: as by Ctrl-C, for one that only we were told."""
+        for pid in _children("pulumi"):
+            try:
+                os.kill(pid, signal.SIGINT)
+            except ProcessLookupError:
+                continue
+
+    def _workspace(self, environment: Mapping[str, str] | None = None) -> automation.LocalWorkspace:
+        return automation.LocalWorkspace(
+            work_dir=str(self._project),
+            pulumi_command=self._command,
+            env_vars=dict(environment or {}),
+        )
+
+    def _operate(
+        self,
+        stack: str,
+        operation: Callable[[automation.Stack, Watch], T],
+        say: Progress,
+        environment: Mapping[str, str],
+    ) -> T:
+        """Run an operation, told as it goes, once nobody else is at work on the stack."""
+        watch = _Watch(say)
+        with _told(watch):
+            found = automation.Stack.select(stack, self._workspace(environment))
+            waiting = Retrying(
+                retry=retry_if_exception_type(automation.ConcurrentUpdateError),
+                stop=stop_after_delay(_LOCK_WAIT_SECONDS),
+                wait=wait_fixed(_LOCK_POLL_SECONDS),
+                before_sleep=lambda state: _unlock(found, state, say),
+                reraise=True,
+            )
+            return waiting(operation, found, watch)
+
+
+class _Watch:
+    """Tells what the engine does, step by step, and remembers its errors."""
+
+    def __init__(self, say: Progress) -> None:
+        self._say = say
+        self.errors: list[str] = []
+
+    def __call__(self, event: events.EngineEvent) -> None:
+        told = event.diagnostic_event
+        if told is None:
+            return
+        text = re.sub(r"<\{%.*?%\}>", "", told.message).strip()  # the engine's marks of colour
+        if told.severity == "error":
+            self.errors.append(text)
+        elif told.severity.startswith("info") and text:
+            self._say(text.splitlines()[-1])
+
+
+@contextmanager
+def _told(watch: _Watch | None = None) -> Iterator[None]:
+    """Failed commands as one message: the first error of our own steps, or what Pulumi says."""
+    try:
+        yield
+    except automation.CommandError as error:
+        errors = [text for text in (watch.errors if watch else []) if text]
+        ours = [text for text in errors if not text.startswith(_ENGINES)]
+        raise StackFailedError(
+            " ".join((ours or errors or [tail(str(error))])[0].split())
+        ) from None
+
+
+def _unlock(found: automation.Stack, state: RetryCallState, say: Progress) -> None:
+    """Free a stack whose lock is of a process of this machine that is gone."""
+    error = state.outcome.exception() if state.outcome else None
+    holders = _HOLDER.findall(str(error))
+    say("waiting: another update of this stack is under way")
+    if holders and all(host == socket.gethostname() and _gone(int(pid)) for host, pid in holders):
+        say("freeing the lock of an update that was killed")
+        found.cancel()
+
+
+def _gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def _children(command: str) -> list[int]:
+    """PIDs of our own child processes that run a command."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        except OSError:
+            continue  # it has ended meanwhile
+        if fields["Name"].strip() == command and int(fields["PPid"]) == os.getpid():
+            found.append(int(status.parent.name))
+    return found
+
+
+def read_state(deployment: Mapping[str, Any]) -> StackState:
+    """A stack's state from its exported deployment."""
+    resources = deployment.get("resources") or []
+    root = next((each for each in resources if each["type"] == _ROOT), {})
+    benchmark = next((each for each in resources if each["urn"].endswith("::benchmark")), None)
+    session = (benchmark or {}).get("outputs", {}).get("session")
+    return StackState(
+        exists=any(each["type"] != _ROOT for each in resources),
+        session=json.loads(session) if session else None,
+        toggles=root.get("outputs", {}).get("toggles"),
+    )
