@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -49,6 +51,17 @@ def show(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
     return str(value) if value != "" else '""'
+
+
+def property_path(loc: Sequence[int | str]) -> str:
+    """`benchmark.httpQps[1]` or `eks.tags["a.b"]`, as `pulumi config --path` takes it."""
+    return "".join(_step(part) for part in loc).removeprefix(".")
+
+
+def _step(part: int | str) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if re.fullmatch(r"[\w-]+", part) else f"[{json.dumps(part)}]"
 
 
 def nearest(word: str, candidates: Collection[str]) -> str | None:

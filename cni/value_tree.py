@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-from cni.problems import did_you_mean, show
+from cni.problems import did_you_mean, property_path, show
 
 HelmValues = dict[str, object]
+Path = tuple[str, ...]
 
 # Keys that the Cilium 1.16.5 chart documents in comments only: templates test them with `hasKey`,
 # so its parsed values.yaml cannot know them. Source: install/kubernetes/cilium/values.yaml.
@@ -52,6 +53,11 @@ _ALSO: tuple[tuple[str, tuple[type, ...]], ...] = (
     (r".*\.rollingUpdate\.max(Surge|Unavailable)", (int, str)),
     (r".*\.podDisruptionBudget\.maxUnavailable", (str,)),
 )
+# Maps with defaults that templates render whole: they take any key of Kubernetes' own.
+_RENDERED_WHOLE = re.compile(
+    r"(.*\.)?(affinity|nodeSelector|podSecurityContext|resources|seLinuxOptions|updateStrategy)"
+    r"|(clustermesh|hubble|nodeinit)\..*securityContext|nodeinit\.securityContext"
+)
 _MISSING = object()
 
 
@@ -68,14 +74,27 @@ def merge(*trees: Mapping[str, object]) -> HelmValues:
     return merged
 
 
-def leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Each dotted path with its value, `("bpf.masquerade", True)`; lists and `{}` are leaves."""
+def leaves(tree: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Each dotted path with its value, `("bpf.masquerade", True)`; lists and `{}` are leaves.
+
+    A key that has dots itself is quoted: `nodeSelector["kubernetes.io/os"]`.
+    """
+    for path, value in _leaves(tree):
+        yield property_path(path), value
+
+
+def _leaves(tree: Mapping[str, object], above: Path = ()) -> Iterator[tuple[Path, object]]:
     for key, value in tree.items():
-        path = f"{prefix}{key}"
+        path = (*above, key)
         if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{path}.")
+            yield from _leaves(value, path)
         else:
             yield path, value
+
+
+def rendered_whole(path: str) -> bool:
+    """Whether the map at a path may have keys beside those of the chart's default."""
+    return _RENDERED_WHOLE.fullmatch(path) is not None
 
 
 def unknown_values(
@@ -93,8 +112,9 @@ def unknown_values(
     """
     known = [path for path, _ in leaves(chart_defaults)] + list(optional)
     found = []
-    for path, value in leaves(values):
-        default = None if path in optional else _default(chart_defaults, path)
+    for keys, value in _leaves(values):
+        path = property_path(keys)
+        default = None if path in optional else _default(chart_defaults, keys)
         if default is _MISSING:
             found.append(f"{path}: not a value of this chart{did_you_mean(path, known)}")
         elif not _fits(path, value, default):
@@ -119,13 +139,14 @@ def _fits(path: str, value: object, default: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and float in allowed
 
 
-def _default(defaults: Mapping[str, object], path: str) -> object:
+def _default(defaults: Mapping[str, object], path: Path) -> object:
     """The chart's value at a path, None where it is free-form, _MISSING where there is none."""
     node: object = defaults
-    for key in path.split("."):
+    for depth, key in enumerate(path):
         if node is None or node == {}:
             return None
         if not isinstance(node, Mapping) or key not in node:
-            return _MISSING
+            above = (property_path(path[:end]) for end in range(1, depth + 1))
+            return None if any(map(rendered_whole, above)) else _MISSING
         node = node[key]
     return node

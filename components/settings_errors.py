@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args, get_origin
 
@@ -13,7 +12,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from cni.problems import CombinationError, Problem, did_you_mean, nearest, show
+from cni.problems import (
+    CombinationError,
+    Problem,
+    did_you_mean,
+    nearest,
+    property_path,
+    show,
+)
 from cni.toggles import setting_name
 
 _Loc = tuple[int | str, ...]
@@ -124,17 +130,6 @@ class StackFile:
 
 def _below(section: str, problem: Problem) -> Problem:
     return replace(problem, key=f"{section}.{problem.key}", fix_key=f"{section}.{problem.fix_key}")
-
-
-def property_path(loc: Sequence[int | str]) -> str:
-    """`benchmark.httpQps[1]` or `eks.tags["a.b"]`, as `pulumi config --path` takes it."""
-    return "".join(_step(part) for part in loc).removeprefix(".")
-
-
-def _step(part: int | str) -> str:
-    if isinstance(part, int):
-        return f"[{part}]"
-    return f".{part}" if re.fullmatch(r"[\w-]+", part) else f"[{json.dumps(part)}]"
 
 
 def _reason(details: ErrorDetails) -> str:

@@ -9,10 +9,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from cni.problems import Problem, did_you_mean
+from cni.problems import Problem, did_you_mean, property_path
 from cni.scenario import Cidr, Scenario
 from cni.toggles import SETTINGS
-from components.settings_errors import property_path
 
 CALLER = "caller"
 """In `apiCidrs`: the public address that this machine's own requests come from."""

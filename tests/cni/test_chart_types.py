@@ -61,6 +61,10 @@ def test_every_value_takes_the_types_of_the_charts_schema(chart: Path) -> None:
             {"eni": {"subnetIDsFilter": "subnet-1"}},
             'eni.subnetIDsFilter: "subnet-1": must be a list, as in the chart',
         ),
+        (
+            {"nodeSelector": {"kubernetes.io/os": True}},
+            'nodeSelector["kubernetes.io/os"]: true: must be text, as in the chart',
+        ),
     ],
 )
 def test_a_wrong_type_is_refused(chart: Path, values: dict[str, Any], told: str) -> None:
@@ -77,6 +81,10 @@ def test_a_wrong_type_is_refused(chart: Path, values: dict[str, Any], told: str)
         {"bpf": {"mapDynamicSizeRatio": 1}},
         {"operator": {"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}},
         {"podAnnotations": {"any": ["thing"]}},
+        {"nodeSelector": {"kubernetes.io/os": "linux"}},
+        {"operator": {"nodeSelector": {"node.kubernetes.io/instance-type": "m6i.xlarge"}}},
+        {"affinity": {"nodeAffinity": {"any": ["thing"]}}},
+        {"hubble": {"relay": {"securityContext": {"runAsUser": 1}}}},
     ],
 )
 def test_what_the_chart_takes_is_taken(chart: Path, values: dict[str, Any]) -> None:
