@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pulumi.dynamic import CreateResult
 from pulumi.dynamic.dynamic import serialize_provider
 
+from components import dynamic
 from components.benchmark import BenchmarkProvider
 from components.dynamic import Provider, UserError, changed_inputs, inputs
 from components.lab.providers import (
@@ -18,6 +21,7 @@ from components.lab.providers import (
     SlotProvider,
     WorkloadsProvider,
 )
+from lab.wait import until
 from tests.components.stack_config import ROOT
 
 PROVIDERS = [SlotProvider, ClusterProvider, CniProvider, WorkloadsProvider, BenchmarkProvider]
@@ -164,3 +168,59 @@ def test_outside_the_host_tracebacks_are_left_alone() -> None:
         raise UserError("x")
     except UserError:
         assert "Traceback" in traceback.format_exc()
+
+
+# -- the engine's end ---------------------------------------------------------------------------
+
+# A stand-in of the engine, which starts a script that starts a host of providers.
+_ENGINE = """
+import subprocess, sys
+subprocess.Popen(["sh", "-c", sys.argv[1] + " & wait"], stdin=subprocess.DEVNULL).wait()
+"""
+_HOST_OF_PROVIDERS = """
+import os, sys, time
+sys.path.insert(0, os.getcwd())
+from components import dynamic
+{machine}
+dynamic._end_with_the_engine()
+print(os.getpid(), dynamic._engine(os.getppid()), flush=True)
+time.sleep(60)
+"""
+_LINUX = ""
+_MACOS = """
+del os.pidfd_open
+dynamic._process, dynamic._LOOK_SECONDS = dynamic._process_by_ps, 0.05
+"""
+
+
+def _ended(pid: int) -> str | None:
+    # Whoever takes over orphans may be slow to bury it.
+    status = Path(f"/proc/{pid}/status")
+    try:
+        return None if "State:\tZ" in status.read_text() else "it runs"
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+@pytest.mark.parametrize("machine", [_LINUX, _MACOS], ids=["linux", "macos"])
+def test_a_host_of_providers_ends_with_its_engine(tmp_path: Path, machine: str) -> None:
+    host = tmp_path / "host.py"
+    host.write_text(_HOST_OF_PROVIDERS.format(machine=machine))
+    program = tmp_path / "pulumi"
+    program.symlink_to(sys.executable)
+    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(host))}"
+    with subprocess.Popen(
+        [program, "-c", _ENGINE, command], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as engine:
+        assert engine.stdout is not None
+        pid, found = map(int, engine.stdout.readline().split())
+        assert found == engine.pid
+        assert _ended(pid)
+        engine.kill()
+    until("the host to end", lambda: _ended(pid), timeout=10)
+
+
+def test_a_process_that_has_ended_has_no_parent() -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    assert dynamic._process_by_ps(ended.pid) == ("", 0)
