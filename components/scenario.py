@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -129,8 +129,7 @@ def _eks(settings: Settings, plan: Plan) -> _Target:
         f"EKS: {found.cost.summary()}. If an up stops midway, what it has made stays and costs up "
         f"to that per hour: pulumi up -s {stack} goes on, {existing['clean_up']} removes it all."
     )
-    for warning in found.warnings:
-        pulumi.log.warn(warning)
+    _warn(found.warnings)
     # EC2 does not know what will boot; the version decides, and EKS's image for it.
     facts = replace(found.facts, kernel=al2023_kernel(settings.eks.version))
     return _Target(
@@ -144,10 +143,16 @@ def _kubeconfig(settings: Settings) -> _Target:
     from components.kubernetes import target
 
     found = target.check(settings)
+    _warn(found.warnings)
     return _Target(
         target.facts(settings, found),
         lambda decisions, parent: target.deploy(settings, found, decisions, parent),
     )
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        pulumi.log.warn(warning)
 
 
 def _plan(settings: Settings) -> Plan:

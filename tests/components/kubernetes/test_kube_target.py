@@ -20,6 +20,7 @@ from components.kubernetes import target
 from components.kubernetes.cilium import release_values
 from components.kubernetes.names import OWNER_ANNOTATION
 from components.kubernetes.session import KubernetesSession
+from components.scenario import ScenarioStack
 from components.settings import Settings
 from components.target import Deployment
 from tests.components import engine_mocks
@@ -117,6 +118,22 @@ def test_everything_comes_in_order(settings: Callable[..., Settings]) -> None:
 
 def _specs(program: Program) -> dict[str, Any]:
     return json.loads(program.resources["gate"].inputs["spec"])  # type: ignore[no-any-return]
+
+
+def test_what_the_check_warns_of_is_told_at_once(
+    server: KubeApi, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.put(*(kube_objects.node(name) for name in NODES), *kube_objects.cilium(NODES))
+    told: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", told.append)
+
+    def declare() -> dict[str, pulumi.Input[Any]]:
+        return {"warnings": ScenarioStack("scenario", settings("scenario-c")).warnings}
+
+    program = engine_mocks.run("scenario-c", declare)
+    assert any("Cilium was there and is measured as it is" in line for line in told)
+    # They are in the outputs, too, with those of the measurement.
+    assert [*told, "CPU was short"] == program.outputs["warnings"]
 
 
 def test_a_cilium_that_is_there_is_measured_as_it_is(
