@@ -8,6 +8,10 @@ into the cache under the name ``pulumi`` and ends by becoming the real one.
 
 A file that names a secrets provider or holds a salt of its own is the user's decision:
 then nothing is changed.
+
+It also keeps Pulumi from fetching provider plugins for stacks that have no use for them:
+the Python environment holds their packages for all targets, which is enough for Pulumi to
+fetch hundreds of megabytes. Stacks on clusters outside the lab get theirs.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ OPERATIONS = {
 }
 REMEMBERED = {"up", "update"}
 """Operations after which commands without ``--stack`` mean the same stack."""
+NO_PLUGINS = "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"
 WITH_VALUE = {"-s", "--stack", "-C", "--cwd", "--config-file", "--color", "--tracing"}
 
 
@@ -182,6 +187,30 @@ def rewritten(
     ]
 
 
+def in_the_lab(stack_file: Path) -> bool:
+    """Whether a stack's file leaves the target at the lab."""
+    text = stack_file.read_text() if stack_file.is_file() else ""
+    outside = r"^\s*[\"']?(cni-benchmark:)?target[\"']?:\s*[\"']?(eks|kubeconfig)\b"
+    return re.search(outside, text, re.MULTILINE) is None
+
+
+def without_plugins(
+    pulumi: str, arguments: Sequence[str], environment: Mapping[str, str], cwd: Path
+) -> dict[str, str]:
+    """What keeps the real Pulumi from fetching plugins; nothing where a stack may need some."""
+    if NO_PLUGINS in environment or operation(arguments) not in OPERATIONS:
+        return {}
+    project = our_project(arguments, environment, cwd)
+    if project is None:
+        return {}
+    file = option(arguments, "--config-file")
+    if file is None:
+        stack = option(arguments, "-s", "--stack") or environment.get("PULUMI_STACK")
+        stack = stack or selected_stack(pulumi, ["-C", str(project)]) or ""
+        file = f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
+    return {NO_PLUGINS: "true"} if in_the_lab(project / file) else {}
+
+
 def main() -> None:
     pulumi = os.environ.get("CNI_BENCHMARK_PULUMI")
     if not pulumi:
@@ -191,7 +220,8 @@ def main() -> None:
         arguments = rewritten(pulumi, arguments, os.environ, Path.cwd())
     except (OSError, KeyError) as error:
         print(f"pulumi: the stack's file is used as it is: {error}", file=sys.stderr)
-    os.execv(pulumi, [pulumi, *arguments])
+    kept = without_plugins(pulumi, arguments, os.environ, Path.cwd())
+    os.execve(pulumi, [pulumi, *arguments], {**os.environ, **kept})
 
 
 if __name__ == "__main__":

@@ -26,8 +26,6 @@ def changes(
     exports = {"VIRTUAL_ENV": str(python.folder), "PULUMI_SKIP_UPDATE_CHECK": "true"}
     if engine is not None and engine.ours:
         folders.append(engine.command.parent)
-        plugins = "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"
-        exports[plugins] = environment.get(plugins, "true")
     if engine is not None and project is not None and not login.is_cloud:
         folders.insert(1, launcher_folder(builder.cache))
         exports["CNI_BENCHMARK_PULUMI"] = str(engine.command)

@@ -101,7 +101,8 @@ def test_path_has_the_environment_first_and_nothing_stale(tmp_path: Path) -> Non
     assert folders[0].endswith("/bin")
     assert (Path(folders[1]) / "pulumi").stat().st_mode & 0o100
     assert folders[2:] == [f"{tmp_path}/cache/pulumi-bin-x", "/usr/bin"]
-    assert found["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
+    # The launcher says so for the stacks that can do without plugins.
+    assert launcher.NO_PLUGINS not in found
 
 
 def test_own_pulumi_with_a_cloud_login_runs_as_it_is(tmp_path: Path) -> None:
@@ -154,6 +155,13 @@ class Project:
     def run(self, *arguments: str, folder: str = ".") -> list[str]:
         where = self.folder / folder
         return launcher.rewritten(str(self.pulumi), arguments, self.environment, where)
+
+    def fetches_plugins(self, *arguments: str) -> bool:
+        kept = launcher.without_plugins(
+            str(self.pulumi), self.run(*arguments), self.environment, self.folder
+        )
+        assert kept in ({}, {launcher.NO_PLUGINS: "true"})
+        return not kept
 
 
 @pytest.fixture
@@ -210,3 +218,39 @@ def test_another_project_is_left_alone(project: Project) -> None:
 
 def test_removing_a_stack_keeps_its_file(project: Project) -> None:
     assert project.run("stack", "rm", "scenario-e")[-1] == "--preserve-config"
+
+
+@pytest.mark.parametrize("arguments", [["up", "-s", "scenario-e"], ["preview"], ["destroy"]])
+@pytest.mark.parametrize(
+    ("line", "fetches"),
+    [
+        ("", False),
+        ("  cni-benchmark:target: lab", False),
+        ("  # cni-benchmark:target: eks", False),
+        ("  cni-benchmark:target: eks", True),
+        ('  "cni-benchmark:target": "kubeconfig"', True),
+        ("  cni-benchmark:target: eks\nencryptionsalt: v1:x", True),
+    ],
+)
+def test_plugins_are_for_stacks_outside_the_lab(
+    project: Project, arguments: list[str], line: str, fetches: bool
+) -> None:
+    project.file.write_text(f"config:\n{line}\n")
+    assert project.fetches_plugins(*arguments) is fetches
+
+
+def test_plugins_that_are_asked_for_are_fetched(project: Project) -> None:
+    assert project.fetches_plugins("install")
+    assert project.fetches_plugins("plugin", "install", "resource", "aws", "7.51.1")
+
+
+def test_another_projects_plugins_are_its_own(project: Project) -> None:
+    (project.folder / "Pulumi.yaml").write_text("name: other\n")
+    assert project.fetches_plugins("up", "-s", "scenario-e")
+
+
+@pytest.mark.parametrize("value", ["false", "true"])
+def test_the_users_word_on_plugins_holds(project: Project, value: str) -> None:
+    project.environment[launcher.NO_PLUGINS] = value
+    # Nothing is put in its place.
+    assert project.fetches_plugins("up", "-s", "scenario-e")
