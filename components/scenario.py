@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import pulumi
@@ -20,6 +22,8 @@ from components.experiment_settings import extents
 from components.experiments import run_experiments
 from components.settings import Settings
 from components.target import Deployment
+
+_EKS_MODULES = ("components.eks.target", "pulumi_aws.ec2", "pulumi_aws.eks", "pulumi_aws.iam")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +124,16 @@ def _lab(settings: Settings) -> _Target:
 
 
 def _eks(settings: Settings, plan: Plan) -> _Target:
-    from components.eks import preflight, target
+    from components.eks import preflight
 
-    found = preflight.check(settings, plan)
+    # Seconds of CPU, while the preflight waits for AWS.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        imported = [pool.submit(_load, name) for name in _EKS_MODULES]
+        found = preflight.check(settings, plan)
+    for each in imported:
+        each.result()
+    from components.eks import target
+
     existing = target.existing(settings, found)
     stack = pulumi.get_stack()
     pulumi.log.info(
@@ -137,6 +148,11 @@ def _eks(settings: Settings, plan: Plan) -> _Target:
         lambda decisions, parent: target.deploy(settings, found, decisions, parent),
         existing,
     )
+
+
+def _load(module: str) -> None:
+    """Import a module to its end: parts of pulumi_aws wait for the first use of a name in them."""
+    getattr(import_module(module), "__all__", None)
 
 
 def _kubeconfig(settings: Settings) -> _Target:
