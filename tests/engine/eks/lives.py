@@ -38,6 +38,8 @@ class Life:
     """What one stack has gone through."""
 
     steps: dict[str, Step] = field(default_factory=dict)
+    kept: str = ""
+    """What a measurement that failed has left."""
     outputs: dict[str, Any] = field(default_factory=dict)
     state: str = ""
     """As exported after `up`, with secrets encrypted."""
@@ -125,18 +127,20 @@ def without_nodes(made: World, server: Server, life: Life) -> None:
 
 
 def cut_off(made: World, server: Server, life: Life) -> None:
-    """The API server cannot be reached any more once the measurement has begun."""
+    """The API server cannot be reached any more in the middle of the measurement."""
 
     def cut() -> None:
-        until("the measurement to begin", lambda: _not_measuring(server.api), timeout=120)
+        until("the measurement to be at DNS", lambda: _not_measuring(server.api), timeout=240)
         server.stop()
 
     thread = threading.Thread(target=cut)
     thread.start()
     life.steps["failed"] = made.step(*UP)
     thread.join()
+    life.kept = _kept(made).read_text()
     server.start()
     life.steps["up"] = made.must(*UP)
+    assert not _kept(made).exists()
 
 
 def changed(made: World, server: Server, life: Life) -> None:
@@ -197,9 +201,16 @@ def _live(made: World, server: Server, story: Story) -> Life:
     return life
 
 
+def _kept(made: World) -> Path:
+    """Where a failed measurement leaves what it has."""
+    return Path(made.checkout.env["XDG_STATE_HOME"], "cni-benchmark/failed", f"{made.stack}.json")
+
+
 def _not_measuring(api: KubeApi) -> str | None:
-    programs = {call.argv[0] for call in api.executed}
-    return None if "iperf3" in programs else f"only {sorted(programs)} were run"
+    """A measurement begins with what loads the network least, and is in its middle with DNS."""
+    shells = [call.argv[-1] for call in api.executed if call.argv[:2] == ("sh", "-c")]
+    programs = sorted({call.argv[0] for call in api.executed})
+    return None if any("| dnsperf" in shell for shell in shells) else f"{programs} were run"
 
 
 def _leave_interfaces(made: World, name: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.results import from_json
 from tests.engine import checkout as checkouts
 from tests.engine.eks.lives import NO_NODES, STORIES, Life, lives
 from tests.engine.eks.world import SECRET_KEY, Step
@@ -236,6 +237,14 @@ class TestAnApiServerOutOfReach:
 
     def test_what_is_there_costs_and_the_way_out_is_told(self, life: Life) -> None:
         _assert_the_way_out_is_told(life["failed"], "eks-c")
+
+    def test_samples_that_were_finished_are_kept(self, life: Life) -> None:
+        assert "python -m bench show --file" in life["failed"].told
+        kept = from_json(life.kept)
+        finished = {name for name, metric in kept.metrics.items() if metric.n == 1}
+        assert {"dns_p50", "rtt_p50", "connect_p50", "http_1000_p99", "http_5000_p99"} <= finished
+        assert not {"tcp_throughput", "udp_goodput"} & finished
+        assert any("tcp" in error for error in kept.errors)
 
     def test_the_next_up_only_measures(self, life: Life) -> None:
         assert life["up"].events.did("create") == {"Resource benchmark"}
