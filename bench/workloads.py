@@ -10,9 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+# Digests are of the list of all architectures' images. Where one stands, the tag only tells people.
 FORTIO_IMAGE = "fortio/fortio:1.65.0"
 HTTPBIN_IMAGE = "ghcr.io/mccutchen/go-httpbin:2.23.1"
-TOOLS_IMAGE = "nicolaka/netshoot:v0.13"
+TOOLS_IMAGE = (
+    "nicolaka/netshoot:v0.13"
+    "@sha256:a20c2531bf35436ed3766cd6cfe89d352b050ccc4d7005ce6400adf97503da1b"
+)
 """Holds iperf3 3.17 (the study's), BIND's dig, iproute2 and a shell."""
 DNSPERF_IMAGE = "guessi/dnsperf:2.15.1-1"
 

@@ -6,6 +6,7 @@ merely cannot be applied on some machines is no problem here: that is for the gu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ from cni.value_tree import leaves
 if TYPE_CHECKING:
     from cni.scenario import Scenario
 
-SUPPORTED_VERSIONS = {"vpc-cni": ("1.19.2",), "cilium": ("1.16.5",)}
+CILIUM_VERSION = "1.16.5"
+LAB_VPC_CNI_VERSION = "1.19.2"
+"""Of the lab's own; elsewhere it is one that the cluster can have."""
 
 # Helm reads the numbers of a values file as floats, and Go prints those with an exponent from here.
 HELM_FLOAT_FROM = 1_000_000
@@ -49,19 +52,21 @@ OWNED_VALUES = {
 def find_problems(scenario: Scenario) -> list[Problem]:
     """Every contradiction in a scenario, in the order of its settings."""
     rules = _VPC_CNI_RULES if scenario.cni == "vpc-cni" else _CILIUM_RULES
-    return [problem for rule in (_version, *rules) for problem in rule(scenario)]
+    return [problem for rule in rules for problem in rule(scenario)]
 
 
-def _version(scenario: Scenario) -> Iterator[Problem]:
-    supported = SUPPORTED_VERSIONS[scenario.cni]
-    if scenario.cni_version not in supported:
-        yield Problem(
-            "cniVersion",
-            scenario.cni_version,
-            f"values, proofs and the lab are made for {scenario.cni} {', '.join(supported)} only",
-            "cniVersion",
-            supported[-1],
-        )
+def _cilium_version(scenario: Scenario) -> Iterator[Problem]:
+    version = scenario.cni_version
+    if version != CILIUM_VERSION:
+        reason = f"values, proofs and the lab are made for cilium {CILIUM_VERSION} only"
+        yield Problem("cniVersion", version, reason, "cniVersion", CILIUM_VERSION)
+
+
+def _vpc_cni_version(scenario: Scenario) -> Iterator[Problem]:
+    version = scenario.cni_version
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        reason = f"must be a version such as {LAB_VPC_CNI_VERSION}"
+        yield Problem("cniVersion", version, reason, "cniVersion", LAB_VPC_CNI_VERSION)
 
 
 def _vpc_cni_services(scenario: Scenario) -> Iterator[Problem]:
@@ -156,5 +161,5 @@ def _cilium_values(scenario: Scenario) -> Iterator[Problem]:
     yield from find_value_problems(scenario)
 
 
-_VPC_CNI_RULES = (_vpc_cni_services, _vpc_cni_only)
-_CILIUM_RULES = (_cilium_services, _cilium_addresses, _cilium_path, _cilium_values)
+_VPC_CNI_RULES = (_vpc_cni_version, _vpc_cni_services, _vpc_cni_only)
+_CILIUM_RULES = (_cilium_version, _cilium_services, _cilium_addresses, _cilium_path, _cilium_values)

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from bench.plan import ALLOWABLE, MAX_CONNECTIONS, MAX_RATE, MAX_RUNS, MAX_SECONDS
+from cni.combinations import LAB_VPC_CNI_VERSION
 from cni.problems import Problem, did_you_mean
 from cni.scenario import Scenario
 from cni.toggles import SETTINGS
@@ -169,6 +170,15 @@ def _cross_checks(settings: Settings) -> Iterator[Problem]:
     yield from _pool_checks(settings)
     if settings.target == "eks":
         yield from contradictions(settings.eks, settings.scenario)
+    if settings.target == "lab":
+        yield from _lab_version(settings.scenario)
+
+
+def _lab_version(scenario: Scenario) -> Iterator[Problem]:
+    version = scenario.cni_version
+    if scenario.cni == "vpc-cni" and version != LAB_VPC_CNI_VERSION:
+        key, reason = "scenario.cniVersion", f"the lab has the VPC CNI {LAB_VPC_CNI_VERSION} only"
+        yield Problem(key, version, reason, key, LAB_VPC_CNI_VERSION)
 
 
 def _overlaps(settings: Settings) -> Iterator[Problem]:

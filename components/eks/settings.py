@@ -33,6 +33,7 @@ _NOT_PUBLIC = tuple(
     )
 )
 _NFTABLES_FROM = (1, 33)
+_VPC_CNI_NFTABLES_FROM = (1, 23, 0)
 # As many zones as any region has.
 _MAX_ZONES = 6
 # AWS allows 50 tags to a resource; some of them are ours and its services'.
@@ -160,9 +161,13 @@ def _kube_proxy(eks: EksSettings, scenario: Scenario) -> Iterator[Problem]:
     if scenario.kube_proxy != "nftables":
         return
     key = "scenario.kubeProxy"
-    if scenario.cni == "vpc-cni":
+    if scenario.cni == "vpc-cni" and _numbers(scenario.cni_version) < _VPC_CNI_NFTABLES_FROM:
         reason = "the VPC CNI goes with this mode from 1.23.0 on only"
         yield Problem(key, "nftables", reason, key, "iptables")
-    elif tuple(map(int, eks.version.split("."))) < _NFTABLES_FROM:
+    elif _numbers(eks.version) < _NFTABLES_FROM:
         reason = f"EKS's kube-proxy has this mode from 1.33 on, and eks.version is {eks.version}"
         yield Problem(key, "nftables", reason, key, "iptables")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))

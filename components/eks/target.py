@@ -12,14 +12,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import boto3
 import pulumi
 import pulumi_aws as aws
 
 from cni.guards import Decision
 from cni.scenario import Scenario
 from components.eks import addons
-from components.eks.addon_versions import vpc_cni_version
 from components.eks.cluster import make_cluster
 from components.eks.dataplane import Installed, install
 from components.eks.names import cluster_name, tags
@@ -50,14 +48,12 @@ def deploy(
 ) -> Deployment:
     """A stack's cluster on EKS, up to the running workloads.
 
-    :raises pulumi.RunError: values that the chart does not know, or a CNI version that EKS does not
-        offer; nothing has been declared then.
+    :raises pulumi.RunError: values that the chart does not know; nothing has been declared then.
     """
     scenario, eks = settings.scenario, settings.eks
     _check_values(scenario, decisions)
-    cni_version = vpc_cni_version(scenario, eks) if scenario.cni == "vpc-cni" else None
     place = _place(eks, preflight, parent)
-    installed = install(scenario, decisions, cni_version, place)
+    installed = install(scenario, decisions, preflight.vpc_cni, place)
     nodes = make_nodes(
         place,
         scenario,
@@ -114,7 +110,7 @@ def _place(eks: EksSettings, preflight: Preflight, parent: pulumi.Resource) -> P
         region=eks.region,
         profile=eks.profile,
         # Credentials of another account would make everything a second time there.
-        allowed_account_ids=[preflight.account],
+        allowed_account_ids=[preflight.account.number],
         default_tags=aws.ProviderDefaultTagsArgs(tags=marks),
         opts=pulumi.ResourceOptions(parent=parent),
     )
@@ -127,8 +123,8 @@ def _place(eks: EksSettings, preflight: Preflight, parent: pulumi.Resource) -> P
     network = Network("network", name, eks, pulumi.ResourceOptions(parent=group))
     return Place(
         name=name,
-        account=preflight.account,
-        partition=boto3.Session().get_partition_for_region(eks.region),
+        account=preflight.account.number,
+        partition=preflight.account.partition,
         tags=marks,
         settings=eks,
         network=network,

@@ -10,13 +10,14 @@ from typing import Any, Literal
 NUMBER = "123456789012"
 REGION = "ap-northeast-2"
 
-# As EKS's calendar has them for the autumn of 2026; dates are when a version's support ends.
+# As EKS's calendar has them for the autumn of 2026, seventy years on: no test goes by its day.
+# Dates are when a version's support ends.
 VERSIONS: dict[str, dict[str, str]] = {
-    "1.31": {"status": "EXTENDED_SUPPORT", "standard": "2025-11-26", "extended": "2026-11-26"},
-    "1.32": {"status": "EXTENDED_SUPPORT", "standard": "2026-03-23", "extended": "2027-03-23"},
-    "1.33": {"status": "EXTENDED_SUPPORT", "standard": "2026-07-29", "extended": "2027-07-29"},
-    "1.34": {"status": "STANDARD_SUPPORT", "standard": "2026-12-02", "extended": "2027-12-02"},
-    "1.35": {"status": "STANDARD_SUPPORT", "standard": "2027-03-27", "extended": "2028-03-27"},
+    "1.31": {"status": "EXTENDED_SUPPORT", "standard": "2095-11-26", "extended": "2096-11-26"},
+    "1.32": {"status": "EXTENDED_SUPPORT", "standard": "2096-03-23", "extended": "2097-03-23"},
+    "1.33": {"status": "EXTENDED_SUPPORT", "standard": "2096-07-29", "extended": "2097-07-29"},
+    "1.34": {"status": "STANDARD_SUPPORT", "standard": "2096-12-02", "extended": "2097-12-02"},
+    "1.35": {"status": "STANDARD_SUPPORT", "standard": "2097-03-27", "extended": "2098-03-27"},
 }
 QUOTAS: dict[str, float] = {
     "L-1216C47A": 64.0,  # vCPUs of standard on-demand instances
@@ -37,6 +38,7 @@ class Account:
     :param zones_with_type: zones by instance type; moto's for other types.
     :param closed_regions: not enabled for the account.
     :param unpriced: usage types, without a region's name in front, that the price list lacks.
+    :param vpc_cni: versions of the VPC CNI that EKS offers, for every version of its own.
     :param clusters: EKS clusters besides moto's, by name: fields of DescribeCluster's answer.
     :param policy_denies: actions that IAM's simulation denies.
     :param delay: of every answer, in seconds.
@@ -51,6 +53,7 @@ class Account:
     zones: list[str] | None = None
     zones_with_type: dict[str, list[str]] = field(default_factory=dict)
     closed_regions: list[str] = field(default_factory=list)
+    vpc_cni: list[str] = field(default_factory=lambda: ["1.19.2"])
     unpriced: list[str] = field(default_factory=list)
     clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
     policy_denies: list[str] = field(default_factory=list)

@@ -41,7 +41,7 @@ _NODE_HOURS = {
     "m6i.metal": "7.5520000000",
     "c5.metal": "4.6080000000",
 }
-_ADDONS = {"vpc-cni": "v1.19.2", "kube-proxy": "v1.31.4", "coredns": "v1.11.3"}
+_ADDONS = {"kube-proxy": ["1.31.4"], "coredns": ["1.11.3"]}
 _SHORT_NAMES = {"ap-northeast-2": "APN2", "us-east-1": "USE1", "eu-west-1": "EU"}
 
 
@@ -80,8 +80,9 @@ def describe_cluster(account: Account, asked: Parameters) -> Answer | None:
 
 
 def describe_addon_versions(account: Account, asked: Parameters) -> Answer | None:
-    """Two builds of one version of each add-on that the project uses."""
+    """Two builds of each version of an add-on that the project uses."""
     name = asked["addonName"]
+    versions = account.vpc_cni if name == "vpc-cni" else _ADDONS[name]
     return {
         "addons": [
             {
@@ -89,7 +90,7 @@ def describe_addon_versions(account: Account, asked: Parameters) -> Answer | Non
                 "type": "networking",
                 "addonVersions": [
                     {
-                        "addonVersion": f"{_ADDONS[name]}-eksbuild.{build}",
+                        "addonVersion": f"v{version}-eksbuild.{build}",
                         "architecture": ["amd64", "arm64"],
                         "compatibilities": [
                             {
@@ -99,6 +100,7 @@ def describe_addon_versions(account: Account, asked: Parameters) -> Answer | Non
                             }
                         ],
                     }
+                    for version in versions
                     for build in (5, 1)
                 ],
             }

@@ -11,7 +11,7 @@ from botocore.loaders import Loader, create_loader
 
 from bench.plan import plan_for
 from components.eks.names import cluster_name
-from components.eks.preflight import caller, duration
+from components.eks.preflight import caller, duration, images
 from components.eks.preflight.findings import Report, report
 from components.eks.preflight.subject import Subject
 from components.eks.preflight.survey import Survey, survey
@@ -50,6 +50,7 @@ def aws(
     put_aws_cli(tmp_path / "bin")
     monkeypatch.setattr("botocore.session.create_loader", lambda path: models)
     monkeypatch.setattr(caller, "public_address", lambda: ADDRESS)
+    monkeypatch.setattr(images, "look_up", lambda wanted: dict.fromkeys(wanted, "there"))
     return running
 
 
@@ -62,17 +63,21 @@ def check(aws: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Check:
     monkeypatch.setattr(duration, "build_probes", lambda plan: ())
     monkeypatch.setattr(duration, "time_bound", lambda plan, probes: 240.0 * plan.runs)
 
-    def run(changes: dict[str, object] | None = None, runs: int = 3) -> tuple[Survey, Report]:
-        eks = read(STACK, {"target": "eks", **(changes or {})}).eks
+    def run(
+        changes: dict[str, object] | None = None, runs: int = 3, stack: str = STACK
+    ) -> tuple[Survey, Report]:
+        settings = read(stack, {"target": "eks", **(changes or {})})
+        scenario = settings.scenario
         found = survey(
             Subject(
-                eks=eks,
+                eks=settings.eks,
+                vpc_cni=scenario.cni_version if scenario.cni == "vpc-cni" else None,
                 plan=plan_for("standard", runs=runs),
-                stack=STACK,
-                cluster=cluster_name("organization", STACK),
+                stack=stack,
+                cluster=cluster_name("organization", stack),
                 now=datetime.now(UTC),
             )
         )
-        return found, report(found.findings, StackFile("cni-benchmark", STACK))
+        return found, report(found.findings, StackFile("cni-benchmark", stack))
 
     return run

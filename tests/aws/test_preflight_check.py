@@ -6,7 +6,7 @@ import pulumi
 import pytest
 
 from bench.plan import plan_for
-from components.eks.preflight import Preflight, check
+from components.eks.preflight import Account, Preflight, check
 from tests.aws.conftest import ADDRESS
 from tests.aws.server import AwsServer
 from tests.components import engine_mocks
@@ -27,7 +27,7 @@ def checked(changes: dict[str, object]) -> Preflight:
 
 def test_a_stack_that_can_be_deployed(aws: AwsServer) -> None:
     found = checked({})
-    assert found.account == "123456789012"
+    assert found.account == Account("123456789012", "aws")
     assert found.api_cidrs == (f"{ADDRESS}/32",)
     assert found.facts.instance_type == "m6i.xlarge"
     assert 0 < found.cost.usd < 10

@@ -10,6 +10,7 @@ import pytest
 
 from cni.platform import Kernel
 from components.eks.names import CLUSTER_TAG, cluster_name
+from components.eks.preflight import Account
 from components.eks.preflight.actions import PREFLIGHT
 from tests.aws.account import REGION
 from tests.aws.conftest import ADDRESS, STACK, Check
@@ -31,10 +32,10 @@ def test_everything_that_is_known_afterwards(check: Check) -> None:
     found, told = check()
     assert told.problems == ()
     assert told.warnings == (
-        "Kubernetes 1.31 is in extended support, which ends on 2026-11-26: EKS charges the "
+        "Kubernetes 1.31 is in extended support, which ends on 2096-11-26: EKS charges the "
         "surcharge that the estimate has",
     )
-    assert found.account == "123456789012"
+    assert found.account == Account("123456789012", "aws")
     assert found.api_cidrs == (f"{ADDRESS}/32",)
     assert found.facts is not None
     assert (found.facts.driver, found.facts.vcpus, found.facts.kernel) == ("ena", 4, Kernel(6, 1))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.eks.preflight import caller
+from components.eks.preflight import caller, images
 from tests.aws.conftest import Check
 from tests.aws.machine import put_aws_cli
 from tests.aws.server import AwsServer
@@ -181,9 +181,23 @@ def test_a_version_that_is_gone(check: Check, aws: AwsServer) -> None:
     del aws.account.versions["1.31"]
     assert check()[1].problems == (
         f"{SET}.version: 1.31: EKS does not offer it (any more); it offers 1.32 (extended "
-        "support), 1.33 (extended support), 1.34, 1.35. Fix: pulumi config set --path "
-        "'eks.version' 1.34 -s scenario-e",
+        "support), 1.33 (extended support), 1.34, 1.35 (for all stacks at once: eks.version in "
+        "Pulumi.yaml). Fix: pulumi config set --path 'eks.version' 1.34 -s scenario-e",
     )
+
+
+def test_a_vpc_cni_that_is_gone(check: Check, aws: AwsServer) -> None:
+    aws.account.vpc_cni = ["1.21.1", "1.20.4"]
+    found, told = check(stack="scenario-a")
+    assert told.problems == (
+        "Pulumi.scenario-a.yaml: cni-benchmark:scenario.cniVersion: 1.19.2: EKS 1.31 in "
+        "ap-northeast-2 offers the VPC CNI 1.20.4, 1.21.1. Fix: pulumi config set --path "
+        "'scenario.cniVersion' 1.20.4 -s scenario-a",
+    )
+    assert found.vpc_cni is None
+    # Which of them there are for another version is another question.
+    (problem,) = check({"eks.version": "1.29"}, stack="scenario-a")[1].problems
+    assert "eks.version" in problem
 
 
 def test_the_ceiling(check: Check) -> None:
@@ -215,6 +229,17 @@ def test_an_address_that_cannot_be_found(check: Check, monkeypatch: pytest.Monke
         "'eks.apiCidrs[1]' '<your public address>/32' -s scenario-e",
     )
     assert found.facts is not None
+
+
+def test_an_image_that_is_gone(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = "ghcr.io/group/tool:1"
+    monkeypatch.setattr(
+        images, "look_up", lambda wanted: {**dict.fromkeys(wanted, "there"), gone: "missing"}
+    )
+    assert check()[1].problems == (
+        f"images: ghcr.io has no {gone} (any more). Fix: name another version in "
+        "bench/workloads.py",
+    )
 
 
 def test_all_at_once(

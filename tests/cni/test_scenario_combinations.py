@@ -139,6 +139,11 @@ def _problems(load: Load, stack: str, **changes: object) -> list[str]:
         ),
         (
             "scenario-a",
+            {"cniVersion": "v1.19"},
+            "cniVersion: v1.19: must be a version such as 1.19.2. Fix: cniVersion: 1.19.2",
+        ),
+        (
+            "scenario-a",
             {"kubeProxyReplacement": True},
             "kubeProxyReplacement: true: only Cilium can replace kube-proxy, the VPC CNI cannot. "
             "Fix: kubeProxyReplacement: false",

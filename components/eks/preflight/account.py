@@ -15,6 +15,7 @@ from components.eks.preflight import (
     quota,
     region,
     versions,
+    vpc_cni,
 )
 from components.eks.preflight.actions import ACTIONS, conditions
 from components.eks.preflight.aws import Clients
@@ -29,6 +30,7 @@ class Questions:
 
     zones: Asked[tuple[region.Zone, ...]]
     versions: Asked[tuple[versions.Version, ...]]
+    vpc_cni: Asked[tuple[str, ...]] | None
     cluster: Asked[existing.ExistingCluster | None]
     description: Asked[Mapping[str, Any] | None]
     zones_with_type: Asked[frozenset[str]]
@@ -60,6 +62,9 @@ def ask(enquiry: Enquiry, clients: Clients, subject: Subject, caller: str) -> Qu
     return Questions(
         zones=enquiry.ask("ec2", partial(region.zones, ec2)),
         versions=enquiry.ask("eks", partial(versions.offered, clients.eks)),
+        vpc_cni=enquiry.ask("eks", partial(vpc_cni.offered, clients.eks, eks.version))
+        if subject.vpc_cni
+        else None,
         cluster=enquiry.ask("eks", partial(existing.cluster, clients.eks, subject.cluster, tag)),
         description=enquiry.ask("ec2", partial(instance.describe, ec2, name)),
         zones_with_type=enquiry.ask("ec2", partial(instance.zones_with, ec2, name)),

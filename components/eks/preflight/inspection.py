@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.workloads import WORKLOADS
 from cni.platform import PlatformError, PlatformFacts, al2023_kernel, from_describe_instance_types
+from cni.problems import Problem
 from components.eks.nodes import VOLUME_GIB
 from components.eks.preflight import (
     cost,
@@ -19,6 +20,7 @@ from components.eks.preflight import (
     quota,
     region,
     versions,
+    vpc_cni,
 )
 from components.eks.preflight.account import Questions
 from components.eks.preflight.enquiry import Asked, Enquiry
@@ -44,6 +46,8 @@ class Conclusion:
 
     facts: PlatformFacts | None
     cost: cost.Cost | None
+    vpc_cni: str | None
+    """The add-on's build, for a scenario that has it."""
     duration: duration.Duration
     findings: tuple[Finding, ...]
 
@@ -68,6 +72,7 @@ class _Inspection:
         length = duration.estimate(subject.plan, cluster_exists=own is not None)
         self._zones()
         extended = self._version(own)
+        build = self._vpc_cni()
         facts = self._instance()
         self._quotas(facts)
         self._found += existing.judge_cluster(
@@ -76,7 +81,8 @@ class _Inspection:
         self._leftovers(cluster_exists=cluster is not None)
         estimate = self._cost(length, extended_support=extended)
         self._permissions()
-        return Conclusion(facts, estimate, length, (*self._found, *self._enquiry.findings))
+        findings = (*self._found, *self._enquiry.findings)
+        return Conclusion(facts, estimate, build, length, findings)
 
     def _zones(self) -> None:
         zones = self._enquiry.needed(self._asked.zones)
@@ -95,6 +101,18 @@ class _Inspection:
         )
         found = versions.find(name, offered)
         return found is not None and found.extended
+
+    def _vpc_cni(self) -> str | None:
+        wanted, asked = self._subject.vpc_cni, self._asked.vpc_cni
+        if wanted is None or asked is None:
+            return None
+        if any(isinstance(each, Problem) and each.key == "eks.version" for each in self._found):
+            return None  # another version has other builds
+        offers = self._enquiry.needed(asked)
+        if offers is None:
+            return None
+        self._found += vpc_cni.judge(wanted, offers, self._eks)
+        return vpc_cni.latest_build(offers, wanted)
 
     def _instance(self) -> PlatformFacts | None:
         eks = self._eks

@@ -15,9 +15,11 @@ class Subject:
     """What is to be made, under which names, and when.
 
     :param cluster: the cluster's name, which is also the value of the tag on all of the stack.
+    :param vpc_cni: the version that the scenario wants; None where it has another CNI.
     """
 
     eks: EksSettings
+    vpc_cni: str | None
     plan: Plan
     stack: str
     cluster: str

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from botocore.exceptions import UnknownRegionError
 
+from bench.workloads import WORKLOADS
 from cni.platform import PlatformFacts
-from components.eks.preflight import account, aws, caller, credentials, duration, region, tools
+from components.eks.preflight import (
+    account,
+    aws,
+    caller,
+    credentials,
+    duration,
+    images,
+    region,
+    tools,
+)
 from components.eks.preflight.caller import CallerUnknownError
 from components.eks.preflight.cost import Cost
 from components.eks.preflight.enquiry import Enquiry
@@ -20,31 +30,42 @@ from components.eks.settings import CALLER
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """Whose credentials they are: the account's number, and the partition (`aws`) it is in."""
+
+    number: str
+    partition: str
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """What all checks found, and what they learnt; None where a problem is in the way."""
 
     findings: tuple[Finding, ...]
-    account: str | None = None
+    account: Account | None = None
     facts: PlatformFacts | None = None
     cost: Cost | None = None
+    vpc_cni: str | None = None
     api_cidrs: tuple[str, ...] | None = None
 
 
 def survey(subject: Subject) -> Survey:
     """Check a stack: independent checks all run, whatever others find."""
     wanted = subject.eks.api_cidrs
-    # Both wait for something outside, while AWS is asked.
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    # All wait for something outside, while AWS is asked.
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        pulled = pool.submit(images.look_up, (workload.image for workload in WORKLOADS))
         cli = pool.submit(tools.aws_cli_version)
         address = pool.submit(caller.public_address) if CALLER in wanted else None
         inside = _in_the_account(subject)
         findings = [*tools.judge_aws_cli(cli.result()), *inside.findings]
+        findings += images.judge(pulled.result())
         try:
             cidrs = caller.resolve(wanted, address.result() if address else None)
         except CallerUnknownError as error:
             cidrs = None
             findings.append(caller.unknown(error, wanted))
-    return Survey(tuple(findings), inside.account, inside.facts, inside.cost, cidrs)
+    return replace(inside, findings=tuple(findings), api_cidrs=cidrs)
 
 
 def _in_the_account(subject: Subject) -> Survey:
@@ -62,7 +83,7 @@ def _in_the_account(subject: Subject) -> Survey:
         return Survey(ends(duration.estimate(subject.plan, cluster_exists=False)))
     with Enquiry(profile.login) as enquiry:
         inside, length = _asked(subject, profile, enquiry)
-    return Survey((*ends(length), *inside.findings), inside.account, inside.facts, inside.cost)
+    return replace(inside, findings=(*ends(length), *inside.findings))
 
 
 def _asked(
@@ -82,10 +103,11 @@ def _asked(
     identity = enquiry.needed(who)
     if identity is None:
         return Survey(tuple(enquiry.findings)), length
+    whose = Account(identity["Account"], identity["Arn"].split(":")[1])
     known_regions = enquiry.wanted(regions, f"whether {eks.region} is enabled for the account")
     closed = tuple(region.judge_region(eks.region, known_regions)) if known_regions else ()
     if closed:
-        return Survey((*closed, *enquiry.findings), identity["Account"]), length
+        return Survey((*closed, *enquiry.findings), whose), length
     questions = account.ask(enquiry, clients, subject, identity["Arn"])
     found = conclude(enquiry, questions, subject, clients.ec2)
-    return Survey(found.findings, identity["Account"], found.facts, found.cost), found.duration
+    return Survey(found.findings, whose, found.facts, found.cost, found.vpc_cni), found.duration

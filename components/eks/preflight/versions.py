@@ -69,8 +69,11 @@ def judge(
     found = find(name, versions)
     if found is None:
         listed = ", ".join(_told(version) for version in versions)
-        reason = f"EKS does not offer it (any more); it offers {listed}"
-        yield Problem("eks.version", name, reason, "eks.version", _nearest(name, versions))
+        reason = (
+            f"EKS does not offer it (any more); it offers {listed} (for all stacks at once: "
+            "eks.version in Pulumi.yaml)"
+        )
+        yield Problem("eks.version", name, reason, "eks.version", _nearest(name, versions, now))
         return
     if found.extended:
         end = f", which ends on {found.ends:%Y-%m-%d}" if found.ends else ""
@@ -78,7 +81,7 @@ def judge(
             f"Kubernetes {name} is in extended support{end}: EKS charges the surcharge that the "
             "estimate has"
         )
-    elif found.ends and found.ends < now + _SOON:
+    elif found.ends and _ends_soon(found, now):
         yield Caution(
             f"Kubernetes {name} goes into extended support on {found.ends:%Y-%m-%d}, at a surcharge"
         )
@@ -88,11 +91,17 @@ def _told(version: Version) -> str:
     return f"{version.name} (extended support)" if version.extended else version.name
 
 
-def _nearest(name: str, versions: Sequence[Version]) -> str | None:
-    """The offered version that changes least: the oldest one without a surcharge, if newer."""
+def _nearest(name: str, versions: Sequence[Version], now: datetime) -> str | None:
+    """The offered version that changes least: the oldest newer one without a surcharge, now or
+    soon."""
     newer = [v for v in versions if _order(v) > _order_of(name)] or list(versions)[::-1]
     standard = [v for v in newer if not v.extended] or newer
-    return standard[0].name if standard else None
+    lasting = [v for v in standard if not _ends_soon(v, now)] or standard
+    return lasting[0].name if lasting else None
+
+
+def _ends_soon(version: Version, now: datetime) -> bool:
+    return version.ends is not None and version.ends < now + _SOON
 
 
 def _order(version: Version) -> tuple[int, ...]:

@@ -9,8 +9,8 @@ import pulumi
 import pytest
 
 from cni.instances import known_facts
-from components.eks import preflight, target
-from components.eks.preflight import Preflight
+from components.eks import preflight
+from components.eks.preflight import Account, Preflight
 from components.eks.preflight.cost import Cost, Item
 from components.eks.preflight.duration import Duration
 from components.scenario import ScenarioStack
@@ -102,7 +102,9 @@ def checked(settings: Settings) -> Preflight:
     """What the preflight would find for an ordinary account."""
     facts = known_facts(settings.eks.instance_type)
     assert facts is not None
-    return Preflight(ACCOUNT, facts, (CALLER,), COST, (WARNING,))
+    account = Account(ACCOUNT, "aws")
+    build = VPC_CNI_BUILD if settings.scenario.cni == "vpc-cni" else None
+    return Preflight(account, facts, (CALLER,), COST, build, (WARNING,))
 
 
 def program(stack: str, changes: dict[str, object] | None = None) -> Program:
@@ -121,5 +123,4 @@ def program(stack: str, changes: dict[str, object] | None = None) -> Program:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preflight, "check", lambda asked, plan: checked(asked))
-        patch.setattr(target, "vpc_cni_version", lambda scenario, eks: VPC_CNI_BUILD)
         return engine_mocks.run(stack, declare, EksMonitor)

@@ -153,6 +153,19 @@ def test_kube_proxy_modes_that_eks_does_not_have(
     assert read(stack, nftables).scenario.kube_proxy == "nftables"
 
 
-def test_kube_proxy_with_nftables_where_eks_has_it() -> None:
+@pytest.mark.parametrize(
+    ("stack", "more"), [("scenario-b", {}), ("scenario-a", {"scenario.cniVersion": "1.23.0"})]
+)
+def test_kube_proxy_with_nftables_where_eks_has_it(stack: str, more: dict[str, object]) -> None:
     changes: dict[str, object] = {"scenario.kubeProxy": "nftables", "eks.version": "1.33"}
-    assert read("scenario-b", {"target": "eks", **changes}).scenario.kube_proxy == "nftables"
+    found = read(stack, {"target": "eks", **changes, **more})
+    assert found.scenario.kube_proxy == "nftables"
+
+
+def test_eks_may_have_another_vpc_cni_than_the_lab() -> None:
+    version: dict[str, object] = {"scenario.cniVersion": "1.21.1"}
+    assert read("scenario-a", {"target": "eks", **version}).scenario.cni_version == "1.21.1"
+    assert _told({"target": "lab", **version}, "scenario-a") == [
+        "scenario.cniVersion: 1.21.1: the lab has the VPC CNI 1.19.2 only. "
+        "Fix: pulumi config set --path 'scenario.cniVersion' 1.19.2"
+    ]

@@ -25,6 +25,7 @@ VERSIONS = [
     Version("1.31", True, datetime(2026, 11, 26, tzinfo=UTC)),
     Version("1.34", False, datetime(2026, 11, 20, tzinfo=UTC)),
     Version("1.35", False, datetime(2027, 3, 27, tzinfo=UTC)),
+    Version("1.36", False, datetime(2027, 8, 2, tzinfo=UTC)),
 ]
 
 
@@ -126,14 +127,15 @@ def test_a_version_whose_standard_support_ends_soon_says_so() -> None:
     assert list(versions.judge("1.35", VERSIONS, NOW, existing=None)) == []
 
 
-@pytest.mark.parametrize(("wanted", "proposed"), [("1.30", "1.34"), ("1.40", "1.35")])
+# 1.34 would have the surcharge within days.
+@pytest.mark.parametrize(("wanted", "proposed"), [("1.30", "1.35"), ("1.40", "1.36")])
 def test_a_version_that_is_not_offered_has_the_nearest_without_surcharge(
     wanted: str, proposed: str
 ) -> None:
     (finding,) = versions.judge(wanted, VERSIONS, NOW, existing=None)
     assert isinstance(finding, Problem)
     assert finding.fix_value == proposed
-    assert "1.31 (extended support), 1.34, 1.35" in finding.reason
+    assert "1.31 (extended support), 1.34, 1.35, 1.36" in finding.reason
 
 
 @pytest.mark.parametrize(("name", "pods"), [("m6i.xlarge", 58), ("c5.metal", 737)])

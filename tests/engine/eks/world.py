@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 
-from tests.aws.account import QUOTAS, REGION, VERSIONS, Account
+from tests.aws.account import QUOTAS, REGION, Account
 from tests.aws.machine import put_aws_cli
 from tests.aws.server import AwsServer
 from tests.engine.checkout import Checkout
@@ -26,8 +26,6 @@ SECRET_KEY = "no-real-key-of-anybody"
 #: Where an API server would be in a preview: nothing may connect to it.
 NOWHERE = "https://127.0.0.1:1"
 _ACCOUNT = {
-    # The stacks' version, for as long as these tests are run.
-    "versions": {**VERSIONS, "1.31": {**VERSIONS["1.31"], "extended": "2099-11-26"}},
     # All worlds of a process share moto's VPCs.
     "quotas": {**QUOTAS, "L-F678F1CE": 100.0},
 }
@@ -136,6 +134,8 @@ def _environment(env: Mapping[str, str], programs: Path, folder: Path, url: str)
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "127.0.0.1",
+        # Nothing else is asked, the images' registries for one.
+        "HTTPS_PROXY": NOWHERE.replace("https", "http"),
         # For --event-log.
         "PULUMI_DEBUG_COMMANDS": "true",
     }
