@@ -56,7 +56,7 @@ COARSE_SPREAD = 0.26
 def fortio_argv(
     url: str,
     *options: str,
-    seconds: int | None = None,
+    seconds: float | None = None,
     count: int | None = None,
     connections: int,
     rate: int | None,

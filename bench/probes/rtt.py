@@ -36,7 +36,7 @@ METRICS = (
 )
 
 
-def echo_argv(targets: Targets, seconds: int) -> tuple[str, ...]:
+def echo_argv(targets: Targets, seconds: float) -> tuple[str, ...]:
     """Round trips to the echo server's pod, one after the other."""
     return fortio_argv(
         f"tcp://{targets.one('echo-server').ip}:{ECHO_PORT}",
