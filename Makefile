@@ -3,7 +3,7 @@ TOOLCHAIN := python3 -m lab.toolchain
 RUN := $(TOOLCHAIN) run --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup env up measure down speed validate doctor test lint clean-cache
+.PHONY: help setup env up measure down matrix speed validate doctor test lint clean-cache
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,10 @@ measure: ## Measure a stack that is up once more
 down: ## Destroy a stack, with all that it started
 	@$(TOOLCHAIN) ensure --stack '$(STACK)'
 	@$(RUN) pulumi destroy --yes --skip-preview --stack '$(STACK)'
+
+matrix: ## Measure scenarios side by side: make matrix STACKS="scenario-a scenario-e" ROUNDS=8 OUT=matrix
+	@$(TOOLCHAIN) ensure --all
+	@$(RUN) python -m bench matrix $(STACKS) $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(SECONDS),--seconds '$(SECONDS)') $(if $(SEED),--seed '$(SEED)') $(if $(OUT),--out '$(OUT)') $(if $(KEEP),--keep) $(if $(DOWN),--down)
 
 speed: ## Time pulumi up for every stack, from nothing (STACKS="scenario-a scenario-e")
 	@$(TOOLCHAIN) ensure --all

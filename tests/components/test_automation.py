@@ -1,0 +1,132 @@
+"""Stacks by the Automation API: what a state tells, what failures tell, whose lock is freed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pulumi import automation
+
+from bench.matrix.stacks import StackFailedError
+from components import automation as ours
+from components.automation import NoPulumiError, PulumiStacks, read_state
+
+ROOT = {"type": "pulumi:pulumi:Stack", "urn": "urn:pulumi:a::p::pulumi:pulumi:Stack::p-a"}
+URN = "urn:pulumi:a::p::cni-benchmark:index:Scenario$pulumi-python:dynamic:Resource::"
+
+
+def resource(name: str, **outputs: object) -> dict[str, Any]:
+    return {"type": "pulumi-python:dynamic:Resource", "urn": URN + name, "outputs": outputs}
+
+
+def failed(text: str) -> automation.CommandError:
+    kind = automation.ConcurrentUpdateError if "locked" in text else automation.CommandError
+    return kind(automation.CommandResult(stdout="", stderr=text, code=255))
+
+
+@pytest.mark.parametrize("deployment", [{}, {"resources": []}, {"resources": [ROOT]}])
+def test_a_stack_without_resources_does_not_exist(deployment: dict[str, Any]) -> None:
+    state = read_state(deployment)
+    assert (state.exists, state.session) == (False, None)
+
+
+def test_without_its_benchmark_a_stack_cannot_be_measured() -> None:
+    state = read_state({"resources": [ROOT, resource("slot"), resource("cluster")]})
+    assert (state.exists, state.session) == (True, None)
+
+
+def test_a_stack_tells_its_session_and_toggles() -> None:
+    root = {**ROOT, "outputs": {"toggles": {"dsr": {"applied": False}}}}
+    benchmark = resource("benchmark", session='{"factory": "a:b", "boot": "1"}')
+    state = read_state({"resources": [root, resource("slot"), benchmark]})
+    assert state.session == {"factory": "a:b", "boot": "1"}
+    assert state.toggles == {"dsr": {"applied": False}}
+
+
+def test_without_pulumi_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(NoPulumiError, match="not on PATH"):
+        PulumiStacks()
+
+
+def diagnostic(severity: str, message: str) -> Any:
+    told = SimpleNamespace(severity=severity, message=message)
+    return SimpleNamespace(diagnostic_event=told)
+
+
+def test_steps_are_told_and_our_own_error_is_the_one_that_counts() -> None:
+    said: list[str] = []
+    watch = ours._Watch(said.append)
+    for event in (
+        SimpleNamespace(diagnostic_event=None),
+        diagnostic("info", "<{%reset%}>starting etcd\n<{%reset%}>"),
+        diagnostic("info#err", "\n"),
+        diagnostic("error", "update failed"),
+        diagnostic("error", "could not install the CNI: cilium-agent on\nnode-1"),
+    ):
+        watch(event)
+    assert said == ["starting etcd"]
+    with pytest.raises(StackFailedError) as caught, ours._told(watch):
+        raise failed("a page of output")
+    assert str(caught.value) == "could not install the CNI: cilium-agent on node-1"
+
+
+def test_without_an_error_of_the_engine_pulumis_words_are_told() -> None:
+    with pytest.raises(StackFailedError, match="no stack named 'x'"), ours._told():
+        raise failed("error: no stack named 'x' found")
+
+
+def locked_by(host: str, pid: int) -> str:
+    return (
+        "error: the stack is currently locked by 1 lock(s). Either wait for the other process(es) "
+        "to end or delete the lock file with `pulumi cancel`.\n"
+        f"  file:///s/.pulumi/locks/x.json: created by root@{host} (pid {pid}) at 2026-01-01"
+    )
+
+
+@pytest.fixture
+def gone() -> int:
+    """The PID of a process that has ended."""
+    done = subprocess.Popen(["true"])
+    done.wait()
+    return done.pid
+
+
+class _Stack:
+    cancelled = False
+
+    def cancel(self) -> None:
+        """Free the lock."""
+        self.cancelled = True
+
+
+def unlocked(text: str) -> bool:
+    stack = _Stack()
+    outcome = SimpleNamespace(exception=lambda: failed(text))
+    ours._unlock(stack, SimpleNamespace(outcome=outcome), lambda line: None)  # type: ignore[arg-type]
+    return stack.cancelled
+
+
+def test_the_lock_of_a_killed_update_is_freed(gone: int) -> None:
+    assert unlocked(locked_by(socket.gethostname(), gone))
+
+
+def test_the_lock_of_an_update_under_way_is_waited_for(gone: int) -> None:
+    assert not unlocked(locked_by(socket.gethostname(), os.getpid()))
+    assert not unlocked(locked_by("another-machine", gone))
+    assert not unlocked("error: [409] Conflict: Another update is currently in progress.")
+
+
+def test_only_our_own_commands_are_interrupted() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        assert child.pid in ours._children("sleep")
+        assert os.getpid() not in ours._children("python")
+        assert child.pid not in ours._children("pulumi")
+    finally:
+        child.kill()
+        child.wait()

@@ -1,0 +1,93 @@
+"""A matrix of two stacks under the real engine: stopped, gone on, handed over, taken down."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab.cluster import Lab
+from tests.engine import checkout as checkouts
+from tests.engine.checkout import Checkout
+from tests.lab.leftovers import Host
+
+pytestmark = pytest.mark.engine
+
+STACKS = ("left", "right")
+MATRIX = ("python", "-m", "bench", "matrix")
+SHORT = (*MATRIX, *STACKS, "--rounds", "1", "--seconds", "1", "--seed", "3")
+
+
+@pytest.fixture(scope="module")
+def host(lab_host: None) -> Host:
+    return Host.now()
+
+
+@pytest.fixture(scope="module")
+def checkout(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A fresh checkout with two small stacks; whatever its labs are, they end with it."""
+    folder = tmp_path_factory.mktemp("matrix")
+    made = checkouts.copy(folder / "checkout", folder / "home", "scenario-c")
+    for stack, source in zip(STACKS, ("scenario-a", "scenario-c"), strict=True):
+        made.add_stack(stack, source, {"lab": {"nodes": 2}})
+    yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", made.env["XDG_STATE_HOME"])
+        for name in made.lab_folders():
+            Lab(name).remove()
+
+
+def record(checkout: Checkout) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((checkout.folder / "matrix/matrix.json").read_text())
+    return loaded
+
+
+class TestMatrix:
+    """The steps follow each other on the same two stacks."""
+
+    def test_a_stopped_matrix_says_what_is_up_and_how_to_go_on(self, checkout: Checkout) -> None:
+        # A session of its own gets the signal as a whole, as from a terminal.
+        told = checkout.interrupt(checkout.start(*SHORT), "[3/24]", signal.SIGINT)
+        assert "stopped; the same command goes on" in told
+        assert "still up: left, right; python -m bench matrix --out matrix --down" in told
+        assert record(checkout)["status"] == "measuring"
+        for stack in STACKS:
+            outputs = json.loads(checkout.ok("pulumi", "stack", "output", "--json", "-s", stack))
+            # Nothing has been measured to its end, and none of them says so.
+            assert not outputs.get("results")
+
+    def test_it_goes_on_and_hands_over_what_it_measured(self, checkout: Checkout) -> None:
+        samples = (checkout.folder / "matrix/samples.jsonl").read_text().splitlines()
+        told = checkout.ok(*SHORT, "--keep")
+        assert "going on with the matrix" in told
+        assert f"[{len(samples)}/24]" in told  # the header's line stands for the next one
+        assert "[1/24]" not in told
+        state = record(checkout)
+        assert (state["status"], state["failed"], state["warnings"]) == ("finished", {}, [])
+        for stack in STACKS:
+            found = json.loads((checkout.folder / f"matrix/{stack}.json").read_text())
+            assert found["metrics"]["tcp_throughput"]["n"] == 1
+            output = checkout.output(stack, "results")
+            assert output["metrics"] == found["metrics"]
+            assert output["rounds"]["labels"] == list(STACKS)
+
+    def test_a_plain_up_changes_nothing_afterwards(self, checkout: Checkout) -> None:
+        for stack in STACKS:
+            checkout.ok("pulumi", "preview", "--expect-no-changes", "-s", stack)
+        assert checkout.changed_files() == ""
+
+    def test_it_is_in_the_history(self, checkout: Checkout) -> None:
+        told = checkout.ok("python", "-m", "bench", "history", "--format", "csv")
+        lines = told.splitlines()
+        assert [line.split(",")[1:3] for line in lines[1:3]] == [[s, "matrix"] for s in STACKS]
+
+    def test_what_it_kept_up_can_be_taken_down(self, checkout: Checkout, host: Host) -> None:
+        checkout.ok(*MATRIX, "--down")
+        for stack in STACKS:
+            assert checkout.resources(stack) == {}
+        assert checkout.lab_folders() == []
+        assert Host.now() == host
+        assert (checkout.folder / "matrix/left.json").exists()
