@@ -168,9 +168,9 @@ def _told(watch: _Watch | None = None) -> Iterator[None]:
     except automation.CommandError as error:
         errors = [text for text in (watch.errors if watch else []) if text]
         ours = [text for text in errors if not text.startswith(_ENGINES)]
-        raise StackFailedError(
-            " ".join((ours or errors or [tail(str(error))])[0].split())
-        ) from None
+        told = (ours or errors or [tail(str(error))])[0]
+        lines = [line.strip() for line in told.splitlines() if line.strip()]
+        raise StackFailedError("; ".join(lines)) from None
 
 
 def _unlock(found: automation.Stack, state: RetryCallState, say: Progress) -> None:

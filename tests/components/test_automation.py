@@ -66,13 +66,13 @@ def test_steps_are_told_and_our_own_error_is_the_one_that_counts() -> None:
         diagnostic("info", "<{%reset%}>starting etcd\n<{%reset%}>"),
         diagnostic("info#err", "\n"),
         diagnostic("error", "update failed"),
-        diagnostic("error", "could not install the CNI: cilium-agent on\nnode-1"),
+        diagnostic("error", "could not install the CNI: it crashed\nThe lab was stopped."),
     ):
         watch(event)
     assert said == ["starting etcd"]
     with pytest.raises(StackFailedError) as caught, ours._told(watch):
         raise failed("a page of output")
-    assert str(caught.value) == "could not install the CNI: cilium-agent on node-1"
+    assert str(caught.value) == "could not install the CNI: it crashed; The lab was stopped."
 
 
 def test_without_an_error_of_the_engine_pulumis_words_are_told() -> None:
