@@ -60,7 +60,10 @@ class PulumiStacks:
     def state(self, stack: str) -> StackState:
         """See :class:`bench.matrix.stacks.Stacks`."""
         with _told():
-            exported = self._workspace().export_stack(stack)
+            try:
+                exported = self._workspace().export_stack(stack)
+            except automation.StackNotFoundError:
+                return StackState(exists=False)
         return read_state(exported.deployment or {})
 
     def up(self, stack: str, say: Progress) -> StackState:
@@ -84,8 +87,7 @@ class PulumiStacks:
             changes = self._operate(
                 stack, lambda found, watch: found.preview(on_event=watch, color="never"), say, asked
             ).change_summary
-            others = {op: n for op, n in changes.items() if op not in ("same", "update")}
-            if others or changes.get("update", 0) > 1:
+            if not _results_only(changes):
                 raise StackFailedError(
                     "its file or the program has changed since its up, so more than its results "
                     f"would change. Fix: pulumi up -s {stack} takes the change, and measures"
@@ -121,6 +123,20 @@ class PulumiStacks:
             env_vars=dict(environment or {}),
         )
 
+    def _select(self, stack: str, workspace: automation.LocalWorkspace) -> automation.Stack:
+        """The stack of a file, made if it is new."""
+        try:
+            return automation.Stack.select(stack, workspace)
+        except automation.StackNotFoundError:
+            # In a scratch project, whose file of the stack takes the salt of its passphrase.
+            with TemporaryDirectory(prefix="cni-benchmark-") as scratch:
+                name = workspace.project_settings().name
+                Path(scratch, "Pulumi.yaml").write_text(f"name: {name}\nruntime: python\n")
+                automation.LocalWorkspace(
+                    work_dir=scratch, pulumi_command=self._command
+                ).create_stack(stack)
+            return automation.Stack.select(stack, workspace)
+
     def _operate(
         self,
         stack: str,
@@ -131,7 +147,7 @@ class PulumiStacks:
         """Run an operation, told as it goes, once nobody else is at work on the stack."""
         watch = _Watch(say)
         with _told(watch):
-            found = automation.Stack.select(stack, self._workspace(environment))
+            found = self._select(stack, self._workspace(environment))
             waiting = Retrying(
                 retry=retry_if_exception_type(automation.ConcurrentUpdateError),
                 stop=stop_after_delay(_LOCK_WAIT_SECONDS),
@@ -140,6 +156,12 @@ class PulumiStacks:
                 reraise=True,
             )
             return waiting(operation, found, watch)
+
+
+def _results_only(changes: automation.OpMap) -> bool:
+    """At most one resource would be updated, which then is the benchmark, and nothing else done."""
+    counts = {automation.OpType(op).value: count for op, count in changes.items() if count}
+    return counts.keys() <= {"same", "update"} and counts.get("update", 0) <= 1
 
 
 class _Watch:
@@ -203,7 +225,7 @@ def _children(command: str) -> list[int]:
 def read_state(deployment: Mapping[str, Any]) -> StackState:
     """A stack's state from its exported deployment."""
     resources = deployment.get("resources") or []
-    root = next((each for each in resources if each["type"] == _ROOT), {})
+    root: Mapping[str, Any] = next((each for each in resources if each["type"] == _ROOT), {})
     benchmark = next((each for each in resources if each["urn"].endswith("::benchmark")), None)
     session = (benchmark or {}).get("outputs", {}).get("session")
     return StackState(

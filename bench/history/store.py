@@ -129,7 +129,7 @@ class History:
         """
         return [str(name) for name in self._frame("SELECT DISTINCT name FROM metric", ())["name"]]
 
-    def _frame(self, query: str, values: tuple[object, ...]) -> DataFrame:
+    def _frame(self, query: str, values: tuple[str | None, ...]) -> DataFrame:
         import pandas
 
         with self._told(), closing(self._existing()) as file:

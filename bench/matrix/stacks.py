@@ -37,7 +37,7 @@ class Stacks(Protocol):
     def state(self, stack: str) -> StackState:
         """As it is recorded, without a look at the cluster.
 
-        :raises StackFailedError: there is no such stack.
+        :raises StackFailedError: its state cannot be read.
         """
         ...
 

@@ -121,6 +121,24 @@ def test_the_lock_of_an_update_under_way_is_waited_for(gone: int) -> None:
     assert not unlocked("error: [409] Conflict: Another update is currently in progress.")
 
 
+@pytest.mark.parametrize(
+    ("changes", "only"),
+    [
+        ({"same": 6, "update": 1}, True),
+        ({"same": 7}, True),
+        (
+            {automation.OpType.SAME: 6, automation.OpType.UPDATE: 1, automation.OpType.CREATE: 0},
+            True,
+        ),
+        ({"same": 5, "update": 2}, False),
+        ({"same": 6, "update": 1, "create": 1}, False),
+        ({automation.OpType.SAME: 6, automation.OpType.REPLACE: 1}, False),
+    ],
+)
+def test_a_hand_over_changes_nothing_but_the_benchmark(changes: Any, only: bool) -> None:
+    assert ours._results_only(changes) == only
+
+
 def test_only_our_own_commands_are_interrupted() -> None:
     child = subprocess.Popen(["sleep", "60"])
     try:
