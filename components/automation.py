@@ -56,6 +56,10 @@ class PulumiStacks:
             raise NoPulumiError('pulumi is not on PATH: try eval "$(make -s env)" first') from None
         except automation.InvalidVersionError as error:
             raise NoPulumiError(str(error)) from None
+        try:
+            self._selected = self._workspace().stack()
+        except automation.CommandError as error:
+            raise NoPulumiError(f"pulumi does not work here: {tail(str(error))}") from None
 
     def state(self, stack: str) -> StackState:
         """See :class:`bench.matrix.stacks.Stacks`."""
@@ -115,6 +119,12 @@ class PulumiStacks:
                 os.kill(pid, signal.SIGINT)
             except ProcessLookupError:
                 continue
+
+    def close(self) -> None:
+        """See :class:`bench.matrix.stacks.Stacks`: the API selects every stack that it works on."""
+        if self._selected is not None:
+            with _told():
+                self._workspace().select_stack(self._selected.name)
 
     def _workspace(self, environment: Mapping[str, str] | None = None) -> automation.LocalWorkspace:
         return automation.LocalWorkspace(

@@ -22,7 +22,7 @@ from bench.interleave import JournalError, shuffled
 from bench.matrix.display import display, minutes
 from bench.matrix.folder import FolderError, MatrixFolder, MatrixState
 from bench.matrix.run import Matrix
-from bench.matrix.stacks import Stacks
+from bench.matrix.stacks import StackFailedError, Stacks
 from bench.plan import ALLOWABLE, MAX_RUNS, PROFILES, Plan, PlanError, plan_for
 from bench.probes import build_probes
 from bench.results import Results
@@ -155,6 +155,23 @@ def _work(
     folder: MatrixFolder, state: MatrixState, options: argparse.Namespace, *, down: bool
 ) -> int:
     stacks = _pulumi()
+    try:
+        return _with(stacks, folder, state, options, down=down)
+    finally:
+        try:
+            stacks.close()
+        except StackFailedError as error:
+            progress(f"warning: {error}")
+
+
+def _with(
+    stacks: Stacks,
+    folder: MatrixFolder,
+    state: MatrixState,
+    options: argparse.Namespace,
+    *,
+    down: bool,
+) -> int:
     with display(state.stacks, Console(stderr=True)) as shown, _stopped_by_signal(stacks):
         matrix = Matrix(folder, state, stacks, shown, keep_up=options.keep, remember=_remember)
         stopped = False

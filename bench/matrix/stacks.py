@@ -67,3 +67,10 @@ class Stacks(Protocol):
     def interrupt(self) -> None:
         """Tell operations that are under way to stop as soon as they can."""
         ...
+
+    def close(self) -> None:
+        """Leave things as they were found, but for what was done to stacks.
+
+        :raises StackFailedError: that is not possible.
+        """
+        ...

@@ -60,6 +60,10 @@ class FakeStacks:
     def interrupt(self) -> None:
         """Nothing is under way."""
 
+    def close(self) -> None:
+        """Remembered, too."""
+        self.done.append("close")
+
     def connect(self, descriptor: Mapping[str, Any]) -> FakeSession:
         """A session factory, all on one clock."""
         stack = descriptor["args"]["stack"]
