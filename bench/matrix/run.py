@@ -55,6 +55,7 @@ class Matrix:
         self._remember = remember
         self._connect = connect
         self._plan = Plan.from_dict(state.plan)
+        self._stopping = False
 
     @property
     def state(self) -> MatrixState:
@@ -123,7 +124,8 @@ class Matrix:
                     self._memory.bringing_up(stack)
                 found = self._stacks.up(stack, say)
         except StackFailedError as error:
-            self._fail(stack, str(error))
+            if not self._stopping:
+                self._fail(stack, str(error))
             return
         if found.session is None:
             self._fail(stack, "it came up without a session to measure in")
@@ -135,7 +137,8 @@ class Matrix:
         try:
             self._stacks.destroy(stack, self._say(stack))
         except StackFailedError as error:
-            self._warn(stack, f"could not be taken down: {error}")
+            if not self._stopping:
+                self._warn(stack, f"could not be taken down: {error}")
             return
         self._memory.is_down(stack)
         self._display.about(stack, "down")
@@ -146,6 +149,9 @@ class Matrix:
         try:
             for future in [pool.submit(do, stack) for stack in stacks]:
                 future.result()
+        except BaseException:
+            self._stopping = True  # operations that end early now have not failed by themselves
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

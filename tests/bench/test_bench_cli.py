@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
+from bench.history.store import History
 from bench.plan import PROFILES, Plan
 from bench.results import Results
 from bench.runner import Progress, run_benchmark
@@ -81,6 +82,7 @@ def test_run_prints_progress_and_table_and_writes_results(
     assert "[12/12] run 1 of 1: udp" in said.err
     assert "tcp_throughput" in said.out
     assert json.loads(out.read_text())["metrics"]["http_100_p99"]["n"] == 1
+    assert list(History().runs()["origin"]) == ["run"]
     assert main(["show", "--file", str(out)]) == 0
     assert "http_100_p99" in capsys.readouterr().out
 

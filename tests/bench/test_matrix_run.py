@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 from bench.interleave import Step, shuffled
 from bench.matrix.folder import FolderError, MatrixFolder, MatrixState
 from bench.matrix.run import Matrix
+from bench.matrix.stacks import StackFailedError
 from bench.results import Results
 from bench.sources import load
 from tests.bench.fake_stacks import FakeStacks
@@ -235,6 +239,26 @@ def test_a_kill_while_stacks_come_up_leaves_none_forgotten(
     # Torn or not, it is brought up again by the engine, which knows.
     assert "up b" in stacks.done
     assert stacks.there == set()
+
+
+def test_an_operation_that_was_told_to_stop_has_not_failed(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    def stop(operation: str) -> None:
+        if operation == "up b":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)  # the main thread is told meanwhile
+            raise StackFailedError("update canceled")
+
+    stacks.before = stop
+    with pytest.raises(KeyboardInterrupt):
+        matrix(folder, stacks).run()
+    left = folder.load()
+    assert left is not None
+    assert left.failed == {}
+    stacks.before = lambda operation: None
+    assert matrix(folder, stacks).run().status == "finished"
+    assert folder.results("b").metrics
 
 
 def test_rounds_begin_anew_when_a_cluster_is_another_one(

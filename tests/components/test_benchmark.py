@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench.history.store import History
 from bench.results import from_dict, from_json
 from bench.runner import run_benchmark
 from bench.session import SessionError
@@ -60,6 +61,12 @@ def test_creating_measures_and_records_what_with(
     assert session.closed == 1
     told = capsys.readouterr().out.splitlines()
     assert any("run 1 of 3" in line for line in told)
+
+
+def test_what_was_measured_is_in_the_history(session: _Session) -> None:
+    BenchmarkProvider().create(PROPS)
+    runs = History().runs()
+    assert list(zip(runs["stack"], runs["origin"], strict=True)) == [("scenario-e", "up")]
 
 
 def test_updating_measures_again(session: _Session) -> None:
