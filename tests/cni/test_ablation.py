@@ -1,0 +1,98 @@
+"""One toggle at a time: which variants there are, what goes along, and why others cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cni.ablation import Variant, less, plus
+from cni.platform import PlatformFacts
+from cni.toggles import TOGGLES, CtTables
+from tests.cni.stackfiles import Load
+
+
+@pytest.fixture
+def no_fq(m6i: PlatformFacts) -> PlatformFacts:
+    """The study's instances without fq, as in the lab."""
+    return replace(m6i, has_fq=False, has_bbr=True)
+
+
+def _plus(load: Load, facts: PlatformFacts) -> dict[str, Variant]:
+    base, tuned = load("scenario-d"), load("scenario-e").toggles
+    return {name: plus(base, tuned, name, facts) for name in TOGGLES}
+
+
+def _less(load: Load, facts: PlatformFacts) -> dict[str, Variant]:
+    return {name: less(load("scenario-e"), name, facts) for name in TOGGLES}
+
+
+def _applied(variant: Variant) -> set[str]:
+    return {each.toggle for each in variant.decisions if each.applied}
+
+
+def test_what_can_be_added_to_d(load: Load, no_fq: PlatformFacts) -> None:
+    found = _plus(load, no_fq)
+    added = {name: _applied(each) for name, each in found.items() if each.scenario}
+    assert added == {
+        "hostRouting": {"nativeRouting", "bpfMasquerade", "hostRouting"},
+        "bpfMasquerade": {"nativeRouting", "bpfMasquerade"},
+        "socketLB": {"nativeRouting", "socketLB"},
+        "ctTables": {"nativeRouting", "ctTables"},
+        "hubbleOff": {"nativeRouting", "hubbleOff"},
+    }
+    assert found["hostRouting"].along == ("bpfMasquerade",)
+    reasons = {name: each.reason or "" for name, each in found.items() if each.scenario is None}
+    assert reasons["nativeRouting"] == "the base has it already"
+    assert "fq" in reasons["bandwidthManager"]
+    assert "needs bandwidthManager" in reasons["bbr"]
+    assert "ENA" in reasons["dsr"]
+    assert "ENA" in reasons["xdp"]
+
+
+def test_a_toggle_that_brings_another_is_added_without_it(load: Load, no_fq: PlatformFacts) -> None:
+    scenario = _plus(load, no_fq)["bpfMasquerade"].scenario
+    assert scenario is not None
+    assert scenario.toggles.bpf_masquerade is True
+    assert scenario.toggles.host_routing is False  # left open, the agent would turn it on
+
+
+def test_with_fq_bbr_takes_all_that_it_needs(load: Load, m6i: PlatformFacts) -> None:
+    found = _plus(load, replace(m6i, has_fq=True, has_bbr=True))
+    assert found["bandwidthManager"].along == ()
+    assert set(found["bbr"].along) == {"bandwidthManager", "hostRouting", "bpfMasquerade"}
+    assert _applied(found["bbr"]) == {"nativeRouting", "bbr", *found["bbr"].along}
+
+
+def test_what_can_be_taken_from_e(load: Load, no_fq: PlatformFacts) -> None:
+    found = _less(load, no_fq)
+    whole = _applied(_plus(load, no_fq)["hostRouting"]) | {"socketLB", "ctTables", "hubbleOff"}
+    left = {name: whole - _applied(each) for name, each in found.items() if each.scenario}
+    assert left == {
+        "hostRouting": {"hostRouting"},
+        "bpfMasquerade": {"bpfMasquerade", "hostRouting"},
+        "ctTables": {"ctTables"},
+        "hubbleOff": {"hubbleOff"},
+    }
+    assert found["bpfMasquerade"].along == ("hostRouting",)
+    reasons = {name: each.reason or "" for name, each in found.items() if each.scenario is None}
+    assert "tunnel mode" in reasons["nativeRouting"]
+    assert "kubeProxyReplacement turns socket load-balancing on" in reasons["socketLB"]
+    assert "Fix" not in "".join(reasons.values())  # nobody has written these settings
+    assert reasons["xdp"].startswith("the base does not have it: the ENA driver")
+
+
+def test_sizes_are_the_tuned_scenarios(load: Load, no_fq: PlatformFacts) -> None:
+    scenario = _plus(load, no_fq)["ctTables"].scenario
+    assert scenario is not None
+    assert scenario.toggles.ct_tables == CtTables(tcp_max=1_048_576, any_max=524_288)
+    without = _less(load, no_fq)["ctTables"].scenario
+    assert without is not None
+    assert without.toggles.ct_tables is None
+
+
+def test_a_strict_base_is_no_hindrance(load: Load, no_fq: PlatformFacts) -> None:
+    base = load("scenario-d", strict=True)
+    found = plus(base, load("scenario-e").toggles, "bandwidthManager", no_fq)
+    assert found.scenario is None
+    assert "fq" in (found.reason or "")
