@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.experiments.capabilities import ExperimentPods
+from bench.experiments.capabilities import ExperimentPods, ObjectStore
 from bench.experiments.definition import Definition, Extent
 
 _HOST = Definition(
@@ -17,4 +17,36 @@ _HOST = Definition(
     fixed=True,
 )
 
-EXPERIMENTS: Mapping[str, Definition] = {each.name: each for each in (_HOST,)}
+_HOPS = Definition(
+    name="hops",
+    question="What does a request through a chain of services take, and how does it grow per hop?",
+    axis="services in the chain",
+    unit="hops",
+    needs=(ObjectStore, ExperimentPods),
+    usual=Extent(points=(1, 2, 3, 4, 5, 6, 7, 8), rounds=8, seconds=2),
+    run="bench.experiments.hops:run",
+    lowest=1,
+    highest=8,
+)
+
+
+def _policies(name: str, kind: str, run: str) -> Definition:
+    return Definition(
+        name=name,
+        question=f"What do objects of kind {kind} cost, and how fast do they take effect?",
+        axis=kind,
+        unit="policies",
+        needs=(ObjectStore, ExperimentPods),
+        usual=Extent(points=(0, 10, 100, 1_000), rounds=6, seconds=1),
+        run=f"bench.experiments.policy:{run}",
+        lowest=0,
+        highest=3_000,
+    )
+
+
+_POLICY = _policies("policy", "NetworkPolicy", "kubernetes")
+_CILIUM_POLICY = _policies("cilium-policy", "CiliumNetworkPolicy", "cilium")
+
+EXPERIMENTS: Mapping[str, Definition] = {
+    each.name: each for each in (_HOST, _HOPS, _POLICY, _CILIUM_POLICY)
+}

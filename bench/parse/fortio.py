@@ -170,8 +170,21 @@ def _split(stdout: str, stderr: str) -> tuple[str, _Result]:
     return stdout[: start.start()], result
 
 
-def _logged(log: str, requests: int, errors: int) -> list[Request]:
-    logged = [
+def request_log(stdout: str) -> list[Request]:
+    """The requests of a run's log, failed ones too, as they ended.
+
+    ``sent`` is the client's time of day, in µs since 1970.
+
+    :raises ParseError: there is none.
+    """
+    logged = _requests(stdout)
+    if not logged:
+        raise ParseError(f"fortio: no request in its log; it said: {tail(stdout) or 'nothing'}")
+    return logged
+
+
+def _requests(log: str) -> list[Request]:
+    return [
         Request(
             thread=int(thread),
             number=int(number),
@@ -181,6 +194,10 @@ def _logged(log: str, requests: int, errors: int) -> list[Request]:
         )
         for seconds, sent, thread, number, ok in _LOG_LINE.findall(log)
     ]
+
+
+def _logged(log: str, requests: int, errors: int) -> list[Request]:
+    logged = _requests(log)
     good = sum(each.good for each in logged)
     if len(logged) != requests or good != requests - errors:
         raise ParseError(
