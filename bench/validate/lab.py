@@ -6,14 +6,13 @@ itself be in question. Its id is fixed, so what a killed validation has left is 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from bench.session import Session, open_session
 from bench.validate.faults import Link, LossCount
@@ -69,11 +68,12 @@ def running_lab(say: Progress) -> Iterator[ValidationLab]:
     """
     from lab.cluster import Lab
     from lab.errors import LabError
+    from lab.exclusive import only_one
     from lab.toolchain import ToolchainError
 
     lab = Lab(LAB_ID)
     try:
-        with _only_one(lab):
+        with only_one(LAB_ID, "validation"):
             try:
                 _bring_up(lab, say)
                 about = {"scenario": "validation: VPC CNI, kube-proxy"}
@@ -87,24 +87,6 @@ def running_lab(say: Progress) -> Iterator[ValidationLab]:
                 lab.remove()
     except (LabError, ToolchainError, OSError) as error:
         raise ValidationLabError(f"the lab: {error}") from error
-
-
-@contextmanager
-def _only_one(lab: Lab) -> Iterator[None]:
-    folder = lab.paths.root.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{LAB_ID}.lock").open("w") as file:
-        _lock(file)
-        yield
-
-
-def _lock(file: TextIO) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValidationLabError(
-            "another validation runs on this machine. Fix: wait for its end"
-        ) from None
 
 
 def _bring_up(lab: Lab, say: Progress) -> None:
