@@ -28,6 +28,7 @@ from bench.cli import (
     progress,
 )
 from bench.experiments import command as experiments
+from bench.experiments.ablate import command as ablation
 from bench.history import command as history
 from bench.history.store import keep_result
 from bench.matrix import command as matrix
@@ -134,6 +135,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     **matrix.COMMANDS,
     **history.COMMANDS,
     **experiments.COMMANDS,
+    **ablation.COMMANDS,
 }
 
 
@@ -199,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     matrix.add_parser(commands)
     history.add_parsers(commands)
     experiments.add_parsers(commands)
+    ablation.add_parser(commands)
     return parser
 
 

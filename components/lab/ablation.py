@@ -1,0 +1,219 @@
+"""The lab as a stage for ablations: a base that stays, and a lab for each variant beside it.
+
+DSR and XDP are refused by the guards, which decide by the card of the instance type that the stack
+names. They concern traffic from outside the nodes, and that the lab can have: a stage of its own
+(``outside``) tries both on the lab's veth devices all the same, from a client outside, through a
+NodePort. Its nodes have an MTU at which the kernel lets native XDP attach, the base too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal
+
+from bench.experiments.ablate.stage import Progress, StageError, Trial
+from bench.session import Pod, Service, Session, SessionError
+from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
+from cni import ablation
+from cni.evidence import EvidenceError, verify
+from cni.guards import Decision, decide
+from cni.platform import PlatformFacts
+from cni.scenario import Scenario
+from cni.toggles import TOGGLES
+from components.lab import evidence, target
+from components.lab.placement import pods_and_services
+from components.lab.session import LabSession
+from components.settings import Settings
+from components.settings_errors import SettingsError
+from components.stackfile import read_settings
+from lab import objects, outside, services
+from lab.cluster import Lab
+from lab.errors import LabError
+from lab.exclusive import only_one
+from lab.objects import ServicePort, ServiceSpec
+from lab.toolchain.errors import ToolchainError
+
+BASE_ID, VARIANT_ID = "cni-benchmark-ablation-base", "cni-benchmark-ablation-variant"
+_STACKS: Mapping[str, tuple[str, str, Literal["+", "-"]]] = {
+    "d": ("D", "scenario-d", "+"),
+    "e": ("E", "scenario-e", "-"),
+    "outside": ("D from outside", "scenario-d", "+"),
+}
+_TUNED = "scenario-e"
+_OUTSIDE = ("dsr", "xdp")
+_NODE_PORT = 30_080
+_ERRORS = (LabError, ToolchainError, EvidenceError, OSError)
+
+
+class NorthSouthSession(LabSession):
+    """A lab's session with a client outside the nodes."""
+
+    @property
+    def lab(self) -> Lab:
+        return self._lab
+
+    def outside(self) -> tuple[Pod, Service]:
+        """See :class:`bench.experiments.ablate.stage.Outside`."""
+        lab = self._lab
+        try:
+            pods = lab.pods_of(HTTPBIN_SERVICE)
+            self._publish(lab, [(pod.ip, pod.node) for pod in pods])
+            behind = {pod.node for pod in pods}
+            away = next(node for node in lab.nodes if node.name not in behind)
+        except StopIteration:
+            raise SessionError("every node has a pod of httpbin") from None
+        except _ERRORS as error:
+            raise SessionError(str(error)) from error
+        client = Pod(outside.NAME, "fortio-client", outside.NAME, outside.ADDRESS)
+        return client, Service("httpbin-outside", away.address.ip, _NODE_PORT)
+
+    @staticmethod
+    def _publish(lab: Lab, endpoints: Sequence[tuple[str, str]]) -> None:
+        spec = ServiceSpec("httpbin-outside", HTTPBIN_SERVICE, (ServicePort("http", 80, 8080),))
+        manifest = objects.service(spec)
+        manifest["spec"] |= {"type": "NodePort"}
+        manifest["spec"]["ports"][0]["nodePort"] = _NODE_PORT
+        lab.api.create(f"/api/v1/namespaces/{spec.namespace}/services", manifest)
+        services.create(lab.api, spec, endpoints)
+
+
+class LabStage:
+    """See :class:`bench.experiments.ablate.stage.Stage`.
+
+    :param base: of :data:`bench.experiments.ablate.extent.BASES`.
+    """
+
+    def __init__(self, base: str) -> None:
+        self._name, stack, self._sign = _STACKS[base]
+        self._outside = base == "outside"
+        self._settings = read_settings(stack)
+        self._tuned = read_settings(_TUNED).scenario.toggles
+
+    @property
+    def base_name(self) -> str:
+        return self._name
+
+    def trials(self) -> Sequence[Trial]:
+        return [self._trial(name) for name in (_OUTSIDE if self._outside else TOGGLES)]
+
+    def _trial(self, toggle: str) -> Trial:
+        variant = self._variants[toggle]
+        if not self._outside:
+            return Trial(toggle, self._sign, variant.along, variant.reason)
+        refused = variant.reason or "applied on this instance type too"
+        note = f"on {self._facts.instance_type}: {refused}; here on the lab's veth devices"
+        return Trial(toggle, "+", notes=(note,), outside=True)
+
+    @cached_property
+    def _facts(self) -> PlatformFacts:
+        return target.facts(self._settings)
+
+    @cached_property
+    def _variants(self) -> Mapping[str, ablation.Variant]:
+        scenario = self._settings.scenario
+        if self._sign == "+":
+            return {n: ablation.plus(scenario, self._tuned, n, self._facts) for n in TOGGLES}
+        return {name: ablation.less(scenario, name, self._facts) for name in TOGGLES}
+
+    @contextmanager
+    def base(self, say: Progress) -> Iterator[Session]:
+        decisions = decide(self._settings.scenario, self._facts)
+        with (
+            _told("the base"),
+            only_one(BASE_ID, "ablation"),
+            _running(BASE_ID, self._settings, decisions, self._outside, say) as session,
+        ):
+            yield session
+
+    @contextmanager
+    def variant(self, trial: Trial, say: Progress) -> Iterator[Session]:
+        scenario, decisions = self._made(trial)
+        settings = self._settings.model_copy(update={"scenario": scenario})
+        with (
+            _told(trial.label(self.base_name)),
+            _running(VARIANT_ID, settings, decisions, self._outside, say) as session,
+        ):
+            _require(trial, decisions, session)
+            yield session
+
+    def _made(self, trial: Trial) -> tuple[Scenario, tuple[Decision, ...]]:
+        found = self._variants[trial.toggle]
+        if self._outside or found.scenario is None:
+            return forced(self._settings.scenario, trial.toggle, self._facts)
+        return found.scenario, found.decisions
+
+
+def forced(
+    base: Scenario, toggle: str, facts: PlatformFacts
+) -> tuple[Scenario, tuple[Decision, ...]]:
+    """A base with a toggle that the guards refuse, on devices that can do it."""
+    # As on a card whose driver has native XDP, which veth has had since Linux 4.19.
+    able = replace(facts, driver="mlx5_core", bare_metal=True)
+    toggles = base.toggles.model_copy(update={TOGGLES[toggle].field: True})
+    scenario = base.model_copy(update={"toggles": toggles})
+    return scenario, decide(scenario, able)
+
+
+@contextmanager
+def _running(
+    lab_id: str,
+    settings: Settings,
+    decisions: tuple[Decision, ...],
+    from_outside: bool,
+    say: Progress,
+) -> Iterator[NorthSouthSession]:
+    spec, adaptations = target.spec(settings, decisions)
+    lab = Lab(lab_id)
+    try:
+        lab.start(spec, say)
+        if from_outside:
+            outside.start(lab.sandbox, lab.nodes)
+            adaptations += outside.ADAPTATIONS
+        lab.install(say)
+        pods, services_ = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
+        lab.deploy(pods, services_, say)
+        about: dict[str, Any] = {
+            "scenario": settings.scenario.title,
+            "cni": f"{settings.scenario.cni} {settings.scenario.cni_version}",
+            "emulated_instance_type": settings.eks.instance_type,
+            "adaptations": list(adaptations),
+        }
+        with closing(NorthSouthSession(Lab(lab_id), about)) as session:
+            yield session
+    finally:
+        lab.remove()
+
+
+def _require(trial: Trial, decisions: Sequence[Decision], session: NorthSouthSession) -> None:
+    """The running agents prove that the variant has the toggle, or has it no more.
+
+    :raises StageError: they do not.
+    """
+    lab = session.lab
+    states = verify(tuple(decisions), evidence.collect(lab), evidence.expected_nodes(lab))
+    state = next(each for each in states if each.toggle == trial.toggle)
+    as_asked = state.verified is True if trial.sign == "+" else not state.applied
+    if not as_asked:
+        raise StageError(f"{trial.toggle}: {state.reason} ({'; '.join(state.evidence)})")
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except _ERRORS as error:
+        raise StageError(f"{what}: {error}") from error
+
+
+def stage(base: str) -> LabStage:
+    """The lab's stage for a base (what :mod:`bench.experiments.ablate.stage` imports).
+
+    :raises StageError: the stack's file is refused.
+    """
+    try:
+        return LabStage(base)
+    except (SettingsError, ToolchainError) as error:
+        raise StageError(str(error)) from error
