@@ -18,7 +18,7 @@ from bench.experiments.base import Context, Findings, SkippedError, point
 from bench.experiments.capabilities import ExperimentPods, ObjectStore, PodRequest
 from bench.experiments.chain import HTTP_ONLY
 from bench.experiments.enforced import EnforcedProbe
-from bench.experiments.growth import linear
+from bench.experiments.slopes import linear
 from bench.experiments.levels import Levels, clear, let_through
 from bench.experiments.model import Series
 from bench.experiments.policies import TARGET_PORT, TARGET_ROLE, Kind, allow, deny
@@ -56,7 +56,7 @@ def _run(kind: Kind, context: Context) -> Findings:
     _refuse_other_engines(kind, bench)
     counts = sorted(int(each) for each in context.extent.points)
     clear(store, kind, context.say)
-    with _target(bench) as target:
+    with running_target(bench) as target:
         levels = Levels(bench, store, kind, target, context.say)
         try:
             _prove(kind, bench, store, target, context)
@@ -98,7 +98,7 @@ def _refuse_other_engines(kind: Kind, bench: Bench) -> None:
 
 
 @contextmanager
-def _target(bench: Bench) -> Iterator[Pod]:
+def running_target(bench: Bench) -> Iterator[Pod]:
     """The pod that is denied and allowed, on the echo server's node."""
     assert isinstance(bench.session, ExperimentPods)
     wanted = PodRequest(

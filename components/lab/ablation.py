@@ -141,8 +141,10 @@ class LabStage:
 
     def _made(self, trial: Trial) -> tuple[Scenario, tuple[Decision, ...]]:
         found = self._variants[trial.toggle]
-        if self._outside or found.scenario is None:
+        if self._outside:
             return forced(self._settings.scenario, trial.toggle, self._facts)
+        if found.scenario is None:
+            raise StageError(f"{trial.label(self.base_name)}: {found.reason}")
         return found.scenario, found.decisions
 
 

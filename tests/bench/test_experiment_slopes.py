@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.experiments.growth import linear
+from bench.experiments.slopes import linear
 from bench.experiments.model import Point
 from bench.results import MetricResult
 from bench.stats import summarise

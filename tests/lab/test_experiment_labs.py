@@ -1,0 +1,139 @@
+"""Experiments on real labs: that what they change is really changed, not how fast anything is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from bench.clock import Clock
+from bench.experiments import chain
+from bench.experiments.levels import Levels, let_through
+from bench.experiments.policies import KINDS, POLICY_LABEL, Kind, api_version, port_of
+from bench.experiments.policy import running_target
+from bench.experiments.registry import EXPERIMENTS
+from bench.experiments.run import run_experiment
+from bench.probes.base import Bench
+from bench.session import Pod
+from bench.targets import resolve_targets
+from components.lab.ablation import LabStage, NorthSouthSession
+from lab import outside
+from lab.sandbox import Place
+from tests.lab.leftovers import Host
+from tests.lab.running import RunningLab, bring_up
+
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("lab_host")]
+
+REQUESTS = 50
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    """A lab of scenario D."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        found = bring_up("scenario-d")
+        try:
+            yield found
+        finally:
+            found.session.close()
+            found.lab.remove()
+
+
+@pytest.fixture
+def bench(running: RunningLab) -> Bench:
+    return Bench(running.session, resolve_targets(running.session), Clock())
+
+
+def _accepted(running: RunningLab, pods: tuple[Pod, ...]) -> list[int]:
+    """How many connections each pod has accepted so far (proc_pid_net_snmp)."""
+    counts = []
+    for pod in pods:
+        shown = running.lab.sandbox.script(
+            "grep ^Tcp: /proc/thread-self/net/snmp", Place(netns=pod.name)
+        )
+        names, values = (line.split() for line in shown.splitlines())
+        counts.append(int(values[names.index("PassiveOpens")]))
+    return counts
+
+
+def _ask(running: RunningLab, url: str, *options: str) -> None:
+    argv = ["load", "-quiet", "-c", "1", "-qps", "0", "-n", str(REQUESTS), *options, url]
+    assert running.run("fortio-client", "fortio", *argv).returncode == 0
+
+
+def test_every_hop_has_connections_of_its_own_kept_or_new(
+    running: RunningLab, bench: Bench
+) -> None:
+    with chain.running(bench, 3, print) as found:
+        assert [pod.node for pod in found.pods] == ["node-3", "node-2", "node-3"]
+        start = _accepted(running, found.pods)
+        _ask(running, found.url(3))
+        kept = _accepted(running, found.pods)
+        _ask(running, found.url(3), "-keepalive=false")
+        new = _accepted(running, found.pods)
+    assert all(after - before <= 2 for before, after in zip(start, kept, strict=True))
+    # The connections that were kept from before are used up first.
+    assert all(after - before >= REQUESTS - 2 for before, after in zip(kept, new, strict=True))
+    assert running.session.list_objects("v1", "Service", "cni-benchmark/chain=true") == []
+    assert running.session.pods("hop-1") == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_denied_connection_gets_no_answer_and_an_allowed_one_does(
+    running: RunningLab, bench: Bench, kind: Kind
+) -> None:
+    name = {"NetworkPolicy": "policy", "CiliumNetworkPolicy": "cilium-policy"}[kind]
+    definition = EXPERIMENTS[name]
+    extent = definition.extent(["0", "3"], rounds=1, seconds=1)
+    found = run_experiment(
+        definition, running.session, extent, command="test",
+        allow=["quiet-machine", "quiet-agents", "generator"], progress=print,
+    )  # fmt: skip
+    (series,) = found.series
+    assert series.skipped is None
+    # Each is the time of a change that was seen: denied, then allowed, then denied again.
+    for point in series.points:
+        assert {"policy_admit", "policy_refuse"} <= point.metrics.keys(), point.missing
+    assert running.session.list_objects(api_version(kind), kind, f"{POLICY_LABEL}=true") == []
+
+
+def test_the_last_of_many_policies_is_told_by_its_port(running: RunningLab, bench: Bench) -> None:
+    with running_target(bench) as target:
+        levels = Levels(bench, running.session, "NetworkPolicy", target, print)
+        try:
+            assert let_through(bench, target, port_of(4))  # nothing selects the target yet
+            with levels.at(4):
+                assert let_through(bench, target, port_of(3))
+                assert not let_through(bench, target, port_of(4))
+                assert not let_through(bench, target)
+        finally:
+            levels.clear()
+
+
+def test_a_toggle_differs_between_base_and_variant_as_a_client_outside_sees(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    host = Host.now()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        stage = LabStage("outside")
+        dsr = next(trial for trial in stage.trials() if trial.toggle == "dsr")
+        with stage.base(print) as base, stage.variant(dsr, print) as variant:
+            assert isinstance(base, NorthSouthSession)
+            assert isinstance(variant, NorthSouthSession)
+            # SNAT: the server sees the node that the client has asked; DSR: the client itself.
+            assert _origin(base) == base.lab.nodes[0].address.ip
+            assert _origin(variant) == outside.ADDRESS
+    assert Host.now() == host
+
+
+def _origin(session: NorthSouthSession) -> str:
+    client, service = session.outside()
+    url = f"http://{service.host}:{service.port}/get"
+    argv = ["fortio", "curl", "-quiet", "-timeout", "5s", url]
+    done = session.run(client, argv, timeout=20)
+    assert done.returncode == 0, done.stderr
+    body = done.stdout.partition("HTTP/1.1")[0]
+    return str(json.loads(body)["origin"])
