@@ -40,9 +40,9 @@ class Variant:
     reason: str | None = None
 
     @property
-    def label(self) -> str:
-        """What it is called: ``+ hostRouting``, or ``- bpfMasquerade``."""
-        return f"{'+' if self.direction == 'plus' else '-'} {self.toggle}"
+    def sign(self) -> Literal["+", "-"]:
+        """The direction in one character."""
+        return "+" if self.direction == "plus" else "-"
 
 
 def plus(base: Scenario, tuned: Toggles, toggle: str, facts: PlatformFacts) -> Variant:

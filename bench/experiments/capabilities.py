@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bench.session import CommandResult, Pod, Session
+
+if TYPE_CHECKING:
+    from bench.experiments.ablate.stage import Stage
 
 Manifest = Mapping[str, Any]
 """A Kubernetes object as JSON-able data, with ``apiVersion``, ``kind`` and ``metadata.name``; its
@@ -117,11 +120,24 @@ class ExperimentPods(Protocol):
         ...
 
 
+@runtime_checkable
+class Toggles(Protocol):
+    """Variants of the session's scenario, brought up beside it."""
+
+    def toggle_stage(self) -> Stage:
+        """A stage whose base is the session's own cluster (its ``base`` is not asked for).
+
+        :raises bench.experiments.ablate.stage.StageError: there are no variants of it.
+        """
+        ...
+
+
 _CANNOT: Mapping[type, str] = {
     ObjectStore: "create Kubernetes objects",
     ComponentCommands: "run commands beside the CNI's components",
     ComponentMetrics: "read the metrics of the CNI's components",
     ExperimentPods: "run pods of an experiment",
+    Toggles: "bring up variants of its scenario beside it",
 }
 
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from bench.experiments import chain
 from bench.experiments.base import Context, Findings, point
 from bench.experiments.chain import Chain
-from bench.experiments.slopes import linear
 from bench.experiments.model import Series
+from bench.experiments.slopes import linear
 from bench.interleave import Side, abba, interleave
 from bench.metrics import Metric, latency_metrics, share_metric
 from bench.parse.schedule import Schedule

@@ -18,10 +18,10 @@ from bench.experiments.base import Context, Findings, SkippedError, point
 from bench.experiments.capabilities import ExperimentPods, ObjectStore, PodRequest
 from bench.experiments.chain import HTTP_ONLY
 from bench.experiments.enforced import EnforcedProbe
-from bench.experiments.slopes import linear
 from bench.experiments.levels import Levels, clear, let_through
 from bench.experiments.model import Series
 from bench.experiments.policies import TARGET_PORT, TARGET_ROLE, Kind, allow, deny
+from bench.experiments.slopes import linear
 from bench.experiments.together import Together
 from bench.interleave import Side, abba, interleave
 from bench.plan import Plan

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.experiments.capabilities import ExperimentPods, ObjectStore
+from bench.experiments.ablate.extent import QUESTION, ROUNDS, SECONDS
+from bench.experiments.capabilities import ExperimentPods, ObjectStore, Toggles
 from bench.experiments.definition import Definition, Extent
+from cni.toggles import TOGGLES
 
 _HOST = Definition(
     name="host",
@@ -44,9 +46,17 @@ def _policies(name: str, kind: str, run: str) -> Definition:
     )
 
 
+_TOGGLES = Definition(
+    name="toggles",
+    question=QUESTION,
+    axis="toggle",
+    needs=(Toggles,),
+    usual=Extent(points=tuple(TOGGLES), rounds=ROUNDS, seconds=SECONDS),
+    run="bench.experiments.ablate.beside:run",
+)
 _POLICY = _policies("policy", "NetworkPolicy", "kubernetes")
 _CILIUM_POLICY = _policies("cilium-policy", "CiliumNetworkPolicy", "cilium")
 
 EXPERIMENTS: Mapping[str, Definition] = {
-    each.name: each for each in (_HOST, _HOPS, _POLICY, _CILIUM_POLICY)
+    each.name: each for each in (_HOST, _HOPS, _TOGGLES, _POLICY, _CILIUM_POLICY)
 }

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from bench.experiments.ablate.stage import Progress, StageError, Trial
 from bench.session import Pod, Service, Session, SessionError
@@ -22,7 +22,7 @@ from cni.evidence import EvidenceError, verify
 from cni.guards import Decision, decide
 from cni.platform import PlatformFacts
 from cni.scenario import Scenario
-from cni.toggles import TOGGLES
+from cni.toggles import TOGGLES, Toggles
 from components.lab import evidence, target
 from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
@@ -37,10 +37,10 @@ from lab.objects import ServicePort, ServiceSpec
 from lab.toolchain.errors import ToolchainError
 
 BASE_ID, VARIANT_ID = "cni-benchmark-ablation-base", "cni-benchmark-ablation-variant"
-_STACKS: Mapping[str, tuple[str, str, Literal["+", "-"]]] = {
-    "d": ("D", "scenario-d", "+"),
-    "e": ("E", "scenario-e", "-"),
-    "outside": ("D from outside", "scenario-d", "+"),
+_BASES: Mapping[str, tuple[str, str]] = {
+    "d": ("D", "scenario-d"),
+    "e": ("E", "scenario-e"),
+    "outside": ("D from outside", "scenario-d"),
 }
 _TUNED = "scenario-e"
 _OUTSIDE = ("dsr", "xdp")
@@ -83,18 +83,28 @@ class NorthSouthSession(LabSession):
 class LabStage:
     """See :class:`bench.experiments.ablate.stage.Stage`.
 
-    :param base: of :data:`bench.experiments.ablate.extent.BASES`.
+    What the base has is taken away from it, what it has not is added.
+
+    :param name: what the base is called.
+    :param tuned: what "on" means, for toggles that have sizes.
     """
 
-    def __init__(self, base: str) -> None:
-        self._name, stack, self._sign = _STACKS[base]
-        self._outside = base == "outside"
-        self._settings = read_settings(stack)
-        self._tuned = read_settings(_TUNED).scenario.toggles
+    def __init__(
+        self, name: str, settings: Settings, tuned: Toggles, *, from_outside: bool = False
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._tuned = tuned
+        self._outside = from_outside
 
     @property
     def base_name(self) -> str:
         return self._name
+
+    @property
+    def has_toggles(self) -> bool:
+        """Whether the scenario's CNI is the one that has them."""
+        return self._settings.scenario.cni == "cilium"
 
     def trials(self) -> Sequence[Trial]:
         return [self._trial(name) for name in (_OUTSIDE if self._outside else TOGGLES)]
@@ -102,7 +112,7 @@ class LabStage:
     def _trial(self, toggle: str) -> Trial:
         variant = self._variants[toggle]
         if not self._outside:
-            return Trial(toggle, self._sign, variant.along, variant.reason)
+            return Trial(toggle, variant.sign, variant.along, variant.reason)
         refused = variant.reason or "applied on this instance type too"
         note = f"on {self._facts.instance_type}: {refused}; here on the lab's veth devices"
         return Trial(toggle, "+", notes=(note,), outside=True)
@@ -113,10 +123,14 @@ class LabStage:
 
     @cached_property
     def _variants(self) -> Mapping[str, ablation.Variant]:
-        scenario = self._settings.scenario
-        if self._sign == "+":
-            return {n: ablation.plus(scenario, self._tuned, n, self._facts) for n in TOGGLES}
-        return {name: ablation.less(scenario, name, self._facts) for name in TOGGLES}
+        scenario, facts = self._settings.scenario, self._facts
+        applied = {each.toggle for each in decide(scenario, facts) if each.applied}
+        return {
+            name: ablation.less(scenario, name, facts)
+            if name in applied
+            else ablation.plus(scenario, self._tuned, name, facts)
+            for name in TOGGLES
+        }
 
     @contextmanager
     def base(self, say: Progress) -> Iterator[Session]:
@@ -211,11 +225,29 @@ def _told(what: str) -> Iterator[None]:
 
 
 def stage(base: str) -> LabStage:
-    """The lab's stage for a base (what :mod:`bench.experiments.ablate.stage` imports).
+    """The lab's stage for a base of :data:`bench.experiments.ablate.extent.BASES` (what
+    :mod:`bench.experiments.ablate.stage` imports).
 
-    :raises StageError: the stack's file is refused.
+    :raises StageError: a stack's file is refused.
     """
+    name, stack = _BASES[base]
+    return _of(name, stack, from_outside=base == "outside")
+
+
+def stage_of(stack: str) -> LabStage:
+    """The stage beside a stack that is up, which is its base.
+
+    :raises StageError: the stack's file is refused, or Cilium is not its CNI.
+    """
+    found = _of(stack, stack)
+    if not found.has_toggles:
+        raise StageError(f"{stack} has no toggles: Cilium is not its CNI")
+    return found
+
+
+def _of(name: str, stack: str, *, from_outside: bool = False) -> LabStage:
     try:
-        return LabStage(base)
+        tuned = read_settings(_TUNED).scenario.toggles
+        return LabStage(name, read_settings(stack), tuned, from_outside=from_outside)
     except (SettingsError, ToolchainError) as error:
         raise StageError(str(error)) from error

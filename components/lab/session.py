@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any
 
 from bench import configuration
+from bench.experiments.ablate.stage import Stage
 from bench.parse import service_path
 from bench.session import (
     CommandResult,
@@ -122,6 +123,12 @@ class LabSession(LabCapabilities):
 
     def allowances(self) -> Mapping[str, Mapping[str, int]]:
         return {}  # nobody limits a veth
+
+    def toggle_stage(self) -> Stage:
+        """See :class:`bench.experiments.capabilities.Toggles`: a lab's id begins with its stack."""
+        from components.lab.ablation import stage_of  # which makes sessions like this one
+
+        return stage_of(self._lab.paths.lab_id.rpartition("-")[0])
 
     def environment(self) -> Mapping[str, Any]:
         with as_session_error():

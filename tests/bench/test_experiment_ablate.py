@@ -17,8 +17,10 @@ from bench.experiments.ablate import trials
 from bench.experiments.ablate.run import WITH, WITHOUT
 from bench.experiments.ablate.stage import Progress, Stage, StageError, Trial
 from bench.experiments.model import Experiment, from_dict
+from bench.experiments.registry import EXPERIMENTS
+from bench.experiments.run import run_experiment
 from bench.plan import PROFILES, Plan
-from bench.session import CommandResult, Pod, Service
+from bench.session import CommandResult, Pod, Service, SessionError
 from tests.bench import fakes
 from tests.bench.fakes import FakeSession
 
@@ -231,6 +233,53 @@ def test_sessions_that_are_up_need_no_stage(
     assert "--session and --variant go together" in capsys.readouterr().err
     assert _ablate(tmp_path, "--session", base, "--variant", "hubbleOff") == USAGE
     assert "--variant wants TOGGLE=FILE" in capsys.readouterr().err
+
+
+class Beside(FakeSession):
+    """A session of a stack that has variants."""
+
+    def __init__(self, stage: FakeStage) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def toggle_stage(self) -> Stage:
+        """See ``bench.experiments.capabilities.Toggles``."""
+        if not self.stage.wanted:
+            raise StageError("scenario-a has no toggles")
+        return self.stage
+
+
+@pytest.fixture
+def beside(stage: FakeStage, monkeypatch: pytest.MonkeyPatch) -> Beside:
+    monkeypatch.setattr("bench.experiments.run.plan_for", trials.plan_for)
+    monkeypatch.setattr("bench.experiments.ablate.beside.RATE", 100)
+    return Beside(stage)
+
+
+def _beside(session: Beside, *toggles: str) -> Experiment:
+    definition = EXPERIMENTS["toggles"]
+    extent = definition.extent(toggles, rounds=8)
+    return run_experiment(definition, session, extent, command="up", clock=session.time.clock())
+
+
+def test_beside_a_stack_that_is_up_only_variants_are_brought_up(beside: Beside) -> None:
+    found = _beside(beside, "hostRouting", "bbr")
+    measured, skipped = found.series
+    assert measured.comparisons[0].metrics["rtt_p50"].ratio == pytest.approx(2, rel=1e-4)
+    assert skipped.skipped == BBR.reason
+    assert beside.stage.log == ["hostRouting up", "hostRouting down"]
+
+
+def test_a_stack_without_toggles_is_skipped(beside: Beside) -> None:
+    beside.stage.wanted = ()
+    (series,) = _beside(beside).series
+    assert series.skipped == "scenario-a has no toggles"
+
+
+def test_a_variant_that_does_not_come_up_fails_the_experiment(beside: Beside) -> None:
+    beside.stage.broken = "ctTables"
+    with pytest.raises(SessionError, match="the agent ended"):
+        _beside(beside, "ctTables")
 
 
 def connect(name: str) -> FakeSession:

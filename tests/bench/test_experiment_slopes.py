@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.experiments.slopes import linear
 from bench.experiments.model import Point
+from bench.experiments.slopes import linear
 from bench.results import MetricResult
 from bench.stats import summarise
 

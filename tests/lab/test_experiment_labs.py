@@ -17,7 +17,8 @@ from bench.experiments.run import run_experiment
 from bench.probes.base import Bench
 from bench.session import Pod
 from bench.targets import resolve_targets
-from components.lab.ablation import LabStage, NorthSouthSession
+from components.lab.ablation import NorthSouthSession
+from components.lab.ablation import stage as ablation_stage
 from lab import outside
 from lab.sandbox import Place
 from tests.lab.leftovers import Host
@@ -118,7 +119,7 @@ def test_a_toggle_differs_between_base_and_variant_as_a_client_outside_sees(
     host = Host.now()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        stage = LabStage("outside")
+        stage = ablation_stage("outside")
         dsr = next(trial for trial in stage.trials() if trial.toggle == "dsr")
         with stage.base(print) as base, stage.variant(dsr, print) as variant:
             assert isinstance(base, NorthSouthSession)
