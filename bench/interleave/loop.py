@@ -7,10 +7,8 @@ the machine, which moves over minutes, meets all sides alike.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import mean
 
 from bench.interleave.assemble import assemble
 from bench.interleave.model import Entry, Keep, Side, Step, Watch
@@ -98,7 +96,7 @@ class _Rounds:
         }
         self._names = tuple(dict.fromkeys(name for each in self._probes.values() for name in each))
         self._made: dict[_Place, Entry] = {}
-        self._took: defaultdict[str, list[float]] = defaultdict(list)
+        self._took: dict[str, tuple[int, float]] = {}
         self._failed = dict.fromkeys(sides, 0)
         for entry in known:
             if entry.label in sides and not _late(entry.outcome):
@@ -106,7 +104,8 @@ class _Rounds:
 
     def add(self, entry: Entry) -> None:
         self._made[_Place(entry.round, entry.label, entry.probe)] = entry
-        self._took[entry.probe].append(entry.seconds)
+        count, seconds = self._took.get(entry.probe, (0, 0.0))
+        self._took[entry.probe] = (count + 1, seconds + entry.seconds)
         if entry.outcome.reading is not None:
             self._failed[entry.label] = 0
         # Once the time is over there is nothing to be saved, and that reason is to be told.
@@ -147,9 +146,9 @@ class _Rounds:
         )
 
     def _expected(self, place: _Place) -> float:
-        took = self._took[place.probe]
-        if took:
-            return mean(took)
+        if took := self._took.get(place.probe):
+            count, seconds = took
+            return seconds / count
         return self._probes[place.label][place.probe].seconds + _AROUND_SECONDS
 
 

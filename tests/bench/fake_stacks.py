@@ -69,7 +69,8 @@ class FakeStacks:
         stack = descriptor["args"]["stack"]
         session = FakeSession()
         session.time = self.time
-        self.spoil.get(stack, lambda session: None)(session)
+        if stack in self.spoil:
+            self.spoil[stack](session)
         self.sessions[stack] = session
         return session
 

@@ -61,8 +61,9 @@ def diagnostic(severity: str, message: str) -> Any:
 def test_steps_are_told_and_our_own_error_is_the_one_that_counts() -> None:
     said: list[str] = []
     watch = ours._Watch(said.append)
+    nothing: Any = SimpleNamespace(diagnostic_event=None)
     for event in (
-        SimpleNamespace(diagnostic_event=None),
+        nothing,
         diagnostic("info", "<{%reset%}>starting etcd\n<{%reset%}>"),
         diagnostic("info#err", "\n"),
         diagnostic("error", "update failed"),
