@@ -12,18 +12,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bench.checks.quiet import quiet
+from bench.checks.quiet import QUIET_MILLICORES, WINDOW_SECONDS
 from bench.experiments.base import Progress
 from bench.experiments.capabilities import ObjectStore
 from bench.experiments.policies import POLICY_LABEL, TARGET_PORT, Kind, api_version, many, port_of
 from bench.probes.base import Bench, Invocation, SampleError
-from bench.probes.cost import read_usage
+from bench.probes.cost import idle_cost, read_usage
 from bench.session import Pod, SessionError
 from bench.text import number
 
 MOST_SECONDS = 120.0
 """For a change to be at work."""
-_SETTLE_SECONDS = 15.0
+_SETTLE_SECONDS = 30.0
 _ANSWER_SECONDS = 0.5
 _PAUSE_SECONDS = 0.05
 _CLIENT = "iperf3-client"
@@ -84,7 +84,7 @@ class Levels:
         if numbers[-1] > 0:
             self._await(port_of(numbers[-1]), there=count > before)
         enforced = clock.monotonic() - start
-        list(quiet(self.bench, _SETTLE_SECONDS))
+        _settle(self.bench)
         spent = _cpu(self.bench) - used
         self.transitions.append(Transition(before, count, written, enforced, spent))
         self.say(
@@ -152,6 +152,17 @@ def let_through(bench: Bench, target: Pod, port: int = TARGET_PORT) -> bool:
     except SampleError as error:
         raise SessionError(str(error)) from error
     return result.returncode == 0 or "refused" in result.stderr
+
+
+def _settle(bench: Bench) -> None:
+    """Wait until the agents rest again, for a bounded time."""
+    end = bench.clock.monotonic() + _SETTLE_SECONDS
+    try:
+        while idle_cost(bench, WINDOW_SECONDS).millicores > QUIET_MILLICORES:
+            if bench.clock.monotonic() > end:
+                return
+    except SampleError as error:
+        raise SessionError(str(error)) from error
 
 
 def _cpu(bench: Bench) -> float:
