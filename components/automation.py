@@ -59,7 +59,7 @@ class PulumiStacks:
         try:
             self._selected = self._workspace().stack()
         except automation.CommandError as error:
-            raise NoPulumiError(f"pulumi does not work here: {tail(str(error))}") from None
+            raise NoPulumiError(f"pulumi does not work here: {_words(error)}") from None
 
     def state(self, stack: str) -> StackState:
         """See :class:`bench.matrix.stacks.Stacks`."""
@@ -200,9 +200,15 @@ def _told(watch: _Watch | None = None) -> Iterator[None]:
     except automation.CommandError as error:
         errors = [text for text in (watch.errors if watch else []) if text]
         ours = [text for text in errors if not text.startswith(_ENGINES)]
-        told = (ours or errors or [tail(str(error))])[0]
+        told = (ours or errors or [_words(error)])[0]
         lines = [line.strip() for line in told.splitlines() if line.strip()]
         raise StackFailedError("; ".join(lines)) from None
+
+
+def _words(error: automation.CommandError) -> str:
+    """What Pulumi calls the error, or else the end of all that it said."""
+    found = re.findall(r"error: (.+)", str(error))
+    return found[0] if found else tail(str(error))
 
 
 def _unlock(found: automation.Stack, state: RetryCallState, say: Progress) -> None:

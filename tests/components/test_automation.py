@@ -77,8 +77,10 @@ def test_steps_are_told_and_our_own_error_is_the_one_that_counts() -> None:
 
 
 def test_without_an_error_of_the_engine_pulumis_words_are_told() -> None:
-    with pytest.raises(StackFailedError, match="no stack named 'x'"), ours._told():
-        raise failed("error: no stack named 'x' found")
+    with pytest.raises(StackFailedError, match="^no stack named 'x' found$"), ours._told():
+        raise failed("a warning\nerror: no stack named 'x' found\n")
+    with pytest.raises(StackFailedError, match="stderr: panic"), ours._told():
+        raise failed("panic")
 
 
 def locked_by(host: str, pid: int) -> str:
