@@ -147,6 +147,9 @@ def test_every_toggle_has_its_own_effect_or_the_reason(stage: FakeStage, tmp_pat
     assert taken.comparisons[0].verdicts("better") == ["rtt_p50", "rtt_p99", "rtt_p999"]
     assert (skipped.subject, skipped.skipped) == ("D + bbr", BBR.reason)
     assert any("its effect is that of hostRouting and bpfMasquerade" in w for w in found.warnings)
+    figure = (tmp_path / "effects.svg").read_text(encoding="utf-8")
+    assert "D + hostRouting (with bpfMasquerade)" in figure
+    assert "rtt_p50 (µs), better ←" in figure
 
 
 def test_the_base_stays_while_variants_come_and_go(stage: FakeStage, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from bench.checks import PreconditionError
 from bench.cli import NO_RESULTS, OK, PRECONDITION, SESSION, USAGE, FatalError, descriptor, progress
 from bench.clock import Clock
 from bench.compare import runs_needed
+from bench.experiments.ablate.effects import draw
 from bench.experiments.ablate.extent import INSIDE, RATE
 from bench.experiments.ablate.run import Work, effects, merged, metrics_of, prepared, run_trial
 from bench.experiments.ablate.stage import Described, Stage, StageError, Trial, lab_stage
@@ -25,7 +26,7 @@ from bench.interleave import Side
 from bench.plan import Plan, PlanError, plan_for
 from bench.session import SessionError
 
-ALL = "ablation.json"
+ALL, FIGURE = "ablation.json", "effects.svg"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,7 +53,10 @@ def run(options: argparse.Namespace) -> int:
         progress(f"{trial.label(work.base_name)}: not tried: {trial.reason}")
     if not parts:
         raise FatalError(USAGE, "none of these toggles can be tried here")
-    show(merged(work, parts, skipped), str(folder / ALL))
+    whole = merged(work, parts, skipped)
+    show(whole, str(folder / ALL))
+    (folder / FIGURE).write_text(draw(whole), encoding="utf-8")
+    progress(f"the effects: {folder / FIGURE}")
     return OK
 
 

@@ -1,0 +1,92 @@
+"""The toggles' effects as one figure: a panel per metric, a row per toggle, with intervals."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.compare import MetricComparison, Verdict
+from bench.experiments.model import Experiment, Series
+
+SHOWN = (
+    "rtt_p50", "connect_p50", "http_1000_p50", "http_1000_p99", "loaded_rtt_p50", "tcp_throughput",
+    "tcp_cpu_per_gb", "udp_goodput", "cni_cpu", "cni_memory", "connect_max_rate", "http_max_qps",
+)  # fmt: skip
+"""One of a kind each; the others are in the data."""
+_COLOURS: Mapping[Verdict, str] = {
+    "better": "#009e73",
+    "worse": "#d55e00",
+    "no evidence": "#777777",
+    "too few runs": "#bbbbbb",
+}
+"""Okabe and Ito's, which colour-blind people can tell apart."""
+_COLUMNS = 2
+_WIDTH, _ROW, _HEAD = 4.6, 0.24, 0.7
+_WIDEST = 60.0
+"""An effect or interval beyond so many % is cut at the panel's edge."""
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ablation",
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def draw(found: Experiment) -> str:
+    """The figure as SVG.
+
+    :raises ValueError: nothing was measured.
+    """
+    measured = [series for series in found.series if series.comparisons]
+    names = [name for name in SHOWN if any(_of(series, name) for series in measured)]
+    if not names:
+        raise ValueError("there is no effect to draw")
+    rows = math.ceil(len(names) / _COLUMNS)
+    height = rows * (_HEAD + _ROW * len(measured))
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH * _COLUMNS, height), layout="constrained")
+        panels = figure.subplots(rows, _COLUMNS, squeeze=False)
+        for place, panel in enumerate(panels.flatten()):
+            if place < len(names):
+                _panel(panel, measured, names[place], labelled=place % _COLUMNS == 0)
+            else:
+                panel.set_axis_off()
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
+
+
+def _of(series: Series, name: str) -> MetricComparison | None:
+    return series.comparisons[0].metrics.get(name)
+
+
+def _panel(axes: Axes, measured: Sequence[Series], name: str, *, labelled: bool) -> None:
+    units = {found.unit for series in measured if (found := _of(series, name))}
+    better = next(found.better for series in measured if (found := _of(series, name)))
+    reach = 1.0
+    for row, series in enumerate(reversed(measured)):
+        found = _of(series, name)
+        if found is None or not found.effect.relative:
+            axes.text(0, row, "no ratio", ha="center", va="center", color="#777777", fontsize=6)
+            continue
+        effect, colour = found.effect, _COLOURS[found.verdict]
+        low, high = (max(-_WIDEST, min(_WIDEST, each)) for each in (effect.low, effect.high))
+        axes.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
+        axes.plot([max(-_WIDEST, min(_WIDEST, effect.value))], [row], "o", color=colour, ms=4)
+        reach = max(reach, abs(low), abs(high))
+    axes.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.set_xlim(-1.1 * reach, 1.1 * reach)
+    axes.set_ylim(-0.7, len(measured) - 0.3)
+    axes.set_yticks(range(len(measured)))
+    subjects = [series.subject for series in reversed(measured)]
+    axes.set_yticklabels(subjects if labelled else [""] * len(subjects))
+    arrow = "→" if better == "higher" else "←"
+    axes.set_title(f"{name} ({', '.join(sorted(units))}), better {arrow}", fontsize=8, loc="left")
+    axes.set_xlabel("change by the toggle in %, with its 95 % interval", fontsize=7)
