@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from scipy import stats
 
 from bench.compare import ALPHA, DEFAULT_ROUNDS
@@ -40,17 +41,18 @@ _STYLE: dict[Any, Any] = {
 
 
 def truth(deviations: Sequence[Deviation]) -> str:
-    """Each run's error and the limit, a row per check."""
+    """Each run's error as a share of its limit, since limits differ; a row per check."""
     with _figure("truth", rows=len(deviations)) as figure:
         axes = figure.subplots()
+        axes.axvspan(-100, 100, color=_BAND, lw=0)
         for row, each in enumerate(reversed(deviations)):
-            axes.barh(row, 2 * each.limit, left=-each.limit, height=0.7, color=_BAND)
-            axes.plot(each.errors(), [row] * len(each.samples), "o", ms=4, alpha=0.5, color=_BLUE)
-            median = summarise(each.errors()).median
+            shares = [100 * error / each.limit for error in each.errors()]
+            axes.plot(shares, [row] * len(shares), "o", ms=4, alpha=0.5, color=_BLUE)
+            median = summarise(shares).median
             axes.plot([median, median], [row - 0.35, row + 0.35], color=_BLUE, lw=2)
-        _rows(axes, [each.name for each in reversed(deviations)])
+        _rows(axes, [f"{each.name} (± {number(each.limit)} %)" for each in reversed(deviations)])
         axes.axvline(0, color=_GREY, lw=0.8)
-        axes.set_xlabel("measured against the truth, % (green: the limit; bar: the median)")
+        axes.set_xlabel("error in % of its limit (points: runs; bar: the median; green: passes)")
         return _svg(figure)
 
 
@@ -139,6 +141,8 @@ def detectable(found: FalseAlarms) -> str:
             axes.text(value, row, f" {number(value)} %", va="center", fontsize=8)
         _rows(axes, [name for name, _ in rows])
         axes.set_xscale("log")
+        for formatted in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            formatted(FuncFormatter(lambda value, _: number(value, 2)))
         axes.set_xlabel(f"smallest difference that {DEFAULT_ROUNDS} rounds a side see, %")
         return _svg(figure)
 
