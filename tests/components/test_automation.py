@@ -77,7 +77,7 @@ def test_steps_are_told_and_our_own_error_is_the_one_that_counts() -> None:
 
 
 def test_without_an_error_of_the_engine_pulumis_words_are_told() -> None:
-    with pytest.raises(StackFailedError, match="^no stack named 'x' found$"), ours._told():
+    with pytest.raises(StackFailedError, match=r"^no stack named 'x' found$"), ours._told():
         raise failed("a warning\nerror: no stack named 'x' found\n")
     with pytest.raises(StackFailedError, match="stderr: panic"), ours._told():
         raise failed("panic")
