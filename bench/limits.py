@@ -67,16 +67,18 @@ def take(session: Session, at: float) -> Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One CPU consumer over a window: ``used`` of ``available`` CPUs."""
+    """One CPU consumer over a window: ``used`` of ``available`` CPUs, of which a hypervisor
+    ``withheld`` some."""
 
     name: str
     used: float
     available: float
+    withheld: float = 0.0
 
     @property
     def full(self) -> bool:
         """It is at its limit."""
-        return self.used >= FULL * self.available
+        return self.used >= FULL * (self.available - self.withheld)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,12 @@ def between(before: Snapshot, after: Snapshot) -> Observation:
     return Observation(
         seconds=seconds,
         machines=tuple(
-            Load(now.name, (now.busy_seconds - then.busy_seconds) / seconds, now.cpus)
+            Load(
+                now.name,
+                (now.busy_seconds - then.busy_seconds) / seconds,
+                now.cpus,
+                (now.steal_seconds - then.steal_seconds) / seconds,
+            )
             for then, now in pairs
         ),
         nodes={now.name: now.nodes for _, now in pairs},

@@ -68,6 +68,15 @@ def test_a_full_machine_is_the_limit_of_the_side_it_serves(busy: dict[str, float
     assert all(f"{name} {100 * share:.0f} % busy" in limit.evidence for name, share in busy.items())
 
 
+def test_a_machine_of_which_a_part_is_withheld_is_full_without_it() -> None:
+    """0.8 CPUs of four are withheld: with 3.1 in use nothing is left."""
+    assert observed({"n1+n2": 0.78}).limit(SERVERS).by == "none"
+    limit = observed({"n1+n2": 0.78}, stolen=0.8).limit(SERVERS)
+    assert limit.by == "machine"
+    assert limit.evidence == "n1+n2 78 % busy, 20 % withheld by the hypervisor"
+    assert observed({"n1+n2": 0.7}, stolen=0.8).limit(SERVERS).by == "none"
+
+
 def test_a_pod_at_its_own_limit_is_found_on_an_idle_machine() -> None:
     pods = {"httpbin-0": ("httpbin", 0.98, 1.0), "fortio": ("fortio-client", 0.98, None)}
     limit = observed({"n1": 0.3, "n2": 0.3}, pods).limit(SERVERS)
