@@ -5,29 +5,24 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.validate import plots
 from bench.validate.model import PARTS, Report
 from bench.validate.parity import LIMIT_PERCENT
+from bench.web.page import environment
 
 _TEMPLATE = "page.html.j2"
 
 
 def render(report: Report) -> str:
     """The page of a report, as HTML text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     checks = sorted(report.checks, key=lambda check: PARTS.index(check.part))
     parts = {part: list(found) for part, found in groupby(checks, key=lambda check: check.part)}
-    return environment.get_template(_TEMPLATE).render(
-        report=report, parts=parts, figures=_figures(report)
+    return (
+        environment(Path(__file__).parent)
+        .get_template(_TEMPLATE)
+        .render(report=report, parts=parts, figures=_figures(report))
     )
 
 

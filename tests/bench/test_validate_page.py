@@ -106,7 +106,7 @@ def test_figures_follow_the_page_into_the_dark(report: Report) -> None:
     dark = page.split("prefers-color-scheme: dark")[1].split("body {")[0]
     figures = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
     used = set(re.findall(r"var\((--\w+)", figures))
-    assert used == {"--first", "--second", "--line", "--band", "--ink"}
+    assert used == {"--c1", "--c5", "--muted", "--band", "--ink"}
     assert all(f"{name}: " in dark for name in used)
     left = set(re.findall(r"#[0-9a-f]{6}\b", re.sub(r"var\([^)]*\)", "", figures)))
     assert left <= {"#ffffff"}, "no colour of its own that the dark would swallow"
