@@ -59,10 +59,9 @@ def benchstat(program: Path, a: Results, b: Results, folder: Path) -> dict[str, 
     :param folder: where the exported files are put: ``a.txt`` and ``b.txt``.
     :raises BenchstatError: see there.
     """
-    shared = {name: metric for name, metric in a.metrics.items() if name in b.metrics}
+    shared = a.only(b.metrics.keys()).metrics
     for name, side in (("a", a), ("b", b)):
-        alike = {metric: side.metrics[metric] for metric in shared}
-        text = export(side.model_copy(update={"metrics": alike}))
+        text = export(side.only(shared.keys()))
         (folder / f"{name}.txt").write_text(text, encoding="utf-8")
     try:
         done = subprocess.run(

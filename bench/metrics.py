@@ -6,10 +6,13 @@ need a conversion; rates of data in Gbit/s (10^9 bit), of requests in 1/s, share
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Better = Literal["higher", "lower"]
+ARROWS: Mapping[Better, str] = {"higher": "↑", "lower": "↓"}
+"""Which way is better, in tables."""
 
 GBIT_PER_SECOND = "Gbit/s"
 MICROSECONDS = "µs"

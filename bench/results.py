@@ -7,13 +7,14 @@ facts and failures are stored once per probe, not per sample, to stay small as a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.limits import LimitedBy
 from bench.metrics import Better
+from bench.text import number
 
 SCHEMA: Final = "cni-benchmark/results/v1"
 
@@ -49,6 +50,10 @@ class MetricResult(_Model):
     description: str
     load_model: str | None = None
     probe: str
+
+    def interval_text(self) -> str:
+        """The interval as people read it, without its unit and level; "none" of one sample."""
+        return f"{number(self.ci[0])} to {number(self.ci[1])}" if self.ci_level > 0 else "none"
 
 
 class LimitResult(_Model):
@@ -173,6 +178,11 @@ class Results(_Model):
     def marks(self) -> list[CheckResult]:
         """The preconditions that did not hold: with any, these are no clean numbers."""
         return [check for check in self.checks if not check.passed]
+
+    def only(self, metrics: Collection[str]) -> Results:
+        """The same with no other metrics than these."""
+        kept = {name: metric for name, metric in self.metrics.items() if name in metrics}
+        return self.model_copy(update={"metrics": kept})
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able data; fields that have their default are left out of the inner models."""

@@ -13,11 +13,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from bench.metrics import group_rank
+from bench.metrics import ARROWS, group_rank
 from bench.results import MetricResult, Results
 from bench.text import number
 
-_ARROWS = {"higher": "↑", "lower": "↓"}
 _MARKS = {True: "yes", False: "no", None: "-"}
 
 
@@ -40,21 +39,21 @@ def render(
     parts: list[RenderableType] = [*_marked(marks), _heading(results, facts)]
     parts.append(metrics_table(results))
     parts += _notes(results)
-    rows = _toggle_rows(toggles)
+    rows = toggle_rows(toggles)
     if rows:
         parts.append(toggles_table(rows))
     adaptations = facts.get("adaptations") or []
     if isinstance(adaptations, list):
-        parts += _list("Adapted here", [str(item) for item in adaptations], "cyan")
+        parts += listing("Adapted here", [str(item) for item in adaptations], "cyan")
     told = dict.fromkeys([*warnings, *results.warnings])
-    parts += _list("Warnings", (text for text in told if text not in marks), "yellow")
-    parts += _list("No number", results.errors, "red")
+    parts += listing("Warnings", (text for text in told if text not in marks), "yellow")
+    parts += listing("No number", results.errors, "red")
     return Group(*parts)
 
 
 def metrics_table(results: Results) -> Table:
     """Medians with their intervals, grouped; a star marks a value with a note below."""
-    table = _table("Medians, marked: see the top" if results.marks else "Medians")
+    table = plain_table("Medians, marked: see the top" if results.marks else "Medians")
     table.add_column("metric", no_wrap=True)
     table.add_column("median", justify="right", no_wrap=True)
     levels = {metric.ci_level for metric in results.metrics.values()}
@@ -71,7 +70,8 @@ def metrics_table(results: Results) -> Table:
     return table
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
+    """An empty table in this module's style."""
     return Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
     )
@@ -79,13 +79,10 @@ def _table(title: str) -> Table:
 
 def _row(name: str, metric: MetricResult, *, each_level: bool) -> tuple[str, ...]:
     star = " *" if metric.notes or metric.throttled else ""
-    interval = "none"
-    if metric.ci_level > 0:
-        low, high = metric.ci
-        interval = f"{number(low)} to {number(high)}"
-        if each_level:
-            interval += f" ({_percent(metric.ci_level)})"
-    unit = f"{metric.unit} {_ARROWS[metric.better]}"
+    interval = metric.interval_text()
+    if metric.ci_level > 0 and each_level:
+        interval += f" ({_percent(metric.ci_level)})"
+    unit = f"{metric.unit} {ARROWS[metric.better]}"
     return (f"  {name}{star}", number(metric.median), interval, unit, str(metric.n))
 
 
@@ -95,7 +92,7 @@ def _percent(level: float) -> str:
 
 def toggles_table(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
     """What each toggle was asked to be, was made, and is found to be on the running agents."""
-    table = _table("Toggles")
+    table = plain_table("Toggles")
     table.add_column("toggle", no_wrap=True)
     for heading in ("requested", "applied", "verified"):
         table.add_column(heading, justify="center", no_wrap=True)
@@ -163,7 +160,8 @@ def _throttled(metric: MetricResult) -> list[str]:
     return [f"{count} of {metric.n} samples while the platform held traffic back"] if count else []
 
 
-def _list(title: str, lines: Iterable[str], style: str) -> list[RenderableType]:
+def listing(title: str, lines: Iterable[str], style: str) -> list[RenderableType]:
+    """Lines under a heading with their count; nothing where there are none."""
     found = list(lines)
     if not found:
         return []
@@ -175,7 +173,8 @@ def _list(title: str, lines: Iterable[str], style: str) -> list[RenderableType]:
     return [Text(f"{title} ({len(found)})", style=f"bold {style}"), table, Text()]
 
 
-def _toggle_rows(toggles: object) -> list[tuple[str, Mapping[str, Any]]]:
+def toggle_rows(toggles: object) -> list[tuple[str, Mapping[str, Any]]]:
+    """A stack's toggles by name, whichever of its forms the output has; none of another form."""
     if isinstance(toggles, Mapping):
         return [(str(name), state) for name, state in toggles.items() if isinstance(state, Mapping)]
     if isinstance(toggles, list):

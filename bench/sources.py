@@ -1,4 +1,4 @@
-"""What is compared and reported: stacks, result files, and folders that a matrix wrote, in one form.
+"""What is compared and reported: stacks, result files, and folders of a matrix, in one form.
 
 A folder has one result per scenario (``<stack>.json``), ``matrix.json`` with what the matrix knows
 of them, and experiments (``experiments/*.json``). Nothing is measured here.
@@ -7,7 +7,7 @@ of them, and experiments (``experiments/*.json``). Nothing is measured here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,24 +29,17 @@ class SourceError(Exception):
 
 
 class MatrixRecord(BaseModel):
-    """What a matrix knows beside its results.
+    """What a matrix knows beside its results, as far as it is shown.
 
-    ``order`` has the stacks of each round in the order in which they were measured, ``failed`` the
-    reason of each that has no results, ``toggles`` each stack's output of that name.
+    ``stacks`` are in the user's order, ``failed`` has the reason of each that has no results,
+    ``toggles`` each one's output of that name. Which rounds were shared is in the results.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    seed: int
-    rounds: int
-    order: list[list[str]]
+    stacks: list[str] = []
     failed: dict[str, str] = {}
     toggles: dict[str, Any] = {}
-
-    def interleaved(self, stacks: Iterable[str]) -> bool:
-        """Every round measured all of these, and there was more than one round."""
-        wanted = set(stacks)
-        return len(self.order) > 1 and all(wanted <= set(each) for each in self.order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +85,6 @@ class Collection:
             if name not in have
         }
 
-    def interleaved(self) -> bool:
-        """One matrix measured all scenarios, in common rounds."""
-        names = [scenario.name for scenario in self.scenarios]
-        return len(self.matrices) == 1 and self.matrices[0].interleaved(names)
-
 
 @dataclass(slots=True)
 class _Found:
@@ -135,8 +123,17 @@ def _read_folder(folder: Path, found: _Found) -> None:
     more = sorted((folder / EXPERIMENTS).glob("*.json"))
     if not files and not more:
         raise SourceError(f"{folder}: no results in it: <stack>.json, {EXPERIMENTS}/*.json")
-    for path in (*files, *more):
+    for path in (*_in_order(folder, files), *more):
         _read_file(path, found)
+
+
+def _in_order(folder: Path, files: Sequence[Path]) -> list[Path]:
+    """Results in the order in which the matrix was asked for them, all others by name."""
+    record = _matrix(folder / MATRIX)
+    stacks = record.stacks if record else []
+    return sorted(
+        files, key=lambda file: stacks.index(file.stem) if file.stem in stacks else len(stacks)
+    )
 
 
 def _read_file(path: Path, found: _Found) -> None:
@@ -160,17 +157,23 @@ def _read_file(path: Path, found: _Found) -> None:
 def _matrix_beside(path: Path, found: _Found) -> MatrixRecord | None:
     """The record of the matrix that wrote this file, if one did."""
     file = path.parent / MATRIX
-    if file not in found.matrices and file.is_file():
-        try:
-            record = MatrixRecord.model_validate_json(file.read_bytes())
-        except OSError as error:
-            raise SourceError(f"{file}: {error}") from None
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise SourceError(f"{file}: no record of a matrix: {where}: {first['msg']}") from None
+    record = found.matrices.get(file) or _matrix(file)
+    if record:
         found.matrices[file] = record
-    return found.matrices.get(file)
+    return record
+
+
+def _matrix(file: Path) -> MatrixRecord | None:
+    if not file.is_file():
+        return None
+    try:
+        return MatrixRecord.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise SourceError(f"{file}: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SourceError(f"{file}: no record of a matrix: {where}: {first['msg']}") from None
 
 
 def _of_stack(name: str) -> Scenario:
