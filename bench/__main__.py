@@ -33,6 +33,7 @@ from bench.history import command as history
 from bench.history.store import keep_result
 from bench.matrix import command as matrix
 from bench.plan import ALLOWABLE, PROFILES, PlanError, plan_for
+from bench.report import command as reporting
 from bench.results import Results, ResultsError, from_json
 from bench.runner import BenchmarkError, run_benchmark
 from bench.session import SessionError, open_session
@@ -133,6 +134,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "benchstat": _benchstat,
     "validate": _validate,
     **matrix.COMMANDS,
+    **reporting.COMMANDS,
     **history.COMMANDS,
     **experiments.COMMANDS,
     **ablation.COMMANDS,
@@ -199,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_allow(validate)
     matrix.add_parser(commands)
+    reporting.add_parsers(commands)
     history.add_parsers(commands)
     experiments.add_parsers(commands)
     ablation.add_parser(commands)
