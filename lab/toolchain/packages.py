@@ -31,9 +31,15 @@ PACKAGES: dict[Need, tuple[str, ...]] = {
     Need.CILIUM: ("bpftool", "ccache", "clang-16", "llvm-16"),
 }
 
+TESTS = ("chromium",)
+"""What only tests need, on machines that can be set up for all else."""
 
-def needed(needs: Collection[Need]) -> list[str]:
-    return sorted(name for need, names in PACKAGES.items() if need in needs for name in names)
+
+def needed(needs: Collection[Need], *, tests: bool = False) -> list[str]:
+    own = TESTS if tests and Need.LAB in needs else ()
+    return sorted(
+        [*own, *(name for need, names in PACKAGES.items() if need in needs for name in names)]
+    )
 
 
 def missing(names: Iterable[str]) -> list[str]:

@@ -101,11 +101,16 @@ class Setup:
         builds_pulumi = engine.needs_building(self.builder, self.environment)
         needs = self.needs if builds_pulumi else self.needs - {Need.ENGINE}
         return Plan(
-            packages=packages.missing(packages.needed(needs)) if packages.is_debian() else [],
+            packages=self._packages(needs),
             python=not self.python.ready,
             families=[family for family in FAMILIES if self._lacks(family, needs)],
             engine=Need.ENGINE in needs and not engine.built_folder(self.builder).is_dir(),
         )
+
+    def _packages(self, needs: Collection[Need]) -> list[str]:
+        if not packages.is_debian():
+            return []
+        return packages.missing(packages.needed(needs, tests=self.dev))
 
     def ensure(self) -> None:
         """Make what is missing; a few file look-ups when nothing is."""

@@ -74,3 +74,10 @@ def test_without_root_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ToolchainError, match=r"apt-get update && apt-get .* install .* iperf3$"):
         packages.install(["iperf3"])
     packages.install([])
+
+
+def test_a_browser_is_installed_for_tests_only_where_the_lab_is() -> None:
+    everything = frozenset(Need)
+    assert "chromium" not in packages.needed(everything)
+    assert "chromium" in packages.needed(everything, tests=True)
+    assert packages.needed(frozenset({Need.ENGINE}), tests=True) == []
