@@ -25,7 +25,9 @@ def truth(deviations: Sequence[Deviation]) -> str:
             axes.plot(shares, [row] * len(shares), "o", ms=4, alpha=0.5, color=BLUE)
             median = summarise(shares).median
             axes.plot([median, median], [row - 0.35, row + 0.35], color=BLUE, lw=2)
-        label_rows(axes, [f"{each.name} (± {number(each.limit)} %)" for each in reversed(deviations)])
+        label_rows(
+            axes, [f"{each.name} (± {number(each.limit)} %)" for each in reversed(deviations)]
+        )
         axes.axvline(0, color=MUTED, lw=0.8)
         axes.set_xlabel("error in % of its limit (points: runs; bar: the median; green: passes)")
         return svg(drawn)
