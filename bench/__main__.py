@@ -111,20 +111,26 @@ def _benchstat(options: argparse.Namespace) -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     # Needs the lab and plots, which no other command does.
-    from bench.validate.command import validate, validation_plan
+    from bench.validate.command import show_again, validate, validation_plan
     from bench.validate.lab import ValidationLabError
+    from bench.validate.model import ReportError
 
     try:
         plan = validation_plan(options.allow)
-        report = validate(plan, Path(options.out), progress)
+        if options.data:
+            report = show_again(Path(options.data), Path(options.out), progress)
+        else:
+            report = validate(plan, Path(options.out), progress)
     except PlanError as error:
         raise FatalError(USAGE, str(error)) from None
     except PreconditionError as error:
         raise FatalError(PRECONDITION, str(error)) from None
     except (SessionError, ValidationLabError, BenchstatError) as error:
         raise FatalError(SESSION, str(error)) from None
+    except (ReportError, UnicodeDecodeError) as error:
+        raise FatalError(NO_RESULTS, f"{options.data}: {error}") from None
     except OSError as error:
-        raise FatalError(USAGE, f"cannot write the page: {error}") from None
+        raise FatalError(USAGE, f"cannot make the page: {error}") from None
     return CHECK_FAILED if report.failed else OK
 
 
@@ -199,6 +205,10 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument(
         "--out", default="validation", metavar="FOLDER", help="for index.html and validation.json"
     )
+    validate.add_argument(
+        "--from", dest="data", metavar="FILE",
+        help="make the page of this validation.json again, and measure nothing",
+    )  # fmt: skip
     _add_allow(validate)
     matrix.add_parser(commands)
     reporting.add_parsers(commands)

@@ -10,7 +10,7 @@ from types import FrameType
 
 from bench.plan import Plan, plan_for
 from bench.validate.lab import benchstat_program, running_lab
-from bench.validate.model import Check, Report
+from bench.validate.model import Check, Report, from_json
 from bench.validate.page import render
 from bench.validate.run import run_validation
 
@@ -36,9 +36,7 @@ def validate(plan: Plan, folder: Path, say: Progress) -> Report:
     :raises BenchstatError: benchstat failed.
     :raises OSError: the folder cannot be written.
     """
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    _prepare(folder)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         program = benchstat_program()
@@ -47,6 +45,29 @@ def validate(plan: Plan, folder: Path, say: Progress) -> Report:
     finally:
         signal.signal(signal.SIGTERM, before)
     (folder / DATA).write_text(report.to_json() + "\n", encoding="utf-8")
+    return _tell(report, folder, say)
+
+
+def show_again(data: Path, folder: Path, say: Progress) -> Report:
+    """Make the page of an earlier validation again.
+
+    :param data: its ``validation.json``.
+    :raises ReportError: it is none.
+    :raises OSError: a file cannot be read or written.
+    """
+    report = from_json(data.read_text(encoding="utf-8"))
+    _prepare(folder)
+    return _tell(report, folder, say)
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder; one that is ours alone is no part of a checkout."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+
+
+def _tell(report: Report, folder: Path, say: Progress) -> Report:
     (folder / PAGE).write_text(render(report), encoding="utf-8")
     for check in report.checks:
         say(line(check))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.results import CheckResult
 
@@ -131,3 +131,20 @@ class Report(_Model):
     def to_json(self) -> str:
         """As JSON text."""
         return self.model_dump_json(by_alias=True, indent=1)
+
+
+class ReportError(ValueError):
+    """Data that is no report of this schema."""
+
+
+def from_json(text: str) -> Report:
+    """Read a report.
+
+    :raises ReportError: another schema, or data that does not fit it.
+    """
+    try:
+        return Report.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ReportError(f"no validation of schema {SCHEMA}: {where}: {first['msg']}") from None

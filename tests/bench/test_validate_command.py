@@ -19,6 +19,7 @@ from bench.validate import command
 from bench.validate.command import DATA, PAGE, line, validation_plan
 from bench.validate.lab import ValidationLabError
 from bench.validate.model import Check, Report
+from bench.validate.page import render
 
 HOLDS = Check(
     part="Known truth", name="a rate", expectation="1 within 3 %", measured="1.01",
@@ -91,6 +92,38 @@ def test_a_check_that_fails_is_named_and_ends_with_6(
     assert "FAIL  Known truth: another rate: expected 1 within 3 %; measured 1.01; 1.00 to" in (
         capsys.readouterr().err
     )
+
+
+def test_a_page_is_made_again_from_its_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / DATA
+    data.write_text(report(HOLDS, FAILS).to_json())
+    folder = tmp_path / "again"
+    assert validate(folder, "--from", str(data)) == 6
+    assert (folder / PAGE).read_text() == render(report(HOLDS, FAILS))
+    assert not (folder / DATA).exists()
+    assert "1 of 2 checks hold" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("{", 5, "no validation of schema"),
+        ('{"schema": "cni-benchmark/results/v1"}', 5, "no validation of schema"),
+        (None, 2, "cannot make the page: "),
+    ],
+)
+def test_other_data_make_no_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, code: int, message: str
+) -> None:
+    data = tmp_path / "other.json"
+    if text is not None:
+        data.write_text(text)
+    assert validate(tmp_path / "made", "--from", str(data)) == code
+    (said,) = capsys.readouterr().err.splitlines()
+    assert message in said
+    assert not (tmp_path / "made").exists()
 
 
 def raising(error: BaseException) -> Callable[[], Report]:
