@@ -102,6 +102,10 @@ class FakeStage:
             self.log.append(f"{name} down")
 
 
+def _recorded(profile: str, *, runs: int, seconds: int, allow: Sequence[str]) -> Plan:
+    return replace(fakes.PLAN, runs=runs, allow=(*PROFILES[profile].allow, *allow))
+
+
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> FakeStage:
     """In place of the lab, with the plan that the recordings were made with."""
@@ -110,11 +114,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> FakeStage:
     def made(base: str) -> Stage:
         return found
 
-    def recorded(profile: str, *, runs: int, seconds: int, allow: Sequence[str]) -> Plan:
-        return replace(fakes.PLAN, runs=runs, allow=(*PROFILES[profile].allow, *allow))
-
     monkeypatch.setattr(trials, "lab_stage", made)
-    monkeypatch.setattr(trials, "plan_for", recorded)
+    monkeypatch.setattr(trials, "plan_for", _recorded)
     monkeypatch.setattr(trials, "RATE", 100)
     monkeypatch.setattr(
         "bench.experiments.ablate.run.INSIDE", ("rtt", "connect", "http_100", "udp")
@@ -254,7 +255,7 @@ class Beside(FakeSession):
 
 @pytest.fixture
 def beside(stage: FakeStage, monkeypatch: pytest.MonkeyPatch) -> Beside:
-    monkeypatch.setattr("bench.experiments.run.plan_for", trials.plan_for)
+    monkeypatch.setattr("bench.experiments.run.plan_for", _recorded)
     monkeypatch.setattr("bench.experiments.ablate.beside.RATE", 100)
     return Beside(stage)
 

@@ -131,11 +131,13 @@ def test_ciliums_own_policies_want_cilium() -> None:
 
 def test_policies_of_a_killed_run_are_removed_first() -> None:
     session = PolicySession()
-    left = {"name": "cni-benchmark-many-0007", "labels": {POLICY_LABEL: "true"}}
-    others = {"name": "somebodys", "labels": {}}
-    for metadata in (left, others):
-        session.objects["NetworkPolicy", metadata["name"]] = {
-            "kind": "NetworkPolicy", "metadata": metadata, "spec": {},
+    left: dict[str, dict[str, str]] = {
+        "cni-benchmark-many-0007": {POLICY_LABEL: "true"},
+        "somebodys": {},
+    }
+    for name, labels in left.items():
+        session.objects["NetworkPolicy", name] = {
+            "kind": "NetworkPolicy", "metadata": {"name": name, "labels": labels}, "spec": {},
         }  # fmt: skip
     session.enforcing = False  # somebody's policy would deny
     session.agents = False
