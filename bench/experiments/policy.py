@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from bench.compare import Comparison, compare
-from bench.experiments.base import Context, Findings, SkippedError, point
+from bench.experiments.base import Context, Findings, Progress, SkippedError, point
 from bench.experiments.capabilities import ExperimentPods, ObjectStore, PodRequest
 from bench.experiments.chain import HTTP_ONLY
 from bench.experiments.enforced import EnforcedProbe
@@ -64,7 +64,7 @@ def _run(kind: Kind, context: Context) -> Findings:
     with running_target(bench) as target:
         levels = Levels(bench, store, kind, target, context.say)
         try:
-            _prove(kind, bench, store, target, context)
+            prove(kind, bench, store, target, context.say)
             sides = [
                 Side(
                     f"{count:,} policies",
@@ -121,7 +121,7 @@ def running_target(bench: Bench) -> Iterator[Pod]:
         yield pod
 
 
-def _prove(kind: Kind, bench: Bench, store: ObjectStore, target: Pod, context: Context) -> None:
+def prove(kind: Kind, bench: Bench, store: ObjectStore, target: Pod, say: Progress) -> None:
     """Without a policy the target answers; with one that denies it does not. The policy stays.
 
     :raises SkippedError: it still answers, and nothing here claims to enforce policies.
@@ -129,9 +129,9 @@ def _prove(kind: Kind, bench: Bench, store: ObjectStore, target: Pod, context: C
     """
     if not _becomes(bench, target, answering=True):
         raise SessionError(f"{target.name} does not answer without any policy")
-    store.create_objects([deny(kind)], context.say)
+    store.create_objects([deny(kind)], say)
     if _becomes(bench, target, answering=False):
-        context.say(f"denied by a {kind}: {target.name} does not answer any more")
+        say(f"denied by a {kind}: {target.name} does not answer any more")
         return
     still = f"{_DENIED_SECONDS:.0f} s after a {kind} denied it a connection still gets an answer"
     if bench.session.environment().get("agents"):
@@ -149,15 +149,19 @@ def _becomes(bench: Bench, target: Pod, *, answering: bool) -> bool:
 
 
 def _probe(kind: Kind, bench: Bench, store: ObjectStore, target: Pod, plan: Plan) -> Together:
-    enforced = EnforcedProbe(
+    components = components_of(bench.session.cni_usage())
+    usual = build_probes(replace(plan, http_rates=(RATE,)), components)
+    chosen: list[Probe] = [probe for probe in usual if probe.name in PROBES]
+    return Together("policies", (*chosen, enforced_probe(kind, store, target)), plan.attempts)
+
+
+def enforced_probe(kind: Kind, store: ObjectStore, target: Pod) -> EnforcedProbe:
+    """The probe that has one policy of a kind admit the clients to the target, and refuse them."""
+    return EnforcedProbe(
         target.ip,
         admit=lambda: store.create_objects([allow(kind)], _silent),
         refuse=lambda: store.delete_objects([allow(kind)], _silent),
     )
-    components = components_of(bench.session.cni_usage())
-    usual = build_probes(replace(plan, http_rates=(RATE,)), components)
-    chosen: list[Probe] = [probe for probe in usual if probe.name in PROBES]
-    return Together("policies", (*chosen, enforced), plan.attempts)
 
 
 def _silent(_line: str) -> None:

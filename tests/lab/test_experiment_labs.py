@@ -9,11 +9,9 @@ import pytest
 
 from bench.clock import Clock
 from bench.experiments import chain
-from bench.experiments.levels import Levels, let_through
+from bench.experiments.levels import Levels, clear, let_through
 from bench.experiments.policies import KINDS, POLICY_LABEL, Kind, api_version, port_of
-from bench.experiments.policy import running_target
-from bench.experiments.registry import EXPERIMENTS
-from bench.experiments.run import run_experiment
+from bench.experiments.policy import enforced_probe, prove, running_target
 from bench.probes.base import Bench
 from bench.session import Pod
 from bench.targets import resolve_targets
@@ -85,19 +83,18 @@ def test_every_hop_has_connections_of_its_own_kept_or_new(
 def test_a_denied_connection_gets_no_answer_and_an_allowed_one_does(
     running: RunningLab, bench: Bench, kind: Kind
 ) -> None:
-    name = {"NetworkPolicy": "policy", "CiliumNetworkPolicy": "cilium-policy"}[kind]
-    definition = EXPERIMENTS[name]
-    extent = definition.extent(["0", "3"], rounds=1, seconds=1)
-    found = run_experiment(
-        definition, running.session, extent, command="test",
-        allow=["quiet-machine", "quiet-agents", "generator"], progress=print,
-    )  # fmt: skip
-    (series,) = found.series
-    assert series.skipped is None
-    # Each is the time of a change that was seen: denied, then allowed, then denied again.
-    for point in series.points:
-        assert {"policy_admit", "policy_refuse"} <= point.metrics.keys(), point.missing
-    assert running.session.list_objects(api_version(kind), kind, f"{POLICY_LABEL}=true") == []
+    store = running.session
+    with running_target(bench) as target:
+        try:
+            prove(kind, bench, store, target, print)  # answered before, denied after
+            probe = enforced_probe(kind, store, target)
+            # Each time is that of a change that was seen: denied, allowed, denied again.
+            reading = probe.measure(bench)
+        finally:
+            clear(store, kind, print)
+        assert let_through(bench, target)
+    assert reading.values.keys() == {"policy_admit", "policy_refuse"}, reading.missing
+    assert store.list_objects(api_version(kind), kind, f"{POLICY_LABEL}=true") == []
 
 
 def test_the_last_of_many_policies_is_told_by_its_port(running: RunningLab, bench: Bench) -> None:
