@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from bench.session import SessionError
@@ -59,3 +63,17 @@ def descriptor(path: str) -> dict[str, Any]:
 def progress(line: str) -> None:
     """A line of progress; standard output is for results."""
     print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def interrupted_by_term() -> Iterator[None]:
+    """Have SIGTERM end what is done as Ctrl-C does, so that it cleans up."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

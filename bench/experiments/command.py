@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from bench.checks import PreconditionError
-from bench.cli import OK, PRECONDITION, SESSION, USAGE, FatalError, descriptor, progress
+from bench.cli import (
+    OK,
+    PRECONDITION,
+    SESSION,
+    USAGE,
+    FatalError,
+    descriptor,
+    interrupted_by_term,
+    progress,
+)
 from bench.experiments.definition import Definition, Extent, ExtentError
 from bench.experiments.registry import EXPERIMENTS
 from bench.plan import ALLOWABLE, PlanError
@@ -61,7 +70,7 @@ def _run(options: argparse.Namespace) -> int:
         extent = definition.extent(options.points, options.rounds, options.seconds)
         source = read_session(options.stack) if options.stack else descriptor(options.session)
         session = open_session(source)
-        with closing(session):
+        with closing(session), interrupted_by_term():
             found = run_experiment(
                 definition,
                 session,

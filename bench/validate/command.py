@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
+from bench.cli import interrupted_by_term
 from bench.plan import Plan, plan_for
 from bench.validate.lab import benchstat_program, running_lab
 from bench.validate.model import Check, Report, from_json
@@ -37,13 +36,10 @@ def validate(plan: Plan, folder: Path, say: Progress) -> Report:
     :raises OSError: the folder cannot be written.
     """
     _prepare(folder)
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
+    with interrupted_by_term():
         program = benchstat_program()
         with running_lab(say) as lab:
             report = run_validation(lab, plan, program, say)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     (folder / DATA).write_text(report.to_json() + "\n", encoding="utf-8")
     return _tell(report, folder, say)
 
@@ -83,7 +79,3 @@ def line(check: Check) -> str:
         f"{mark}  {check.part}: {check.name}: expected {check.expectation}; "
         f"measured {check.measured}; {check.interval}"
     )
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

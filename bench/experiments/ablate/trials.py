@@ -5,15 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from bench.checks import PreconditionError
-from bench.cli import NO_RESULTS, OK, PRECONDITION, SESSION, USAGE, FatalError, descriptor, progress
+from bench.cli import (
+    NO_RESULTS,
+    OK,
+    PRECONDITION,
+    SESSION,
+    USAGE,
+    FatalError,
+    descriptor,
+    interrupted_by_term,
+    progress,
+)
 from bench.clock import Clock
 from bench.compare import runs_needed
 from bench.experiments.ablate.effects import draw
@@ -107,7 +114,7 @@ def _measured(stage: Stage, work: Work, trials: Sequence[Trial], folder: Path) -
             progress(f"{each.label(work.base_name)}: measured before, {_file(each, folder)}")
     if left:
         try:
-            with _interrupted_by_term(), stage.base(work.say) as session:
+            with interrupted_by_term(), stage.base(work.say) as session:
                 base = prepared(work, work.base_name, session)
                 for number, trial in enumerate(left, start=1):
                     progress(f"toggle {number} of {len(left)}: {trial.label(work.base_name)}")
@@ -153,20 +160,6 @@ def _finished(work: Work, trial: Trial, folder: Path) -> Experiment | None:
             USAGE, f"{file} was measured with {told}. Fix: remove it, or another --out"
         )
     return found
-
-
-@contextmanager
-def _interrupted_by_term() -> Iterator[None]:
-    """Have SIGTERM end a run as Ctrl-C does, so that no lab is left."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _again(options: argparse.Namespace) -> str:
