@@ -6,10 +6,13 @@ so one connection leaves it idle: requests go out on :data:`CONNECTIONS` at a ti
 
 from __future__ import annotations
 
+import json
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Protocol
 from urllib.parse import quote
 
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt
@@ -20,11 +23,14 @@ from bench.session import SessionError
 from bench.text import tail
 
 CONNECTIONS = 16
+_AHEAD = 4 * CONNECTIONS
 _SAY_SECONDS = 2.0
 _ATTEMPTS = 6
+_WAIT_SECONDS = 0.2
 _CONFLICT, _NOT_FOUND = 409, 404
-# Answers that say "not now"; 0 is none at all. A repeated creation is told by its name's conflict.
-_PASSING = frozenset({0, 429, 500, 502, 503, 504})
+# Answers that say "not now"; 0 is none at all, 401 that of a token that has just run out. A
+# repeated creation is told by its name's conflict.
+_PASSING = frozenset({0, 401, 429, 500, 502, 503, 504})
 _MERGE = "application/merge-patch+json"
 _JSON = "application/json"
 
@@ -33,8 +39,8 @@ class Send(Protocol):
     """One request to the API server: its status (0 where it does not answer) and its text."""
 
     def __call__(
-        self, method: str, path: str, body: Manifest | None, content_type: str
-    ) -> tuple[int, Any]: ...
+        self, method: str, path: str, body: bytes | None, content_type: str
+    ) -> tuple[int, bytes]: ...
 
 
 class Objects:
@@ -66,7 +72,7 @@ class Objects:
     def list(self, api_version: str, kind: str, selector: str) -> list[Manifest]:
         path = f"{_group(api_version)}/{_plural(kind)}"
         query = f"?labelSelector={quote(selector)}" if selector else ""
-        return list(self._ask("GET", path + query)["items"])
+        return list(json.loads(self._ask("GET", path + query))["items"])
 
     def _folder(self, manifest: Manifest) -> str:
         group = _group(manifest["apiVersion"])
@@ -83,27 +89,37 @@ class Objects:
         *,
         content_type: str = _JSON,
         fine: int | None = None,
-    ) -> Any:
-        """The answer, asked again where the server says "not now".
+    ) -> bytes:
+        """The answer's text, asked again where the server says "not now".
 
         :param fine: a status besides success that is as good.
         """
 
-        def give_up(state: RetryCallState) -> tuple[int, Any]:
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        status, answer = self._send(method, path, data, content_type)
+        if status in _PASSING:
+            status, answer = self._again(method, path, data, content_type)
+        if status != fine and not 200 <= status < 300:
+            raise SessionError(f"{method} {path}: {status or 'no answer'}: {_words(answer)}")
+        return answer
+
+    def _again(
+        self, method: str, path: str, data: bytes | None, content_type: str
+    ) -> tuple[int, bytes]:
+        """The first answer that is not "not now", or the last one of several."""
+
+        def last(state: RetryCallState) -> tuple[int, bytes]:
             assert state.outcome is not None
-            result: tuple[int, Any] = state.outcome.result()
-            return result
+            answer: tuple[int, bytes] = state.outcome.result()
+            return answer
 
         retrying = Retrying(
             stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential_jitter(initial=0.2, max=5),
+            wait=wait_exponential_jitter(multiplier=_WAIT_SECONDS, max=5, jitter=_WAIT_SECONDS),
             retry=retry_if_result(lambda answer: answer[0] in _PASSING),
-            retry_error_callback=give_up,
+            retry_error_callback=last,
         )
-        status, answer = retrying(self._send, method, path, body, content_type)
-        if status != fine and not 200 <= status < 300:
-            raise SessionError(f"{method} {path}: {status or 'no answer'}: {tail(str(answer))}")
-        return answer
+        return retrying(self._send, method, path, data, content_type)
 
 
 def _each(
@@ -115,13 +131,25 @@ def _each(
     """Do it with all, :data:`CONNECTIONS` at a time; the first failure, or an interruption, ends
     it once what is under way is done."""
     start = said = time.monotonic()
+    done = 0
+    waiting: deque[Future[None]] = deque()
+
+    def finish() -> None:
+        nonlocal said, done
+        waiting.popleft().result()
+        done += 1
+        if time.monotonic() - said > _SAY_SECONDS:
+            said = time.monotonic()
+            say(f"{done:,} of {len(manifests):,} objects {verb}, {said - start:.0f} s")
+
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         try:
-            for done, each in enumerate([pool.submit(action, one) for one in manifests], 1):
-                each.result()
-                if time.monotonic() - said > _SAY_SECONDS:
-                    said = time.monotonic()
-                    say(f"{done:,} of {len(manifests):,} objects {verb}, {said - start:.0f} s")
+            for one in manifests:
+                waiting.append(pool.submit(action, one))
+                if len(waiting) == _AHEAD:
+                    finish()
+            while waiting:
+                finish()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -129,6 +157,13 @@ def _each(
 
 def _group(api_version: str) -> str:
     return f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+
+
+def _words(answer: bytes) -> str:
+    """What a Status object says, or the answer as it is."""
+    with suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(answer)["message"])
+    return tail(answer.decode(errors="replace"))
 
 
 def _plural(kind: str) -> str:

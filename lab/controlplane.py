@@ -23,6 +23,10 @@ from lab.wait import until
 
 API_PORT = 6443
 
+# Thousands of objects at once make much garbage: a fifth of the API server's CPU time was spent on
+# collecting it, which the nodes on the same CPUs lack.
+_LESS_COLLECTING = {"GOGC": "400"}
+
 ADAPTATIONS = (
     "No scheduler, controller manager or kubelet: the lab binds pods and writes EndpointSlices, "
     "node and pod status through the API.",
@@ -86,6 +90,7 @@ def _start_etcd(sandbox: Sandbox, toolchain: Toolchain) -> None:
             "--unsafe-no-fsync",
             "--log-level=warn",
         ],
+        env=_LESS_COLLECTING,
     )
 
 
@@ -110,6 +115,7 @@ def _start_apiserver(sandbox: Sandbox, toolchain: Toolchain, service_cidr: str) 
             "--disable-admission-plugins=ServiceAccount",
             "--watch-cache=true",
         ],
+        env=_LESS_COLLECTING,
     )
 
 

@@ -30,14 +30,14 @@ class ObjectStore(Protocol):
     taken it up.
     """
 
-    def create_objects(self, manifests: Sequence[Manifest], say: Progress) -> None:
+    def create_objects(self, wanted: Sequence[Manifest], say: Progress, /) -> None:
         """Create objects in this order, many at a time; one that is there already is left.
 
         :raises SessionError: the API server refuses one (the first refusal's words).
         """
         ...
 
-    def delete_objects(self, manifests: Sequence[Manifest], say: Progress) -> None:
+    def delete_objects(self, unwanted: Sequence[Manifest], say: Progress, /) -> None:
         """Delete objects, many at a time; one that is gone already is fine.
 
         :raises SessionError: the API server refuses one.
@@ -88,6 +88,18 @@ class ComponentMetrics(Protocol):
         ...
 
 
+@runtime_checkable
+class ComponentRestart(Protocol):
+    """Ends a CNI component on a node and starts it anew."""
+
+    def restart_component(self, component: str, node: str) -> None:
+        """Return once it says that it is ready again.
+
+        :raises SessionError: it is not there, or does not come back.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PodRequest:
     """A pod for the time of an experiment, pinned to a node.
@@ -132,12 +144,28 @@ class Toggles(Protocol):
         ...
 
 
+@runtime_checkable
+class Kubectl(Protocol):
+    """The command ``kubectl``, as the cluster's administrator."""
+
+    def kubectl(
+        self, argv: Sequence[str], manifests: Sequence[Manifest], *, timeout: float
+    ) -> CommandResult:
+        """Run ``kubectl <argv> -f <file>`` in the session's namespace, the file a List of objects.
+
+        :raises SessionError: there is no kubectl, or it did not end in time.
+        """
+        ...
+
+
 _CANNOT: Mapping[type, str] = {
     ObjectStore: "create Kubernetes objects",
     ComponentCommands: "run commands beside the CNI's components",
     ComponentMetrics: "read the metrics of the CNI's components",
+    ComponentRestart: "restart the CNI's components",
     ExperimentPods: "run pods of an experiment",
     Toggles: "bring up variants of its scenario beside it",
+    Kubectl: "run kubectl",
 }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -13,6 +15,7 @@ from rich.console import Console
 
 from bench.checks import PreconditionError
 from bench.cli import (
+    NO_RESULTS,
     OK,
     PRECONDITION,
     SESSION,
@@ -54,12 +57,55 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
         parser.add_argument(
             "--seconds", type=int, metavar="S", help=f"length of each probe's run: {usual.seconds}"
         )
+        parser.add_argument(
+            "--within", type=float, metavar="S", help="leave out what would end after so long"
+        )
         parser.add_argument("--subject", metavar="TEXT", help="what is measured: the scenario")
         parser.add_argument("--out", metavar="FILE", help="write the JSON; - prints only that")
         parser.add_argument(
             "--allow", action="append", default=[], metavar="NAME",
             help="measure although this precondition fails: " + ", ".join(ALLOWABLE),
         )  # fmt: skip
+    _add_files(commands)
+
+
+def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add what is done with experiments that were made."""
+    parser = commands.add_parser("experiments", help="show or draw experiments that were made")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="show|plot")
+    show_ = actions.add_parser("show", help="print what was found")
+    plot = actions.add_parser("plot", help="draw it: a panel per metric, a line per scenario")
+    plot.add_argument("--out", required=True, metavar="FILE", help="the SVG to write")
+    plot.add_argument(
+        "--metrics", metavar="M,M", type=lambda text: text.split(","), default=[],
+        help="metrics or facts to draw: all metrics",
+    )  # fmt: skip
+    for each in (show_, plot):
+        each.add_argument(
+            "files", nargs="+", metavar="FILE", help="JSON by --out; several runs become one"
+        )
+
+
+def _files(options: argparse.Namespace) -> int:
+    from bench.experiments.merge import merge
+    from bench.experiments.model import ExperimentError, from_dict
+
+    try:
+        found = merge(
+            [
+                from_dict(json.loads(Path(file).read_text(encoding="utf-8")))
+                for file in options.files
+            ]
+        )
+        if options.action == "plot":
+            from bench.experiments.figures import draw
+
+            Path(options.out).write_text(draw(found, options.metrics), encoding="utf-8")
+        else:
+            show(found, None)
+    except (OSError, ValueError, ExperimentError) as error:
+        raise FatalError(NO_RESULTS, str(error)) from None
+    return OK
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -78,6 +124,7 @@ def _run(options: argparse.Namespace) -> int:
                 command=_again(definition, extent, options),
                 subject=options.subject,
                 allow=options.allow,
+                within=options.within or math.inf,
                 progress=progress,
             )
     except (ExtentError, PlanError) as error:
@@ -122,4 +169,4 @@ def _again(definition: Definition, extent: Extent, options: argparse.Namespace) 
     return shlex.join(words)
 
 
-COMMANDS: Mapping[str, Command] = dict.fromkeys(EXPERIMENTS, _run)
+COMMANDS: Mapping[str, Command] = {**dict.fromkeys(EXPERIMENTS, _run), "experiments": _files}

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bench.experiments.ablate.extent import QUESTION, ROUNDS, SECONDS
-from bench.experiments.capabilities import ExperimentPods, ObjectStore, Toggles
+from bench.experiments.capabilities import (
+    ComponentCommands,
+    ComponentMetrics,
+    ExperimentPods,
+    Kubectl,
+    ObjectStore,
+    Toggles,
+)
 from bench.experiments.definition import Definition, Extent
 from cni.toggles import TOGGLES
 
@@ -17,6 +24,30 @@ _HOST = Definition(
     usual=Extent(points=("node to node", "pod to pod"), rounds=11, seconds=2),
     run="bench.experiments.host:run",
     fixed=True,
+)
+
+_SCALE = Definition(
+    name="scale",
+    question="What do thousands of Services cost, and where?",
+    axis="Services",
+    unit="Services",
+    needs=(ObjectStore, ComponentCommands, ComponentMetrics),
+    usual=Extent(points=(4, 104, 1_000, 5_000, 10_000), rounds=5, seconds=1),
+    run="bench.experiments.scale.run:run",
+    lowest=4,
+    highest=20_000,
+)
+
+_BULK = Definition(
+    name="bulk",
+    question="How fast are thousands of Services created and removed, against kubectl create -f?",
+    axis="Services",
+    unit="Services",
+    needs=(ObjectStore, Kubectl),
+    usual=Extent(points=(1_000, 10_000), rounds=1, seconds=1),
+    run="bench.experiments.bulk:run",
+    lowest=10,
+    highest=20_000,
 )
 
 _HOPS = Definition(
@@ -58,5 +89,5 @@ _POLICY = _policies("policy", "NetworkPolicy", "kubernetes")
 _CILIUM_POLICY = _policies("cilium-policy", "CiliumNetworkPolicy", "cilium")
 
 EXPERIMENTS: Mapping[str, Definition] = {
-    each.name: each for each in (_HOST, _HOPS, _TOGGLES, _POLICY, _CILIUM_POLICY)
+    each.name: each for each in (_HOST, _SCALE, _BULK, _HOPS, _TOGGLES, _POLICY, _CILIUM_POLICY)
 }

@@ -26,6 +26,7 @@ def run_experiment(
     command: str,
     subject: str | None = None,
     allow: Sequence[str] = (),
+    within: float = math.inf,
     progress: Progress | None = None,
     clock: Clock | None = None,
 ) -> Experiment:
@@ -34,6 +35,7 @@ def run_experiment(
     :param command: what makes it again, for the record.
     :param subject: what its series is called; by default the scenario's title.
     :param allow: preconditions that may fail, beside those of the quick profile.
+    :param within: seconds; what would take longer is left out.
     :raises PreconditionError: what would be measured is not what is meant; nothing was measured.
     :raises SessionError: the cluster cannot be asked, or refuses a change.
     :raises PlanError: ``allow`` names no precondition.
@@ -47,7 +49,7 @@ def run_experiment(
     evidence = Evidence(started, environment)
     reason = lacking(session, definition.needs)
     if reason is None:
-        side = prepare(name, session, plan, clock=clock, deadline=math.inf, say=say)
+        side = prepare(name, session, plan, clock=clock, deadline=start + within, say=say)
         evidence = side.evidence or evidence
         try:
             found = _function(definition)(Context(side, plan, extent, name, say))

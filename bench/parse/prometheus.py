@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.parse import ParseError
+
+
+def from_cilium(text: str) -> str:
+    """The text format of what ``cilium-dbg metrics list -o json`` prints.
+
+    It tells a histogram as the sum of its values alone (Cilium 1.16.5,
+    ``pkg/metrics/registry.go``, ``DumpMetrics``), which here stands under the histogram's own name.
+
+    :raises ParseError: it is not that list.
+    """
+    try:
+        return "".join(
+            f"{each['name']}{_labels(each.get('labels') or {})} {float(each['value'])!r}\n"
+            for each in json.loads(text)
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ParseError(f"cilium-dbg: no list of metrics: {error}") from None
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    pairs = ",".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
+    return f"{{{pairs}}}" if pairs else ""
 
 
 def total(text: str, name: str, **labels: str) -> float | None:

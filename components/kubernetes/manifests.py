@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bench.experiments.capabilities import PodRequest
 from bench.workloads import ECHO_PORT, IPERF_PORT, TOOLS_IMAGE, WORKLOADS, Side, Workload
 from components.kubernetes.names import (
     HOST_CGROUPS,
@@ -258,6 +259,25 @@ def node_probe() -> Manifest:
                     "terminationGracePeriodSeconds": 1,
                 },
             },
+        },
+    }
+
+
+def experiment_pod(wanted: PodRequest) -> Manifest:
+    """A pod for the time of an experiment, on the node that it asks for."""
+    namespace = NODES_NAMESPACE if wanted.host_network else NAMESPACE
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": _metadata(wanted.name, namespace, wanted.role),
+        "spec": {
+            "containers": [_container(MAIN, wanted.image, wanted.command, memory="64Mi")],
+            "nodeName": wanted.node,
+            "hostNetwork": wanted.host_network,
+            "securityContext": _POD_SECURITY,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": 1,
         },
     }
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from bench.parse import ParseError
 from bench.session import (
     CommandResult,
     ComponentUsage,
@@ -20,12 +19,12 @@ from bench.session import (
     WorkloadUsage,
 )
 from bench.workloads import DNS_SERVICE
-from cni.evidence import EvidenceError
 from components.agents import summary
 from components.kubernetes import agents, dataplane, facts, nodeprobe, pods, usage
 from components.kubernetes import exec as pod_exec
 from components.kubernetes.access import connect as log_in
 from components.kubernetes.api import Api, Json
+from components.kubernetes.capabilities import KubernetesCapabilities, as_session_error
 from components.kubernetes.dataplane import Requested
 from components.kubernetes.discovery import kube_proxy_mode
 from components.kubernetes.errors import KubernetesError, TornError
@@ -43,7 +42,7 @@ from components.kubernetes.names import (
 _TOLD_BY_ROLE = "dns-client"
 
 
-class KubernetesSession:
+class KubernetesSession(KubernetesCapabilities):
     """A cluster as :class:`bench.session.Session`.
 
     :param requested: the dataplane that the stack has asked for.
@@ -51,7 +50,7 @@ class KubernetesSession:
     """
 
     def __init__(self, api: Api, requested: Requested, about: Mapping[str, Any]) -> None:
-        self._api = api
+        super().__init__(api)
         self._requested = requested
         self._about = about
         self._leftovers = Leftovers(api)
@@ -63,13 +62,14 @@ class KubernetesSession:
             self._leftovers.end_all()
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
-        with _as_session_error():
+        with as_session_error():
             self._leftovers.end_all()
-            main = Container(NAMESPACE, pod.name, MAIN)
+            namespace = self._elsewhere.get(pod.name, NAMESPACE)
+            main = Container(namespace, pod.name, MAIN)
             try:
                 done = pod_exec.run(self._api, main, argv, timeout=timeout)
             except TornError as torn:
-                self._end(Leftover(NAMESPACE, pod.name, tuple(argv)), torn)
+                self._end(Leftover(namespace, pod.name, tuple(argv)), torn)
                 raise
         return CommandResult(tuple(argv), done.returncode, done.stdout, done.stderr, done.seconds)
 
@@ -82,7 +82,7 @@ class KubernetesSession:
             raise KubernetesError(f"{torn}; {error}") from None
 
     def pods(self, role: str) -> Sequence[Pod]:
-        with _as_session_error():
+        with as_session_error():
             return [
                 Pod(pod["metadata"]["name"], role, pod["spec"]["nodeName"], pod["status"]["podIP"])
                 for pod in pods.ready(self._api, NAMESPACE, f"{ROLE_LABEL}={role}")
@@ -90,7 +90,7 @@ class KubernetesSession:
 
     def service(self, name: str) -> Service:
         namespace = SYSTEM_NAMESPACE if name == DNS_SERVICE else NAMESPACE
-        with _as_session_error():
+        with as_session_error():
             found = self._api.find(f"/api/v1/namespaces/{namespace}/services/{name}")
         if found is None:
             raise SessionError(f"there is no Service {name} in the namespace {namespace}")
@@ -98,34 +98,34 @@ class KubernetesSession:
         return Service(name, spec["clusterIP"], spec["ports"][0]["port"])
 
     def cni_usage(self) -> Sequence[ComponentUsage]:
-        with _as_session_error():
+        with as_session_error():
             return usage.of_cni(self._api)
 
     def workload_usage(self) -> Sequence[WorkloadUsage]:
-        with _as_session_error():
+        with as_session_error():
             return usage.of_workloads(self._api)
 
     def machines(self) -> Sequence[MachineUsage]:
-        with _as_session_error():
+        with as_session_error():
             return usage.of_nodes(self._api)
 
     def configuration(self) -> Sequence[Setting]:
-        with _as_session_error():
+        with as_session_error():
             return dataplane.settings(self._api, self._requested)
 
     def service_path(self, client: Pod, service: Service) -> ServicePath:
-        with _as_session_error():
+        with as_session_error():
             return dataplane.path(self._api, self._requested, client.node, service)
 
     def allowances(self) -> Mapping[str, Mapping[str, int]]:
-        with _as_session_error():
+        with as_session_error():
             limited = [each["name"] for each in self._node_facts if each["driver"] == "ena"]
             outputs = pods.on_nodes(self._api, lambda node: nodeprobe.ALLOWANCES_COMMAND, limited)
         counters = {node: nodeprobe.parse_allowances(text) for node, text in outputs.items()}
         return {node: each for node, each in counters.items() if each}
 
     def environment(self) -> Mapping[str, Any]:
-        with _as_session_error():
+        with as_session_error():
             return self._environment
 
     @cached_property
@@ -168,14 +168,6 @@ class KubernetesSession:
         raise KubernetesError(f"there is no ready pod of the role {_TOLD_BY_ROLE}")
 
 
-@contextmanager
-def _as_session_error() -> Iterator[None]:
-    try:
-        yield
-    except (KubernetesError, EvidenceError, ParseError) as error:
-        raise SessionError(str(error)) from error
-
-
 def connect(
     access: Mapping[str, Any],
     kube_proxy: str,
@@ -189,6 +181,6 @@ def connect(
     :param values: Cilium's Helm values; None where Cilium is not the CNI.
     :raises SessionError: there is no logging in to the cluster.
     """
-    with _as_session_error():
+    with as_session_error():
         requested = Requested(kube_proxy=kube_proxy, values=values)
         return KubernetesSession(log_in(access), requested, about or {})

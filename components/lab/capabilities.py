@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from typing import Any
 
 from bench.experiments.capabilities import Manifest, PodRequest, Progress
 from bench.parse import ParseError
+from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
 from components.lab import cpu
 from components.objects import Objects
-from lab.api import ApiError
 from lab.cluster import Lab
 from lab.dataplane import kubeproxy
 from lab.dataplane.cilium import AGENT
@@ -21,7 +22,8 @@ from lab.errors import LabError
 from lab.node import Node
 from lab.objects import NAMESPACE, PodSpec
 from lab.pods import program_path
-from lab.sandbox import KILLED
+from lab.sandbox import KILLED, Place
+from lab.toolchain.errors import ToolchainError
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def as_session_error() -> Iterator[None]:
     """What the lab tells, in the session's words."""
     try:
         yield
-    except (LabError, OSError, ParseError) as error:
+    except (LabError, ToolchainError, OSError, ParseError) as error:
         raise SessionError(str(error)) from error
 
 
@@ -45,15 +47,7 @@ class LabCapabilities:
 
     @cached_property
     def _objects(self) -> Objects:
-        return Objects(self._send, NAMESPACE)
-
-    def _send(
-        self, method: str, path: str, body: Manifest | None, content_type: str
-    ) -> tuple[int, Any]:
-        try:
-            return 200, self._lab.api.request(method, path, body, content_type)
-        except ApiError as error:
-            return error.status, str(error)
+        return Objects(self._lab.api.send, NAMESPACE)
 
     def create_objects(self, manifests: Sequence[Manifest], say: Progress) -> None:
         self._objects.create(manifests, say)
@@ -82,8 +76,36 @@ class LabCapabilities:
             if component == kubeproxy.NAME and lab.spec.kube_proxy != "none":
                 return {each.name: kubeproxy.metrics(lab.sandbox, each) for each in lab.nodes}
             if component == AGENT and lab.cilium:
-                return {each.name: lab.cilium.metrics(each) for each in lab.nodes}
+                return {n.name: from_cilium(lab.cilium.metrics(n)) for n in lab.nodes}
             return {}
+
+    # -- ComponentRestart ---------------------------------------------------------------------
+
+    def restart_component(self, component: str, node: str) -> None:
+        lab = self._lab
+        on = next((each for each in lab.nodes if each.name == node), None)
+        if component != kubeproxy.NAME or on is None or lab.spec.kube_proxy == "none":
+            raise SessionError(f"the lab cannot restart {component} on {node}")
+        with as_session_error():
+            kubeproxy.stop(lab.sandbox, on)
+            kubeproxy.start(lab.sandbox, lab.toolchain, on, lab.spec.kube_proxy)
+            kubeproxy.wait_ready(lab.sandbox, on)
+
+    # -- Kubectl ------------------------------------------------------------------------------
+
+    def kubectl(
+        self, argv: Sequence[str], manifests: Sequence[Manifest], *, timeout: float
+    ) -> CommandResult:
+        lab = self._lab
+        with as_session_error():
+            program = str(lab.toolchain.program("kubectl"))
+            words = lab.sandbox.enter(Place(), timeout)
+        with tempfile.NamedTemporaryFile("w", dir=lab.paths.root, suffix=".json") as file:
+            json.dump({"apiVersion": "v1", "kind": "List", "items": list(manifests)}, file)
+            file.flush()
+            options = (f"--kubeconfig={lab.paths.kubeconfig}", f"--namespace={NAMESPACE}")
+            words += [program, *options, *argv, "-f", file.name]
+            return command("kubectl", words, argv, timeout)[0]
 
     # -- ExperimentPods -----------------------------------------------------------------------
 

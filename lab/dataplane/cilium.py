@@ -6,7 +6,6 @@ sources and cgroups are given by flags; everything else comes from the chart (:m
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -209,15 +208,11 @@ class Cilium:
         return self._sandbox.run(argv, node.host, timeout=timeout).stdout
 
     def metrics(self, node: Node) -> str:
-        """What an agent counts of itself, in Prometheus's text format; histograms as their sums.
+        """What an agent counts of itself (``cilium-dbg metrics list``, as JSON).
 
         Over its socket: a port for them (``prometheus.enabled``) is the scenario's to ask for.
         """
-        found = json.loads(self.dbg(node, "metrics", "list", "-o", "json"))
-        return "".join(
-            f"{each['name']}{_labels(each.get('labels') or {})} {float(each['value'])!r}\n"
-            for each in found
-        )
+        return self.dbg(node, "metrics", "list", "-o", "json")
 
     def plugins(self, nodes: Sequence[Node]) -> Plugins:
         """The CNI configuration that the agent would write, and where each node's agent listens."""
@@ -233,8 +228,3 @@ class Cilium:
             # A node's /run is not the plugin's: the socket is reached through the holder's root.
             {n.name: {"CILIUM_SOCK": f"/proc/{n.holder}/root{SOCKET}"} for n in nodes},
         )
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    pairs = ",".join(f'{name}="{value}"' for name, value in labels.items())
-    return f"{{{pairs}}}" if pairs else ""

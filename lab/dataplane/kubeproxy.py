@@ -33,6 +33,21 @@ def start(sandbox: Sandbox, toolchain: Toolchain, node: Node, mode: str) -> None
     )
 
 
+def stop(sandbox: Sandbox, node: Node) -> None:
+    """End kube-proxy on a node; its rules stay."""
+    name = f"{node.name}-{NAME}"
+    pid = sandbox.pid_of(name)
+    if pid is None:
+        raise LabError(f"kube-proxy is not running on {node.name}")
+    sandbox.run(["kill", str(pid)])
+    until(
+        f"kube-proxy on {node.name} to end",
+        lambda: "still there" if sandbox.pid_of(name) else None,
+        timeout=20,
+        interval=0.05,
+    )
+
+
 def wait_ready(sandbox: Sandbox, node: Node) -> None:
     """Wait until kube-proxy has written its rules once (its own health endpoint says so)."""
     until(

@@ -29,6 +29,8 @@ class Need(StrEnum):
     CILIUM = "cilium"
     VALIDATE = "validate"
     """No stack: ``python -m bench validate``."""
+    KUBECTL = "kubectl"
+    """No stack: ``python -m bench bulk``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,13 @@ FAMILIES: tuple[Family, ...] = (
             Program("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", Need.LAB),
             Program("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy", Need.KUBE_PROXY),
         ),
+    ),
+    Family(
+        name="kubectl",
+        version=KUBERNETES_VERSION,
+        folder="kubectl",
+        variables=((f"{_KUBERNETES_BASE}.gitVersion", f"v{KUBERNETES_VERSION}"),),
+        programs=(Program("kubectl", "k8s.io/kubernetes/cmd/kubectl", Need.KUBECTL),),
     ),
     Family(
         name="helm",

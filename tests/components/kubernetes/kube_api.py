@@ -56,6 +56,7 @@ class KubeApi:
     trouble: list[int] = field(default_factory=list)
     tokens: set[str] | None = None
     version: str = "v1.31.4"
+    pods_never_ready: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of every request, in order."""
     used_tokens: list[str] = field(default_factory=list)
@@ -120,6 +121,8 @@ class KubeApi:
             for prefix in (group, f"{group}/namespaces/{{namespace}}"):
                 app.router.add_get(f"{prefix}/{plural}", self._list(kind))
                 app.router.add_get(f"{prefix}/{plural}/{{name}}", self._get(kind))
+        app.router.add_post("/api/v1/namespaces/{namespace}/pods", self._create_pod)
+        app.router.add_delete(pod, self._delete_pod)
         return app
 
     @web.middleware
@@ -138,6 +141,27 @@ class KubeApi:
 
     async def _version(self, _: web.Request) -> web.Response:
         return web.json_response({"gitVersion": self.version})
+
+    async def _create_pod(self, request: web.Request) -> web.Response:
+        """Take a pod and have it run at once, as its kubelet would."""
+        made = await request.json()
+        if self.pods_never_ready:
+            made["status"] = {"phase": "Pending"}
+        else:
+            made["status"] = {
+                "phase": "Running",
+                "podIP": "10.0.0.7",
+                "conditions": [{"type": "Ready", "status": "True"}],
+            }
+        self.put(made)
+        return web.json_response(made, status=201)
+
+    async def _delete_pod(self, request: web.Request) -> web.Response:
+        found = self._find("Pod", request)
+        if found is None:
+            return status(404, "pod not found")
+        self.remove("Pod", found["metadata"]["name"], _namespace(found))
+        return web.json_response(found)
 
     def _list(self, kind: str) -> Callable[[web.Request], Any]:
         async def respond(request: web.Request) -> web.Response:

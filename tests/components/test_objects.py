@@ -1,0 +1,168 @@
+"""Objects in bulk: order, concurrency, what is passed over, what is tried again, what ends it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from bench.experiments.capabilities import Manifest
+from bench.experiments.scale.fillers import pair
+from bench.session import SessionError
+from components import objects
+from components.objects import CONNECTIONS, Objects
+
+
+class Server:
+    """An API server that keeps objects by path; ``answers`` come first, one each."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Manifest] = {}
+        self.calls: list[tuple[str, str, str]] = []
+        self.answers: list[tuple[int, Any]] = []
+        self.seconds = 0.0
+        self.at_once = self.most_at_once = 0
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, method: str, path: str, body: bytes | None, content_type: str
+    ) -> tuple[int, bytes]:
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            self.calls.append((method, path, content_type))
+            answer = self.answers.pop(0) if self.answers else None
+        time.sleep(self.seconds)
+        with self._lock:
+            self.at_once -= 1
+            status, said = answer or self._done(method, path, json.loads(body) if body else None)
+            return status, json.dumps(said).encode()
+
+    def _done(self, method: str, path: str, body: Manifest | None) -> tuple[int, Any]:
+        if method == "POST":
+            assert body is not None
+            name = f"{path}/{body['metadata']['name']}"
+            if name in self.objects:
+                return 409, {"message": "already exists"}
+            self.objects[name] = body
+            return 201, body
+        if method == "GET":
+            return 200, {"items": list(self.objects.values())}
+        if path not in self.objects:
+            return 404, {"message": "not found"}
+        return 200, self.objects.pop(path) if method == "DELETE" else body
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    monkeypatch.setattr(objects, "_WAIT_SECONDS", 0.0)
+    return Server()
+
+
+def _services(count: int) -> list[Manifest]:
+    return [each for i in range(count) for each in pair(f"s-{i}", 80, 8080, ["10.0.0.1"], {})]
+
+
+def _quiet(line: str) -> None:
+    """Nobody listens."""
+
+
+def test_objects_are_created_and_deleted_at_their_paths(server: Server) -> None:
+    store = Objects(server, "here")
+    store.create(_services(2), _quiet)
+    assert sorted(server.objects) == [
+        "/api/v1/namespaces/here/services/s-0",
+        "/api/v1/namespaces/here/services/s-1",
+        "/apis/discovery.k8s.io/v1/namespaces/here/endpointslices/s-0-cni-benchmark",
+        "/apis/discovery.k8s.io/v1/namespaces/here/endpointslices/s-1-cni-benchmark",
+    ]
+    store.delete(_services(2), _quiet)
+    assert not server.objects
+
+
+def test_kinds_of_policies_have_their_plurals(server: Server) -> None:
+    policy = {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNetworkPolicy",
+        "metadata": {"name": "x"},
+    }
+    Objects(server, "here").create([policy], _quiet)
+    assert server.calls[0][1] == "/apis/cilium.io/v2/namespaces/here/ciliumnetworkpolicies"
+
+
+def test_what_is_there_already_and_what_is_gone_already_is_fine(server: Server) -> None:
+    store = Objects(server, "here")
+    store.create(_services(1), _quiet)
+    store.create(_services(2), _quiet)
+    assert len(server.objects) == 4
+    store.delete(_services(3), _quiet)
+    assert not server.objects
+
+
+def test_many_are_under_way_at_a_time(server: Server) -> None:
+    server.seconds = 0.002
+    Objects(server, "here").create(_services(100), _quiet)
+    assert CONNECTIONS / 2 < server.most_at_once <= CONNECTIONS
+
+
+@pytest.mark.parametrize("status", [0, 429, 500, 503])
+def test_not_now_is_tried_again(server: Server, status: int) -> None:
+    server.answers = [(status, "not now")] * 3
+    Objects(server, "here").create(_services(1), _quiet)
+    assert len(server.objects) == 2
+
+
+def test_a_server_that_stays_away_is_an_error(server: Server) -> None:
+    server.answers = [(0, "connection refused")] * 1_000
+    with pytest.raises(SessionError, match=r"services: no answer: .*connection refused"):
+        Objects(server, "here").create(_services(1), _quiet)
+
+
+def test_a_refusal_ends_it_with_the_servers_words(server: Server) -> None:
+    server.answers = [(507, {"message": "no addresses left"})]
+    server.seconds = 0.001
+    with pytest.raises(SessionError, match=r"POST .*/services: 507: no addresses left"):
+        Objects(server, "here").create(_services(1_000), _quiet)
+    # The first refusal ends it: what is not under way yet is not begun.
+    assert len(server.calls) < 500
+
+
+def test_an_interruption_ends_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "_SAY_SECONDS", 0.0)
+    server.seconds = 0.001
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Objects(server, "here").create(_services(1_000), interrupt)
+    assert 0 < len(server.calls) < 500
+
+
+def test_progress_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "_SAY_SECONDS", 0.0)
+    said: list[str] = []
+    Objects(server, "here").create(_services(5), said.append)
+    assert said[-1].startswith("10 of 10 objects created, ")
+
+
+def test_a_change_is_a_merge_patch_of_that_object(server: Server) -> None:
+    service = pair("s", 80, 8080, ["10.0.0.1"], {})[1]
+    store = Objects(server, "here")
+    store.create([service], _quiet)
+    store.merge(service)
+    method, path, content_type = server.calls[-1]
+    assert (method, content_type) == ("PATCH", "application/merge-patch+json")
+    assert path.endswith("/endpointslices/s-cni-benchmark")
+    with pytest.raises(SessionError, match="404"):
+        store.merge(pair("t", 80, 8080, [], {})[0])
+
+
+def test_objects_are_listed_in_all_namespaces_by_their_label(server: Server) -> None:
+    store = Objects(server, "here")
+    store.create(_services(1), _quiet)
+    assert len(store.list("v1", "Service", "a=b")) == 2
+    assert server.calls[-1][:2] == ("GET", "/api/v1/services?labelSelector=a%3Db")
