@@ -3,7 +3,7 @@ TOOLCHAIN := python3 -m lab.toolchain
 RUN := $(TOOLCHAIN) run --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup env up measure down matrix speed validate doctor test lint clean-cache
+.PHONY: help setup env up measure down matrix report speed validate doctor test lint clean-cache
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,10 @@ down: ## Destroy a stack, with all that it started
 matrix: ## Measure scenarios side by side: make matrix STACKS="scenario-a scenario-e" ROUNDS=8 OUT=matrix
 	@$(TOOLCHAIN) ensure --all
 	@$(RUN) python -m bench matrix $(STACKS) $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(SECONDS),--seconds '$(SECONDS)') $(if $(SEED),--seed '$(SEED)') $(if $(OUT),--out '$(OUT)') $(if $(KEEP),--keep) $(if $(DOWN),--down)
+
+report: ## One page of what a matrix, stacks or files hold: make report FROM="scenario-a scenario-e" OUT=report
+	@$(TOOLCHAIN) ensure --python
+	@$(RUN) python -m bench report $(FROM) $(if $(OUT),--out '$(OUT)')
 
 speed: ## Time pulumi up for every stack, from nothing (STACKS="scenario-a scenario-e")
 	@$(TOOLCHAIN) ensure --all

@@ -15,6 +15,8 @@ from bench.text import number
 
 SCHEMA: Final = "cni-benchmark/side-by-side/v1"
 
+_ADVICE = "Fewer metrics need fewer runs."
+
 COLUMNS: Final = (
     "metric", "group", "unit", "better", "scenario", "n", "median", "low", "high", "ci_level",
     "baseline", "effect", "effect_low", "effect_high", "effect_unit", "p", "p_corrected", "verdict",
@@ -69,7 +71,7 @@ def as_markdown(side: SideBySide) -> str:
         f"|---|---|{'---|' * len(names)}",
         *(_line(row) for row in side.rows()),
         "",
-        f"Median (interval); effect on {names[0]} (interval); verdict. {certainty(side)}",
+        f"Median (interval); effect on {names[0]} (interval); verdict. {certainty(side, _ADVICE)}",
         *(f"- {text}" for text in caveats(side)),
         "",
     ]

@@ -32,11 +32,12 @@ def render(side: SideBySide) -> RenderableType:
         ]
         parts += listing("Not compared", missing, "yellow")
     notes: dict[str, None] = dict.fromkeys(_notes(side))
-    parts.append(Text("\n".join([_LEGEND, certainty(side), *notes, ""]), style="dim"))
+    parts.append(Text("\n".join([_LEGEND, certainty(side, _ADVICE), *notes, ""]), style="dim"))
     parts += listing("What else differs", caveats(side), "yellow")
     return Group(*parts)
 
 
+_ADVICE = "Name the metrics that matter (--metrics), or measure more runs."
 _LEGEND = (
     "↑ higher is better, ↓ lower is. The effect is that of the scenario on the baseline, with the "
     "95 % interval of this one metric (less where so few runs allow no more); the verdict is "

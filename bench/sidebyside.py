@@ -158,8 +158,11 @@ def named(text: str, comparison: Comparison) -> str:
     return _SIDE.sub(lambda found: sides[found[0]], text)
 
 
-def certainty(side: SideBySide) -> str:
-    """How sure the verdicts are, in a sentence or two."""
+def certainty(side: SideBySide, advice: str) -> str:
+    """How sure the verdicts are, in a sentence or two.
+
+    :param advice: what is said beside it where there are too few runs for a verdict on all metrics.
+    """
     if not side.comparisons:
         return "One scenario alone: nothing is compared."
     chance = f"{100 * side.comparisons[0].alpha:g} %"
@@ -175,9 +178,9 @@ def certainty(side: SideBySide) -> str:
         if (runs := _runs(comparison)) < comparison.runs_needed
     ]
     if short:
+        family = max(each.family for each in side.comparisons)
         sentence += (
-            f" Too few runs for a verdict on all metrics at once: {', '.join(short)}; name the "
-            "metrics that matter, or measure more runs."
+            f" Too few runs for verdicts on {family} metrics at once: {', '.join(short)}. {advice}"
         )
     return sentence
 

@@ -16,9 +16,10 @@ from bench.sources import Collection, Scenario
 class Advice:
     """What to choose for a workload.
 
-    ``choice`` is a scenario's name; None where any will do, or none fits. ``sure`` is how sure that
-    is, in a few words; ``because`` are the reasons with their figures; ``decided`` says whether
-    verdicts, and not just features, made the choice.
+    ``choice`` is a scenario's name; None where any will do, or none fits. ``sure`` is how sure
+    that is, in a few words; ``because`` are the reasons with their figures; ``decided`` says
+    whether verdicts, and not just features, made the choice. Without ``bases`` nothing speaks for
+    it but that it is the first.
     """
 
     workload: Workload
@@ -75,6 +76,8 @@ def _by_metrics(
     feature: tuple[Basis, ...] = ("feature",) if workload.needs else ()
     because = [f"needs {workload.needs.says}"] if workload.needs else []
     published: tuple[Basis, ...] = ("published",) if workload.published else ()
+    if len(candidates) == 1 and not workload.needs:
+        return Advice(workload, first.name, (), "nothing to compare with", ())
     if workload.only_curve:
         because += [*unknown, "what it costs or gains was not measured here"]
         return Advice(workload, first.name, (*feature, *published), "by its design", tuple(because))
@@ -87,7 +90,7 @@ def _by_metrics(
     sure = _how_sure(len(candidates), choice == first.name, contests)
     decided = any(contest.outcome != "too few runs" for contest in contests)
     bases: tuple[Basis, ...] = (*feature, "measured") if decided else (*feature, *published)
-    return Advice(workload, choice, bases or ("published",), sure, tuple(because), decided)
+    return Advice(workload, choice, bases, sure, tuple(because), decided)
 
 
 def _by_curve(
@@ -120,7 +123,7 @@ def _by_curve(
         *(contest.sentence() for contest in contests),
         *curves.fits(found),
     )
-    bases: tuple[Basis, ...] = ("measured",) if decided else ("published",)
+    bases: tuple[Basis, ...] = ("measured",) if decided else ()
     sure = _how_sure(len(end.contenders), winner == first, contests)
     return Advice(
         workload, stand[0], ("feature", *bases) if need else bases, sure, because, decided

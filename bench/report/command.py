@@ -20,12 +20,12 @@ from bench.sources import Collection, SourceError, load
 
 Command = Callable[[argparse.Namespace], int]
 
+DEFAULT = "matrix"
 PAGE, MARKDOWN, TABLE, RAW = "index.html", "report.md", "metrics.csv", "comparison.json"
 
 _SOURCES = (
     "a Pulumi stack, a result file (JSON), or a folder that a matrix wrote; the first scenario "
-    "is the "
-    "baseline"
+    "is the baseline"
 )
 
 
@@ -48,7 +48,10 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
     )
     compare.add_argument("--out", metavar="FILE", help="write into a file instead")
     report = commands.add_parser("report", help="one page with all there is, for people")
-    report.add_argument("sources", nargs="+", metavar="SOURCE", help=_SOURCES)
+    report.add_argument(
+        "sources", nargs="*", default=[DEFAULT], metavar="SOURCE",
+        help=f"{_SOURCES}; {DEFAULT} by default, where a matrix puts its results",
+    )  # fmt: skip
     report.add_argument(
         "--out", default="report", metavar="FOLDER",
         help=f"for {PAGE}, {MARKDOWN}, {TABLE}, {RAW}; report by default",
@@ -86,6 +89,12 @@ def _report(options: argparse.Namespace) -> int:
     # Draws with matplotlib, which no other command needs.
     from bench.report import page
 
+    if options.sources == [DEFAULT] and not Path(DEFAULT).is_dir():
+        raise FatalError(
+            NO_RESULTS,
+            f"report: there is no folder {DEFAULT} here: name stacks, result files or a folder, or "
+            "make it by python -m bench matrix",
+        )
     collection = _load(options.sources)
     if not collection.scenarios:
         raise FatalError(NO_RESULTS, "report: no scenario among the sources, only experiments")

@@ -16,6 +16,8 @@ LAB_CAVEAT = (
     "figures."
 )
 
+_ADVICE = "The recommendations look at a few metrics each, for which fewer runs suffice."
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -45,7 +47,7 @@ def summary(collection: Collection, side: SideBySide, advice: Sequence[Advice]) 
     return Summary(
         headline=_headline(side, advice),
         choices=tuple(_choices(collection, advice)),
-        sure=certainty(side),
+        sure=certainty(side, _ADVICE),
         where=where(collection.scenarios),
         lab=any(is_lab(scenario) for scenario in collection.scenarios),
         failed=collection.failed,
@@ -124,7 +126,8 @@ def where(scenarios: Sequence[Scenario]) -> str:
     days = sorted({each.results.started[:10] for each in scenarios})
     return (
         f"{'; '.join(targets)}. Profile {', '.join(profiles)}, "
-        f"{' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))} rounds, "
+        f"{' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))} "
+        f"round{'s' if runs[-1] != 1 else ''}, "
         f"{' to '.join(dict.fromkeys((days[0], days[-1])))}; kernel {', '.join(kernels)}, "
         f"{', '.join(cpus)} CPUs."
     )

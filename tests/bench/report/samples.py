@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ TOGGLES = [
 ]  # fmt: skip
 
 
+@cache
 def scenario_results(stack: str, runs: int = 8, shared: bool = True) -> Results:
     """One scenario's results of every metric that a benchmark has."""
     plan = plan_for("standard", runs=runs)

@@ -82,6 +82,22 @@ def test_what_cannot_be_compared_is_told_in_one_line(
     assert "--out: " in refused(capsys, 2, "report", folder, "--out", apart)
 
 
+def test_without_a_source_the_folder_of_a_matrix_is_reported(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "there is no folder matrix here" in refused(capsys, 5, "report")
+    (tmp_path / "matrix").symlink_to(folder)
+    monkeypatch.setattr("bench.report.page.context", lambda *_: {})
+    monkeypatch.setattr("bench.report.page.html", lambda _: "page")
+    monkeypatch.setattr("bench.report.page.markdown", lambda _: "text")
+    assert main(["report"]) == 0
+    assert (tmp_path / "report" / "index.html").read_text() == "page"
+
+
 def test_common_rounds_may_be_demanded_where_there_are_any(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

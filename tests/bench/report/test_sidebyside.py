@@ -55,7 +55,7 @@ def test_common_rounds_are_read_off_the_results(scenarios: list[Scenario]) -> No
     apart = [scenarios[0], Scenario("other", scenario_results("scenario-e", shared=False))]
     side = side_by_side(apart, metrics=["rtt_p50"])
     assert not side.interleaved
-    assert "in separate runs" in certainty(side)
+    assert "in separate runs" in certainty(side, "Measure more.")
 
 
 def test_unknown_metrics_and_nothing_to_compare_are_refused(scenarios: list[Scenario]) -> None:
@@ -69,8 +69,9 @@ def test_too_few_runs_are_told_with_the_number_that_it_takes() -> None:
     few = [Scenario(name, scenario_results(name, 3)) for name in ("scenario-a", "scenario-e")]
     side = side_by_side(few)
     assert set(side.comparisons[0].verdicts("better", "worse")) == set()
-    assert "scenario-e (3 of 7 runs)" in certainty(side)
-    assert "Too few" not in certainty(side_by_side([Scenario("a", scenario_results("scenario-a"))]))
+    alone = Scenario("a", scenario_results("scenario-a"))
+    assert "scenario-e (3 of 7 runs). Measure more." in certainty(side, "Measure more.")
+    assert "Too few" not in certainty(side_by_side([alone]), "")
 
 
 def test_what_limits_a_number_stands_at_it() -> None:
