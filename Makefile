@@ -40,9 +40,9 @@ speed: ## Time pulumi up for every stack, from nothing (STACKS="scenario-a scena
 	@$(TOOLCHAIN) ensure --all
 	@$(RUN) python -m tests.speed.bring_up $(or $(STACKS),$(patsubst Pulumi.%.yaml,%,$(wildcard Pulumi.scenario-*.yaml)))
 
-validate: ## Test the measurement itself, in the lab, in 20 minutes (OUT=validation ALLOW=quiet-machine)
+validate: ## Test the measurement itself, in the lab, in 20 minutes (OUT=validation MINUTES=20 ALLOW=quiet-machine)
 	@$(TOOLCHAIN) ensure --all
-	@$(RUN) python -m bench validate $(if $(OUT),--out '$(OUT)') $(foreach name,$(ALLOW),--allow $(name))
+	@$(RUN) python -m bench validate $(if $(OUT),--out '$(OUT)') $(if $(MINUTES),--minutes '$(MINUTES)') $(foreach name,$(ALLOW),--allow $(name))
 
 doctor: ## Say whether this machine can run the lab
 	@$(TOOLCHAIN) doctor

@@ -114,13 +114,16 @@ def _validate(options: argparse.Namespace) -> int:
     from bench.validate.command import show_again, validate, validation_plan
     from bench.validate.lab import ValidationLabError
     from bench.validate.model import ReportError
+    from bench.validate.run import FEWEST_MINUTES, MOST_MINUTES
 
     try:
         plan = validation_plan(options.allow)
+        if not FEWEST_MINUTES <= options.minutes <= MOST_MINUTES:
+            raise PlanError(f"--minutes must be {FEWEST_MINUTES} to {MOST_MINUTES}")
         if options.data:
             report = show_again(Path(options.data), Path(options.out), progress)
         else:
-            report = validate(plan, Path(options.out), progress)
+            report = validate(plan, Path(options.out), options.minutes, progress)
     except PlanError as error:
         raise FatalError(USAGE, str(error)) from None
     except PreconditionError as error:
@@ -204,6 +207,9 @@ def _parser() -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", help="test the measurement itself, in the lab")
     validate.add_argument(
         "--out", default="validation", metavar="FOLDER", help="for index.html and validation.json"
+    )
+    validate.add_argument(
+        "--minutes", type=int, default=20, metavar="M", help="what it may take in all (20)"
     )
     validate.add_argument(
         "--from", dest="data", metavar="FILE",

@@ -26,8 +26,10 @@ def validation_plan(allow: Sequence[str] = ()) -> Plan:
     return replace(plan_for("quick", allow=allow), allow=tuple(allow))
 
 
-def validate(plan: Plan, folder: Path, say: Progress) -> Report:
+def validate(plan: Plan, folder: Path, minutes: int, say: Progress) -> Report:
     """Validate in a lab of its own and write the page and its data into ``folder``.
+
+    :param minutes: what it may take in all.
 
     :raises ValidationLabError: the lab cannot be brought up.
     :raises PreconditionError: what would be measured is not what is meant.
@@ -39,7 +41,7 @@ def validate(plan: Plan, folder: Path, say: Progress) -> Report:
     with interrupted_by_term():
         program = benchstat_program()
         with running_lab(say) as lab:
-            report = run_validation(lab, plan, program, say)
+            report = run_validation(lab, plan, program, say, minutes=minutes)
     (folder / DATA).write_text(report.to_json() + "\n", encoding="utf-8")
     return _tell(report, folder, say)
 

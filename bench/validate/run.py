@@ -34,10 +34,13 @@ from bench.validate.rounds import MissingSampleError, by_round
 from bench.validate.sensitivity import measure_cut
 from bench.validate.truth import TruthChecks
 
-TOTAL_SECONDS = 1_100.0
-"""When the last round is over, of the 1,200 that a validation may take: bringing up the lab, the
-relabelled comparisons and the page come on top."""
-_MOST_ROUNDS = 64
+MINUTES = 20
+"""What a validation may take in all."""
+FEWEST_MINUTES, MOST_MINUTES = 12, 120
+"""With fewer there is no time for the rounds of one comparison."""
+_AROUND_SECONDS = 100.0
+"""Bringing up the lab, the relabelled comparisons and the page, which come on top of the rounds."""
+_MOST_ROUNDS = 256
 
 Progress = Callable[[str], None]
 
@@ -69,12 +72,19 @@ class _Found:
 
 
 def run_validation(
-    lab: ValidationLab, plan: Plan, benchstat: Path, say: Progress, clock: Clock | None = None
+    lab: ValidationLab,
+    plan: Plan,
+    benchstat: Path,
+    say: Progress,
+    clock: Clock | None = None,
+    *,
+    minutes: int = MINUTES,
 ) -> Report:
     """Make every check on a running lab.
 
     :param plan: the benchmark's; ``allow`` names preconditions that may fail.
     :param benchstat: the program.
+    :param minutes: what a validation may take in all; A/A has what the other parts leave of it.
     :raises PreconditionError: what would be measured is not what is meant.
     :raises SessionError: the lab cannot be asked.
     """
@@ -90,7 +100,7 @@ def run_validation(
     _truth(found, lab, bench, plan, say)
     _sensitivity(found, lab, bench, plan, family, say)
     _parity(found, lab, bench, plan, say)
-    _false_alarms(found, bench, plan, start + TOTAL_SECONDS, say)
+    _false_alarms(found, bench, plan, start + 60 * minutes - _AROUND_SECONDS, say)
     if found.compared:
         checks, found.agreements = agree(benchstat, found.compared)
         found.checks += checks

@@ -53,7 +53,7 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Report]
 
         monkeypatch.setattr(command, "running_lab", lab)
         monkeypatch.setattr(command, "benchstat_program", lambda: Path("benchstat"))
-        monkeypatch.setattr(command, "run_validation", lambda *_: run())
+        monkeypatch.setattr(command, "run_validation", lambda *_, **__: run())
         return ended
 
     return prepare
@@ -173,6 +173,14 @@ def test_being_told_to_end_is_as_an_interrupt(
     assert validate(tmp_path) == 130
     assert ended == ["removed"]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("minutes", ["11", "121", "-1"])
+def test_a_time_that_does_not_do_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], minutes: str
+) -> None:
+    assert validate(tmp_path, "--minutes", minutes) == 2
+    assert "--minutes must be 12 to 120" in capsys.readouterr().err
 
 
 def test_only_the_user_lets_preconditions_of_a_validation_fail() -> None:
