@@ -46,7 +46,9 @@ FULL_SYNCS = 2
 """In each visit: a restart takes many times as long as any other sample."""
 _SETTLE_SECONDS = 90.0
 _COMMAND_SECONDS = 60.0
-_MARGIN = 1.5
+_MARGIN = 1.2
+_USUAL_RATE = 400.0
+"""Objects/s, until there is a measured one."""
 
 
 def run(context: Context) -> Findings:
@@ -82,6 +84,7 @@ class _Experiment:
         self._warnings: list[str] = []
         self._visited: list[str] = []
         self._longest = 0.0
+        self._rate = _USUAL_RATE
 
     def visits(self) -> list[Visit]:
         """Those of the extent."""
@@ -91,35 +94,43 @@ class _Experiment:
     def has_time_for(self, visit: Visit) -> bool:
         """Whether a visit and the removal of all Services would end in time, as far as is known."""
         left = self._context.bench.deadline - self._context.bench.clock.monotonic()
-        return left > _MARGIN * self._longest * visit.rounds / self._context.plan.runs
+        rounds = self._longest * visit.rounds / self._context.plan.runs
+        # To its size from the present one, and then back to none.
+        services = abs(visit.size - len(self.fillers)) + visit.size
+        return left > _MARGIN * (rounds + 2 * services / self._rate)
 
     def visit(self, visit: Visit) -> None:
         """Have so many Services, wait until all is quiet, and measure the rounds of this visit."""
+        self._resize(visit)
         start = self._context.bench.clock.monotonic()
-        self._visit(visit.size, visit.way, visit.rounds)
+        self._measure(visit)
         self._visited.append(str(visit))
         took = self._context.bench.clock.monotonic() - start
         self._longest = max(self._longest, took * self._context.plan.runs / visit.rounds)
 
-    def _visit(self, size: int, way: str, rounds: int) -> None:
-        say = self._context.say
+    def _resize(self, visit: Visit) -> None:
         self.changing.create()
-        rate = self.fillers.resize(max(0, size - self._others()))
+        rate = self.fillers.resize(max(0, visit.size - self._others()))
         if rate:
-            say(f"{rate:,.0f} objects/s")
-        self._settle(size)
-        label = f"{size:,}"
-        known = self._sizes.setdefault(label, Size())
+            self._context.say(f"{rate:,.0f} objects/s")
+            self._rate = min(self._rate, rate)
+            if visit.way == "up":
+                self._size(visit).facts["objects per second"] = round(rate, 1)
+
+    def _size(self, visit: Visit) -> Size:
+        return self._sizes.setdefault(f"{visit.size:,}", Size())
+
+    def _measure(self, visit: Visit) -> None:
+        self._settle(visit.size)
+        label, known = f"{visit.size:,}", self._size(visit)
         known.facts |= self._counted()
-        if rate and way == "up":
-            known.facts["objects per second"] = round(rate, 1)
         bench, dataplane = self._context.bench, self._dataplane
         if dataplane.full is not None and isinstance(bench.session, ComponentRestart):
             full = FullSyncProbe(dataplane.component, dataplane.full)
             # A failed restart is not to be made worse by another one.
             self._sample(known.full, label, (full,), FULL_SYNCS, attempts=1)
         plan = self._context.plan
-        self._sample(known.samples, label, self._probes(plan), rounds, attempts=plan.attempts)
+        self._sample(known.samples, label, self._probes(plan), visit.rounds, attempts=plan.attempts)
 
     def _sample(
         self, samples: Samples, label: str, probes: tuple[Probe, ...], rounds: int, *, attempts: int
