@@ -83,12 +83,10 @@ def probe(running: Chain, hops: int, mode: str, plan: Plan) -> CommandProbe:
     """The probe of a chain's length, over ``kept`` or ``new`` connections."""
     prefix = f"chain_{mode}"
     seconds = plan.http_seconds
-    # Every connection has calls enough for its schedule to be told.
-    connections = max(1, min(CONNECTIONS, RATE * seconds // 2))
-    schedule = Schedule.of(RATE, seconds, connections)
+    schedule = Schedule.of(RATE, seconds, CONNECTIONS)
     argv = fortio_argv(
         running.url(hops), "-uniform", *_MODES[mode],
-        seconds=seconds, connections=connections, rate=RATE, resolution_us=None,
+        seconds=seconds, connections=CONNECTIONS, rate=RATE, resolution_us=None,
     )  # fmt: skip
 
     def read(result: CommandResult) -> Reading:
