@@ -74,7 +74,7 @@ class PulumiStacks:
         """See :class:`bench.matrix.stacks.Stacks`."""
         self._operate(
             stack,
-            lambda found, watch: found.up(on_event=watch, color="never", suppress_outputs=True),
+            _up,
             say,
             {handover.MEASURE: handover.LATER},
         )
@@ -96,21 +96,11 @@ class PulumiStacks:
                     "its file or the program has changed since its up, so more than its results "
                     f"would change. Fix: pulumi up -s {stack} takes the change, and measures"
                 )
-            self._operate(
-                stack,
-                lambda found, watch: found.up(on_event=watch, color="never", suppress_outputs=True),
-                say,
-                asked,
-            )
+            self._operate(stack, _up, say, asked)
 
     def destroy(self, stack: str, say: Progress) -> None:
         """See :class:`bench.matrix.stacks.Stacks`."""
-        self._operate(
-            stack,
-            lambda found, watch: found.destroy(on_event=watch, color="never"),
-            say,
-            {},
-        )
+        self._operate(stack, _destroy, say, {})
 
     def interrupt(self) -> None:
         """See :class:`bench.matrix.stacks.Stacks`: as by Ctrl-C, for one that only we were told."""
@@ -172,6 +162,16 @@ def _results_only(changes: automation.OpMap) -> bool:
     """At most one resource would be updated, which then is the benchmark, and nothing else done."""
     counts = {automation.OpType(op).value: count for op, count in changes.items() if count}
     return counts.keys() <= {"same", "update"} and counts.get("update", 0) <= 1
+
+
+# With secrets in what they return, both would have Pulumi write its passphrase's salt into the
+# stack's tracked file.
+def _up(stack: automation.Stack, watch: Watch) -> automation.UpResult:
+    return stack.up(on_event=watch, color="never", suppress_outputs=True, show_secrets=False)
+
+
+def _destroy(stack: automation.Stack, watch: Watch) -> automation.DestroyResult:
+    return stack.destroy(on_event=watch, color="never", show_secrets=False)
 
 
 class _Watch:

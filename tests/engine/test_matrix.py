@@ -40,6 +40,13 @@ def checkout(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
             Lab(name).remove()
 
 
+@pytest.fixture(autouse=True)
+def no_file_is_changed(checkout: Checkout) -> Iterator[None]:
+    """Whatever a command did, Git finds nothing to commit."""
+    yield
+    assert checkout.changed_files() == ""
+
+
 def record(checkout: Checkout) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((checkout.folder / "matrix/matrix.json").read_text())
     return loaded
@@ -77,7 +84,6 @@ class TestMatrix:
     def test_a_plain_up_changes_nothing_afterwards(self, checkout: Checkout) -> None:
         for stack in STACKS:
             checkout.ok("pulumi", "preview", "--expect-no-changes", "-s", stack)
-        assert checkout.changed_files() == ""
 
     def test_it_is_in_the_history(self, checkout: Checkout) -> None:
         told = checkout.ok("python", "-m", "bench", "history", "--format", "csv")
