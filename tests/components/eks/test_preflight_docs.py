@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.plan import plan_for
 from cni.toggles import setting_name
 from components.eks.nodes import VOLUME_GIB
 from components.eks.preflight import cost
 from components.eks.preflight.actions import ACTIONS, STATEMENTS, conditions, policy
-from components.eks.preflight.duration import Duration
+from components.eks.preflight.duration import Duration, estimate
 from components.eks.preflight.prices import complete, products
 from components.eks.settings import EksSettings
 
@@ -49,6 +50,17 @@ def test_the_costs_are_the_estimates(extended: bool) -> None:
     run = _row("**one run, destroyed right after**").split("|")[column]
     assert f"${made.usd_per_hour:.2f} per hour" in hour
     assert f"about ${made.usd:.1f}" in run
+
+
+def test_the_times_are_the_estimates() -> None:
+    quick = estimate(plan_for("quick"), cluster_exists=False)
+    assert "takes seven minutes at most" in PAGE
+    assert "about 40 from nothing to nothing" in PAGE
+    assert (round(quick.measure), round(quick.total, -1)) == (7, 40)
+    whole = estimate(plan_for("standard"), cluster_exists=False)
+    assert "about 20 minutes to create, up to half an hour to measure, and about 14" in PAGE
+    assert (whole.create, whole.destroy) == (20, 14)
+    assert 25 < whole.measure < 30
 
 
 def test_settings_that_are_named_exist() -> None:
