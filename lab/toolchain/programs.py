@@ -195,7 +195,11 @@ FAMILIES: tuple[Family, ...] = (
         version="1.19.2",
         folder="aws-cni",
         module="github.com/aws/amazon-vpc-cni-k8s",
-        variables=(("github.com/aws/amazon-vpc-cni-k8s/pkg/version.Version", "v1.19.2"),),
+        # The daemon's, and the plugin's: the daemon answers no plugin of another version.
+        variables=(
+            ("github.com/aws/amazon-vpc-cni-k8s/pkg/version.Version", "v1.19.2"),
+            ("main.version", "v1.19.2"),
+        ),
         programs=(
             Program(
                 "aws-k8s-agent",
