@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from cni.scenario import KubeProxyMode, Scenario
+from cni.vpc_cni import daemon_environment
 from components.eks.cluster import Cluster
 from components.eks.roles import Role
 
@@ -56,10 +57,7 @@ def vpc_cni_configuration(scenario: Scenario, tags: Mapping[str, str]) -> dict[s
 
     :param tags: of the network interfaces that it makes.
     """
-    env = {"ADDITIONAL_ENI_TAGS": json.dumps(dict(tags), sort_keys=True)}
-    if scenario.prefix_delegation:
-        env["ENABLE_PREFIX_DELEGATION"] = "true"
-    return {"env": env}
+    return {"env": daemon_environment(scenario, tags)}
 
 
 def kube_proxy_configuration(mode: KubeProxyMode) -> dict[str, object]:

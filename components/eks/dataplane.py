@@ -14,7 +14,7 @@ import pulumi
 
 from cni.guards import Decision
 from cni.scenario import Scenario
-from cni.value_tree import HelmValues
+from cni.value_tree import HelmValues, leaves
 from cni.values import ClusterEndpoint
 from components.eks import addons
 from components.eks.janitor import Janitor
@@ -77,7 +77,7 @@ def _vpc_cni(scenario: Scenario, version: str, place: Place) -> Installed:
 
 
 def _cilium(scenario: Scenario, decisions: tuple[Decision, ...], place: Place) -> Installed:
-    role = _operator_role(place) if scenario.ipam == "eni" else None
+    role = _operator_role(scenario, place) if scenario.ipam == "eni" else None
     before = [] if role is None else [role, _janitor(scenario, role, place)]
 
     def values(known: Sequence[str]) -> HelmValues:
@@ -91,12 +91,18 @@ def _cilium(scenario: Scenario, decisions: tuple[Decision, ...], place: Place) -
     return Installed([release], made, made)
 
 
-def _operator_role(place: Place) -> Role:
+def _operator_role(scenario: Scenario, place: Place) -> Role:
     """The operator alone changes the network, by its service account; nodes and agents may not."""
     cluster = place.cluster
+    filtered = bool(dict(leaves(scenario.values)).get("eni.instanceTagsFilter"))
     policy = place.network.vpc.arn.apply(
         lambda vpc: operator_policy(
-            place.partition, place.settings.region, place.account, place.name, vpc
+            place.partition,
+            place.settings.region,
+            place.account,
+            place.name,
+            vpc,
+            filters_instances=filtered,
         )
     )
     trust = trust_in(cluster.oidc_provider, cluster.issuer, _OPERATOR)

@@ -10,14 +10,14 @@ from components.eks.names import CILIUM_CLUSTER_TAG, CLUSTER_TAG
 # What the operator reads to know subnets, limits and its own ENIs. EC2's Describe actions take no
 # resource and no condition on one.
 _OPERATOR_READS = (
-    "ec2:DescribeInstances",
     "ec2:DescribeInstanceTypes",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeSecurityGroups",
     "ec2:DescribeSubnets",
-    "ec2:DescribeTags",
     "ec2:DescribeVpcs",
 )
+# Only where it is told to pass over instances (the chart's `eni.instanceTagsFilter`).
+_OPERATOR_READS_INSTANCES = ("ec2:DescribeInstances",)
 
 Document = dict[str, Any]
 
@@ -38,7 +38,15 @@ def _document(*statements: Document) -> Document:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def operator_policy(partition: str, region: str, account: str, cluster: str, vpc: str) -> Document:
+def operator_policy(
+    partition: str,
+    region: str,
+    account: str,
+    cluster: str,
+    vpc: str,
+    *,
+    filters_instances: bool = False,
+) -> Document:
     """What Cilium's operator may do for ENI addressing (1.16.5, `pkg/aws/ec2`), and no more.
 
     Every change is held to the stack's own cluster, each by the narrowest means that EC2 offers for
@@ -50,12 +58,17 @@ def operator_policy(partition: str, region: str, account: str, cluster: str, vpc
     - addresses are given to any ENI of the VPC, since nodes' first ENIs, which Cilium uses too, are
       not Cilium's own.
 
+    That this is what it calls, and all of it, is tested on the running operator (the lab's EC2 API
+    records its calls).
+
     :param vpc: the VPC's ARN.
+    :param filters_instances: `eni.instanceTagsFilter` is set.
     """
+    reads = _OPERATOR_READS + (_OPERATOR_READS_INSTANCES if filters_instances else ())
     scope = f"arn:{partition}:ec2:{region}:{account}"
     interfaces, instances = f"{scope}:network-interface/*", f"{scope}:instance/*"
     return _document(
-        _allow("Read", _OPERATOR_READS, "*", StringEquals={"aws:RequestedRegion": region}),
+        _allow("Read", reads, "*", StringEquals={"aws:RequestedRegion": region}),
         _allow(
             "CreateMarked",
             ["ec2:CreateNetworkInterface"],

@@ -58,6 +58,14 @@ class Call:
         name = self.action.partition(":")[2]
         return self.status < 400 and not name.startswith(_READS)
 
+    @property
+    def authorised_as(self) -> set[str]:
+        """The actions that IAM asks a policy about for this call: tags that are set by a call that
+        makes something need a permission of their own ("Grant permission to tag Amazon EC2
+        resources during creation", Amazon EC2 User Guide)."""
+        tagged = any(key.startswith("TagSpecification.") for key in self.request)
+        return {self.action, "ec2:CreateTags"} if tagged else {self.action}
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
@@ -69,5 +77,5 @@ def read(file: Path) -> list[Call]:
 
 
 def actions_of(calls: Iterable[Call], caller: str) -> set[str]:
-    """The actions that a caller has called, as an IAM policy names them."""
-    return {call.action for call in calls if call.caller == caller}
+    """The actions that a caller's policy has to grant for what it has called."""
+    return {each for call in calls if call.caller == caller for each in call.authorised_as}

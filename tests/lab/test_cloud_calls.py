@@ -44,6 +44,16 @@ def test_reading_changes_nothing_and_all_else_does() -> None:
     assert changes(b"DeleteNetworkInterface")
 
 
+def test_a_call_that_sets_tags_wants_the_permission_for_that_too() -> None:
+    create = b"Action=CreateNetworkInterface&SubnetId=s-1"
+    tagged = create + b"&TagSpecification.1.Tag.1.Key=k&TagSpecification.1.Tag.1.Value=v"
+    assert Call.of(SIGNED, create, "200 OK", b"").authorised_as == {"ec2:CreateNetworkInterface"}
+    assert Call.of(SIGNED, tagged, "200 OK", b"").authorised_as == {
+        "ec2:CreateNetworkInterface",
+        "ec2:CreateTags",
+    }
+
+
 def test_who_does_not_sign_has_no_name() -> None:
     call = Call.of("", b"", "404 NOT FOUND", b"")
     assert (call.caller, call.action) == ("", "unknown:")

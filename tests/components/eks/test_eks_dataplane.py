@@ -124,6 +124,15 @@ def test_the_operators_policy_is_about_this_cluster_and_this_vpc(
     assert any(f'"aws:ResourceTag/{CLUSTER_TAG}": "{name}"' in each for each in conditions)
 
 
+@pytest.mark.parametrize("filtered", [[], ["team=net"]])
+def test_the_operator_reads_instances_only_where_it_passes_over_some(filtered: list[str]) -> None:
+    changes: dict[str, object] = {"scenario.values": {"eni": {"instanceTagsFilter": filtered}}}
+    made = eks_mocks.program("scenario-d", changes).resources["cilium-operator-policy"]
+    statements = json.loads(made.inputs["policy"])["Statement"]
+    (read,) = [each for each in statements if each["Sid"] == "Read"]
+    assert ("ec2:DescribeInstances" in read["Action"]) is bool(filtered)
+
+
 @pytest.mark.parametrize("stack", ["scenario-b", "scenario-c"])
 def test_an_overlay_gets_no_permissions_and_no_janitor(
     stack: str, programs: dict[str, Program]
