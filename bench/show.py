@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from bench import addresses
 from bench.metrics import ARROWS, group_rank
 from bench.results import MetricResult, Results
 from bench.text import number
@@ -42,6 +43,7 @@ def render(
     rows = toggle_rows(toggles)
     if rows:
         parts.append(toggles_table(rows))
+    parts += addresses.render(facts)
     adaptations = facts.get("adaptations") or []
     if isinstance(adaptations, list):
         parts += listing("Adapted here", [str(item) for item in adaptations], "cyan")

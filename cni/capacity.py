@@ -61,6 +61,24 @@ def capacity(
     )
 
 
+def in_short(
+    facts: PlatformFacts, cni: CniName, *, prefix_delegation: bool, health_endpoint: bool = True
+) -> dict[str, object]:
+    """A node's limits for a result's reader: as configured, and both ways."""
+    single, prefixes = (
+        capacity(facts, cni, prefix_delegation=each, health_endpoint=health_endpoint)
+        for each in (False, True)
+    )
+    return {
+        "instance_type": facts.instance_type,
+        "enis": single.enis,
+        "pods": prefixes.pods if prefix_delegation else single.pods,
+        "pods_with_single_addresses": single.pods,
+        "pods_with_prefixes": prefixes.pods,
+        "recommended_max_pods": recommended_max_pods(facts),
+    }
+
+
 def vpc_cni_max_pods(facts: PlatformFacts, *, prefix_delegation: bool) -> int:
     """`max-pods` of an EKS node with the VPC CNI, pods of the host's network counted in.
 

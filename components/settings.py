@@ -90,8 +90,9 @@ class LabSettings(BaseModel):
     model_config = SETTINGS
 
     nodes: int = Field(default=3, ge=2, le=9, examples=[3])
-    eni: Literal["real", "routed"] = "routed"
-    """With `ipam: eni`: Cilium's own ENI mode against a local EC2 API, or routed pod subnets."""
+    eni: Literal["real", "routed"] = "real"
+    """Where pods have addresses of ENIs: the CNI's own ENI mode against a local EC2 API, or a
+    routed pod subnet per node, which needs less of the machine."""
 
 
 class KubeconfigSettings(BaseModel):

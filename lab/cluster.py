@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lab import cgroups, controlplane, coredns, facts, network, node, objects, services
+from lab import cgroups, controlplane, coredns, facts, network, node, services
 from lab.api import Api
 from lab.cloud.cloud import Cloud
 from lab.dataplane import kubeproxy
@@ -77,14 +77,12 @@ class Lab:
             node.start(self.sandbox, address)
         progress(f"{spec.nodes} nodes in the VPC; starting etcd and kube-apiserver")
         controlplane.start(self.sandbox, self.toolchain, spec.service_cidr)
-        self._dataplane.prepare(self.api)
+        self.dataplane.prepare(self.api)
         instances = self.cloud.create(addresses) if self.cloud else []
         provider_ids = {each.node: each.provider_id for each in instances}
-        for address in addresses:
-            made = objects.node(address, spec.node_labels, provider_ids.get(address.name))
-            self.api.create("/api/v1/nodes", made)
-            status = objects.node_status(address, spec.cloud.max_pods if spec.cloud else None)
-            self.api.merge(f"/api/v1/nodes/{address.name}/status", status)
+        max_pods = spec.cloud.max_pods if spec.cloud else None
+        for each in addresses:
+            node.register(self.api, each, spec.node_labels, provider_ids.get(each.name), max_pods)
         progress("the API server is ready")
         return boot
 
@@ -96,8 +94,10 @@ class Lab:
         if self.cilium:
             self.cilium.render()
             progress("chart rendered; starting cilium-operator and the agents")
-        self._dataplane.start(self.api, self.nodes)
-        self._dataplane.wait_ready(self.nodes)
+        if self.cloud:
+            self.cloud.wait_ready()
+        self.dataplane.start(self.api, self.nodes)
+        self.dataplane.wait_ready(self.nodes)
         if self.spec.kube_proxy != "none":
             for each in self.nodes:
                 kubeproxy.wait_ready(self.sandbox, each)
@@ -195,7 +195,7 @@ class Lab:
     @cached_property
     def pods(self) -> Pods:
         """What makes and removes pods, once the CNI is installed."""
-        plugins = self._dataplane.plugins(self.nodes)
+        plugins = self.dataplane.plugins(self.nodes)
         return Pods(self.sandbox, self.toolchain, self.api, plugins)
 
     @cached_property
@@ -203,22 +203,15 @@ class Lab:
         return Cloud(self.sandbox, self.spec.cloud) if self.spec.cloud else None
 
     @cached_property
-    def cilium(self) -> Cilium | None:
-        if self.spec.cilium_values is None:
-            return None
-        return Cilium(
-            self.sandbox,
-            self.toolchain,
-            self.spec.cilium_values,
-            self.toolchain.versions()["kube-apiserver"],
-            self.cloud,
-        )
+    def dataplane(self) -> Cilium | VpcCni:
+        values, kube_version = self.spec.cilium_values, self.toolchain.versions()["kube-apiserver"]
+        if values is None:
+            return VpcCni(self.sandbox, self.toolchain, self.cloud, self.spec.vpc_cni_env)
+        return Cilium(self.sandbox, self.toolchain, values, kube_version, self.cloud)
 
-    @cached_property
-    def _dataplane(self) -> Cilium | VpcCni:
-        return self.cilium or VpcCni(
-            self.sandbox, self.toolchain, self.cloud, self.spec.vpc_cni_env
-        )
+    @property
+    def cilium(self) -> Cilium | None:
+        return self.dataplane if isinstance(self.dataplane, Cilium) else None
 
     def adaptations(self) -> tuple[str, ...]:
         """How this lab differs from a real cluster, for everyone who reads its results."""
@@ -230,7 +223,7 @@ class Lab:
                 f"for network namespaces; Amazon Linux's default is {network.CONGESTION_CONTROL}."
             )
         played = self.cloud.adaptations if self.cloud else ()
-        return (*controlplane.ADAPTATIONS, *played, *self._dataplane.adaptations, *extra)
+        return (*controlplane.ADAPTATIONS, *played, *self.dataplane.adaptations, *extra)
 
     def pod_command(self, pod: str, node_name: str, argv: Sequence[str], limit: float) -> list[str]:
         """The words that run a command in a pod, from the host, for at most ``limit`` seconds."""
@@ -288,6 +281,12 @@ class Lab:
             (component.parent.parent.name, component.name, cgroups.usage(component))
             for component in sorted(top.glob(f"*/{AGENTS}/*/"))
         ]
+
+    def eni_reports(self) -> dict[str, Any]:
+        """What the CNI says of each node's ENIs, in its own words; nothing where there are none."""
+        if self.cloud is None:
+            return {}
+        return {node.name: self.dataplane.eni_report(self.api, node) for node in self.nodes}
 
     def facts(self) -> dict[str, Any]:
         """What a result's reader must know of the machine."""

@@ -7,10 +7,12 @@ sleeping process holds it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import cgroups, network
+from lab import cgroups, network, objects
+from lab.api import Api
 from lab.errors import LabError
 from lab.network import NodeAddress
 from lab.sandbox import MODULES_FILE, Place, Sandbox
@@ -88,6 +90,19 @@ def start(sandbox: Sandbox, address: NodeAddress) -> Node:
         log=log,
     )
     return Node(address, holder, cgroup)
+
+
+def register(
+    api: Api,
+    address: NodeAddress,
+    labels: Mapping[str, str],
+    provider_id: str | None,
+    max_pods: int | None,
+) -> None:
+    """Make the Node object, as the node's kubelet and the cloud provider do."""
+    api.create("/api/v1/nodes", objects.node(address, labels, provider_id))
+    status = objects.node_status(address, max_pods)
+    api.merge(f"/api/v1/nodes/{address.name}/status", status)
 
 
 def find(sandbox: Sandbox, address: NodeAddress) -> Node:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from bench.experiments.ablate.stage import Progress, StageError, Trial
 from bench.session import Pod, Service, Session, SessionError
@@ -191,13 +190,9 @@ def _running(
         lab.install(say)
         pods, services_ = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
         lab.deploy(pods, services_, say)
-        about: dict[str, Any] = {
-            "scenario": settings.scenario.title,
-            "cni": f"{settings.scenario.cni} {settings.scenario.cni_version}",
-            "emulated_instance_type": settings.eks.instance_type,
-            "adaptations": list(adaptations),
-        }
-        with closing(NorthSouthSession(Lab(lab_id), about)) as session:
+        with closing(
+            NorthSouthSession(Lab(lab_id), target.about(settings, spec, adaptations))
+        ) as session:
             yield session
     finally:
         lab.remove()

@@ -24,7 +24,7 @@ from bench.session import (
 )
 from bench.workloads import DNS_SERVICE, WORKLOADS
 from components.agents import summary
-from components.lab import cpu, evidence
+from components.lab import addresses, cpu, evidence
 from components.lab.capabilities import LabCapabilities, as_session_error, command
 from lab import coredns
 from lab.cluster import Lab
@@ -153,6 +153,7 @@ class LabSession(LabCapabilities):
             "target": "lab: network namespaces of one machine, no cloud",
             **about,
             **lab.facts(),
+            **addresses.environment(lab, [each for role in self._pods.values() for each in role]),
             "nodes": [node.name for node in lab.nodes],
             "kube_proxy": lab.kube_proxy_mode(),
             "agents": summary(evidence.collect(lab)),

@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import Resource
 
-from cni.capacity import vpc_cni_max_pods
+from cni.capacity import in_short, vpc_cni_max_pods
 from cni.guards import Decision
 from cni.instances import DESCRIPTIONS, known_facts
 from cni.platform import Kernel, PlatformFacts, lab_facts
 from cni.scenario import Scenario
 from cni.values import ClusterEndpoint, LabFabric, lab_values
+from cni.vpc_cni import daemon_environment
 from components.dynamic import VERSION
+from components.eks.names import interface_tags
 from components.lab import preflight
 from components.lab.providers import (
     DECISIONS,
@@ -32,6 +34,9 @@ from lab import kernel, network
 from lab.cloud.cloud import CloudSpec
 from lab.controlplane import API_PORT
 from lab.spec import SPEC, LabSpec
+
+#: The name by which a lab's CNI marks its ENIs.
+CLUSTER = "lab"
 
 
 class _Slot(Resource):
@@ -179,9 +184,32 @@ def _cloud(settings: Settings) -> CloudSpec | None:
 
 def _vpc_cni_env(scenario: Scenario) -> dict[str, str]:
     """What the EKS add-on's configuration sets for the VPC CNI's daemon."""
-    if scenario.cni == "vpc-cni" and scenario.prefix_delegation:
-        return {"ENABLE_PREFIX_DELEGATION": "true"}
-    return {}
+    if scenario.cni != "vpc-cni":
+        return {}
+    return daemon_environment(scenario, interface_tags(scenario.cni, CLUSTER))
+
+
+def about(settings: Settings, made: LabSpec, adaptations: Iterable[str]) -> dict[str, object]:
+    """What a running lab does not know of itself, for the environment of its results.
+
+    :param made: the specification, as :func:`spec` gives it with ``adaptations``.
+    """
+    scenario, instance_type = settings.scenario, settings.eks.instance_type
+    found: dict[str, object] = {
+        "scenario": scenario.title,
+        "cni": f"{scenario.cni} {scenario.cni_version}",
+        "emulated_instance_type": instance_type,
+        "adaptations": list(adaptations),
+    }
+    known = known_facts(instance_type)
+    if made.cloud is not None and known is not None:
+        found["pods_per_node"] = in_short(
+            known,
+            scenario.cni,
+            prefix_delegation=scenario.prefix_delegation,
+            health_endpoint=False,  # the lab has none
+        )
+    return found
 
 
 def _values(
@@ -190,7 +218,7 @@ def _values(
     if scenario.cni != "cilium":
         return None, ()
     endpoint = ClusterEndpoint(
-        name="lab",
+        name=CLUSTER,
         api_host=str(network.GATEWAY),
         api_port=API_PORT,
         egress_interfaces="ens+",
@@ -215,16 +243,11 @@ def deploy(
     cluster = _Cluster("cluster", slot.lab_id, made, after(slot))
     cni = _Cni("cni", cluster, slot.lab_id, decisions, after(cluster))
     workloads = _Workloads("workloads", cluster, cni, slot.lab_id, after(cni))
-    about = {
-        "scenario": settings.scenario.title,
-        "cni": f"{settings.scenario.cni} {settings.scenario.cni_version}",
-        "emulated_instance_type": settings.eks.instance_type,
-        "adaptations": list(adaptations),
-    }
+    told = about(settings, made, adaptations)
     descriptor = pulumi.Output.all(slot.lab_id, cluster.boot, workloads.id).apply(
         lambda known: {
             "factory": "components.lab.session:connect",
-            "args": {"lab_id": known[0], "about": about},
+            "args": {"lab_id": known[0], "about": told},
             "boot": known[1],
         }
     )

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
-
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
@@ -25,6 +22,10 @@ def connect(endpoint: str, region: str, caller: str) -> EC2Client:
 
     :param caller: one of the access keys above.
     """
+    # Labs without ENIs do without half a second of importing it.
+    import boto3
+    from botocore.config import Config
+
     return boto3.client(
         "ec2",
         endpoint_url=endpoint,

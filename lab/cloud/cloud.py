@@ -109,6 +109,16 @@ class Cloud:
         )
         return made
 
+    def wait_ready(self) -> None:
+        """Wait until instance metadata can be read: agents ask for it first, and some end where
+        nobody answers."""
+        until(
+            "instance metadata to listen",
+            lambda: refusal(self._sandbox.netns_path(None), metadata.ADDRESS, metadata.PORT),
+            timeout=30,
+            log=self._log(METADATA),
+        )
+
     def start_reconciler(self) -> None:
         """Start it, also again: it goes on with what it finds."""
         self._python(

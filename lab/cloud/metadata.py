@@ -23,6 +23,7 @@ from lab.network import SUBNETS, VPC_CIDR
 
 #: The address that every EC2 instance finds its metadata at.
 ADDRESS = "169.254.169.254"
+PORT = 80
 _TOKEN = "/latest/api/token"
 _TTL = "X-aws-ec2-metadata-token-ttl-seconds"
 _MACS = "/latest/meta-data/network/interfaces/macs"
@@ -137,7 +138,7 @@ def main() -> None:
         return tree(by_address[address], interfaces, region, account)
 
     Handler.tree_of = tree_of
-    ThreadingHTTPServer((ADDRESS, 80), Handler).serve_forever()
+    ThreadingHTTPServer((ADDRESS, PORT), Handler).serve_forever()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from lab import cgroups, network
 from lab.api import Api
 from lab.cloud.cloud import Cloud
 from lab.dataplane import chart, ciliumnodes
-from lab.errors import CommandError, LabError, tail
+from lab.errors import LabError, tail
 from lab.node import AGENTS, Node
+from lab.nshttp import http_get
 from lab.pods import Plugins
 from lab.sandbox import Place, Sandbox
 from lab.toolchain import Toolchain
@@ -32,6 +34,8 @@ CLANG = Path(__file__).with_name("clang")
 #: same datapath again is a hit of the compiler's cache.
 LIB = "/run/cilium/lib"
 SOCKET = "/run/cilium/cilium.sock"
+#: The chart's own (``healthPort``).
+HEALTH_PORT = 9879
 
 #: What an agent would make with random MACs (pkg/datapath/loader, setupVethPair) it takes as it
 #: finds it: with the same MACs in every lab, the same datapath compiles to a hit of the cache.
@@ -182,13 +186,13 @@ class Cilium:
         }
 
     def wait_ready(self, nodes: Sequence[Node]) -> None:
-        """Wait until every agent calls itself healthy (its own ``status --brief``)."""
+        """Wait until every agent calls itself healthy, as a kubelet asks it (the DaemonSet's
+        readiness probe)."""
         for node in nodes:
             until(
                 f"cilium-agent on {node.name} to be ready",
                 lambda node=node: self._not_ready(node),  # type: ignore[misc]
                 timeout=90,
-                interval=0.2,
                 log=self._sandbox.paths.log(f"{node.name}-{AGENT}"),
             )
 
@@ -196,11 +200,12 @@ class Cilium:
         if self._sandbox.pid_of(f"{node.name}-{AGENT}") is None:
             log = self._sandbox.paths.log(f"{node.name}-{AGENT}")
             raise LabError(f"cilium-agent on {node.name} ended; last lines of {log}:\n{tail(log)}")
+        url = f"http://127.0.0.1:{self._values.get('healthPort', HEALTH_PORT)}/healthz"
         try:
-            self.dbg(node, "status", "--brief", timeout=5)
-        except CommandError as error:
-            return error.output.strip()[-200:]
-        return None
+            status, _ = http_get(self._sandbox.netns_path(node.name), url)
+        except OSError as error:
+            return str(error)
+        return None if status == HTTPStatus.OK else f"{url}: {status}"
 
     def dbg(self, node: Node, *words: str, timeout: float = 20) -> str:
         """The output of ``cilium-dbg`` against one node's agent."""
@@ -213,6 +218,10 @@ class Cilium:
         Over its socket: a port for them (``prometheus.enabled``) is the scenario's to ask for.
         """
         return self.dbg(node, "metrics", "list", "-o", "json")
+
+    def eni_report(self, api: Api, node: Node) -> dict[str, Any]:
+        """The status of a node's CiliumNode, which has its ENIs."""
+        return ciliumnodes.status(api, node.name)
 
     def plugins(self, nodes: Sequence[Node]) -> Plugins:
         """The CNI configuration that the agent would write, and where each node's agent listens."""

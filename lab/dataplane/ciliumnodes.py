@@ -57,6 +57,11 @@ def create(
         api.create(_PATH, each)
 
 
+def status(api: Api, node: str) -> dict[str, Any]:
+    """What a node's object says of its addresses; nothing before the operator has seen it."""
+    return dict(api.request("GET", f"{_PATH}/{node}").get("status", {}))
+
+
 def pod_subnets(nodes: Sequence[Node], values: Mapping[str, Any]) -> list[ipaddress.IPv4Network]:
     """Each node's pod subnet: of the cluster pool in the values, else of the Node object."""
     if values["ipam"]["mode"] != "cluster-pool":

@@ -7,15 +7,19 @@ neighbour, a host route and an ``ip rule`` per pod.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
 
 from lab import network
 from lab.api import Api
 from lab.cloud.cloud import Cloud
 from lab.dataplane.ipamd import Ipamd
 from lab.dataplane.responders import AddressResponders
+from lab.errors import LabError
 from lab.node import Node
-from lab.nshttp import refusal
+from lab.nshttp import http_get, refusal
 from lab.pods import Plugins
 from lab.sandbox import Sandbox
 from lab.toolchain import Toolchain
@@ -23,6 +27,8 @@ from lab.wait import until
 
 #: Where the plugin looks for its daemon (amazon-vpc-cni-k8s, cmd/routed-eni-cni-plugin/cni.go).
 _HOST, _PORT = "127.0.0.1", 50051
+#: The daemon's introspection (pkg/ipamd/introspect.go).
+ENIS = "http://127.0.0.1:61679/v1/enis"
 
 
 class VpcCni:
@@ -70,6 +76,16 @@ class VpcCni:
                 timeout=60,
                 log=self._sandbox.paths.log(f"{node.name}-{self.daemons.name}"),
             )
+
+    def eni_report(self, _api: Api, node: Node) -> dict[str, Any]:
+        """What a node's daemon answers of its ENIs.
+
+        :raises OSError: it does not answer.
+        """
+        status, body = http_get(self._sandbox.netns_path(node.name), ENIS)
+        if status != HTTPStatus.OK:
+            raise LabError(f"{ENIS} on {node.name}: {status} {body}")
+        return dict(json.loads(body))
 
     def plugins(self, nodes: Sequence[Node]) -> Plugins:
         """The configuration list that the VPC CNI's DaemonSet installs (misc/10-aws.conflist)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cni.capacity import capacity, recommended_max_pods, table, vpc_cni_max_pods
+from cni.capacity import capacity, in_short, recommended_max_pods, table, vpc_cni_max_pods
 from cni.instances import known_facts
 from cni.platform import PlatformFacts
 
@@ -48,6 +48,19 @@ def test_cilium_takes_no_prefixes_on_bare_metal() -> None:
     assert metal is not None
     assert capacity(metal, "cilium", prefix_delegation=True).addresses == 15 * 49
     assert capacity(metal, "vpc-cni", prefix_delegation=True).addresses == 15 * 49 * 16
+
+
+def test_in_short_it_is_told_both_ways(m6i: PlatformFacts) -> None:
+    told = in_short(m6i, "cilium", prefix_delegation=True, health_endpoint=False)
+    assert (told["instance_type"], told["enis"], told["recommended_max_pods"]) == (
+        "m6i.xlarge",
+        4,
+        110,
+    )
+    assert (told["pods"], told["pods_with_prefixes"]) == (895, 895)
+    assert told["pods_with_single_addresses"] == 55
+    without = in_short(m6i, "vpc-cni", prefix_delegation=False)
+    assert (without["pods"], without["pods_with_prefixes"]) == (56, 896)
 
 
 def test_a_platform_without_enis_has_no_such_limit(lab: PlatformFacts) -> None:

@@ -77,7 +77,7 @@ def test_network_namespaces_cannot_use_fq_whatever_the_instance_type() -> None:
 
 
 def test_an_instance_type_that_nothing_is_known_of_is_decided_as_the_lab_itself() -> None:
-    changes: dict[str, object] = {"eks.instanceType": "z9.mega"}
+    changes: dict[str, object] = {"eks.instanceType": "z9.mega", "lab.eni": "routed"}
     assert target.facts(read("scenario-e", changes)).driver != "ena"
     _, adaptations = _spec("scenario-e", changes)
     assert any("nothing is known of z9.mega" in each for each in adaptations)
@@ -130,8 +130,8 @@ def test_the_labs_own_settings_are_taken() -> None:
 ROUTING = {
     "scenario-b": ("tunnel", "vxlan", "cluster-pool", False),
     "scenario-c": ("tunnel", "vxlan", "cluster-pool", True),
-    "scenario-d": ("native", None, "kubernetes", True),
-    "scenario-e": ("native", None, "kubernetes", True),
+    "scenario-d": ("native", None, "eni", True),
+    "scenario-e": ("native", None, "eni", True),
 }
 
 
@@ -173,9 +173,7 @@ def test_c_and_d_differ_in_the_pods_path_and_addresses_alone() -> None:
         "routingMode",
         "tunnelProtocol",
         "ipam",
-        "ipv4NativeRoutingCIDR",
-        "autoDirectNodeRoutes",
-        "endpointRoutes",
+        "eni",
         "egressMasqueradeInterfaces",
     }
 
@@ -205,9 +203,57 @@ def test_adaptations_are_whole_sentences_and_told_once(stack: str) -> None:
     assert all(each[0].isupper() and each.endswith(".") for each in adaptations)
 
 
-@pytest.mark.parametrize("stack", ["scenario-d", "scenario-e"])
-def test_that_eni_addresses_are_routed_subnets_is_told(stack: str) -> None:
-    assert any("ENI addresses are routed pod subnets" in each for each in _spec(stack)[1])
+# -- ENIs ---------------------------------------------------------------------------------------
+
+ON_ENIS = ["scenario-a", "scenario-d", "scenario-e"]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_who_has_addresses_of_enis_is_in_a_vpc(stack: str) -> None:
+    cloud = _spec(stack)[0].cloud
+    assert (cloud is not None) is (stack in ON_ENIS)
+    if cloud is not None:
+        assert (cloud.region, cloud.instance_type) == ("ap-northeast-2", "m6i.xlarge")
+        # All nodes are in the first one.
+        assert cloud.zones == ("ap-northeast-2a", "ap-northeast-2c")
+
+
+@pytest.mark.parametrize(("delegated", "most"), [(False, 58), (True, 110)])
+def test_the_nodes_take_as_many_pods_as_those_of_eks(delegated: bool, most: int) -> None:
+    cloud = _spec("scenario-a", {"scenario.prefixDelegation": delegated})[0].cloud
+    assert cloud is not None
+    assert cloud.max_pods == most
+
+
+def test_the_vpc_cnis_daemon_gets_what_the_add_on_gets() -> None:
+    made, _ = _spec("scenario-a", {"scenario.prefixDelegation": True})
+    assert made.vpc_cni_env == {
+        "ADDITIONAL_ENI_TAGS": '{"cni-benchmark:cluster": "lab"}',
+        "ENABLE_PREFIX_DELEGATION": "true",
+    }
+    assert _spec("scenario-d")[0].vpc_cni_env == {}
+
+
+@pytest.mark.parametrize("stack", ON_ENIS)
+def test_routed_subnets_can_be_had_instead(stack: str) -> None:
+    made, adaptations = _spec(stack, {"lab.eni": "routed"})
+    assert made.cloud is None
+    if made.cilium_values is not None:
+        assert dict(leaves(made.cilium_values))["ipam.mode"] == "kubernetes"
+        assert any("ENI addresses are routed pod subnets" in each for each in adaptations)
+        assert not any("routed pod subnets" in each for each in _spec(stack)[1])
+
+
+def test_an_instance_type_without_known_limits_is_refused_with_both_ways_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "dev")
+    with pytest.raises(pulumi.RunError) as caught:
+        _spec("scenario-e", {"eks.instanceType": "z9.mega"})
+    told = str(caught.value)
+    assert told.startswith("eks.instanceType: z9.mega: the lab's EC2 API does not know its limits")
+    assert "m6i.xlarge" in told
+    assert told.endswith("pulumi config set --path cni-benchmark:lab.eni routed -s dev")
 
 
 def _state(**fields: Any) -> ToggleState:
@@ -285,7 +331,7 @@ def test_a_machine_with_all_that_is_needed_passes(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("stack", "lacking"),
     [
-        ("scenario-a", "kube-proxy, aws-cni"),
+        ("scenario-a", "kube-proxy, aws-k8s-agent, aws-cni"),
         ("scenario-b", "cilium-agent, cilium-cni, cilium-dbg, cilium-operator, kube-proxy, helm"),
         ("scenario-e", "cilium-agent, cilium-cni, cilium-dbg, cilium-operator, helm"),
     ],

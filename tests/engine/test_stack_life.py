@@ -229,7 +229,10 @@ class TestOneStack:
         assert environment["nodes"] == ["node-1", "node-2", "node-3"]
         assert environment["agents"]["network_routing"] == "Native"
         assert environment["emulated_instance_type"] == "m6i.xlarge"
-        assert any("ENI addresses are routed" in each for each in environment["adaptations"])
+        assert any("EC2 API is moto" in each for each in environment["adaptations"])
+        assert environment["enis"].keys() == set(environment["nodes"])
+        assert {each["node"] for each in environment["pod_addresses"]} == set(environment["nodes"])
+        assert environment["pods_per_node"]["pods"] == 895
         assert isinstance(checkout.output(self.stack, "warnings"), list)
 
     def test_a_second_up_changes_nothing(self, checkout: Checkout) -> None:

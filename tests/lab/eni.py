@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -37,6 +37,11 @@ _OUTSIDE_NETNS = "outside"
 def marks(cluster: str) -> dict[str, str]:
     """The tags of every ENI that Cilium makes (1.16.5, ``pkg/ipam/allocator/aws``)."""
     return {"io.cilium/cilium-managed": "true", "io.cilium/cluster-name": cluster}
+
+
+def granted(policy: Mapping[str, Any]) -> set[str]:
+    """All actions that an IAM policy grants, on whatever and under whatever condition."""
+    return {action for each in policy["Statement"] for action in each["Action"]}
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from cni.guards import Decision, decide
 from components.lab import session, target
 from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
-from lab.cluster import Lab
+from lab.cluster import Lab, LabSpec
 from tests.components.stack_config import read
 
 
@@ -49,11 +50,19 @@ class RunningLab:
         return json.loads(self.run(role, *argv).stdout)
 
 
-def bring_up(stack: str, changes: dict[str, object] | None = None) -> RunningLab:
-    """Start a lab for a stack's changed settings; whoever asks for it removes it."""
+def bring_up(
+    stack: str,
+    changes: dict[str, object] | None = None,
+    adjust: Callable[[LabSpec], LabSpec] = lambda spec: spec,
+) -> RunningLab:
+    """Start a lab for a stack's changed settings; whoever asks for it removes it.
+
+    :param adjust: changes what no setting does.
+    """
     settings = read(stack, changes)
     decisions = decide(settings.scenario, target.facts(settings))
     spec, adaptations = target.spec(settings, decisions)
+    spec = adjust(spec)
     lab = Lab(f"pytest-{stack[-1]}-{secrets.token_hex(4)}")
     try:
         boot = lab.start(spec, print)
@@ -64,5 +73,5 @@ def bring_up(stack: str, changes: dict[str, object] | None = None) -> RunningLab
         lab.remove()
         raise
     # As the benchmark does: from the id alone, with nothing shared but the machine.
-    connected = session.connect(lab.paths.lab_id, {"adaptations": list(adaptations)})
+    connected = session.connect(lab.paths.lab_id, target.about(settings, spec, adaptations))
     return RunningLab(Lab(lab.paths.lab_id), connected, boot, addresses, decisions)

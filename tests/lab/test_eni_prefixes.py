@@ -12,9 +12,11 @@ from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity
 from cni.evidence import verify
 from cni.instances import known_facts
+from components.eks.policies import operator_policy
 from components.lab import evidence
+from lab.cloud import api, calls
 from lab.cloud.allocation import PREFIX_LENGTH
-from tests.lab.eni import EniLab
+from tests.lab.eni import EniLab, granted
 from tests.lab.running import bring_up
 
 pytestmark = pytest.mark.lab
@@ -22,7 +24,6 @@ pytestmark = pytest.mark.lab
 CLIENTS, SERVERS = "node-1", "node-2"
 CHANGES: dict[str, object] = {
     "lab.nodes": 2,
-    "lab.eni": "real",
     "scenario.values": {"extraConfig": {"ipam-cilium-node-update-rate": "1s"}},
 }
 
@@ -110,3 +111,9 @@ def test_as_many_pods_fit_as_the_instance_type_allows(lab: EniLab) -> None:
     assert [len(each["Ipv4Prefixes"]) for each in lab.described(CLIENTS)] == [14, 14, 14, 14]
     time.sleep(2)  # The operator has been told by now, and has nothing left to give.
     assert lab.allocate(CLIENTS, "one-too-many") is None
+
+
+def test_the_operator_calls_nothing_that_it_is_not_granted(lab: EniLab) -> None:
+    called = calls.actions_of(lab.cloud.calls(), api.OPERATOR)
+    assert "ec2:AssignPrivateIpAddresses" in called
+    assert called <= granted(operator_policy("aws", "ap-northeast-2", "123456789012", "lab", "arn"))

@@ -32,8 +32,11 @@ pytestmark = pytest.mark.lab
 
 BASELINE, OVERLAY = "scenario-a", "scenario-c"
 STACKS = [BASELINE, OVERLAY]
-# Two nodes are the fewest, and half the agents to wait for.
-CHANGES: dict[str, dict[str, object]] = {BASELINE: {}, OVERLAY: {"lab.nodes": 2}}
+# Two nodes are the fewest, and half the agents to wait for. Labs with ENIs have tests of their own.
+CHANGES: dict[str, dict[str, object]] = {
+    BASELINE: {"lab.eni": "routed"},
+    OVERLAY: {"lab.nodes": 2},
+}
 
 
 @pytest.fixture(scope="module")
@@ -354,7 +357,7 @@ def test_the_agents_evidence_is_the_scenarios(overlay: RunningLab) -> None:
         assert (agent.network_routing, agent.tunnel_protocol) == ("Tunnel", "vxlan")
         assert agent.kube_proxy_replacement is True
         assert agent.config
-        assert "eth0" in (agent.mtus or {})
+        assert "ens5" in (agent.mtus or {})
     assert overlay.session.environment()["agents"]["network_routing"] == "Tunnel"
 
 
@@ -395,10 +398,10 @@ def test_the_host_shows_nothing_of_them(
 def test_both_have_the_same_addresses_inside(labs: dict[str, RunningLab]) -> None:
     for running in labs.values():
         node = running.lab.nodes[0]
-        (eth0,) = json.loads(
-            running.lab.node_command(node, ["ip", "-json", "-4", "address", "show", "dev", "eth0"])
+        (first,) = json.loads(
+            running.lab.node_command(node, ["ip", "-json", "-4", "address", "show", "dev", "ens5"])
         )
-        assert eth0["addr_info"][0]["local"] == "172.30.0.11"
+        assert first["addr_info"][0]["local"] == "172.30.0.11"
     inits = [running.lab.sandbox.init_pid for running in labs.values()]
     assert len({Path(f"/proc/{pid}/ns/net").readlink() for pid in inits}) == 2
 

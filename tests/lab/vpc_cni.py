@@ -1,0 +1,75 @@
+"""What tests ask of a lab with the VPC CNI's real daemon."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from lab.dataplane.ipamd import Ipamd
+from lab.dataplane.vpccni import VpcCni
+from lab.wait import until
+from tests.lab.eni import EniLab
+
+_ASK = Path(__file__).with_name("ask_ipamd.py")
+
+#: AmazonEKS_CNI_Policy, which the EKS target gives to the service account aws-node (AWS Managed
+#: Policy Reference Guide).
+CNI_POLICY = {
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:AttachNetworkInterface",
+    "ec2:CreateNetworkInterface",
+    "ec2:CreateTags",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeInstances",
+    "ec2:DescribeInstanceTypes",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeTags",
+    "ec2:DetachNetworkInterface",
+    "ec2:ModifyNetworkInterfaceAttribute",
+    "ec2:UnassignPrivateIpAddresses",
+}
+
+
+class VpcCniLab(EniLab):
+    """A running lab whose nodes have the VPC CNI's daemon."""
+
+    @property
+    def daemons(self) -> Ipamd:
+        found = self.running.lab.dataplane
+        assert isinstance(found, VpcCni)
+        assert isinstance(found.daemons, Ipamd)
+        return found.daemons
+
+    def await_interfaces(self, node: str, count: int) -> None:
+        """Wait until a node's daemon has so many interfaces: it takes them one after the other."""
+
+        def lacking() -> str | None:
+            report = self.running.lab.eni_reports()[node]
+            return None if len(report["ENIs"]) >= count else f"{len(report['ENIs'])} of {count}"
+
+        until(f"{count} interfaces of {node}", lacking, timeout=60)
+
+    def take(self, node: str, first: int, count: int) -> list[str]:
+        """Up to ``count`` addresses from a node's daemon, as its plugin asks for them."""
+        lab = self.running.lab
+        version = f"v{lab.toolchain.versions()['aws-cni']}"
+        words = [sys.executable, str(_ASK), version, str(first), str(count)]
+        stubs = {"PYTHONPATH": str(lab.toolchain.share("aws-cni") / "python")}
+        done = lab.sandbox.run(words, self.node(node).plugins, env=stubs)
+        return [str(each) for each in json.loads(done.stdout)]
+
+    def fill(self, node: str, limit: int) -> list[str]:
+        there = self.pods_on(node)
+        given: list[str] = []
+
+        def filled() -> str | None:
+            given.extend(self.take(node, len(given), limit + 1))
+            total = there + len(given)
+            return None if total >= limit else f"{total} of {limit}"
+
+        until(f"{node} to be full", filled, timeout=120, interval=1)
+        assert len(set(given)) == len(given)
+        assert there + len(given) == limit
+        return given
