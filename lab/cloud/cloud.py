@@ -55,10 +55,9 @@ class Cloud:
         return (
             "The EC2 API is moto with an extension of the lab's (prefix delegation, unique "
             f"addresses, limits); it knows one instance type, {self._spec.instance_type}, and asks "
-            "for no permissions: calls are recorded and compared with the IAM policy in a test.",
+            "for no permissions. Instance metadata has the entries that a CNI reads and no others.",
             "ENIs are veth devices. The lab plays hypervisor and VPC router: it plugs in what the "
             "EC2 API says is attached, and routes each address to its interface.",
-            "Instance metadata has the entries that a CNI reads, and no others.",
         )
 
     def __init__(self, sandbox: Sandbox, spec: CloudSpec) -> None:

@@ -47,11 +47,10 @@ ip link show cilium_host >/dev/null 2>&1 || ip link add cilium_host address 02:0
 """
 
 ADAPTATIONS = (
-    "cilium-agent and cilium-operator run as processes, configured from the chart's own rendering.",
-    "cilium-agent reads a file of the lab in place of /proc/modules, which a kernel without "
-    "loadable modules does not have.",
-    "cilium-agent checks the graph of its parts for cycles once instead of after each part, which "
-    "only shortens its start.",
+    "cilium-agent and cilium-operator run as processes, configured from the chart's own rendering; "
+    "the agent reads a file of the lab in place of /proc/modules, which a kernel without loadable "
+    "modules does not have, and checks the graph of its parts for cycles once, which only shortens "
+    "its start.",
     "Router addresses and MACs of cilium_host are the same in every lab, so that the agents' "
     "compiled datapath can be cached.",
 )

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ from components.eks.interfaces import remove_left_behind
 from components.eks.policies import operator_policy
 from lab import network
 from lab.cloud import api, calls
-from lab.cloud.cloud import RECONCILER
+from lab.cloud.cloud import EC2, METADATA, RECONCILER
 from lab.dataplane.cilium import AGENT, OPERATOR
 from lab.wait import until
 from tests.lab.eni import EniLab, granted, marks
@@ -91,6 +92,16 @@ def test_the_agents_run_the_mode_that_eks_gets(lab: EniLab) -> None:
     for node in lab.running.lab.nodes:
         config = json.loads(lab.cilium.dbg(node, "config", "--all", "--output=json"))
         assert config["IPAM"] == "eni"
+
+
+def test_what_plays_aws_is_in_the_sandboxs_network_and_not_in_the_hosts(lab: EniLab) -> None:
+    sandbox = lab.running.lab.sandbox
+    inside = sandbox.netns_path(None).readlink()
+    assert inside != Path("/proc/self/ns/net").readlink()
+    for process in (EC2, METADATA, RECONCILER):
+        pid = sandbox.pid_of(process)
+        assert pid is not None
+        assert (sandbox.proc(pid) / "ns/net").readlink() == inside
 
 
 # -- growth -------------------------------------------------------------------------------------
