@@ -111,6 +111,8 @@ def _start_apiserver(sandbox: Sandbox, toolchain: Toolchain, service_cidr: str) 
             f"--service-account-signing-key-file={pki / 'sa.key'}",
             f"--service-account-key-file={pki / 'sa.pub'}",
             "--authorization-mode=AlwaysAllow",
+            # As on EKS: a CNI's pods set up their node.
+            "--allow-privileged=true",
             # Service accounts come from a controller that the lab does not run.
             "--disable-admission-plugins=ServiceAccount",
             "--watch-cache=true",
