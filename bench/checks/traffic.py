@@ -44,7 +44,7 @@ def mtu(bench: Bench) -> Check:
             raise ParseError(
                 f"no packet of {size} bytes, the client's MTU, arrived: {error}"
             ) from None
-        arrived = report.end.sum_received.packets
+        arrived = report.end.sum_received.arrived
         if arrived < _DATAGRAMS / 2:
             raise ParseError(f"only {arrived} of {_DATAGRAMS} packets of {size} bytes arrived")
         return f"{size} bytes: {arrived} of {_DATAGRAMS} unfragmented packets of that size arrived"

@@ -76,12 +76,19 @@ class UdpSent(_Model):
 
 
 class UdpReceived(_Model):
-    """The receiver's side; rate in bit/s."""
+    """The receiver's side; rate in bit/s. ``packets`` is the highest number that it has seen, those
+    that were lost on the way included: ``arrived`` are the others."""
 
     bits_per_second: _Amount
     jitter_ms: _Amount
     packets: _Count
+    lost_packets: _Count
     lost_percent: Annotated[float, Field(ge=0, le=100)]
+
+    @property
+    def arrived(self) -> int:
+        """Datagrams that came through."""
+        return max(0, self.packets - self.lost_packets)
 
 
 class UdpEnd(_Model):
@@ -140,7 +147,7 @@ def parse_udp(stdout: str, stderr: str = "") -> UdpReport:
         the receiver (its report is then empty, not a loss of 100 %).
     """
     report = _validate(UdpReport, stdout, stderr)
-    if report.end.sum_received.packets <= 0:
+    if report.end.sum_received.arrived <= 0:
         raise ParseError("iperf3: the receiver reports no datagrams")
     return report
 

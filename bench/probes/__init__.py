@@ -14,6 +14,7 @@ from bench.probes.http import http_probe
 from bench.probes.loaded import loaded_probe
 from bench.probes.per_gb import PerGigabyte
 from bench.probes.rtt import rtt_probe
+from bench.probes.socket_loss import SocketLoss
 from bench.probes.tcp import tcp_probe
 from bench.probes.udp import udp_probe
 from bench.probes.udp_search import udp_search_probe
@@ -41,7 +42,7 @@ def build_probes(plan: Plan, components: Sequence[str] = ()) -> tuple[Probe, ...
         loaded_probe(plan),
         PerGigabyte(tcp_probe(plan)),
         udp_search_probe(plan),
-        udp_probe(plan),
+        SocketLoss(udp_probe(plan)),
     )
 
 

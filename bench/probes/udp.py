@@ -13,6 +13,7 @@ from bench.parse.iperf import parse_udp
 from bench.plan import Plan
 from bench.probes.base import CommandProbe, Reading
 from bench.probes.iperf import BITS_PER_GBIT, iperf_argv, limit_of
+from bench.probes.socket_loss import LOST
 from bench.session import CommandResult
 from bench.targets import Targets
 from bench.text import number
@@ -50,6 +51,7 @@ def _read(result: CommandResult) -> Reading:
         limit=limit_of(report.end.cpu_utilization_percent, threads=1),
         facts={
             "iperf3": report.start.version,
+            LOST: received.lost_packets,
             "datagram_bytes": report.start.test_start.blksize,
             "client_cpu_percent": round(report.end.cpu_utilization_percent.host_total, 1),
             "server_cpu_percent": round(report.end.cpu_utilization_percent.remote_total, 1),

@@ -95,6 +95,8 @@ class FakeSession:
         self.path = "Cilium at the socket"
         self.skew: dict[str, float] = {}
         self.clock_source = "tsc"
+        self.overflowed = 0
+        self.overflow_per_read = 0
         self._connections = 7
         self._reads = 0
 
@@ -103,6 +105,8 @@ class FakeSession:
         name = self._which(tuple(argv))
         if name == "bash":
             return self._tell_time(pod, tuple(argv))
+        if name == "cat":
+            return self._count(tuple(argv))
         if "-keepalive=false" in argv:
             self._connections += int(argv[list(argv).index("-n") + 1])
         if growth := self.throttle.get(name):
@@ -175,6 +179,11 @@ class FakeSession:
     def environment(self) -> Mapping[str, Any]:
         """See ``bench.session.Session``."""
         return {"target": "a fake", "kernel": "6.1.0", "adaptations": ["nothing is real"]}
+
+    def _count(self, argv: tuple[str, ...]) -> CommandResult:
+        text = f"Udp: InDatagrams RcvbufErrors\nUdp: 9 {self.overflowed}\n"
+        self.overflowed += self.overflow_per_read
+        return CommandResult(argv, 0, text, "", 0.0)
 
     def _tell_time(self, pod: Pod, argv: tuple[str, ...]) -> CommandResult:
         now = self.time.clock().now().timestamp() + self.skew.get(pod.role, 0.0)

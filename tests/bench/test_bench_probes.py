@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from bench.parse import ParseError
 from bench.plan import plan_for
 from bench.probes import build_probes, warmup_probes
 from bench.probes.base import Bench, Probe, Reading, SampleError
@@ -15,6 +16,7 @@ from bench.probes.dns import dns_probe
 from bench.probes.dns_capacity import dns_capacity_probe
 from bench.probes.http import http_probe
 from bench.probes.rtt import rtt_probe
+from bench.probes.socket_loss import SocketLoss, overflows
 from bench.probes.tcp import tcp_probe
 from bench.probes.udp import udp_probe
 from bench.session import CommandResult
@@ -101,6 +103,34 @@ def test_udp_keeps_goodput_and_offered_rate_apart(session: FakeSession) -> None:
     assert 0 < values["udp_loss"] < 100
     assert values["udp_jitter"] > 0
     assert reading.facts["datagram_bytes"] == 1448
+
+
+def udp_with_overflows(session: FakeSession, count: int) -> Reading:
+    session.overflow_per_read = count
+    return read(SocketLoss(udp_probe(PLAN)), session)
+
+
+def test_loss_at_the_receivers_socket_is_told_from_loss_on_the_way(session: FakeSession) -> None:
+    """The recording has lost 17,839 datagrams."""
+    reading = udp_with_overflows(session, 17_839)
+    assert reading.facts["lost_datagrams"] == reading.facts["lost_at_the_socket"] == 17_839
+    for name in ("udp_loss", "udp_goodput"):
+        assert reading.notes[name].startswith("100 % of the loss was at the receiver's full socket")
+    assert "udp_sender_rate" not in reading.notes
+    on_the_way = udp_with_overflows(session, 100)
+    assert on_the_way.facts["lost_at_the_socket"] == 100
+    assert not on_the_way.notes
+
+
+def test_socket_counters_that_cannot_be_read_cost_no_sample(session: FakeSession) -> None:
+    session._count = failing("no cat in the pod")  # type: ignore[assignment]
+    reading = read(SocketLoss(udp_probe(PLAN)), session)
+    assert reading.values["udp_loss"] > 0
+    assert "lost_at_the_socket" not in reading.facts
+    for text in ("", "Udp: A B\nUdp: 1 2\n", "Udp: RcvbufErrors\n"):
+        with pytest.raises(ParseError):
+            overflows(text)
+    assert overflows("Ip: X\nIp: 1\nUdp: InErrors RcvbufErrors\nUdp: 7 5\n") == 5
 
 
 def test_rtt_and_connect_are_microseconds(session: FakeSession) -> None:
