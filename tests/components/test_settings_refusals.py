@@ -32,7 +32,7 @@ WRONG: list[tuple[str, object, str, str]] = [
         "benchmark.allow",
         ["quiet-machin"],
         "[quiet-machin]: must be of placement, configuration, mtu, service-path, clocks, "
-        "allowances, generator, quiet-agents, quiet-machine; not quiet-machin",
+        "quiet-agents, quiet-machine, allowances, generator; not quiet-machin",
         "rm --path 'benchmark.allow'",
     ),
     (
