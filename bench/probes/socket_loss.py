@@ -3,8 +3,8 @@
 A datagram that reaches the server's pod while the socket's buffer is full, because iperf3 waits for
 a CPU, has crossed the network and is lost all the same. The kernel counts those (``RcvbufErrors``
 of snmp(7)'s Udp, in the pod's network namespace), so they can be told from losses on the path:
-on two busy CPUs 4 of 6 runs at full rate lost exactly as many as it counted (21 to 43 % of all), and
-in the others it counted 6 and 269 more, that came after iperf3 had stopped counting. Such a loss
+on two busy CPUs 4 of 6 runs at full rate lost exactly as many as it counted (26 to 43 % of all);
+in the others it counted 6 and 269 more, which came after iperf3 had stopped counting. Such a loss
 says how fast the receiver is, whatever the CNI.
 """
 

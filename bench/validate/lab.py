@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.probes.socket_loss import overflows
 from bench.session import Session, open_session
 from bench.validate.faults import Link, LossCount
 from bench.workloads import IPERF_PORT, WORKLOADS
@@ -155,8 +156,7 @@ class LabFaults:
             listed = self.lab.sandbox.script("iptables -t raw -vnxL PREROUTING", place)
             seen, dropped = (int(line.split()[0]) for line in listed.splitlines()[2:4])
             snmp = self.lab.sandbox.script("cat /proc/thread-self/net/snmp", place)
-            names, values = (line.split() for line in snmp.splitlines() if line.startswith("Udp:"))
-            return LossCount(seen, dropped, int(values[names.index("RcvbufErrors")]))
+            return LossCount(seen, dropped, overflows(snmp))
 
         try:
             yield counts
