@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.report import curves
 from bench.report.contest import Contender, Contest, best
-from bench.report.recommend import WORKLOADS, WORTH, Basis, Need, Workload
+from bench.report.recommend import WORKLOADS, WORTH, Basis, Curve, Need, Workload
 from bench.report.traits import Traits, traits
 from bench.sources import Collection, Scenario
 
@@ -47,7 +47,7 @@ def advise(collection: Collection) -> tuple[Advice, ...]:
 def _advice(workload: Workload, collection: Collection, known: dict[str, Traits]) -> Advice:
     if workload.any_cni:
         return Advice(workload, None, ("feature",), "by its design", (workload.any_cni,))
-    measured = _by_curve(workload, collection, known) if workload.curve else None
+    measured = _by_curve(workload, workload.curve, collection, known) if workload.curve else None
     if measured:
         return measured
     candidates, unknown = _candidates(workload.needs, collection.scenarios, known)
@@ -94,40 +94,34 @@ def _by_metrics(
 
 
 def _by_curve(
-    workload: Workload, collection: Collection, known: dict[str, Traits]
+    workload: Workload, curve: Curve, collection: Collection, known: dict[str, Traits]
 ) -> Advice | None:
     """By the experiment along the workload's own axis; None where there is none that decides."""
-    found = curves.find(collection.experiments, workload.curve) if workload.curve else ()
+    found = curves.find(collection.experiments, curve.unit)
     end = curves.end_of(found)
-    if end is None or not end.metrics:
+    if end is None:
         return None
-    winner, contests = best(end.contenders, end.metrics, worth=WORTH)
+    winner, contests = best(end.contenders, curve.deciding, worth=WORTH)
     if not contests:
         return None
     # What the experiment measures takes the place of what was expected of the design.
     need = None if workload.only_curve else workload.needs
     candidates, _ = _candidates(need, collection.scenarios, known)
-    stand = [
-        scenario.name
-        for scenario in candidates
-        if curves.stands_for(winner, scenario.name, known[scenario.name])
-    ]
-    if not stand:
+    choice = curves.scenario_of(winner, candidates, known)
+    if choice is None:
         return None
     first = end.contenders[0].name
     decided = any(contest.outcome != "too few runs" for contest in contests)
     because = (
         *([f"needs {need.says}"] if need else []),
-        f"experiment {found[0].name}, at {end.at}: "
+        f"experiment {found[0].name}, at {end.at}, by {', '.join(curve.deciding)}: "
         + (f"nothing beats {winner}" if winner == first else f"{winner} is best"),
         *(contest.sentence() for contest in contests),
         *curves.fits(found),
     )
     bases: tuple[Basis, ...] = ("measured",) if decided else ()
     sure = _how_sure(len(end.contenders), winner == first, contests)
-    return Advice(
-        workload, stand[0], ("feature", *bases) if need else bases, sure, because, decided
-    )
+    return Advice(workload, choice, ("feature", *bases) if need else bases, sure, because, decided)
 
 
 def _how_sure(candidates: int, kept: bool, contests: Sequence[Contest]) -> str:

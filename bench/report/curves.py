@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.experiments.model import Experiment, Point, Series
-from bench.metrics import MICROSECONDS
 from bench.report.contest import Contender
-from bench.report.recommend import Curve
 from bench.report.traits import Traits
 from bench.results import Results
-
-_UNITS: dict[Curve, str] = {"services": "services", "hops": "hops", "policies": "policies"}
-"""The axis's unit, or its name where it has none."""
+from bench.sources import Scenario
 
 
 @dataclass(frozen=True, slots=True)
 class CurveEnd:
-    """The furthest point that at least two subjects share: where they differ most, if they do.
-
-    ``metrics`` are all latencies that every one of them has there.
-    """
+    """The furthest point that at least two subjects share: where they differ most, if they do."""
 
     at: str
     contenders: tuple[Contender, ...]
-    metrics: tuple[str, ...]
 
 
-def find(experiments: Sequence[Experiment], curve: Curve) -> tuple[Experiment, ...]:
-    """The experiments along an axis of that kind: one with several subjects, or one of each."""
-    return tuple(
-        each
-        for each in experiments
-        if (each.axis.unit or each.axis.name).lower() == _UNITS[curve]
-        and any(map(_numeric, each.series))
-    )
+def find(experiments: Sequence[Experiment], unit: str) -> tuple[Experiment, ...]:
+    """The experiments along an axis of that unit: one with several subjects, or one of each.
+
+    Of several axes (kinds of policies, say) the one with most subjects.
+    """
+    axes: dict[str, list[Experiment]] = {}
+    for each in experiments:
+        if (each.axis.unit or each.axis.name).lower() == unit and any(map(_numeric, each.series)):
+            axes.setdefault(each.axis.name, []).append(each)
+    return tuple(max(axes.values(), key=_subjects, default=()))
+
+
+def _subjects(experiments: Sequence[Experiment]) -> int:
+    return len({series.subject for each in experiments for series in each.series if series.points})
 
 
 def end_of(experiments: Sequence[Experiment]) -> CurveEnd | None:
@@ -50,15 +48,12 @@ def end_of(experiments: Sequence[Experiment]) -> CurveEnd | None:
     if not shared:
         return None
     subjects = places[max(shared)]
-    latencies = [_latencies(point) for _, point in subjects.values()]
-    common = set.intersection(*map(set, latencies))
     return CurveEnd(
         at=f"{max(shared):,g} {experiments[0].axis.unit or experiments[0].axis.name}",
         contenders=tuple(
             Contender(subject, results_at(experiment, point))
             for subject, (experiment, point) in subjects.items()
         ),
-        metrics=tuple(name for name in latencies[0] if name in common),
     )
 
 
@@ -88,23 +83,30 @@ def fits(experiments: Sequence[Experiment]) -> Iterator[str]:
                 yield f"{series.subject}, {fit.metric}: {fit.verdict}"
 
 
-def stands_for(subject: str, name: str, traits: Traits) -> bool:
-    """Whether an experiment's subject is a scenario, by its name or by who serves its Services."""
-    said = subject.lower()
-    if name.lower() in said:
-        return True
-    match traits.services:
-        case None:
-            return False
-        case "eBPF":
-            return "ebpf" in said
-        case kube_proxy:
-            return kube_proxy.split()[-1] in said and not traits.cilium
+def scenario_of(
+    subject: str, scenarios: Sequence[Scenario], known: Mapping[str, Traits]
+) -> str | None:
+    """The name of the scenario that an experiment's subject is.
+
+    By its name or title, with who served its Services behind it where that was changed for the
+    experiment; else the first whose Services are served by what the subject names.
+
+    :param known: the scenarios' traits by name.
+    """
+    title, _, rest = subject.partition(" (")
+    meant = [each.name for each in scenarios if each.name in subject or title == each.title]
+    if meant and not rest:
+        return meant[0]
+    served = (each.name for each in scenarios if _served_so(subject, known[each.name]))
+    return next((name for name in served if not meant or name in meant), None)
+
+
+def _served_so(subject: str, traits: Traits) -> bool:
+    if traits.services is None or traits.services.lower() not in subject.lower():
+        return False
+    # kube-proxy beside Cilium serves no pod: Cilium does, packet by packet.
+    return traits.services == "eBPF" or not traits.cilium
 
 
 def _numeric(series: Series) -> bool:
     return any(point.x is not None for point in series.points)
-
-
-def _latencies(point: Point) -> list[str]:
-    return [name for name, metric in point.metrics.items() if metric.unit == MICROSECONDS]

@@ -106,6 +106,11 @@ def _figures(runs: Sequence[Experiment]) -> Iterator[Figure]:
 
 
 def _drawn(title: str, name: str, run: Experiment, series: Sequence[Series]) -> str:
+    """As curves on an axis of numbers, as effects where points of names were compared, else as
+    what was measured at each."""
+    changes = list(_changes(name, series))
+    if changes and not run.axis.unit:
+        return plots.effects(title, changes)
     measured = [
         (each, [point for point in each.points if name in point.metrics]) for each in series
     ]
@@ -136,3 +141,14 @@ def _drawn(title: str, name: str, run: Experiment, series: Sequence[Series]) -> 
             for point in points
         ],
     )
+
+
+def _changes(name: str, series: Sequence[Series]) -> Iterator[plots.Change]:
+    """Every comparison of a metric that is told in %."""
+    for each in series:
+        for comparison in each.comparisons:
+            found = comparison.metrics.get(name)
+            if found and found.effect.relative:
+                alone = len(each.comparisons) == 1
+                label = each.subject if alone else f"{each.subject}: {comparison.labels[1]}"
+                yield plots.Change(label, found)

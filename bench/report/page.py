@@ -113,6 +113,8 @@ def _ours(rows: Iterable[Row]) -> Callable[[str, str], Cell | None]:
 def _levels(rows: Iterable[Row]) -> str:
     """ " (75 %)" where all intervals have that coverage."""
     levels = {cell.result.ci_level for row in rows for cell in row.cells if cell.result}
+    if levels == {0.0}:
+        return " (of a single run: none)"
     return f" ({100 * levels.pop():.0f} %)" if len(levels) == 1 else ""
 
 

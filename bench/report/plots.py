@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
+from bench.compare import MetricComparison, Verdict
 from bench.experiments.model import Axis, Fit
 from bench.results import MetricResult
 from bench.text import number
@@ -15,6 +17,9 @@ from bench.web.figure import INK, MARKERS, MUTED, NARROW, SERIES, figure, label_
 _ROW = 0.36
 _LOG_FROM = 30.0
 """Ratio of largest to smallest place on an axis from which on it is logarithmic."""
+
+
+_TICKS = FuncFormatter(lambda value, _: f"{value:,g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,48 @@ def dots(name: str, rows: Sequence[Dots]) -> str:
         axes.grid(axis="x", lw=0.5)
         axes.set_axisbelow(True)
         axes.set_xlabel(unit)
+        axes.xaxis.set_major_formatter(_TICKS)
+        if not any(value for row in rows for value in row.metric.samples):
+            axes.set_xlim(-0.02, 1)
         return svg(drawn, f"{name}: {_spoken([(row.label, row.metric) for row in rows])}")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One comparison of one metric, a row."""
+
+    label: str
+    found: MetricComparison
+
+
+def effects(name: str, rows: Sequence[Change]) -> str:
+    """By how much each row differs, in %, with its interval; filled where there is a verdict.
+
+    :param rows: one or more, all relative.
+    """
+    with figure(name, height=0.7 + 0.26 * max(3, len(rows)), width=NARROW) as drawn:
+        axes = drawn.subplots()
+        axes.axvline(0, color=MUTED, lw=0.8)
+        for place, row in enumerate(reversed(rows)):
+            colour, marker = _VERDICTS[row.found.verdict]
+            effect = row.found.effect
+            if effect.level > 0:
+                axes.plot([effect.low, effect.high], [place] * 2, color=colour, lw=1.8)
+            axes.plot(effect.value, place, marker, ms=6, color=colour)
+        label_rows(axes, [row.label for row in reversed(rows)])
+        axes.grid(axis="x", lw=0.5)
+        axes.set_axisbelow(True)
+        axes.set_xlabel("% (▲ better, ▼ worse, · no verdict)")
+        spoken = [f"{row.label} {row.found.effect_text()}, {row.found.verdict}" for row in rows]
+        return svg(drawn, f"{name}: {'; '.join(spoken)}")
+
+
+_VERDICTS: Mapping[Verdict, tuple[str, str]] = {
+    "better": (SERIES[2], "^"),
+    "worse": (SERIES[4], "v"),
+    "no evidence": (MUTED, "."),
+    "too few runs": (MUTED, "."),
+}
 
 
 def curves(name: str, axis: Axis, found: Sequence[Curve]) -> str:
@@ -72,10 +118,12 @@ def curves(name: str, axis: Axis, found: Sequence[Curve]) -> str:
             _curve(axes, curve, style)
         if min(places) > 0 and max(places) / min(places) >= _LOG_FROM:
             axes.set_xscale("log")
-            ticks = sorted(set(places))
-            axes.set_xticks(ticks, [f"{x:,g}" for x in ticks])
-            axes.minorticks_off()
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        ticks = sorted(set(places))
+        axes.set_xticks(ticks, [f"{x:,g}" for x in ticks])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter(_TICKS)
+        lowest = min(value for curve in found for _, each in curve.points for value in each.samples)
+        axes.set_ylim(bottom=None if lowest < 0 else 0)
         axes.grid(lw=0.5)
         axes.set_axisbelow(True)
         axes.set_xlabel(_named(axis))

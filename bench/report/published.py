@@ -139,7 +139,7 @@ def quantities() -> tuple[Quantity, ...]:
         _quantity(
             "HTTP at 5,000/s, p99", MICROSECONDS, lambda f: _us(f.http_5000.p99_ms),
             "http_5000_p99",
-            "None of the five reached 5,000 requests/s (3,987 to 4,071): the HTTP server was the "
+            "None of the five reached 5,000 requests/s (3,986 to 4,071): the HTTP server was the "
             "limit, and these are its queues.",
         ),
         _quantity(

@@ -11,8 +11,9 @@
    which is not of the network).
 4. With too few runs for a verdict nothing beats the first candidate, and the advice says so; what
    was published is quoted, and never counted as a verdict, since it is of single runs.
-5. Where an experiment measures the workload's own axis (``curve``), its furthest common point
-   decides in place of the deciding metrics (:mod:`bench.report.curves`).
+5. Where an experiment measures the workload's own axis (``curve``), its deciding metrics at the
+   furthest point that two subjects share decide in place of the others, by the same rules
+   (:mod:`bench.report.curves`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ WORTH: Final = 5.0
 Basis = Literal["measured", "published", "feature"]
 """What an advice rests on: verdicts of these results, the published study, documented features."""
 
-Curve = Literal["services", "hops", "policies"]
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The experiment along a workload's own axis, by the axis's unit, and what decides there."""
+
+    unit: str
+    deciding: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         "come with "
         "VPC CNI 1.21",
         needs=_CILIUM,
-        curve="policies",
+        curve=Curve("policies", ("rtt_p50", "connect_p50", "http_1000_p99")),
     ),
     Workload(
         title="500 services and more",
@@ -132,7 +139,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         why="the first packet of a connection meets the Services' rules",
         change="measure your own number: python -m bench scale",
         needs=_NOT_IPTABLES,
-        curve="services",
+        curve=Curve("services", ("connect_p50_last", "connect_p99_last", "change_served")),
         only_curve=True,
         published="iptables from 4 to 1,000 services: connection setup 164 to 190 µs, sync 130 to "
         "170 ms, single runs. Nothing was measured at 5,000, nor eBPF at 1,000.",
@@ -178,7 +185,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         deciding=("http_1000_p50", "http_1000_p99"),
         why="each hop adds its own latency, so a difference per request counts once per hop",
         change="fewer hops, or hops on one node",
-        curve="hops",
+        curve=Curve("hops", ("chain_kept_p50", "chain_kept_p99")),
     ),
     Workload(
         title="Training with EFA",

@@ -139,7 +139,8 @@ def test_the_services_experiment_decides_in_place_of_the_design() -> None:
     found = by_title(collection(8, experiments=(service_scaling(),)))
     advice = found["500 services and more"]
     assert (advice.choice, advice.bases) == ("scenario-c", ("measured",))
-    assert advice.because[0] == "experiment scale, at 5,000 services: Cilium eBPF is best"
+    assert advice.because[0].startswith("experiment scale, at 5,000 services, by connect_p50_last")
+    assert advice.because[0].endswith(": Cilium eBPF is best")
     flat = service_scaling().model_copy(update={"series": [service_scaling().series[1].model_copy(
         update={"subject": name}) for name in ("kube-proxy iptables", "Cilium eBPF")]})  # fmt: skip
     same = by_title(collection(8, experiments=(flat,)))["500 services and more"]
@@ -154,6 +155,45 @@ def test_axes_are_told_apart_by_their_unit() -> None:
     )  # fmt: skip
     assert curves.find([services, hops], "services") == (services,)
     assert curves.find([services, hops], "hops") == (hops,)
+
+
+def test_of_several_axes_that_with_most_subjects_is_taken() -> None:
+    both = service_scaling()
+    other = both.model_copy(
+        update={"axis": both.axis.model_copy(update={"name": "x"}), "series": both.series[:1]}
+    )
+    assert curves.find([other, both], "services") == (both,)
+    assert curves.find([], "services") == ()
+
+
+def scenario_of(subject: str, *stacks: str) -> str | None:
+    scenarios = collection(1, *stacks).scenarios
+    return curves.scenario_of(subject, scenarios, {each.name: traits(each) for each in scenarios})
+
+
+@pytest.mark.parametrize(
+    ("subject", "stack"),
+    [
+        ("Cilium on ENI with native routing", "scenario-d"),
+        ("Cilium on ENI with native routing, tuned", "scenario-e"),
+        ("AWS VPC CNI with kube-proxy (kube-proxy iptables)", "scenario-a"),
+        ("AWS VPC CNI with kube-proxy (kube-proxy nftables)", None),
+        ("Cilium on ENI with native routing (Cilium eBPF)", "scenario-d"),
+        ("scenario-c", "scenario-c"),
+        ("kube-proxy iptables", "scenario-a"),
+        ("Cilium eBPF", "scenario-c"),
+        ("kube-proxy nftables", None),
+        ("something else", None),
+    ],
+)
+def test_subjects_of_experiments_are_scenarios_by_name_title_or_mechanism(
+    subject: str, stack: str | None
+) -> None:
+    assert scenario_of(subject, *STACKS) == stack
+
+
+def test_kube_proxy_beside_cilium_serves_no_pod() -> None:
+    assert scenario_of("kube-proxy iptables", "scenario-b") is None
 
 
 def test_one_subject_alone_decides_nothing() -> None:

@@ -17,7 +17,7 @@ SIZES = {"desktop": (1280, 900), "phone": (360, 740)}
 # What sticks out to the right of the window, less what lies in something that scrolls by itself.
 _STICKING_OUT = """[...document.querySelectorAll('main *')].filter(each =>
     each.getBoundingClientRect().right > document.documentElement.clientWidth + 1
-    && !each.closest('.scroll, pre')).slice(0, 5).map(each => each.outerHTML.slice(0, 120))"""
+    && !each.parentElement.closest('.scroll')).slice(0, 5).map(each => each.outerHTML)"""
 _DRAWN = """[...document.querySelectorAll('.plots svg')].map(each => {
     const box = each.getBoundingClientRect();
     return [box.width, box.height, each.querySelectorAll('use').length,

@@ -154,6 +154,17 @@ def test_subjects_of_one_experiment_in_several_files_are_drawn_together() -> Non
     found = made(Collection((baseline,), (first, other)), "rtt_p50")["sections"]
     assert [(len(each.runs), len(each.figures)) for each in found] == [(2, 1)]
     assert "scenario-e: D + bbr" in found[0].figures[0].svg
+    assert "scenario-d: D + hubbleOff +9." in found[0].figures[0].svg
+
+
+def test_names_without_a_comparison_are_drawn_as_measured() -> None:
+    first = one_toggle_at_a_time()
+    bare = first.model_copy(
+        update={"series": [first.series[0].model_copy(update={"comparisons": []})]}
+    )
+    baseline = Scenario("scenario-a", scenario_results("scenario-a", 3))
+    (section,) = made(Collection((baseline,), (bare,)), "rtt_p50")["sections"]
+    assert "tcp_throughput: D 1" in section.figures[0].svg
 
 
 def test_published_goodput_is_the_rate_less_the_loss() -> None:
