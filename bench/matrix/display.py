@@ -15,6 +15,7 @@ from typing import Protocol
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -109,13 +110,13 @@ class LiveTable:
                 row.done += 1
 
     def _draw(self) -> None:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("scenario", no_wrap=True)
-        table.add_column("samples", justify="right", no_wrap=True)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
+        table.add_column("scenario", no_wrap=True, min_width=max(map(len, self._rows)))
+        table.add_column("samples", justify="right", no_wrap=True, min_width=len("samples"))
         table.add_column("now", overflow="ellipsis", no_wrap=True, ratio=1)
-        table.add_column("last", overflow="ellipsis", no_wrap=True, ratio=2)
+        table.add_column("last", overflow="ellipsis", no_wrap=True, ratio=1)
         for stack, row in self._rows.items():
-            table.add_row(stack, str(row.done or ""), row.at, row.last)
+            table.add_row(stack, str(row.done or ""), escape(row.at), escape(row.last))
         left = "" if self._left is None else f", {self._round}, {minutes(self._left)} left"
         spent = minutes(time.monotonic() - self._start)
         self._live.update(Group(table, Text(f"{self._phase}{left} ({spent} so far)")), refresh=True)

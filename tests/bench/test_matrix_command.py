@@ -174,14 +174,17 @@ def test_what_stays_up_against_its_will_is_told(
 
 def test_on_a_terminal_there_is_a_row_per_scenario(stacks: FakeStacks) -> None:
     with Path("shown").open("w") as file:
-        console = Console(file=file, force_terminal=True, width=100, color_system=None)
+        console = Console(file=file, force_terminal=True, width=80, color_system=None)
         with display(AB, console) as shown:
             shown.phase("measuring")
-            shown.about("scenario-b", "starting etcd")
+            # Long enough to squeeze everything else, and with what looks like a style.
+            shown.about("scenario-b", "failed: [red] the agent said: " + 20 * "no memory ")
     text = Path("shown").read_text()
     last = text.rpartition("scenario  ")[2]
-    assert "scenario-a" in last
-    assert "starting etcd" in last
+    rows = [line for line in last.splitlines() if line.lstrip().startswith("scenario-")]
+    assert [row.split()[0] for row in rows] == list(AB)
+    assert "failed: [red] the" in rows[1]
+    assert all(len(row.rstrip()) <= 80 for row in rows)
     assert "measuring" in last
 
 
