@@ -149,12 +149,22 @@ def show(found: Experiment, out: str | None) -> None:
         return
     if out:
         try:
-            Path(out).write_text(found.to_json(indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(_rounded(found.to_dict()), indent=1, ensure_ascii=False)
+            Path(out).write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise FatalError(USAGE, f"cannot write the experiment: {error}") from None
     console = Console()
     for table in tables(found):
         console.print(table)
+
+
+def _rounded(data: Any) -> Any:
+    """Every number with six significant digits: more than any tool has."""
+    if isinstance(data, dict):
+        return {key: _rounded(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_rounded(value) for value in data]
+    return float(f"{data:.6g}") if isinstance(data, float) else data
 
 
 def _again(definition: Definition, extent: Extent, options: argparse.Namespace) -> str:

@@ -14,16 +14,17 @@ def from_cilium(text: str) -> str:
     """The text format of what ``cilium-dbg metrics list -o json`` prints.
 
     It tells a histogram as the sum of its values alone (Cilium 1.16.5,
-    ``pkg/metrics/registry.go``, ``DumpMetrics``), which here stands under the histogram's own name.
+    ``pkg/metrics/registry.go``, ``DumpMetrics``), which here stands under the histogram's own name,
+    and leaves out a value of 0.
 
     :raises ParseError: it is not that list.
     """
     try:
         return "".join(
-            f"{each['name']}{_labels(each.get('labels') or {})} {float(each['value'])!r}\n"
+            f"{each['name']}{_labels(each.get('labels') or {})} {float(each.get('value', 0))!r}\n"
             for each in json.loads(text)
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ParseError(f"cilium-dbg: no list of metrics: {error}") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from bench.experiments.scale.dataplane import dataplane_of
 from bench.experiments.scale.fillers import FILLER_LABEL, Changing, Fillers
 from bench.experiments.scale.probes import first_served
 from bench.parse import ParseError
+from bench.parse.prometheus import from_cilium, total
 from bench.probes.base import SampleError
 from bench.session import CommandResult, Service, SessionError
 from bench.targets import resolve_targets
@@ -255,6 +257,7 @@ def test_a_change_that_is_not_seen_is_no_sample(text: str, told: str) -> None:
 
 # -- what a dataplane tells -----------------------------------------------------------------------
 
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "bench" / "metrics"
 METRICS = """# HELP kubeproxy_sync_proxy_rules_duration_seconds SyncProxyRules latency in seconds
 # TYPE kubeproxy_sync_proxy_rules_duration_seconds histogram
 kubeproxy_sync_proxy_rules_duration_seconds_bucket{le="0.001"} 0
@@ -267,18 +270,20 @@ kubeproxy_sync_proxy_rules_duration_seconds_count 7
 def test_syncs_are_read_from_the_components_own_metrics() -> None:
     found = dataplane_of("kube-proxy iptables").syncs(METRICS)
     assert (found.count, found.seconds) == (7, 0.91)
-    text = (
-        'cilium_service_implementation_delay{action="update"} 0.5\n'
-        'cilium_service_implementation_delay{action="delete"} 9\n'
-        'cilium_services_events_total{action="add"} 4\n'
-        'cilium_services_events_total{action="update"} 6\n'
-        'cilium_services_events_total{action="delete"} 100\n'
-    )
+    # As an agent told after three times a thousand Services, with 1,203 updates of them.
+    text = from_cilium((FIXTURES / "cilium-agent.json").read_text())
     found = dataplane_of("Cilium per packet").syncs(text)
-    assert (found.count, found.seconds) == (10, 0.5)
+    assert (found.count, round(found.seconds, 4)) == (3_000 + 1_203, 0.8358)
+    assert total(text, "cilium_k8s_terminating_endpoints_events_total") == 0  # has no value there
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "no metrics at all {"])
 def test_metrics_without_syncs_are_an_error(text: str) -> None:
     with pytest.raises(ParseError):
         dataplane_of("kube-proxy iptables").syncs(text)
+
+
+@pytest.mark.parametrize("text", ["", '[{"labels": {}}]', '["x"]', "3"])
+def test_what_is_no_list_of_an_agents_metrics_is_an_error(text: str) -> None:
+    with pytest.raises(ParseError, match="no list of metrics"):
+        from_cilium(text)

@@ -144,9 +144,9 @@ def _cilium_syncs(text: str) -> Syncs:
     A histogram is told as its sum over the agent's socket, as ``_sum`` over its metrics port.
     """
     delay = "cilium_service_implementation_delay"
-    seconds = total(text, delay, action="update")
+    seconds = total(text, delay, action="service-updated")
     if seconds is None:
-        seconds = total(text, f"{delay}_sum", action="update")
+        seconds = total(text, f"{delay}_sum", action="service-updated")
     events = [total(text, "cilium_services_events_total", action=a) for a in ("add", "update")]
     known = [each for each in events if each is not None]
     return _syncs(delay, sum(known) if known else None, seconds)

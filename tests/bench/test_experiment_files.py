@@ -1,0 +1,144 @@
+"""Experiments that were made: several as one, shown, drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.__main__ import main
+from bench.experiments.figures import draw
+from bench.experiments.merge import merge
+from bench.experiments.model import Axis, Experiment, ExperimentError, Point, Series
+from bench.results import MetricResult
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def _metric(value: float) -> MetricResult:
+    return MetricResult(
+        median=value, ci=(0.9 * value, 1.2 * value), ci_level=0.9, unit="µs", n=5,
+        better="lower", samples=[value] * 5, group="g", description="d", probe="p",
+    )  # fmt: skip
+
+
+def _experiment(subject: str, **changes: Any) -> Experiment:
+    points = [
+        Point(
+            label=f"{x:,}",
+            x=float(x),
+            metrics={"sync": _metric(100.0 * x), "connect": _metric(130.0)},
+            facts={"rules": 7 * x, "mode": "iptables"},
+        )
+        for x in (4, 1_000, 10_000)
+    ]
+    fields: dict[str, Any] = {
+        "name": "scale",
+        "question": "What?",
+        "axis": Axis(name="Services", unit="Services"),
+        "series": [Series(subject=subject, points=points)],
+        "started": "2026-01-02T03:04:05+00:00",
+        "finished": "2026-01-02T03:05:05+00:00",
+        "seconds": 60.0,
+        "command": f"python -m bench scale --stack {subject}",
+        "plan": {},
+        "tools": {},
+        "environment": {},
+        "warnings": ["the machine was busy"],
+    }
+    return Experiment(**{**fields, **changes})
+
+
+def test_runs_of_the_same_experiment_become_one() -> None:
+    second = _experiment("b", started="2026-01-01T00:00:00+00:00")
+    found = merge([_experiment("a"), second])
+    assert [series.subject for series in found.series] == ["a", "b"]
+    assert found.command.splitlines() == [
+        "python -m bench scale --stack a",
+        "python -m bench scale --stack b",
+    ]
+    assert (found.started, found.seconds) == (second.started, 120.0)
+    assert found.warnings == ["the machine was busy"]
+    assert merge([second]) == second
+
+
+def test_what_does_not_belong_together_is_refused() -> None:
+    with pytest.raises(ExperimentError, match="not of the same experiment: host, scale"):
+        merge([_experiment("a"), _experiment("b", name="host")])
+    with pytest.raises(ExperimentError, match="more than one series is called a"):
+        merge([_experiment("a"), _experiment("a")])
+
+
+def _texts(svg: str) -> list[str]:
+    root = ElementTree.fromstring(svg)
+    return ["".join(each.itertext()) for each in root.iter(f"{SVG}text")]
+
+
+def test_every_metric_has_a_panel_and_every_series_a_line() -> None:
+    texts = _texts(draw(merge([_experiment("first"), _experiment("second")])))
+    assert {"sync, µs", "connect, µs", "first", "second"} <= set(texts)
+    assert "rules" not in texts
+    assert texts.count("10,000") == 2  # the sizes are on both axes
+
+
+def test_metrics_and_facts_can_be_chosen() -> None:
+    texts = _texts(draw(_experiment("first"), ["rules"]))
+    assert "rules" in texts and "sync, µs" not in texts
+
+
+def test_the_same_data_make_the_same_figure() -> None:
+    assert draw(_experiment("a")) == draw(_experiment("a"))
+
+
+def test_names_on_the_axis_are_places_without_lines() -> None:
+    points = [Point(label=label, metrics={"rtt": _metric(9.0)}) for label in ("node", "pod")]
+    found = _experiment("d", axis=Axis(name="path"), series=[Series(subject="d", points=points)])
+    assert {"node", "pod", "rtt, µs"} <= set(_texts(draw(found)))
+
+
+def test_nothing_to_draw_is_told() -> None:
+    skipped = _experiment("a", series=[Series(subject="a", skipped="no")])
+    with pytest.raises(ExperimentError, match="nothing to draw"):
+        draw(skipped)
+    with pytest.raises(ExperimentError, match="nothing is called snyc: it has sync, connect"):
+        draw(_experiment("a"), ["snyc"])
+    with pytest.raises(ExperimentError, match="nothing is called mode"):
+        draw(_experiment("a"), ["mode"])
+
+
+def _file(folder: Path, subject: str) -> str:
+    path = folder / f"{subject}.json"
+    path.write_text(_experiment(subject).to_json(), encoding="utf-8")
+    return str(path)
+
+
+def test_the_command_draws_and_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [_file(tmp_path, "a"), _file(tmp_path, "b")]
+    out = tmp_path / "figure.svg"
+    assert main(["experiments", "plot", "--out", str(out), "--metrics", "sync", *files]) == 0
+    assert "sync, µs" in _texts(out.read_text(encoding="utf-8"))
+    assert main(["experiments", "show", *files]) == 0
+    shown = capsys.readouterr().out
+    assert "a: Services" in shown and "b: Services" in shown
+    assert "warning: the machine was busy" in shown
+
+
+def test_unusable_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"schema": "x"}))
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    nowhere = str(tmp_path / "nowhere" / "x.svg")
+    calls = [
+        ["experiments", "show", str(tmp_path / "none.json")],
+        ["experiments", "show", str(other)],
+        ["experiments", "show", str(broken)],
+        ["experiments", "plot", "--out", nowhere, _file(tmp_path, "a")],
+    ]
+    for call in calls:
+        assert main(call) == 5
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("bench: ")
