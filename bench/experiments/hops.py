@@ -25,7 +25,7 @@ from bench.sampling import sample
 from bench.session import CommandResult
 from bench.text import latency
 
-RATE = 200
+RATE = 100
 """Requests/s: few enough that eight hops on one small machine do not wait for its CPUs."""
 CONNECTIONS = 8
 _PERCENTILES = (50.0, 99.0)
