@@ -57,7 +57,7 @@ class TestMatrix:
 
     def test_a_stopped_matrix_says_what_is_up_and_how_to_go_on(self, checkout: Checkout) -> None:
         # A session of its own gets the signal as a whole, as from a terminal.
-        told = checkout.interrupt(checkout.start(*SHORT), "[3/24]", signal.SIGINT)
+        told = checkout.interrupt(checkout.start(*SHORT), "[3/", signal.SIGINT)
         assert "stopped; the same command goes on" in told
         assert "still up: left, right; python -m bench matrix --out matrix --down" in told
         assert record(checkout)["status"] == "measuring"
@@ -70,8 +70,9 @@ class TestMatrix:
         samples = (checkout.folder / "matrix/samples.jsonl").read_text().splitlines()
         told = checkout.ok(*SHORT, "--keep")
         assert "going on with the matrix" in told
-        assert f"[{len(samples)}/24]" in told  # the header's line stands for the next one
-        assert "[1/24]" not in told
+        first = next(line for line in told.splitlines() if line.startswith("["))
+        # The header's line stands for the next one.
+        assert first.startswith(f"[{len(samples)}/")
         state = record(checkout)
         assert (state["status"], state["failed"], state["warnings"]) == ("finished", {}, [])
         for stack in STACKS:
