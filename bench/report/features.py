@@ -64,8 +64,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
             "cilium": Support(
                 "yes",
                 "HTTP, DNS, Kafka (beta), through Envoy on each node, which adds latency to what "
-                "it "
-                "reads",
+                "it reads",
                 f"{_CILIUM}/security/policy/language/#layer-7-examples",
             ),
         },
@@ -112,8 +111,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
             "vpc-cni": Support(
                 "no",
                 "enforced at each pod's veth interface, where the node's own traffic does not "
-                "pass; "
-                "security groups guard nodes",
+                "pass; security groups guard nodes",
                 "https://github.com/aws/aws-network-policy-agent",
             ),
             "cilium": Support(
@@ -135,8 +133,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
             "cilium": Support(
                 "yes",
                 "Hubble: flows with identities, verdicts and L7 fields, metrics, a service map; "
-                "the "
-                "toggle hubbleOff takes it away",
+                "the toggle hubbleOff takes it away",
                 f"{_CILIUM}/observability/hubble/",
             ),
         },

@@ -103,14 +103,12 @@ def quantities() -> tuple[Quantity, ...]:
         _quantity(
             "TCP throughput", GBIT_PER_SECOND, lambda f: f.tcp_gbps, "tcp_throughput",
             "Within 0.6 % of each other: no difference can be read from single runs, on an "
-            "instance "
-            "whose rate is burst credit.",
+            "instance whose rate is burst credit.",
         ),
         _quantity(
             "UDP “throughput”", GBIT_PER_SECOND, lambda f: f.udp_sender_gbps, "udp_goodput",
             "It is the sender's rate. What arrived is rate × (1 − loss): 7.84 to 7.96 Gbit/s in "
-            "all "
-            "five, so the published difference is none.",
+            "all five, so the published difference is none.",
             corrected=lambda f: f.udp_goodput,
         ),
         _quantity(

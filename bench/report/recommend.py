@@ -58,7 +58,7 @@ class Workload:
     ``when`` is how a reader knows that theirs is one, ``why`` the reason for the deciding metrics.
     ``only_curve``: without the experiment nothing measured speaks for or against anything.
     ``published`` is the corrected reading of what the study has on it; ``change`` what would change
-    the advice. ``any_cni``: the choice of CNI does not matter to it.
+    the advice. ``any_cni``: why the choice of CNI does not matter to it, as ``source`` has it.
     """
 
     title: str
@@ -71,12 +71,12 @@ class Workload:
     only_curve: bool = False
     published: str = ""
     any_cni: str = ""
+    source: str = ""
 
 
 _CILIUM: Final = Need(
     "Cilium: L7, FQDN (outside EKS Auto Mode) and host-level policies are its alone; for L3/L4 "
-    "alone "
-    "the VPC CNI's own policies do",
+    "alone the VPC CNI's own policies do",
     "https://docs.cilium.io/en/v1.16/security/policy/",
     lambda traits: traits.cilium,
 )
@@ -88,8 +88,7 @@ _HUBBLE: Final = Need(
 )
 _OVERLAY: Final = Need(
     "an overlay: pods take no address of the VPC. Prefix delegation does not help here: it fits "
-    "more "
-    "pods on a node, but takes whole /28 blocks from the subnet",
+    "more pods on a node, but takes whole /28 blocks from the subnet",
     "https://docs.cilium.io/en/v1.16/network/concepts/ipam/cluster-pool/",
     lambda traits: traits.overlay,
 )
@@ -117,8 +116,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         why="payload that arrives: at the highest rate with hardly any loss, and under overload",
         change="an instance type with another bandwidth, or datagrams of another size",
         published="Goodput is 7.84 to 7.96 Gbit/s in all five scenarios: no difference. The "
-        "published "
-        "“10 against 8 Gbit/s” is the sender's rate.",
+        "published “10 against 8 Gbit/s” is the sender's rate.",
     ),
     Workload(
         title="Network policies required",
@@ -127,8 +125,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         why="among those that can enforce such rules: latency and connection setup, the paths that "
         "policies lie on",
         change="if L3/L4 rules are enough, every scenario qualifies; cluster-wide rules also "
-        "come with "
-        "VPC CNI 1.21",
+        "come with VPC CNI 1.21",
         needs=_CILIUM,
         curve=Curve("policies", ("rtt_p50", "connect_p50", "http_1000_p99")),
     ),
@@ -151,8 +148,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         why="round trips without load, connection setup, and the tail of paced requests",
         change="another rate or payload; long-lived connections never meet connection setup",
         published="The published “RTT” is the queue of a bulk transfer. HTTP p99 A to E is −9.4 "
-        "% by "
-        "E's own number, not −20 %; single runs.",
+        "% by E's own number, not −20 %; single runs.",
     ),
     Workload(
         title="Short of addresses",
@@ -194,9 +190,8 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         why="",
         change="training over plain TCP: then TCP throughput decides (see the table)",
         any_cni="EFA is an OS-bypass device: NCCL and MPI traffic goes from the process to the "
-        "adapter, "
-        "past kernel and CNI. The CNI carries control traffic only; choose it by the cluster's "
-        "other "
-        "workloads. https://docs.aws.amazon.com/eks/latest/userguide/node-efa.html",
+        "adapter, past kernel and CNI. The CNI carries control traffic only; choose it by the "
+        "cluster's other workloads.",
+        source="https://docs.aws.amazon.com/eks/latest/userguide/node-efa.html",
     ),
 )

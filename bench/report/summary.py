@@ -12,8 +12,7 @@ from bench.sources import Collection, Scenario
 LAB_CAVEAT = (
     "These are the lab's numbers: real CNIs, kernel and load, but client, servers and packet "
     "processing share one machine's CPUs. Compare scenarios with each other; EKS has other "
-    "absolute "
-    "figures."
+    "absolute figures."
 )
 
 _ADVICE = "The recommendations look at a few metrics each, for which fewer runs suffice."
@@ -83,8 +82,7 @@ def _headline(side: SideBySide, advice: Sequence[Advice]) -> str:
     if not beaten:
         return (
             f"Nothing measured here speaks for leaving {baseline}. The other scenarios are for "
-            "what "
-            "they can do, not for their speed."
+            "what they can do, not for their speed."
         )
     better = ", ".join(dict.fromkeys(each.choice for each in beaten if each.choice))
     return (
