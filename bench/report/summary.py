@@ -77,18 +77,19 @@ def _headline(side: SideBySide, advice: Sequence[Advice]) -> str:
             f"No verdict yet: {_least_runs(side)} runs are too few. What follows rests on features "
             "and on what was published."
         )
-    beaten = [each for each in decided if each.choice != baseline and not each.workload.needs]
-    of_speed = [each for each in decided if not each.workload.needs]
+    lab = "In the lab, " if is_lab(side.baseline) else ""
+    alone = [each for each in decided if "feature" not in each.bases]
+    beaten = [each for each in alone if each.choice != baseline]
     if not beaten:
+        nothing = "nothing" if lab else "Nothing"
         return (
-            f"Nothing measured here speaks for leaving {baseline}. The other scenarios are for "
+            f"{lab}{nothing} measured speaks for leaving {baseline}. The other scenarios are for "
             "what they can do, not for their speed."
         )
-    better = ", ".join(dict.fromkeys(each.choice for each in beaten if each.choice))
+    better = list(dict.fromkeys(each.choice for each in beaten if each.choice))
     return (
-        f"{better} measurably beat{'s' if ',' not in better else ''} {baseline} for "
-        f"{len(beaten)} of "
-        f"the {len(of_speed)} kinds of workload that speed decides."
+        f"{lab}{', '.join(better)} measurably beat{'s' if len(better) == 1 else ''} {baseline} for "
+        f"{len(beaten)} of the {len(alone)} kinds of workload that measurements alone decide."
     )
 
 
