@@ -242,6 +242,19 @@ class Sandbox:
         until(f"{name} to start", started, timeout=10, interval=0.01)
         return int(pidfile.read_text())
 
+    def end(self, name: str, *, timeout: float = 20) -> None:
+        """End a spawned process by its name, and wait until it is gone; does nothing where it does
+        not run."""
+        pid = self.pid_of(name)
+        if pid is not None:
+            self.run(["kill", str(pid)])
+            until(
+                f"{name} to end",
+                lambda: "still there" if self.pid_of(name) else None,
+                timeout=timeout,
+                interval=0.05,
+            )
+
     def pid_of(self, name: str) -> int | None:
         """PID (inside the sandbox) of a spawned process that still runs, by its name."""
         try:

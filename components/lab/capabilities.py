@@ -140,9 +140,7 @@ class LabCapabilities:
             yield Pod(wanted.name, wanted.role, on.name, on.address.ip)
         finally:
             del self._on_nodes[wanted.name]
-            pid = sandbox.pid_of(wanted.name)
-            if pid is not None:
-                sandbox.run(["kill", "-KILL", str(pid)])
+            sandbox.end(wanted.name)
 
 
 def command(

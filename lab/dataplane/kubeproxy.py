@@ -35,17 +35,7 @@ def start(sandbox: Sandbox, toolchain: Toolchain, node: Node, mode: str) -> None
 
 def stop(sandbox: Sandbox, node: Node) -> None:
     """End kube-proxy on a node; its rules stay."""
-    name = f"{node.name}-{NAME}"
-    pid = sandbox.pid_of(name)
-    if pid is None:
-        raise LabError(f"kube-proxy is not running on {node.name}")
-    sandbox.run(["kill", str(pid)])
-    until(
-        f"kube-proxy on {node.name} to end",
-        lambda: "still there" if sandbox.pid_of(name) else None,
-        timeout=20,
-        interval=0.05,
-    )
+    sandbox.end(f"{node.name}-{NAME}")
 
 
 def wait_ready(sandbox: Sandbox, node: Node) -> None:
