@@ -48,7 +48,7 @@ def context(
         "names": [scenario.name for scenario in side.scenarios],
         "figures": figures,
         "levels": _levels(rows),
-        "tally": ". ".join(map(tally, side.comparisons)) + ("." if side.comparisons else ""),
+        "tallies": list(map(tally, side.comparisons)),
         "caveats": caveats(side),
         "sections": found,
         "advice": advice,

@@ -95,7 +95,7 @@ def effects(name: str, rows: Sequence[Change]) -> str:
         label_rows(axes, [row.label for row in reversed(rows)])
         axes.grid(axis="x", lw=0.5)
         axes.set_axisbelow(True)
-        axes.set_xlabel("% (▲ better, ▼ worse, · no verdict)")
+        axes.set_xlabel("% (▲ better, ▼ worse, ● no verdict)")
         spoken = [f"{row.label} {row.found.effect_text()}, {row.found.verdict}" for row in rows]
         return svg(drawn, f"{name}: {'; '.join(spoken)}")
 
@@ -103,8 +103,8 @@ def effects(name: str, rows: Sequence[Change]) -> str:
 _VERDICTS: Mapping[Verdict, tuple[str, str]] = {
     "better": (SERIES[2], "^"),
     "worse": (SERIES[4], "v"),
-    "no evidence": (MUTED, "."),
-    "too few runs": (MUTED, "."),
+    "no evidence": (MUTED, "o"),
+    "too few runs": (MUTED, "o"),
 }
 
 
