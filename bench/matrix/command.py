@@ -245,17 +245,18 @@ def _again(folder: Path, *, down: bool) -> str:
 def _tell_stopped(folder: MatrixFolder, state: MatrixState) -> None:
     progress("bench: stopped; the same command goes on")
     if state.brought_up:
-        progress(
-            f"still up: {', '.join(state.brought_up)}; {_again(folder.path, down=True)} "
-            "takes them down"
-        )
+        progress(f"still up: {_still_up(state)}; {_again(folder.path, down=True)} takes them down")
+
+
+def _still_up(state: MatrixState) -> str:
+    return ", ".join(stack for stack in state.stacks if stack in state.brought_up)
 
 
 def _tell_end(folder: MatrixFolder, state: MatrixState, *, down: bool) -> int:
     for warning in state.warnings:
         progress(f"warning: {warning}")
     if state.brought_up and state.status != "finished":
-        progress(f"still up: {', '.join(state.brought_up)}; the same command tries again")
+        progress(f"still up: {_still_up(state)}; the same command tries again")
     if down:
         return MISSING_NUMBERS if state.brought_up else OK
     for stack, why in state.failed.items():
