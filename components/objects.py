@@ -1,29 +1,28 @@
-"""Kubernetes objects of an experiment's own, many at once, over any client of the API server.
+"""Kubernetes objects of an experiment's own, many at once.
 
 The API server answers one creation in one to a few milliseconds, most of which it waits for etcd,
-so one connection leaves it idle: requests go out on :data:`CONNECTIONS` at a time.
+so one connection leaves it idle: requests go out on many at a time (:mod:`components.wire`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_result, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
 from bench.experiments.capabilities import Manifest, Progress
 from bench.session import SessionError
 from bench.text import tail
+from components.wire import CONNECTIONS, Send
 
-CONNECTIONS = 16
-_AHEAD = 4 * CONNECTIONS
 _SAY_SECONDS = 2.0
 _ATTEMPTS = 6
 _WAIT_SECONDS = 0.2
@@ -37,44 +36,96 @@ _MERGE = "application/merge-patch+json"
 _JSON = "application/json"
 
 
-class Send(Protocol):
-    """One request to the API server: its status (0 where it does not answer) and its text."""
+Answer = tuple[int, bytes]
 
-    def __call__(
-        self, method: str, path: str, body: bytes | None, content_type: str
-    ) -> tuple[int, bytes]: ...
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request; ``fine`` is a status besides success that is as good."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    content_type: str = _JSON
+    fine: int | None = None
 
 
 class Objects:
     """:class:`bench.experiments.capabilities.ObjectStore`.
 
-    :param send: may be called from :data:`CONNECTIONS` threads at once.
+    :param send: makes one request over a connection that is kept.
+    :param connect: opens connections for many (:meth:`components.wire.Wire.open`).
     :param namespace: where objects are made, changed and deleted.
     """
 
-    def __init__(self, send: Send, namespace: str) -> None:
+    def __init__(
+        self,
+        send: Callable[[str, str, bytes | None, str], Answer],
+        connect: Callable[[], AbstractAsyncContextManager[Send]],
+        namespace: str,
+    ) -> None:
         self._send = send
+        self._connect = connect
         self._namespace = namespace
 
     def create(self, manifests: Sequence[Manifest], say: Progress) -> None:
-        def one(manifest: Manifest) -> None:
-            self._ask("POST", self._folder(manifest) + _UNCHECKED, manifest, fine=_CONFLICT)
+        def request(manifest: Manifest) -> _Request:
+            path = self._folder(manifest) + _UNCHECKED
+            return _Request("POST", path, _encoded(manifest), fine=_CONFLICT)
 
-        _each(one, manifests, "created", say)
+        self._each(request, manifests, "created", say)
 
     def delete(self, manifests: Sequence[Manifest], say: Progress) -> None:
-        def one(manifest: Manifest) -> None:
-            self._ask("DELETE", self._path(manifest), fine=_NOT_FOUND)
+        def request(manifest: Manifest) -> _Request:
+            return _Request("DELETE", self._path(manifest), fine=_NOT_FOUND)
 
-        _each(one, manifests, "deleted", say)
+        self._each(request, manifests, "deleted", say)
+
+    def _each(
+        self,
+        request: Callable[[Manifest], _Request],
+        manifests: Sequence[Manifest],
+        verb: str,
+        say: Progress,
+    ) -> None:
+        """Do it with all, many at a time; the first failure, or an interruption, ends it."""
+        if manifests:
+            try:
+                asyncio.run(self._all(request, manifests, verb, say))
+            except BaseExceptionGroup as failures:
+                raise failures.exceptions[0] from None
+
+    async def _all(
+        self,
+        request: Callable[[Manifest], _Request],
+        manifests: Sequence[Manifest],
+        verb: str,
+        say: Progress,
+    ) -> None:
+        left = iter(manifests)
+        start = said = time.monotonic()
+        done = 0
+
+        async def work(send: Send) -> None:
+            nonlocal done, said
+            for manifest in left:
+                await _asked(send, request(manifest))
+                done += 1
+                if time.monotonic() - said > _SAY_SECONDS:
+                    said = time.monotonic()
+                    say(f"{done:,} of {len(manifests):,} objects {verb}, {said - start:.0f} s")
+
+        async with self._connect() as send, asyncio.TaskGroup() as group:
+            for _ in range(min(CONNECTIONS, len(manifests))):
+                group.create_task(work(send))
 
     def merge(self, manifest: Manifest) -> None:
-        self._ask("PATCH", self._path(manifest), manifest, content_type=_MERGE)
+        self._ask(_Request("PATCH", self._path(manifest), _encoded(manifest), _MERGE))
 
     def list(self, api_version: str, kind: str, selector: str) -> list[Manifest]:
         path = f"{_group(api_version)}/{_plural(kind)}"
         query = f"?labelSelector={quote(selector)}" if selector else ""
-        return list(json.loads(self._ask("GET", path + query))["items"])
+        return list(json.loads(self._ask(_Request("GET", path + query)))["items"])
 
     def _folder(self, manifest: Manifest) -> str:
         group = _group(manifest["apiVersion"])
@@ -83,78 +134,45 @@ class Objects:
     def _path(self, manifest: Manifest) -> str:
         return f"{self._folder(manifest)}/{manifest['metadata']['name']}"
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        body: Manifest | None = None,
-        *,
-        content_type: str = _JSON,
-        fine: int | None = None,
-    ) -> bytes:
-        """The answer's text, asked again where the server says "not now".
-
-        :param fine: a status besides success that is as good.
-        """
-
-        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
-        status, answer = self._send(method, path, data, content_type)
-        if status in _PASSING:
-            status, answer = self._again(method, path, data, content_type)
-        if status != fine and not 200 <= status < 300:
-            raise SessionError(f"{method} {path}: {status or 'no answer'}: {_words(answer)}")
-        return answer
-
-    def _again(
-        self, method: str, path: str, data: bytes | None, content_type: str
-    ) -> tuple[int, bytes]:
-        """The first answer that is not "not now", or the last one of several."""
-
-        def last(state: RetryCallState) -> tuple[int, bytes]:
-            assert state.outcome is not None
-            answer: tuple[int, bytes] = state.outcome.result()
-            return answer
-
-        retrying = Retrying(
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential_jitter(multiplier=_WAIT_SECONDS, max=5, jitter=_WAIT_SECONDS),
-            retry=retry_if_result(lambda answer: answer[0] in _PASSING),
-            retry_error_callback=last,
-        )
-        return retrying(self._send, method, path, data, content_type)
+    def _ask(self, request: _Request) -> bytes:
+        words = (request.method, request.path, request.body, request.content_type)
+        answer: Answer = Retrying(**_PATIENCE)(self._send, *words)
+        return _checked(request, answer)
 
 
-def _each(
-    action: Callable[[Manifest], None],
-    manifests: Sequence[Manifest],
-    verb: str,
-    say: Progress,
-) -> None:
-    """Do it with all, :data:`CONNECTIONS` at a time; the first failure, or an interruption, ends
-    it once what is under way is done."""
-    start = said = time.monotonic()
-    done = 0
-    waiting: deque[Future[None]] = deque()
+async def _asked(send: Send, request: _Request) -> bytes:
+    words = (request.method, request.path, request.body, request.content_type)
+    answer = await send(*words)
+    if answer[0] in _PASSING:
+        answer = await AsyncRetrying(**_PATIENCE)(send, *words)
+    return _checked(request, answer)
 
-    def finish() -> None:
-        nonlocal said, done
-        waiting.popleft().result()
-        done += 1
-        if time.monotonic() - said > _SAY_SECONDS:
-            said = time.monotonic()
-            say(f"{done:,} of {len(manifests):,} objects {verb}, {said - start:.0f} s")
 
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        try:
-            for one in manifests:
-                waiting.append(pool.submit(action, one))
-                if len(waiting) == _AHEAD:
-                    finish()
-            while waiting:
-                finish()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+def _checked(request: _Request, answer: Answer) -> bytes:
+    status, text = answer
+    if status != request.fine and not 200 <= status < 300:
+        said = f"{status or 'no answer'}: {_words(text)}"
+        raise SessionError(f"{request.method} {request.path}: {said}")
+    return text
+
+
+def _last(state: RetryCallState) -> Answer:
+    assert state.outcome is not None
+    answer: Answer = state.outcome.result()
+    return answer
+
+
+# Asked again where the server says "not now"; what it says at last is the answer.
+_PATIENCE: dict[str, Any] = {
+    "stop": stop_after_attempt(_ATTEMPTS),
+    "wait": wait_exponential_jitter(multiplier=_WAIT_SECONDS, max=5, jitter=_WAIT_SECONDS),
+    "retry": retry_if_result(lambda answer: answer[0] in _PASSING),
+    "retry_error_callback": _last,
+}
+
+
+def _encoded(manifest: Manifest) -> bytes:
+    return json.dumps(manifest, separators=(",", ":")).encode()
 
 
 def _group(api_version: str) -> str:

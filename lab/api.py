@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from contextlib import suppress
 from typing import Any
 
@@ -37,7 +38,9 @@ class Api:
         settings.proxy = None
         settings.connection_pool_maxsize = CONNECTIONS
         self._rest = client.ApiClient(settings).rest_client
-        self._host = settings.host
+        self.host = str(settings.host)
+        self.tls = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+        self._namespace = namespace
         self._authorization = str(settings.auth_settings()["BearerToken"]["value"])
 
         class Connection(HTTPSConnection):
@@ -50,7 +53,7 @@ class Api:
 
         manager = self._rest.pool_manager
         manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "https": Pool}
-        self._pool = manager.connection_from_url(self._host)
+        self._pool = manager.connection_from_url(self.host)
 
     def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"
@@ -66,7 +69,7 @@ class Api:
         }
         try:
             answer = self._rest.request(  # type: ignore[no-untyped-call]
-                method, self._host + path, headers, body, _request_timeout=REQUEST_TIMEOUT
+                method, self.host + path, headers, body, _request_timeout=REQUEST_TIMEOUT
             )
             text = answer.read().decode()
         except (OSError, urllib3.exceptions.HTTPError) as error:
@@ -77,6 +80,17 @@ class Api:
             return json.loads(text)
         except ValueError:
             return text
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The headers that a request must have."""
+        return {"authorization": self._authorization}
+
+    def make_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        """A socket of the sandbox's own network, for an address of ``socket.getaddrinfo``."""
+        family, kind, protocol = address[:3]
+        with network_namespace(self._namespace):
+            return socket.socket(family, kind, protocol)
 
     def send(
         self, method: str, path: str, body: bytes | None, content_type: str

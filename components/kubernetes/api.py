@@ -50,11 +50,11 @@ class Api:
         settings.connection_pool_maxsize = CONNECTIONS
         self._settings = settings
         self._renew = renew
-        self._tls = _tls(settings)
+        self.tls = _tls(settings)
         self._rest = client.ApiClient(settings).rest_client
         # One context for requests and websockets. urllib3's own refuses certificates without an
         # authority key identifier from Python 3.13 on, which EKS clusters have.
-        self._rest.pool_manager.connection_pool_kw["ssl_context"] = self._tls
+        self._rest.pool_manager.connection_pool_kw["ssl_context"] = self.tls
 
     @property
     def host(self) -> str:
@@ -136,7 +136,7 @@ class Api:
                 method,
                 self.host + path,
                 body=body,
-                headers={**headers, **self._authorization()},
+                headers={**headers, **self.authorization},
                 retries=False,
                 timeout=REQUEST_TIMEOUT[1],
             )
@@ -154,7 +154,7 @@ class Api:
             answer = self._rest.request(  # type: ignore[no-untyped-call]
                 method,
                 self.host + _with_query(path, query),
-                {**headers, **self._authorization()},
+                {**headers, **self.authorization},
                 body,
                 _request_timeout=REQUEST_TIMEOUT,
             )
@@ -179,12 +179,12 @@ class Api:
     def _websocket(self, path: str, query: Query, protocol: str, timeout: float) -> WebSocket:
         url = self.host.replace("http", "ws", 1) + _with_query(path, query)
         options: dict[str, Any] = {
-            "header": [f"{name}: {value}" for name, value in self._authorization().items()],
+            "header": [f"{name}: {value}" for name, value in self.authorization.items()],
             "subprotocols": [protocol],
         }
         if self._settings.proxy or self._settings.proxy_headers:
             websocket_proxycare(options, self._settings, url, {})  # type: ignore[no-untyped-call]
-        tls: dict[str, Any] = {"context": self._tls, "check_hostname": self._tls.check_hostname}
+        tls: dict[str, Any] = {"context": self.tls, "check_hostname": self.tls.check_hostname}
         if self._settings.tls_server_name:
             tls["server_hostname"] = self._settings.tls_server_name
         try:
@@ -198,7 +198,9 @@ class Api:
         except (OSError, WebSocketException) as error:
             raise ApiError("GET", path, 0, _reason(error)) from None
 
-    def _authorization(self) -> dict[str, str]:
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The headers that a request must have."""
         token = self._settings.auth_settings().get("BearerToken")
         return {"authorization": str(token["value"])} if token else {}
 

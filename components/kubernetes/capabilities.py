@@ -20,6 +20,7 @@ from components.kubernetes.names import NAMESPACE
 from components.kubernetes.rollout import is_ready
 from components.kubernetes.wait import Waiter
 from components.objects import Objects
+from components.wire import Wire
 
 _KUBE_PROXY, _AGENT = "kube-proxy", "cilium-agent"
 _SELECTORS: Mapping[str, str] = {_KUBE_PROXY: "k8s-app=kube-proxy", _AGENT: "k8s-app=cilium"}
@@ -94,7 +95,9 @@ class KubernetesCapabilities:
 
     @cached_property
     def _objects(self) -> Objects:
-        return Objects(self._api.send, NAMESPACE)
+        api = self._api
+        wire = Wire(api.host, api.tls, lambda: api.authorization)
+        return Objects(api.send, wire.open, NAMESPACE)
 
     def create_objects(self, wanted: Sequence[Manifest], say: Progress) -> None:
         self._objects.create(wanted, say)

@@ -15,6 +15,7 @@ from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
 from components.lab import cpu
 from components.objects import Objects
+from components.wire import Wire
 from lab.cluster import Lab
 from lab.dataplane import kubeproxy
 from lab.dataplane.cilium import AGENT
@@ -47,7 +48,9 @@ class LabCapabilities:
 
     @cached_property
     def _objects(self) -> Objects:
-        return Objects(self._lab.api.send, NAMESPACE)
+        api = self._lab.api
+        wire = Wire(api.host, api.tls, lambda: api.authorization, api.make_socket)
+        return Objects(api.send, wire.open, NAMESPACE)
 
     def create_objects(self, manifests: Sequence[Manifest], say: Progress) -> None:
         self._objects.create(manifests, say)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import threading
-import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tenacity import wait_none
 
 from bench.experiments.capabilities import Manifest
 from bench.experiments.scale.fillers import pair
 from bench.session import SessionError
 from components import objects
-from components.objects import CONNECTIONS, Objects
+from components.objects import Objects
+from components.wire import CONNECTIONS, Send
 
 
 class Server:
@@ -25,21 +28,34 @@ class Server:
         self.answers: list[tuple[int, Any]] = []
         self.seconds = 0.0
         self.at_once = self.most_at_once = 0
-        self._lock = threading.Lock()
 
-    def __call__(
+    def send(
         self, method: str, path: str, body: bytes | None, content_type: str
     ) -> tuple[int, bytes]:
-        with self._lock:
+        """One request."""
+        self.calls.append((method, path, content_type))
+        answer = self.answers.pop(0) if self.answers else None
+        status, said = answer or self._done(method, path, json.loads(body) if body else None)
+        return status, json.dumps(said).encode()
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Send]:
+        """Connections for many."""
+
+        async def send(
+            method: str, path: str, body: bytes | None, content_type: str
+        ) -> tuple[int, bytes]:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
-            self.calls.append((method, path, content_type))
-            answer = self.answers.pop(0) if self.answers else None
-        time.sleep(self.seconds)
-        with self._lock:
+            await asyncio.sleep(self.seconds)
             self.at_once -= 1
-            status, said = answer or self._done(method, path, json.loads(body) if body else None)
-            return status, json.dumps(said).encode()
+            return self.send(method, path, body, content_type)
+
+        yield send
+
+    def store(self) -> Objects:
+        """As a session makes it."""
+        return Objects(self.send, self.connect, "here")
 
     def _done(self, method: str, path: str, body: Manifest | None) -> tuple[int, Any]:
         path = path.partition("?")[0]
@@ -59,7 +75,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setattr(objects, "_WAIT_SECONDS", 0.0)
+    monkeypatch.setitem(objects._PATIENCE, "wait", wait_none())
     return Server()
 
 
@@ -72,7 +88,7 @@ def _quiet(line: str) -> None:
 
 
 def test_objects_are_created_and_deleted_at_their_paths(server: Server) -> None:
-    store = Objects(server, "here")
+    store = server.store()
     store.create(_services(2), _quiet)
     assert sorted(server.objects) == [
         "/api/v1/namespaces/here/services/s-0",
@@ -90,13 +106,13 @@ def test_kinds_of_policies_have_their_plurals(server: Server) -> None:
         "kind": "CiliumNetworkPolicy",
         "metadata": {"name": "x"},
     }
-    Objects(server, "here").create([policy], _quiet)
+    server.store().create([policy], _quiet)
     path = server.calls[0][1].partition("?")[0]
     assert path == "/apis/cilium.io/v2/namespaces/here/ciliumnetworkpolicies"
 
 
 def test_what_is_there_already_and_what_is_gone_already_is_fine(server: Server) -> None:
-    store = Objects(server, "here")
+    store = server.store()
     store.create(_services(1), _quiet)
     store.create(_services(2), _quiet)
     assert len(server.objects) == 4
@@ -106,28 +122,28 @@ def test_what_is_there_already_and_what_is_gone_already_is_fine(server: Server) 
 
 def test_many_are_under_way_at_a_time(server: Server) -> None:
     server.seconds = 0.002
-    Objects(server, "here").create(_services(100), _quiet)
+    server.store().create(_services(100), _quiet)
     assert CONNECTIONS / 2 < server.most_at_once <= CONNECTIONS
 
 
 @pytest.mark.parametrize("status", [0, 429, 500, 503])
 def test_not_now_is_tried_again(server: Server, status: int) -> None:
     server.answers = [(status, "not now")] * 3
-    Objects(server, "here").create(_services(1), _quiet)
+    server.store().create(_services(1), _quiet)
     assert len(server.objects) == 2
 
 
 def test_a_server_that_stays_away_is_an_error(server: Server) -> None:
     server.answers = [(0, "connection refused")] * 1_000
     with pytest.raises(SessionError, match=r"services\S*: no answer: .*connection refused"):
-        Objects(server, "here").create(_services(1), _quiet)
+        server.store().create(_services(1), _quiet)
 
 
 def test_a_refusal_ends_it_with_the_servers_words(server: Server) -> None:
     server.answers = [(507, {"message": "no addresses left"})]
     server.seconds = 0.001
     with pytest.raises(SessionError, match=r"POST .*/services\S*: 507: no addresses left"):
-        Objects(server, "here").create(_services(1_000), _quiet)
+        server.store().create(_services(1_000), _quiet)
     # The first refusal ends it: what is not under way yet is not begun.
     assert len(server.calls) < 500
 
@@ -140,20 +156,20 @@ def test_an_interruption_ends_it(server: Server, monkeypatch: pytest.MonkeyPatch
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Objects(server, "here").create(_services(1_000), interrupt)
+        server.store().create(_services(1_000), interrupt)
     assert 0 < len(server.calls) < 500
 
 
 def test_progress_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "_SAY_SECONDS", 0.0)
     said: list[str] = []
-    Objects(server, "here").create(_services(5), said.append)
+    server.store().create(_services(5), said.append)
     assert said[-1].startswith("10 of 10 objects created, ")
 
 
 def test_a_change_is_a_merge_patch_of_that_object(server: Server) -> None:
     service = pair("s", 80, 8080, ["10.0.0.1"], {})[1]
-    store = Objects(server, "here")
+    store = server.store()
     store.create([service], _quiet)
     store.merge(service)
     method, path, content_type = server.calls[-1]
@@ -164,7 +180,7 @@ def test_a_change_is_a_merge_patch_of_that_object(server: Server) -> None:
 
 
 def test_objects_are_listed_in_all_namespaces_by_their_label(server: Server) -> None:
-    store = Objects(server, "here")
+    store = server.store()
     store.create(_services(1), _quiet)
     assert len(store.list("v1", "Service", "a=b")) == 2
     assert server.calls[-1][:2] == ("GET", "/api/v1/services?labelSelector=a%3Db")

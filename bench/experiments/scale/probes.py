@@ -46,6 +46,7 @@ _SECONDS = 30.0
 _LEAD_SECONDS = 0.3
 _SYNC_WAIT_SECONDS = 10.0
 _SYNC_LOOK_SECONDS = 0.05
+_FULL_WAIT_SECONDS = 180.0
 _STILL_SECONDS = 1.0
 _US = 1e6
 
@@ -170,7 +171,7 @@ class FullSyncProbe:
         try:
             session.restart_component(self.component, node)
             last = Syncs(0, 0)
-            end = bench.clock.monotonic() + _SYNC_WAIT_SECONDS
+            end = bench.clock.monotonic() + _FULL_WAIT_SECONDS
             while bench.clock.monotonic() < end:
                 now = self.full(session.component_metrics(self.component)[node])
                 # Both families have written their rules when no more comes.
