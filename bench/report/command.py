@@ -22,6 +22,7 @@ Command = Callable[[argparse.Namespace], int]
 
 DEFAULT = "matrix"
 PAGE, MARKDOWN, TABLE, RAW = "index.html", "report.md", "metrics.csv", "comparison.json"
+EXPERIMENTS = "experiments.csv"
 
 _SOURCES = (
     "a Pulumi stack, a result file (JSON), or a folder that a matrix wrote; the first scenario "
@@ -87,7 +88,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     # Draws with matplotlib, which no other command needs.
-    from bench.report import page
+    from bench.report import experiments, page
 
     if options.sources == [DEFAULT] and not Path(DEFAULT).is_dir():
         raise FatalError(
@@ -107,6 +108,8 @@ def _report(options: argparse.Namespace) -> int:
         TABLE: as_csv(side),
         RAW: FORMATS["json"](side),
     }
+    if values["sections"]:
+        files[EXPERIMENTS] = experiments.as_csv(values["sections"])
     folder = Path(options.out)
     with _writing():
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +13,7 @@ from bench.compare import MetricComparison
 from bench.experiments.model import Experiment, Fit, Point, Series
 from bench.report import plots
 from bench.results import MetricResult
+from bench.sidebyside import qualified
 
 _FIRST = 6
 """Figures that are shown at once; the others are folded away."""
@@ -74,6 +77,31 @@ class Section:
             for point in series.points:
                 for name, metric in point.metrics.items():
                     yield series.subject, point, name, metric
+
+
+COLUMNS = (
+    "experiment", "axis", "subject", "point", "x", "metric", "unit", "better", "n", "median", "low",
+    "high", "ci_level", "notes",
+)  # fmt: skip
+"""Of the CSV: a line per subject, point and metric."""
+
+
+def as_csv(found: Sequence[Section]) -> str:
+    """All numbers of experiments, with full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for section in found:
+        axis = section.first.axis.name
+        for subject, point, name, metric in section.numbers():
+            writer.writerow(
+                (
+                    section.first.name, axis, subject, point.label, point.x, name, metric.unit,
+                    metric.better, metric.n, metric.median, *metric.ci, metric.ci_level,
+                    "; ".join(qualified(metric)),
+                )
+            )  # fmt: skip
+    return text.getvalue()
 
 
 def sections(experiments: Sequence[Experiment]) -> tuple[Section, ...]:

@@ -50,8 +50,11 @@ def test_report_writes_page_markdown_and_data(
     out = tmp_path / "new" / "report"
     assert main(["report", str(folder), "--out", str(out)]) == 0
     assert sorted(each.name for each in out.iterdir()) == [
-        "comparison.json", "index.html", "metrics.csv", "report.md",
+        "comparison.json", "experiments.csv", "index.html", "metrics.csv", "report.md",
     ]  # fmt: skip
+    lines = (out / "experiments.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 4 + 3
+    assert lines[1].startswith("ablate,toggle,scenario-d,D,,tcp_throughput,Gbit/s,higher,11,")
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines()[-1].endswith("index.html")
@@ -91,7 +94,7 @@ def test_without_a_source_the_folder_of_a_matrix_is_reported(
     monkeypatch.chdir(tmp_path)
     assert "there is no folder matrix here" in refused(capsys, 5, "report")
     (tmp_path / "matrix").symlink_to(folder)
-    monkeypatch.setattr("bench.report.page.context", lambda *_: {})
+    monkeypatch.setattr("bench.report.page.context", lambda *_: {"sections": ()})
     monkeypatch.setattr("bench.report.page.html", lambda _: "page")
     monkeypatch.setattr("bench.report.page.markdown", lambda _: "text")
     assert main(["report"]) == 0
