@@ -5,19 +5,25 @@ Two things of real networks come with it, on nodes whose agents have not started
 - direct server return: a node answers in another's name, so the router's source/destination check
   is off, as it has to be on EC2;
 - native XDP on veth. The kernel attaches it only where the other end's packets fit into a page
-  (``veth_xdp_set``, ERANGE beyond), and takes packets that XDP sends back only on an end that has
-  NAPI, which generic receive offload brings (``veth_xdp_xmit``). Nor may packets have their
-  checksum still to be filled in by a device, as those of a local socket have: XDP would send them
-  on without.
+  (``veth_xdp_set``, ERANGE beyond). What XDP sends back it queues on the other end, which is woken
+  for it only if it has an XDP program itself (``veth_xdp_flush``): so the router's ports have one,
+  which lets all pass. Nor may packets come to it with their checksum still to be filled in by a
+  device, as those of a local socket have: XDP would send them on without.
 """
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from lab import cgroups, network
+from lab.errors import CommandError, LabError
 from lab.node import Node
 from lab.sandbox import Place, Sandbox
+from lab.toolchain.packages import LLVM_BIN
 
 NAME = "outside"
 ADDRESS = str(network.SUBNET[200])
@@ -27,9 +33,14 @@ higher with pages of 4 KiB."""
 ADAPTATIONS = (
     "The fabric takes packets from any address (EC2's source/destination check is off), so that a "
     "node may answer in another's name.",
-    f"Nodes have an MTU of {MTU}, at which native XDP attaches, and the router's ports receive by "
-    "NAPI.",
+    f"Nodes have an MTU of {MTU}, at which native XDP attaches, and the router's ports have an XDP "
+    "program that lets all pass, without which nothing that XDP sends back would arrive; checksums "
+    "are written before a packet leaves a node.",
 )
+
+_PASS = """
+__attribute__((section("xdp"), used)) int pass(void *context) { return 2; /* XDP_PASS */ }
+"""
 
 
 def start(sandbox: Sandbox, nodes: Sequence[Node]) -> None:
@@ -53,13 +64,31 @@ ethtool -K {device} tx off >/dev/null
 """,
         inside,
     )
+    program = _compiled(sandbox)
     for node in nodes:
-        sandbox.script(f"ip link set {device} mtu {MTU}", Place(netns=node.name))
+        whole = f"ip link set {device} mtu {MTU}\nethtool -K {device} tx off >/dev/null"
+        sandbox.script(whole, Place(netns=node.name))
         sandbox.script(
-            f"ip link set {node.address.port} mtu {MTU}; ethtool -K {node.address.port} gro on"
+            f"""
+ip link set {node.address.port} mtu {MTU}
+ip link set {node.address.port} xdp object {shlex.quote(str(program))} section xdp
+"""
         )
     sandbox.script(
         """
 for check in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > "$check"; done
 """
     )
+
+
+def _compiled(sandbox: Sandbox) -> Path:
+    """The XDP program that lets all pass, as an object file."""
+    clang = shutil.which("clang", path=LLVM_BIN)
+    if clang is None:
+        raise LabError("clang is not installed. Fix: make setup")
+    made = sandbox.paths.config / "pass.o"
+    words = [clang, "-O2", "-target", "bpf", "-x", "c", "-c", "-", "-o", str(made)]
+    done = subprocess.run(words, input=_PASS, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise CommandError(words, done.returncode, done.stderr)
+    return made

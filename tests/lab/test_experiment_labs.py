@@ -13,11 +13,12 @@ from bench.experiments.levels import Levels, clear, let_through
 from bench.experiments.policies import KINDS, POLICY_LABEL, Kind, api_version, port_of
 from bench.experiments.policy import enforced_probe, prove, running_target
 from bench.probes.base import Bench
-from bench.session import Pod
+from bench.session import Pod, Session
 from bench.targets import resolve_targets
 from components.lab.ablation import NorthSouthSession
 from components.lab.ablation import stage as ablation_stage
 from lab import outside
+from lab.cluster import Lab
 from lab.sandbox import Place
 from tests.lab.leftovers import Host
 from tests.lab.running import RunningLab, bring_up
@@ -110,24 +111,42 @@ def test_the_last_of_many_policies_is_told_by_its_port(running: RunningLab, benc
             levels.clear()
 
 
-def test_a_toggle_differs_between_base_and_variant_as_a_client_outside_sees(
+def test_toggles_differ_between_base_and_variants_as_a_client_outside_sees(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     host = Host.now()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         stage = ablation_stage("outside")
-        dsr = next(trial for trial in stage.trials() if trial.toggle == "dsr")
-        with stage.base(print) as base, stage.variant(dsr, print) as variant:
-            assert isinstance(base, NorthSouthSession)
-            assert isinstance(variant, NorthSouthSession)
-            # SNAT: the server sees the node that the client has asked; DSR: the client itself.
-            assert _origin(base) == base.lab.nodes[0].address.ip
-            assert _origin(variant) == outside.ADDRESS
+        trials = {trial.toggle: trial for trial in stage.trials()}
+        with stage.base(print) as base:
+            # SNAT: the server sees the node that the client has asked.
+            asked = _lab(base).nodes[0].address.ip
+            assert _origin(base) == asked
+            assert _sent_back(base) == 0
+            with stage.variant(trials["dsr"], print) as variant:
+                assert _origin(variant) == outside.ADDRESS
+            with stage.variant(trials["xdp"], print) as variant:
+                assert _origin(variant) == asked
+                assert _sent_back(variant) > 0
     assert Host.now() == host
 
 
-def _origin(session: NorthSouthSession) -> str:
+def _lab(session: Session) -> Lab:
+    assert isinstance(session, NorthSouthSession)
+    return session.lab
+
+
+def _sent_back(session: Session) -> int:
+    """How many packets XDP has sent back from the device that they came by, on the asked node."""
+    node = _lab(session).nodes[0]
+    shown = _lab(session).node_command(node, ["ethtool", "-S", "ens5"])
+    return sum(int(line.split()[-1]) for line in shown.splitlines() if "_xdp_tx:" in line)
+
+
+def _origin(session: Session) -> str:
+    """Whom the server takes for the client."""
+    assert isinstance(session, NorthSouthSession)
     client, service = session.outside()
     url = f"http://{service.host}:{service.port}/get"
     argv = ["fortio", "curl", "-quiet", "-timeout", "5s", url]
