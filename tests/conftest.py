@@ -18,6 +18,10 @@ from tests.lab import leftovers
 
 _GONE_SECONDS = 20
 
+# A shell starts what it runs in the background with SIGINT ignored, and children inherit that:
+# what tests say of Ctrl-C would not hold there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind() -> Iterator[str]:

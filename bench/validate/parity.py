@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from bench.compare.ranks import Shift, shift_of_pairs
 from bench.plan import Plan
-from bench.probes.base import Bench, Probe
+from bench.probes.base import Bench, Invocation, Probe
 from bench.probes.http import REQUEST_PATH
 from bench.probes.rtt import echo_argv, rtt_probe
 from bench.session import CommandResult, SessionError
@@ -149,6 +149,7 @@ class ParityChecks:
         pairs = Pairs()
         recorder = Recorder(bench.session)
         recorded = replace(bench, session=recorder.session)
+        words = _command(probe, bench).full()
         end = bench.clock.monotonic() + subject.seconds
         for count in range(_MOST):
             enough = count >= _FEWEST and (pairs.sure() or bench.clock.monotonic() > end)
@@ -161,7 +162,7 @@ class ParityChecks:
                 by_hand = _by_hand(probe, bench)
             _add(pairs.ours, subject, lambda metric, ours=ours: ours[metric])  # type: ignore[misc]
             _add(pairs.by_hand, subject, lambda m, done=by_hand: raw.read(m, done))  # type: ignore[misc]
-            _add(pairs.reread, subject, lambda m: raw.read(m, recorder.last()))
+            _add(pairs.reread, subject, lambda m: raw.read(m, recorder.last(words)))
         return pairs
 
 
@@ -170,10 +171,15 @@ def _add(columns: dict[str, list[float]], subject: Subject, value: Callable[[str
         columns.setdefault(metric, []).append(value(metric))
 
 
-def _by_hand(probe: Probe, bench: Bench) -> CommandResult:
+def _command(probe: Probe, bench: Bench) -> Invocation:
     invocation = probe.invocation(bench.targets)
     if invocation is None:
         raise MissingSampleError(f"{probe.name} has no command to run by hand")
+    return invocation
+
+
+def _by_hand(probe: Probe, bench: Bench) -> CommandResult:
+    invocation = _command(probe, bench)
     pod = bench.targets.one(invocation.role)
     try:
         return bench.session.run(pod, invocation.full(), timeout=2 * probe.seconds + _GRACE)

@@ -41,18 +41,20 @@ class Recorder:
 
     def __init__(self, inner: Session) -> None:
         self._inner = inner
-        self._last: CommandResult | None = None
+        self._last: dict[tuple[str, ...], CommandResult] = {}
         self.session = cast("Session", _Around(inner, self._run))
 
     def _run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
-        self._last = self._inner.run(pod, argv, timeout=timeout)
-        return self._last
+        result = self._inner.run(pod, argv, timeout=timeout)
+        self._last[tuple(argv)] = result
+        return result
 
-    def last(self) -> CommandResult:
-        """The result of the last command.
+    def last(self, argv: Sequence[str]) -> CommandResult:
+        """The latest result of a command; a probe may run others around its own.
 
-        :raises ValueError: there was none.
+        :raises ValueError: it was not run.
         """
-        if self._last is None:
-            raise ValueError("no command was run")
-        return self._last
+        try:
+            return self._last[tuple(argv)]
+        except KeyError:
+            raise ValueError(f"not run: {' '.join(argv)}") from None

@@ -79,7 +79,7 @@ def test_node_to_node_is_measured_beside_pod_to_pod() -> None:
     assert compared.labels == (NODE, POD)
     # The fake answers alike everywhere.
     assert compared.metrics["rtt_p50"].ratio == 1.0
-    assert session.used == {"host-fortio-client", "host-iperf3-client"}
+    assert session.used == {"host-fortio-client", "host-iperf3-client", "host-iperf3-server"}
     (wanted,) = session.asked
     assert {each.node for each in wanted if "client" in each.role} == {"node-1"}
     assert {each.node for each in wanted if "server" in each.role} == {"node-2"}

@@ -94,13 +94,15 @@ def test_requests_can_be_sent_to_another_path(session: FakeSession) -> None:
         slow.run(pod, ["fortio", "version"], timeout=9)
 
 
-def test_a_recorder_has_the_last_result(session: FakeSession) -> None:
+def test_a_recorder_has_the_last_result_of_a_command(session: FakeSession) -> None:
     recorder = Recorder(session)
-    with pytest.raises(ValueError, match="no command"):
-        recorder.last()
+    argv = ["iperf3", "--version"]
+    with pytest.raises(ValueError, match="not run"):
+        recorder.last(argv)
     pod = session.pods("iperf3-client")[0]
-    told = recorder.session.run(pod, ["iperf3", "--version"], timeout=9)
-    assert recorder.last() is told
+    told = recorder.session.run(pod, argv, timeout=9)
+    recorder.session.run(session.pods("fortio-client")[0], ["fortio", "version"], timeout=9)
+    assert recorder.last(argv) is told
 
 
 # -- the slow server ----------------------------------------------------------------------------
