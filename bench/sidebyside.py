@@ -39,10 +39,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """Some scenarios; ``comparisons`` are of all but the first, each against the first."""
+    """Some scenarios; ``comparisons`` are of all but the first, each against the first.
+
+    ``chosen`` are the metrics that were asked for; None for all.
+    """
 
     scenarios: tuple[Scenario, ...]
     comparisons: tuple[Comparison, ...]
+    chosen: frozenset[str] | None = None
 
     @property
     def interleaved(self) -> bool:
@@ -59,15 +63,10 @@ class SideBySide:
         known: dict[str, MetricResult] = {}
         for scenario in reversed(self.scenarios):
             known = {**scenario.results.metrics, **known}
-        named = self._names()
-        chosen = [(name, metric) for name, metric in known.items() if not named or name in named]
-        for name, metric in sorted(chosen, key=lambda item: group_rank(item[1].group)):
+        shown = [item for item in known.items() if self.chosen is None or item[0] in self.chosen]
+        for name, metric in sorted(shown, key=lambda item: group_rank(item[1].group)):
             cells = tuple(self._cells(name))
             yield Row(name, metric.unit, metric.better, metric.group, metric.description, cells)
-
-    def _names(self) -> set[str]:
-        """What the comparisons are of; empty where there is none."""
-        return {name for each in self.comparisons for name in (*each.metrics, *each.not_compared)}
 
     def _cells(self, name: str) -> Iterator[Cell]:
         yield Cell(self.baseline.name, self.baseline.results.metrics.get(name))
@@ -106,7 +105,8 @@ def side_by_side(
         )
         for other in others
     )
-    return SideBySide(tuple(scenarios), comparisons)
+    chosen = None if metrics is None else frozenset(metrics)
+    return SideBySide(tuple(scenarios), comparisons, chosen)
 
 
 def _of_either(

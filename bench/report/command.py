@@ -99,6 +99,9 @@ def _report(options: argparse.Namespace) -> int:
     collection = _load(options.sources)
     if not collection.scenarios:
         raise FatalError(NO_RESULTS, "report: no scenario among the sources, only experiments")
+    folder = Path(options.out)
+    with _writing():  # drawing takes a while: refuse before it
+        folder.mkdir(parents=True, exist_ok=True)
     side = _side_by_side(collection, None)
     command = shlex.join(["python", "-m", "bench", "report", *options.sources])
     values = page.context(collection, side, command, progress)
@@ -110,9 +113,7 @@ def _report(options: argparse.Namespace) -> int:
     }
     if values["sections"]:
         files[EXPERIMENTS] = experiments.as_csv(values["sections"])
-    folder = Path(options.out)
     with _writing():
-        folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
     progress(f"report: {folder / PAGE}")

@@ -50,6 +50,11 @@ def test_rows_are_all_chosen_metrics_in_the_order_of_groups(side: SideBySide) ->
     assert lacking == [False, True, True]
 
 
+def test_of_one_scenario_too_only_the_chosen_metrics_are_shown(scenarios: list[Scenario]) -> None:
+    alone = side_by_side(scenarios[:1], metrics=["rtt_p50"])
+    assert [row.name for row in alone.rows()] == ["rtt_p50"]
+
+
 def test_common_rounds_are_read_off_the_results(scenarios: list[Scenario]) -> None:
     assert side_by_side(scenarios, metrics=["rtt_p50"]).interleaved
     apart = [scenarios[0], Scenario("other", scenario_results("scenario-e", shared=False))]
