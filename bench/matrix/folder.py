@@ -36,8 +36,8 @@ class MatrixState(MatrixRecord):
     ``seed``. ``status``: ``measuring`` until all rounds are over, ``measured`` until stacks have
     their results and are taken down, ``finished``, or ``ended`` before its end. ``own`` are the
     stacks that it has brought up, ``brought_up`` those of them that are still up, ``sessions`` the
-    descriptors of those that can be measured. ``parts`` is how often it was started, ``seconds``
-    the time spent by phase in all parts. Times are ISO 8601 in UTC.
+    descriptors of those that can be measured. ``parts`` is in how many its rounds were measured,
+    ``seconds`` the time spent by phase, however often it was stopped. Times are ISO 8601 in UTC.
     """
 
     schema_: Literal["cni-benchmark/matrix/v1"] = Field(default=SCHEMA, alias="schema")

@@ -30,10 +30,10 @@ class Memory:
         with self._lock:
             self._save({"status": status, **over})
 
-    def begin_part(self) -> None:
-        """The rounds begin or go on."""
+    def begin_part(self, *, anew: bool) -> None:
+        """The rounds begin, or go on."""
         with self._lock:
-            self._save({"parts": self.state.parts + 1})
+            self._save({"parts": 1 if anew else self.state.parts + 1})
 
     def fail(self, stack: str, why: str) -> None:
         """A scenario has failed."""

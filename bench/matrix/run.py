@@ -167,7 +167,6 @@ class Matrix:
             if sides:
                 with self._memory.timed("rounds"):
                     self._display.phase("measuring")
-                    self._memory.begin_part()
                     found = self._rounds(sides)
                 for stack, results in found.items():
                     self._take(stack, results)
@@ -189,11 +188,13 @@ class Matrix:
             side.label: json.dumps(sessions[side.label], sort_keys=True) for side in sides
         }
         journal = self._journal(identities)
+        known = journal.entries(identities)
+        self._memory.begin_part(anew=not known)
         return interleave(
             sides,
             self._plan,
             journal.header.order,
-            known=journal.entries(identities),
+            known=known,
             keep=journal.keep(identities),
             watch=self._display.step,
             shared=journal.header.shared(),

@@ -274,6 +274,8 @@ def test_rounds_begin_anew_when_a_cluster_is_another_one(
     assert len(more.steps) == 2 * 12 * 3
     assert state.warnings == ["b: its cluster is another one than before, so all rounds begin anew"]
     assert folder.results("a").interleaved_with(folder.results("b"))
+    assert state.parts == 1
+    assert folder.results("a").warnings == []
 
 
 def test_what_has_failed_stays_failed_when_going_on(
