@@ -129,7 +129,12 @@ class _Experiment:
     def _measure(self, visit: Visit) -> None:
         self._settle(visit.size)
         label, known = f"{visit.size:,}", self._size(visit)
-        known.facts |= self._counted()
+        # What a visit from above leaves is told apart: kube-proxy clears chains late.
+        found = self._counted()
+        known.facts |= {
+            name if known.facts.get(name, count) == count else f"{name}, on the way down": count
+            for name, count in found.items()
+        }
         bench, dataplane = self._context.bench, self._dataplane
         if dataplane.full is not None and isinstance(bench.session, ComponentRestart):
             full = FullSyncProbe(dataplane.component, dataplane.full)
