@@ -23,6 +23,7 @@ from bench.session import (
     WorkloadUsage,
 )
 from bench.workloads import NULL_HTTP_PORT, WORKLOADS
+from tests.bench.scripts import connections_of
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "bench"
 PLAN = Plan(
@@ -103,6 +104,10 @@ class FakeSession:
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         """See ``bench.session.Session``."""
         name = self._which(tuple(argv))
+        if name == "bash" and "/dev/tcp/" in argv[-1]:
+            self._connections += connections_of(argv)
+            refused = "connection" in self.lacking
+            return CommandResult(tuple(argv), int(refused), "", "refused" * refused, 0.0)
         if name == "bash":
             return self._tell_time(pod, tuple(argv))
         if name == "cat":

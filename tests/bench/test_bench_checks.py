@@ -193,6 +193,12 @@ def test_a_service_path_other_than_the_one_asked_for_is_refused(session: FakeSes
     assert "expected: Cilium at the socket" in str(info.value)
 
 
+def test_a_service_without_a_connection_has_no_path(session: FakeSession) -> None:
+    session.lacking.add("connection")
+    with pytest.raises(PreconditionError, match="'service-path' failed: no connection: refused"):
+        check(session)
+
+
 def test_connections_led_by_two_mechanisms_are_refused(session: FakeSession) -> None:
     both = session.service_path
 

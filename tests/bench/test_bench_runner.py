@@ -31,7 +31,7 @@ def test_rounds_are_interleaved_after_a_discarded_warm_up(session: FakeSession) 
     names = [name for name, _, _ in session.calls]
     checks = ["fortio-version", "iperf3-version", "dig-version", "dnsperf-version",
               "fortio-tcp", "fortio-http-max", "iperf3-tcp", "dig-one",
-              "ip-route", "ip-link", "iperf3-unfragmented", "fortio-connect"]  # fmt: skip
+              "ip-route", "ip-link", "iperf3-unfragmented"]  # fmt: skip
     warmup = ["fortio-http-max", "iperf3-tcp"]
     calibration = ["fortio-null"]
     before = [*checks, *warmup, *calibration]

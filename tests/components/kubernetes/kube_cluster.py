@@ -21,6 +21,7 @@ from bench.session import Pod
 from cni.evidence import EVIDENCE_COMMANDS
 from components.kubernetes import facts, nodeprobe
 from components.kubernetes.names import NODE_PROBE
+from tests.bench.scripts import connections_of
 from tests.cni.stackfiles import stack_scenario
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.exec_replies import Exec, Output, Reply
@@ -69,6 +70,9 @@ class Recorded:
             return Output(self._node(call.argv))
         if call.argv == facts.POD_COMMAND:
             return Output(POD_NETWORK.format(route=""))
+        if call.argv[0] == "bash" and "/dev/tcp/" in call.argv[-1]:
+            self._connections += connections_of(call.argv)
+            return Output("")
         if call.argv[0] == "bash":
             return Output(f"{self._clock.now().timestamp():.6f} tsc\n")
         return self._tool(call)
