@@ -29,7 +29,8 @@ def find(experiments: Sequence[Experiment], unit: str) -> tuple[Experiment, ...]
     for each in experiments:
         if (each.axis.unit or each.axis.name).lower() == unit and any(map(_numeric, each.series)):
             axes.setdefault(each.axis.name, []).append(each)
-    return tuple(max(axes.values(), key=_subjects)) if axes else ()
+    most: list[Experiment] = max(axes.values(), key=_subjects, default=[])
+    return tuple(most)
 
 
 def _subjects(experiments: Sequence[Experiment]) -> int:
