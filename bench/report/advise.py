@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.report import curves
-from bench.report.contest import Contender, Contest, best
-from bench.report.recommend import WORKLOADS, WORTH, Basis, Curve, Need, Workload
+from bench.report.contest import UNDECIDED, Contender, Contest, best
+from bench.report.recommend import NOISY, WORKLOADS, WORTH, Basis, Curve, Need, Workload
 from bench.report.traits import Traits, traits
 from bench.sources import Collection, Scenario
 
@@ -85,10 +85,11 @@ def _by_metrics(
         [Contender(scenario.name, scenario.results) for scenario in candidates],
         workload.deciding,
         worth=WORTH,
+        noisy=NOISY,
     )
     because += [*unknown, *(contest.sentence() for contest in contests), *_set_aside(contests)]
     sure = _how_sure(len(candidates), choice == first.name, contests)
-    decided = any(contest.outcome != "too few runs" for contest in contests)
+    decided = any(contest.outcome not in UNDECIDED for contest in contests)
     bases: tuple[Basis, ...] = (*feature, "measured") if decided else (*feature, *published)
     return Advice(workload, choice, bases, sure, tuple(because), decided)
 
@@ -101,7 +102,7 @@ def _by_curve(
     end = curves.end_of(found)
     if end is None:
         return None
-    winner, contests = best(end.contenders, curve.deciding, worth=WORTH)
+    winner, contests = best(end.contenders, curve.deciding, worth=WORTH, noisy=NOISY)
     if not contests:
         return None
     # What the experiment measures takes the place of what was expected of the design.
@@ -111,7 +112,7 @@ def _by_curve(
     if choice is None:
         return None
     first = end.contenders[0].name
-    decided = any(contest.outcome != "too few runs" for contest in contests)
+    decided = any(contest.outcome not in UNDECIDED for contest in contests)
     because = (
         *([f"needs {need.says}"] if need else []),
         f"experiment {found[0].name}, at {end.at}, by {', '.join(curve.deciding)}: "
@@ -132,10 +133,12 @@ def _how_sure(candidates: int, kept: bool, contests: Sequence[Contest]) -> str:
     outcomes = {contest.outcome for contest in contests}
     if outcomes == {"too few runs"}:
         return "too few runs for a verdict"
+    if outcomes <= UNDECIDED:
+        return "too noisy to tell"
     if not kept:
         return "measurably better"
-    if "too few runs" in outcomes:
-        return "nothing measurably better; of some too few runs"
+    if outcomes & UNDECIDED:
+        return "nothing measurably better; some too noisy or too few runs to tell"
     if "mixed" in outcomes:
         return "better in one thing, worse in another: yours to weigh"
     return "nothing measurably better"

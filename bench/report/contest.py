@@ -12,8 +12,10 @@ from bench.metrics import CNI_COST
 from bench.results import MetricResult, Results
 from bench.text import number
 
-Outcome = Literal["better", "worse", "mixed", "no difference", "too few runs"]
-"""Of the later one against the one kept so far."""
+Outcome = Literal["better", "worse", "mixed", "no evidence", "too noisy", "too few runs"]
+"""Of the later one against the one kept so far. ``too noisy``: there is no evidence, and there
+could have been none of any difference that matters, in whatever metric."""
+UNDECIDED: frozenset[Outcome] = frozenset({"too noisy", "too few runs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +28,17 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """One against the one kept so far, over the deciding metrics; ``worth`` in %.
+    """One against the one kept so far, over the deciding metrics.
 
-    ``unusable`` has the reason by metric for those that decide nothing.
+    A difference counts from ``worth`` % on; where none below ``noisy`` % could have been seen in
+    any of the metrics, nothing is said. ``unusable`` has the reason by metric for those that decide
+    nothing.
     """
 
     kept: str
     other: str
     worth: float
+    noisy: float
     comparison: Comparison
     unusable: dict[str, str]
 
@@ -45,7 +50,20 @@ class Contest:
             return "mixed"
         if gains or losses:
             return "better" if gains else "worse"
-        return "too few runs" if self.comparison.verdicts("too few runs") else "no difference"
+        if self.comparison.verdicts("too few runs"):
+            return "too few runs"
+        return "too noisy" if self.finest > self.noisy else "no evidence"
+
+    @property
+    def finest(self) -> float:
+        """The smallest difference in % that would have been seen, in the metric that shows it best;
+        0 where nothing varies."""
+        known = [
+            metric.smallest or 0.0
+            for metric in self.comparison.metrics.values()
+            if metric.effect.relative
+        ]
+        return min(known, default=0.0)
 
     def sentence(self) -> str:
         """The outcome with its figures."""
@@ -58,8 +76,10 @@ class Contest:
                 return f"{pair}: better in {_told(gains)}, worse in {_told(losses)}"
             case "too few runs":
                 return f"{pair}: too few runs for a verdict ({self._runs()})"
-            case "no difference":
-                return f"{pair}: no difference of {self.worth:g} % or more{self._seen()}"
+            case "no evidence":
+                return f"{pair}: no evidence of a difference of {self.worth:g} %{self._seen()}"
+            case "too noisy":
+                return f"{pair}: too noisy to tell{self._seen()}"
 
     def _worthwhile(self, verdict: Verdict) -> dict[str, MetricComparison]:
         return {
@@ -92,7 +112,7 @@ def _told(metrics: dict[str, MetricComparison]) -> str:
 
 
 def best(
-    contenders: Sequence[Contender], metrics: Sequence[str], *, worth: float
+    contenders: Sequence[Contender], metrics: Sequence[str], *, worth: float, noisy: float
 ) -> tuple[str, tuple[Contest, ...]]:
     """The name of the best, and the contests that made it so.
 
@@ -103,7 +123,7 @@ def best(
     kept, *others = contenders
     contests = []
     for other in others:
-        held = _contest(kept, other, metrics, worth)
+        held = _contest(kept, other, metrics, worth, noisy)
         if held is None:
             continue
         contests.append(held)
@@ -113,7 +133,7 @@ def best(
 
 
 def _contest(
-    kept: Contender, other: Contender, metrics: Sequence[str], worth: float
+    kept: Contender, other: Contender, metrics: Sequence[str], worth: float, noisy: float
 ) -> Contest | None:
     """None where no metric can decide."""
     unusable = dict(_unusable(kept, other, metrics))
@@ -130,7 +150,7 @@ def _contest(
     if not comparison.metrics:
         return None
     unusable |= comparison.not_compared
-    return Contest(kept.name, other.name, worth, comparison, unusable)
+    return Contest(kept.name, other.name, worth, noisy, comparison, unusable)
 
 
 def _unusable(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.experiments.model import Experiment, Point, Series
@@ -33,7 +33,7 @@ def find(experiments: Sequence[Experiment], unit: str) -> tuple[Experiment, ...]
     return tuple(most)
 
 
-def _subjects(experiments: Sequence[Experiment]) -> int:
+def _subjects(experiments: Iterable[Experiment]) -> int:
     return len({series.subject for each in experiments for series in each.series if series.points})
 
 

@@ -9,8 +9,9 @@
    looked at.
 3. A metric that an HTTP server or a load generator limited decides nothing (but the CNI's own cost,
    which is not of the network).
-4. With too few runs for a verdict nothing beats the first candidate, and the advice says so; what
-   was published is quoted, and never counted as a verdict, since it is of single runs.
+4. With too few runs for a verdict, or where no difference below :data:`NOISY` % could have been
+   seen, nothing beats the first candidate, and the advice says so; what was published is quoted,
+   and never counted as a verdict, since it is of single runs.
 5. Where an experiment measures the workload's own axis (``curve``), its deciding metrics at the
    furthest point that two subjects share decide in place of the others, by the same rules
    (:mod:`bench.report.curves`).
@@ -26,6 +27,9 @@ from bench.report.traits import Traits
 
 WORTH: Final = 5.0
 """Percent from which on a difference is worth a change of the network."""
+NOISY: Final = 25.0
+"""Percent: where no smaller difference could have been seen in any deciding metric, that none was
+seen says nothing."""
 
 Basis = Literal["measured", "published", "feature"]
 """What an advice rests on: verdicts of these results, the published study, documented features."""

@@ -74,8 +74,8 @@ def _headline(side: SideBySide, advice: Sequence[Advice]) -> str:
     decided = [each for each in advice if each.decided]
     if not decided:
         return (
-            f"No verdict yet: {_least_runs(side)} runs are too few. What follows rests on features "
-            "and on what was published."
+            f"No verdict yet: {_least_runs(side)} runs are too few, or too noisy. What follows "
+            "rests on features and on what was published."
         )
     lab = "In the lab, " if is_lab(side.baseline) else ""
     alone = [each for each in decided if "feature" not in each.bases]

@@ -27,30 +27,40 @@ def measured(factor: float, n: int = 5, **more: Any) -> Results:
 
 def decided(*sides: Results, metrics: tuple[str, ...] = ("rtt_p50",)) -> tuple[str, list[str]]:
     contenders = [Contender(name, side) for name, side in zip("abc", sides, strict=False)]
-    winner, contests = best(contenders, metrics, worth=5.0)
+    winner, contests = best(contenders, metrics, worth=5.0, noisy=25.0)
     return winner, [contest.outcome for contest in contests]
 
 
 def test_the_first_is_kept_unless_a_later_one_is_better() -> None:
     assert decided(measured(1.0), measured(0.8)) == ("b", ["better"])
     assert decided(measured(1.0), measured(1.2)) == ("a", ["worse"])
-    assert decided(measured(1.0), measured(1.0)) == ("a", ["no difference"])
+    assert decided(measured(1.0), measured(1.0)) == ("a", ["no evidence"])
 
 
 def test_a_later_one_has_to_beat_the_best_so_far() -> None:
     assert decided(measured(1.0), measured(0.8), measured(0.8)) == (
         "b",
-        ["better", "no difference"],
+        ["better", "no evidence"],
     )
     assert decided(measured(1.0), measured(0.8), measured(0.6)) == ("c", ["better", "better"])
 
 
 def test_a_sure_difference_too_small_to_matter_changes_nothing() -> None:
-    assert decided(measured(1.0), measured(0.96)) == ("a", ["no difference"])
+    assert decided(measured(1.0), measured(0.96)) == ("a", ["no evidence"])
 
 
 def test_with_too_few_runs_nothing_is_better() -> None:
     assert decided(measured(1.0, 3), measured(0.1, 3)) == ("a", ["too few runs"])
+
+
+def test_where_nothing_smaller_could_have_been_seen_nothing_is_said() -> None:
+    wild = [60.0, 160.0, 90.0, 130.0, 75.0]
+    noisy = results({"rtt_p50": metric(wild)})
+    contenders = [Contender("a", noisy), Contender("b", noisy)]
+    _, (contest,) = best(contenders, ("rtt_p50",), worth=5.0, noisy=25.0)
+    assert contest.outcome == "too noisy"
+    assert contest.finest > 25.0
+    assert "too noisy to tell (would have been seen: rtt_p50 from" in contest.sentence()
 
 
 def test_better_in_one_and_worse_in_another_is_left_to_the_reader() -> None:

@@ -123,7 +123,7 @@ def test_too_few_runs_have_no_verdict_anywhere() -> None:
         tuple(Scenario(name, scenario_results(name, 3)) for name in ("scenario-a", "scenario-e"))
     )
     text = page.html(made(few, "rtt_p50", "http_1000_p99", "tcp_throughput", "cni_cpu"))
-    assert "No verdict yet: 3 runs are too few" in text
+    assert "No verdict yet: 3 runs are too few, or too noisy" in text
     assert "▲ better" not in text
     assert "▼ worse" not in text
     assert "… too few runs" in text
