@@ -16,7 +16,7 @@ from bench.probes import build_probes
 from bench.probes.base import Bench
 from bench.session import SessionError
 from bench.targets import resolve_targets
-from bench.validate.agreement import Sides, agree
+from bench.validate.agreement import Sides, agree, exact
 from bench.validate.false_alarms import Rounds, analyse
 from bench.validate.lab import ValidationLab
 from bench.validate.model import (
@@ -162,4 +162,4 @@ def _false_alarms(found: _Found, bench: Bench, plan: Plan, end: float, say: Prog
         say(f"A/A: relabelled comparisons of {rounds.count} rounds")
         checks, found.false_alarms = analyse(rounds)
         found.checks += checks
-        found.compared["A/A"] = rounds.paired(range(1, rounds.count + 1))
+        found.compared["A/A"] = rounds.paired(exact(rounds.count))

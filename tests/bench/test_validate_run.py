@@ -14,6 +14,7 @@ from bench.checks import PreconditionError
 from bench.plan import PROFILES
 from bench.probes.base import Bench
 from bench.validate import parity, raw, run, truth
+from bench.validate.agreement import exact
 from bench.validate.faults import Link, LossCount
 from bench.validate.lab import ValidationLab
 from bench.validate.model import Report
@@ -91,3 +92,8 @@ def test_one_that_may_fail_is_marked(session: FakeSession) -> None:
     plan, clock = replace(PLAN, allow=("placement",)), session.time.clock()
     report = run_validation(lab_of(session), plan, program(), lambda line: None, clock)
     assert [each.name for each in report.preconditions if each.allowed] == ["placement"]
+
+
+def test_no_more_rounds_go_to_benchstat_than_it_is_exact_with() -> None:
+    assert list(exact(8)) == list(range(1, 9))
+    assert list(exact(26)) == list(range(1, 26))
