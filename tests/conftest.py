@@ -7,20 +7,44 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 
 import pytest
 
 from lab.toolchain import Toolchain, ToolchainError, doctor, packages
 from lab.toolchain.programs import Need
-from tests.lab import leftovers
+from tests.lab import leftovers, logs
 
 _GONE_SECONDS = 20
 
 # A shell starts what it runs in the background with SIGINT ignored, and children inherit that:
 # what tests say of Ctrl-C would not hold there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For several workers (``--dist loadgroup``): one lab at a time, other files side by side.
+
+    Labs take both cores of a small machine; two at once make each other wait, and tests fail by
+    their time limits.
+    """
+    for item in items:
+        busy = any(item.get_closest_marker(name) for name in ("lab", "integration"))
+        group = "labs" if busy else item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test's report tells what the programs of running labs complained of."""
+    report = yield
+    if report.failed and (told := logs.complaints(logs.STARTED)):
+        report.sections.append(("warnings of the running labs", told))
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

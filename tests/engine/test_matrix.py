@@ -14,7 +14,7 @@ from tests.engine import checkout as checkouts
 from tests.engine.checkout import Checkout
 from tests.lab.leftovers import Host
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.lab]
 
 STACKS = ("left", "right")
 MATRIX = ("python", "-m", "bench", "matrix")

@@ -23,7 +23,7 @@ from tests.engine.checkout import Checkout
 from tests.lab import leftovers
 from tests.lab.leftovers import Footprint, Host
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.lab]
 
 #: The shortest measurement of all that there is to measure.
 SHORT: dict[str, object] = {"benchmark": {"runs": 1, "durationSeconds": 1}}

@@ -104,6 +104,11 @@ class EniLab:
                 return each["Attachment"]["DeviceIndex"]
         raise AssertionError(f"{address} is of no interface of {node}")
 
+    def secondary_addresses(self, node: str, index: int) -> set[str]:
+        """The addresses of one of a node's interfaces that are for pods."""
+        held = self.described(node)[index]["PrivateIpAddresses"]
+        return {each["PrivateIpAddress"] for each in held if not each["Primary"]}
+
     def devices(self, node: str) -> dict[str, str]:
         """MACs of a node's interfaces to the VPC, by name."""
         shown = self.running.lab.node_command(self.node(node), ["ip", "-json", "link", "show"])
@@ -201,10 +206,14 @@ ip route add default via {network.GATEWAY} dev eth0
 
     # -- filling a node -----------------------------------------------------------------------
 
+    def addresses_on(self, node: str) -> set[str]:
+        """Addresses of the benchmark's pods, CoreDNS among them, on a node."""
+        found = self.running.lab.api.items("/api/v1/pods")
+        return {each["status"]["podIP"] for each in found if each["spec"]["nodeName"] == node}
+
     def pods_on(self, node: str) -> int:
         """How many of the benchmark's pods, CoreDNS among them, have an address on a node."""
-        found = self.running.lab.api.items("/api/v1/pods")
-        return sum(each["spec"]["nodeName"] == node for each in found)
+        return len(self.addresses_on(node))
 
     def fill(self, node: str, limit: int) -> list[str]:
         """Take addresses of a node until as many pods as ``limit`` would have one, with those that

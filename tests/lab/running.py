@@ -16,6 +16,7 @@ from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
 from lab.cluster import Lab, LabSpec
 from tests.components.stack_config import read
+from tests.lab import logs
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def bring_up(
     spec, adaptations = target.spec(settings, decisions)
     spec = adjust(spec)
     lab = Lab(f"pytest-{stack[-1]}-{secrets.token_hex(4)}")
+    logs.STARTED.append(lab.paths)
     try:
         boot = lab.start(spec, print)
         lab.install(print)
