@@ -52,7 +52,7 @@ test: ## Set up everything, then check and test it
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy --strict .
-	@$(RUN) pytest -rs -n 2 --dist loadgroup
+	@$(RUN) pytest -rs -n 2 --dist loadfile
 
 lint: ## Format the code and check it
 	@$(TOOLCHAIN) ensure --python --dev

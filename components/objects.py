@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
@@ -138,6 +139,27 @@ class Objects:
         words = (request.method, request.path, request.body, request.content_type)
         answer: Answer = Retrying(**_PATIENCE)(self._send, *words)
         return _checked(request, answer)
+
+
+class KeepsObjects(ABC):
+    """A session's :class:`bench.experiments.capabilities.ObjectStore`, by its target's API."""
+
+    @property
+    @abstractmethod
+    def _objects(self) -> Objects:
+        """Made once, when it is first wanted."""
+
+    def create_objects(self, wanted: Sequence[Manifest], say: Progress, /) -> None:
+        self._objects.create(wanted, say)
+
+    def delete_objects(self, unwanted: Sequence[Manifest], say: Progress, /) -> None:
+        self._objects.delete(unwanted, say)
+
+    def merge_object(self, manifest: Manifest) -> None:
+        self._objects.merge(manifest)
+
+    def list_objects(self, api_version: str, kind: str, selector: str = "") -> list[Manifest]:
+        return self._objects.list(api_version, kind, selector)
 
 
 async def _asked(send: Send, request: _Request) -> bytes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -17,23 +20,11 @@ from lab.toolchain.programs import Need
 from tests.lab import leftovers, logs
 
 _GONE_SECONDS = 20
+_HEAVY = ("lab", "engine", "integration")
 
 # A shell starts what it runs in the background with SIGINT ignored, and children inherit that:
 # what tests say of Ctrl-C would not hold there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For several workers (``--dist loadgroup``): one lab at a time, other files side by side.
-
-    Labs take both cores of a small machine; two at once make each other wait, and tests fail by
-    their time limits.
-    """
-    for item in items:
-        busy = any(item.get_closest_marker(name) for name in ("lab", "integration"))
-        group = "labs" if busy else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -64,6 +55,21 @@ def nothing_left_behind() -> Iterator[str]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert not left, f"the tests have left processes, which were ended now: {left}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_after_the_other(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Files that want the whole machine have it to themselves, whichever worker runs them.
+
+    A lab takes both cores of a small machine: two at once make each other wait, and tests fail by
+    their time limits.
+    """
+    if not any(request.node.get_closest_marker(name) for name in _HEAVY):
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / "cni-benchmark-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

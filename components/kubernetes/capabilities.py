@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 
-from bench.experiments.capabilities import Manifest, PodRequest, Progress
+from bench.experiments.capabilities import PodRequest
 from bench.parse import ParseError
 from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
@@ -19,7 +19,7 @@ from components.kubernetes.exec import Container
 from components.kubernetes.names import NAMESPACE
 from components.kubernetes.rollout import is_ready
 from components.kubernetes.wait import Waiter
-from components.objects import Objects
+from components.objects import KeepsObjects, Objects
 from components.wire import Wire
 
 _KUBE_PROXY, _AGENT = "kube-proxy", "cilium-agent"
@@ -41,7 +41,7 @@ def as_session_error() -> Iterator[None]:
         raise SessionError(str(error)) from error
 
 
-class KubernetesCapabilities:
+class KubernetesCapabilities(KeepsObjects):
     """The capabilities of a cluster's session."""
 
     def __init__(self, api: Api) -> None:
@@ -98,18 +98,6 @@ class KubernetesCapabilities:
         api = self._api
         wire = Wire(api.host, api.tls, lambda: api.authorization)
         return Objects(api.send, wire.open, NAMESPACE)
-
-    def create_objects(self, wanted: Sequence[Manifest], say: Progress) -> None:
-        self._objects.create(wanted, say)
-
-    def delete_objects(self, wanted: Sequence[Manifest], say: Progress) -> None:
-        self._objects.delete(wanted, say)
-
-    def merge_object(self, manifest: Manifest) -> None:
-        self._objects.merge(manifest)
-
-    def list_objects(self, api_version: str, kind: str, selector: str = "") -> list[Manifest]:
-        return self._objects.list(api_version, kind, selector)
 
     # -- ComponentCommands, ComponentMetrics --------------------------------------------------
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
-from bench.experiments.capabilities import Manifest, PodRequest, Progress
+from bench.experiments.capabilities import Manifest, PodRequest
 from bench.parse import ParseError
 from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
 from components.lab import cpu
-from components.objects import Objects
+from components.objects import KeepsObjects, Objects
 from components.wire import Wire
 from lab.cluster import Lab
 from lab.dataplane import kubeproxy
@@ -36,7 +36,7 @@ def as_session_error() -> Iterator[None]:
         raise SessionError(str(error)) from error
 
 
-class LabCapabilities:
+class LabCapabilities(KeepsObjects):
     """The capabilities of a lab's session."""
 
     def __init__(self, lab: Lab) -> None:
@@ -51,18 +51,6 @@ class LabCapabilities:
         api = self._lab.api
         wire = Wire(api.host, api.tls, lambda: api.authorization, api.make_socket)
         return Objects(api.send, wire.open, NAMESPACE)
-
-    def create_objects(self, manifests: Sequence[Manifest], say: Progress) -> None:
-        self._objects.create(manifests, say)
-
-    def delete_objects(self, manifests: Sequence[Manifest], say: Progress) -> None:
-        self._objects.delete(manifests, say)
-
-    def merge_object(self, manifest: Manifest) -> None:
-        self._objects.merge(manifest)
-
-    def list_objects(self, api_version: str, kind: str, selector: str = "") -> list[Manifest]:
-        return self._objects.list(api_version, kind, selector)
 
     # -- ComponentCommands, ComponentMetrics --------------------------------------------------
 

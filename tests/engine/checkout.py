@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,16 @@ class Checkout:
             "git", "-c", "user.name=test", "-c", "user.email=test@localhost",
             "commit", "--quiet", "--allow-empty", "--message", message,
         )  # fmt: skip
+
+
+@contextmanager
+def ended_with_its_labs(checkout: Checkout) -> Iterator[Checkout]:
+    """Whatever a checkout's labs are at the end of the block, they end with it."""
+    yield checkout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", checkout.env["XDG_STATE_HOME"])
+        for name in checkout.lab_folders():
+            Lab(name).remove()
 
 
 def copy(folder: Path, home: Path, stack: str) -> Checkout:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from lab.cluster import Lab
 from tests.engine import checkout as checkouts
 from tests.engine.checkout import Checkout
 from tests.lab.leftovers import Host
@@ -28,16 +27,13 @@ def host(lab_host: None) -> Host:
 
 @pytest.fixture(scope="module")
 def checkout(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A fresh checkout with two small stacks; whatever its labs are, they end with it."""
+    """A fresh checkout with two small stacks."""
     folder = tmp_path_factory.mktemp("matrix")
     made = checkouts.copy(folder / "checkout", folder / "home", "scenario-c")
     for stack, source in zip(STACKS, ("scenario-a", "scenario-c"), strict=True):
         made.add_stack(stack, source, {"lab": {"nodes": 2}})
-    yield made
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", made.env["XDG_STATE_HOME"])
-        for name in made.lab_folders():
-            Lab(name).remove()
+    with checkouts.ended_with_its_labs(made):
+        yield made
 
 
 @pytest.fixture(autouse=True)

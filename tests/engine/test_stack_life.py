@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from lab.cluster import Lab
 from lab.wait import until
 from tests.engine import checkout as checkouts
 from tests.engine.checkout import Checkout
@@ -72,14 +71,11 @@ def host(lab_host: None) -> Host:
 
 @pytest.fixture(scope="module")
 def checkout(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A fresh checkout, set up for scenario E; whatever its labs are, they end with it."""
+    """A fresh checkout, set up for scenario E."""
     folder = tmp_path_factory.mktemp("engine")
     made = checkouts.copy(folder / "checkout", folder / "home", "scenario-e")
-    yield made
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", made.env["XDG_STATE_HOME"])
-        for name in made.lab_folders():
-            Lab(name).remove()
+    with checkouts.ended_with_its_labs(made):
+        yield made
 
 
 @pytest.fixture(autouse=True)
