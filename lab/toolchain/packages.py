@@ -25,6 +25,7 @@ PACKAGES: dict[Need, tuple[str, ...]] = {
         "iproute2",
         "ipset",
         "iptables",
+        "nftables",
         "procps",
         "util-linux",
     ),
