@@ -11,6 +11,9 @@ from bench.report.recommend import NOISY, WORKLOADS, WORTH, Basis, Curve, Need, 
 from bench.report.traits import Traits, traits
 from bench.sources import Collection, Scenario
 
+BETTER = "measurably better"
+"""How sure a choice is that verdicts put in the place of a simpler one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Advice:
@@ -136,7 +139,7 @@ def _how_sure(candidates: int, kept: bool, contests: Sequence[Contest]) -> str:
     if outcomes <= UNDECIDED:
         return "too noisy to tell"
     if not kept:
-        return "measurably better"
+        return BETTER
     if outcomes & UNDECIDED:
         return "nothing measurably better; some too noisy or too few runs to tell"
     if "mixed" in outcomes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.report.advise import Advice
+from bench.report.advise import BETTER, Advice
 from bench.sidebyside import SideBySide, certainty
 from bench.sources import Collection, Scenario
 
@@ -79,7 +79,7 @@ def _headline(side: SideBySide, advice: Sequence[Advice]) -> str:
         )
     lab = "In the lab, " if is_lab(side.baseline) else ""
     alone = [each for each in decided if "feature" not in each.bases]
-    beaten = [each for each in alone if each.choice != baseline]
+    beaten = [each for each in alone if each.choice != baseline and each.sure == BETTER]
     if not beaten:
         nothing = "nothing" if lab else "Nothing"
         return (
