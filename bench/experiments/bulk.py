@@ -72,6 +72,7 @@ class _Bulk:
         took: dict[str, float] = {}
         try:
             for name, create in ways if self._round % 2 else reversed(ways):
+                self.say(f"{name}: {len(manifests):,} objects")
                 took[name] = _timed(bench, create)
                 self.say(f"{name}: {took[name]:.1f} s")
                 settled(bench, _SETTLE_SECONDS)

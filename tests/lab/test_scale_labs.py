@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -23,22 +24,33 @@ from tests.lab.running import RunningLab, bring_up
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("lab_host")]
 
 FILLERS = 20
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A dataplane's lab, and what it has more of with :data:`FILLERS` more Services."""
+
+    stack: str
+    growth: Mapping[str, int]
+    changes: Mapping[str, object] = field(default_factory=dict)
+
+
 # Each Service with its two endpoints. iptables: its own rule, one per endpoint in its chain, two
 # more in each endpoint's chain. nftables: five rules in three chains, and elements of two maps.
 # eBPF: a frontend and two backends.
-GROWTH = {
-    "kube-proxy iptables": {"nat rules": 7 * FILLERS, "nat chains": 3 * FILLERS},
-    "kube-proxy nftables": {
-        "nft rules": 5 * FILLERS,
-        "nft chains": 3 * FILLERS,
-        "nft map elements": 2 * FILLERS,
-    },
-    "Cilium eBPF": {"service map entries": 3 * FILLERS, "reverse NAT map entries": FILLERS},
-}
-LABS: dict[str, tuple[str, dict[str, object]]] = {
-    "kube-proxy iptables": ("scenario-a", {}),
-    "kube-proxy nftables": ("scenario-a", {"scenario.kubeProxy": "nftables"}),
-    "Cilium eBPF": ("scenario-d", {}),
+LABS = {
+    "kube-proxy iptables": _Kind(
+        "scenario-a", {"nat rules": 7 * FILLERS, "nat chains": 3 * FILLERS}
+    ),
+    "kube-proxy nftables": _Kind(
+        "scenario-a",
+        {"nft rules": 5 * FILLERS, "nft chains": 3 * FILLERS, "nft map elements": 2 * FILLERS},
+        {"scenario.kubeProxy": "nftables"},
+    ),
+    "Cilium eBPF": _Kind(
+        "scenario-d",
+        {"service map entries": 3 * FILLERS, "reverse NAT map entries": FILLERS},
+    ),
 }
 
 
@@ -49,8 +61,8 @@ def running(
     """A lab with each mode of kube-proxy, and one with Cilium's eBPF."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        stack, changes = LABS[request.param]
-        found = bring_up(stack, changes)
+        kind = LABS[request.param]
+        found = bring_up(kind.stack, dict(kind.changes))
         try:
             yield found
         finally:
@@ -89,7 +101,7 @@ def test_every_service_is_found_in_the_dataplane_and_gone_again(
     fillers.resize(FILLERS)
     after = size()
     grown = {name: count - before[name] for name, count in after.items()}
-    assert GROWTH[dataplane.title].items() <= grown.items(), grown
+    assert LABS[dataplane.title].growth.items() <= grown.items(), grown
     last = fillers.last()
     assert last is not None
     url = f"http://{last.host}:{last.port}/get"

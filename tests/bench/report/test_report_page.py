@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from bench.report import page
+from bench.report.advise import Advice
 from bench.report.published import letter_of, quantities, study
+from bench.report.recommend import WORKLOADS
+from bench.report.summary import summary
 from bench.sidebyside import side_by_side
 from bench.sources import Collection, Scenario, load
 from tests.bench.report.samples import one_toggle_at_a_time, scenario_results, write_folder
@@ -127,6 +130,21 @@ def test_too_few_runs_have_no_verdict_anywhere() -> None:
     assert "▲ better" not in text
     assert "▼ worse" not in text
     assert "… too few runs" in text
+
+
+@pytest.mark.parametrize(
+    ("sure", "said"),
+    [
+        ("better in one thing, worse in another: yours to weigh", "nothing measured speaks for"),
+        ("measurably better", "scenario-e measurably beats scenario-a for 1 of the 1 kinds"),
+    ],
+)
+def test_only_what_is_measurably_better_beats_the_baseline(sure: str, said: str) -> None:
+    names = ("scenario-a", "scenario-e")
+    both = Collection(tuple(Scenario(name, scenario_results(name)) for name in names))
+    advice = Advice(WORKLOADS[0], "scenario-e", ("measured",), sure, (), decided=True)
+    found = summary(both, side_by_side(both.scenarios, metrics=["rtt_p50"]), [advice])
+    assert said in found.headline
 
 
 def test_markdown_has_the_same_numbers(values: dict[str, Any], text: str) -> None:
