@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,13 +74,17 @@ def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser("experiments", help="show or draw experiments that were made")
     actions = parser.add_subparsers(dest="action", required=True, metavar="show|plot")
     show_ = actions.add_parser("show", help="print what was found")
+    show_.add_argument(
+        "--markdown", choices=("points", "effects"),
+        help="as Markdown: metrics by points, or each comparison's effects",
+    )  # fmt: skip
     plot = actions.add_parser("plot", help="draw it: a panel per metric, a line per scenario")
     plot.add_argument("--out", required=True, metavar="FILE", help="the SVG to write")
-    plot.add_argument(
-        "--metrics", metavar="M,M", type=lambda text: text.split(","), default=[],
-        help="metrics or facts to draw: all metrics",
-    )  # fmt: skip
     for each in (show_, plot):
+        each.add_argument(
+            "--metrics", metavar="M,M", type=lambda text: text.split(","), default=[],
+            help="only these metrics or facts, in this order",
+        )  # fmt: skip
         each.add_argument(
             "files", nargs="+", metavar="FILE", help="JSON by --out; several runs become one"
         )
@@ -101,8 +105,13 @@ def _files(options: argparse.Namespace) -> int:
             from bench.experiments.figures import draw
 
             Path(options.out).write_text(draw(found, options.metrics), encoding="utf-8")
+        elif options.markdown:
+            from bench.experiments.markdown import effects_table, points_table
+
+            table = points_table if options.markdown == "points" else effects_table
+            print(table(found, options.metrics), end="")
         else:
-            show(found, None)
+            show(found, None, options.metrics)
     except (OSError, ValueError, ExperimentError) as error:
         raise FatalError(NO_RESULTS, str(error)) from None
     return OK
@@ -137,9 +146,10 @@ def _run(options: argparse.Namespace) -> int:
     return OK
 
 
-def show(found: Experiment, out: str | None) -> None:
+def show(found: Experiment, out: str | None, names: Sequence[str] = ()) -> None:
     """Print an experiment, and write it where that is asked for.
 
+    :param names: the metrics or facts to print; by default all.
     :raises FatalError: it cannot be written.
     """
     from bench.experiments.table import tables
@@ -154,7 +164,7 @@ def show(found: Experiment, out: str | None) -> None:
         except OSError as error:
             raise FatalError(USAGE, f"cannot write the experiment: {error}") from None
     console = Console()
-    for table in tables(found):
+    for table in tables(found, names, width=console.width):
         console.print(table)
 
 

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bench.experiments.model import Experiment, ExperimentError, Point, Series
+from bench.experiments.names import facts, metrics, refuse_unknown
+from bench.web.figure import MARKERS, SERIES, figure, svg_file
 
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
-"""Okabe and Ito's, which colour-blind people can tell apart."""
-_MARKERS = ("o", "s", "^", "D", "v", "P")
 _PANEL = (4.4, 2.7)
 _COLUMNS = 2
 _LOG_FROM = 20.0
 """From this ratio of the largest to the smallest value on, a panel's scale is logarithmic."""
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "experiment",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-}
 
 
 def draw(found: Experiment, names: Sequence[str] = ()) -> str:
@@ -39,39 +26,22 @@ def draw(found: Experiment, names: Sequence[str] = ()) -> str:
     measured = [series for series in found.series if series.points]
     if not measured:
         raise ExperimentError("it was skipped: there is nothing to draw")
-    known = _known(measured)
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ExperimentError(f"nothing is called {', '.join(unknown)}: it has {', '.join(known)}")
-    wanted = list(names) or [name for name, unit in known.items() if unit is not None]
+    units = metrics(measured)
+    refuse_unknown(
+        names, [*units, *(name for name, is_number in facts(measured).items() if is_number)]
+    )
+    wanted = list(names) or list(units)
     rows = math.ceil(len(wanted) / _COLUMNS)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(
-            figsize=(_PANEL[0] * _COLUMNS, _PANEL[1] * rows + 0.4), layout="constrained"
-        )
-        panels = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
+    width, height = _PANEL[0] * _COLUMNS, _PANEL[1] * rows + 0.4
+    with figure("experiment", width=width, height=height) as drawn:
+        panels = drawn.subplots(rows, _COLUMNS, squeeze=False).flatten()
         for panel, name in zip(panels, wanted, strict=False):
-            _panel(panel, found, measured, name, known[name])
+            _panel(panel, found, measured, name, units.get(name))
         for panel in panels[len(wanted) :]:
             panel.set_axis_off()
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)))
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return text.getvalue()
-
-
-def _known(measured: Sequence[Series]) -> dict[str, str | None]:
-    """Everything with a number, with its unit; None for facts, which have none."""
-    points = [point for series in measured for point in series.points]
-    metrics = {name: metric.unit for point in points for name, metric in point.metrics.items()}
-    facts = {
-        name: None
-        for point in points
-        for name, value in point.facts.items()
-        if not isinstance(value, str)
-    }
-    return {**metrics, **facts}
+        drawn.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)))
+        return svg_file(drawn)
 
 
 def _panel(
@@ -91,8 +61,8 @@ def _panel(
                 [mid - low for mid, (low, _) in _intervals(points, name)],
                 [high - mid for mid, (_, high) in _intervals(points, name)],
             ],
-            color=_COLOURS[place % len(_COLOURS)],
-            marker=_MARKERS[place % len(_MARKERS)],
+            color=SERIES[place % len(SERIES)],
+            marker=MARKERS[place % len(MARKERS)],
             ms=4,
             lw=1.2,
             capsize=2,

@@ -1,7 +1,8 @@
-"""Figures as SVG elements for a page: their text stays text, their colours follow the page.
+"""Figures in one style: as an SVG element of a page, or as an SVG file of its own.
 
-matplotlib can only write fixed colours. Those of :data:`COLOURS` become CSS variables of
-``style.css``, so that one figure serves light, dark and print.
+Text stays text. In a page colours follow it: matplotlib can only write fixed ones, so those of
+:data:`COLOURS` become CSS variables of ``style.css``, and one figure serves light, dark and print.
+A file of its own has the fixed colours on white.
 """
 
 from __future__ import annotations
@@ -87,9 +88,7 @@ def svg(drawn: Figure, label: str = "") -> str:
 
     :param label: what it shows, for those who do not see it.
     """
-    text = io.StringIO()
-    drawn.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    made = text.getvalue()
+    made = _saved(drawn)
     made = made[made.index("<svg") :]
     # Ids of groups are the same in every figure, and nothing refers to them.
     made = _GROUP_ID.sub(r"\1", made)
@@ -99,6 +98,18 @@ def svg(drawn: Figure, label: str = "") -> str:
     if label:
         made = made.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
     return made
+
+
+def svg_file(drawn: Figure) -> str:
+    """The figure as an SVG document."""
+    return _saved(drawn, facecolor="white")
+
+
+def _saved(drawn: Figure, **options: str) -> str:
+    """The same text for the same figure: without date, version or chance in it."""
+    text = io.StringIO()
+    drawn.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, **options)
+    return text.getvalue()
 
 
 def _shortened(found: re.Match[str]) -> str:

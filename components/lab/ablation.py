@@ -56,6 +56,11 @@ class NorthSouthSession(LabSession):
 
     def outside(self) -> tuple[Pod, Service]:
         """See :class:`bench.experiments.ablate.stage.Outside`."""
+        return self._entrance
+
+    @cached_property
+    def _entrance(self) -> tuple[Pod, Service]:
+        """Made once: the NodePort is taken then."""
         lab = self._lab
         try:
             pods = lab.pods_of(HTTPBIN_SERVICE)
@@ -111,7 +116,8 @@ class LabStage:
     def _trial(self, toggle: str) -> Trial:
         variant = self._variants[toggle]
         if not self._outside:
-            return Trial(toggle, variant.sign, variant.along, variant.reason)
+            notes = [each.notes for each in variant.decisions if each.toggle == toggle]
+            return Trial(toggle, variant.sign, variant.along, variant.reason, sum(notes, ()))
         refused = variant.reason or "applied on this instance type too"
         note = f"on {self._facts.instance_type}: {refused}; here on the lab's veth devices"
         return Trial(toggle, "+", notes=(note,), outside=True)

@@ -153,11 +153,11 @@ def test_every_toggle_has_its_own_effect_or_the_reason(stage: FakeStage, tmp_pat
     assert "rtt_p50 (µs), better ←" in figure
 
 
-def test_the_base_stays_while_variants_come_and_go(stage: FakeStage, tmp_path: Path) -> None:
+def test_every_variant_has_a_base_of_its_own_age(stage: FakeStage, tmp_path: Path) -> None:
     _ablate(tmp_path)
     assert stage.log == [
-        "base up", "hostRouting up", "hostRouting down", "ctTables up", "ctTables down",
-        "base down",
+        "base up", "hostRouting up", "hostRouting down", "base down",
+        "base up", "ctTables up", "ctTables down", "base down",
     ]  # fmt: skip
 
 
@@ -272,6 +272,7 @@ def test_beside_a_stack_that_is_up_only_variants_are_brought_up(beside: Beside) 
     assert measured.comparisons[0].metrics["rtt_p50"].ratio == pytest.approx(2, rel=1e-4)
     assert skipped.skipped == BBR.reason
     assert beside.stage.log == ["hostRouting up", "hostRouting down"]
+    assert "D was up before its variants: agents' memory grows with their age" in found.warnings
 
 
 def test_a_stack_without_toggles_is_skipped(beside: Beside) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from bench.__main__ import main
+from bench.compare import compare
 from bench.experiments.figures import draw
+from bench.experiments.markdown import effects_table, points_table
 from bench.experiments.merge import merge
-from bench.experiments.model import Axis, Experiment, ExperimentError, Point, Series
+from bench.experiments.model import Axis, Experiment, ExperimentError, Fit, Point, Series
+from bench.experiments.table import tables
 from bench.results import MetricResult
+from tests.bench.report.samples import scenario_results
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -124,6 +130,81 @@ def test_the_command_draws_and_shows(tmp_path: Path, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert "a: Services" in shown and "b: Services" in shown
     assert "warning: the machine was busy" in shown
+
+
+def test_points_become_a_markdown_table() -> None:
+    fit = Fit(
+        metric="sync", form="linear", constant=0.0, slope=100.0, slope_ci=(90.0, 110.0),
+        level=0.95, verdict="grows by 100 µs",
+    )  # fmt: skip
+    (series,) = _experiment("a").series
+    other = Series(subject="b", skipped="no engine")
+    found = _experiment("a", series=[series.model_copy(update={"fits": [fit]}), other])
+    assert points_table(found, ["rules", "mode", "sync"]).splitlines() == [
+        "| a | 4 | 1,000 | 10,000 |",
+        "|---|---|---|---|",
+        "| `rules` | 28 | 7,000 | 70,000 |",
+        "| `mode` | iptables | iptables | iptables |",
+        "| `sync` | 400 µs (360 to 480) | 100 ms (90 to 120) | 1 s (900 ms to 1.20 s) |",
+        "",
+        "- `sync`: grows by 100 µs",
+        "",
+        "Not measured:",
+        "",
+        "- b: no engine",
+    ]
+    everything = points_table(_experiment("a"))
+    assert all(f"`{name}`" in everything for name in ("rules", "mode", "sync", "connect"))
+
+
+def test_comparisons_become_a_markdown_table() -> None:
+    comparison = compare(
+        scenario_results("scenario-a"), scenario_results("scenario-e"), labels=("A", "E")
+    )
+    (series,) = _experiment("a").series
+    found = _experiment("a", series=[series.model_copy(update={"comparisons": [comparison]})])
+    head, _, row = effects_table(found, ["rtt_p50"]).splitlines()
+    metric = comparison.metrics["rtt_p50"]
+    assert head == "|  | `rtt_p50` |"
+    assert row == f"| a | {metric.effect_text()}, {metric.verdict} |"
+    with pytest.raises(ExperimentError, match="nothing is called rtt: it has"):
+        effects_table(found, ["rtt"])
+    with pytest.raises(ExperimentError, match="nothing was compared"):
+        effects_table(_experiment("a"))
+
+
+def test_shown_are_only_the_metrics_that_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _file(tmp_path, "a")
+    assert main(["experiments", "show", "--metrics", "rules", file]) == 0
+    shown = capsys.readouterr().out
+    assert "rules" in shown and "connect" not in shown
+    assert main(["experiments", "show", "--markdown", "points", "--metrics", "sync", file]) == 0
+    assert capsys.readouterr().out == points_table(_experiment("a"), ["sync"])
+    for form in ([], ["--markdown", "points"]):
+        assert main(["experiments", "show", *form, "--metrics", "snyc", file]) == 5
+        assert "nothing is called snyc" in capsys.readouterr().err
+
+
+def _printed(width: int) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), legacy_windows=False)
+    with console.capture() as captured:
+        for table in tables(_experiment("a"), width=width):
+            console.print(table)
+    return captured.get().splitlines()
+
+
+def test_a_table_too_wide_for_the_terminal_has_a_row_per_point() -> None:
+    narrow, wide = _printed(60), _printed(200)
+    for lines, most in ((narrow, 60), (wide, 200)):
+        assert max(map(len, lines)) <= most
+        assert not any("…" in line for line in lines)
+    (row,) = [line for line in wide if "sync" in line]
+    assert all(cell in row for cell in ("400 (360 to 480)", "1,000,000 (900,000 to 1,200,000)"))
+    start = next(place for place, line in enumerate(narrow) if "sync" in line)
+    for line, cell in zip(narrow[start : start + 3], ("400", "100,000", "1,000,000"), strict=True):
+        assert cell in line
 
 
 def test_unusable_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

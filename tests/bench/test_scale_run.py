@@ -145,6 +145,8 @@ def test_every_size_is_visited_on_the_way_up_and_down() -> None:
         assert point.facts["services"] == point.x
     assert series.points[2].facts["nat rules"] == 18  # all but those of kubernetes and DNS
     assert session.restarts == 5
+    once = [warning for warning in found.warnings if "visited once" in warning]
+    assert [warning.split(" Services")[0] for warning in once] == ["20"]
     assert from_dict(found.to_dict()) == found
 
 

@@ -34,7 +34,9 @@ def run(context: Context) -> Findings:
     probes = build_probes(plan, components_of(session.cni_usage()))
     base = replace(context.side, probes=probes)
     series: list[Series] = []
-    warnings: list[str] = []
+    warnings = [
+        f"{stage.base_name} was up before its variants: agents' memory grows with their age"
+    ]
     for trial in stage.trials():
         if trial.toggle not in context.extent.points:
             continue

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bench.compare import MetricComparison, Verdict
 from bench.experiments.model import Experiment, Series
+from bench.web.figure import GRID, MUTED, NARROW, ORANGE, ROW, SERIES, figure, svg_file
 
 SHOWN = (
     "rtt_p50", "connect_p50", "http_1000_p50", "http_1000_p99", "loaded_rtt_p50", "tcp_throughput",
@@ -20,23 +17,15 @@ SHOWN = (
 )  # fmt: skip
 """One of a kind each; the others are in the data."""
 _COLOURS: Mapping[Verdict, str] = {
-    "better": "#009e73",
-    "worse": "#d55e00",
-    "no evidence": "#777777",
-    "too few runs": "#bbbbbb",
+    "better": SERIES[2],
+    "worse": ORANGE,
+    "no evidence": MUTED,
+    "too few runs": GRID,
 }
-"""Okabe and Ito's, which colour-blind people can tell apart."""
 _COLUMNS = 2
-_WIDTH, _ROW, _HEAD = 4.6, 0.24, 0.7
+_HEAD = 0.7
 _WIDEST = 60.0
 """An effect or interval beyond so many % is cut at the panel's edge."""
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "ablation",
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def draw(found: Experiment) -> str:
@@ -49,18 +38,15 @@ def draw(found: Experiment) -> str:
     if not names:
         raise ValueError("there is no effect to draw")
     rows = math.ceil(len(names) / _COLUMNS)
-    height = rows * (_HEAD + _ROW * len(measured))
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH * _COLUMNS, height), layout="constrained")
-        panels = figure.subplots(rows, _COLUMNS, squeeze=False)
+    height = rows * (_HEAD + ROW * len(measured))
+    with figure("ablation", height=height, width=NARROW * _COLUMNS) as drawn:
+        panels = drawn.subplots(rows, _COLUMNS, squeeze=False)
         for place, panel in enumerate(panels.flatten()):
             if place < len(names):
                 _panel(panel, measured, names[place], labelled=place % _COLUMNS == 0)
             else:
                 panel.set_axis_off()
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return text.getvalue()
+        return svg_file(drawn)
 
 
 def _of(series: Series, name: str) -> MetricComparison | None:
@@ -74,14 +60,14 @@ def _panel(axes: Axes, measured: Sequence[Series], name: str, *, labelled: bool)
     for row, series in enumerate(reversed(measured)):
         found = _of(series, name)
         if found is None or not found.effect.relative:
-            axes.text(0, row, "no ratio", ha="center", va="center", color="#777777", fontsize=6)
+            axes.text(0, row, "no ratio", ha="center", va="center", color=MUTED, fontsize=6)
             continue
         effect, colour = found.effect, _COLOURS[found.verdict]
         low, high = (max(-_WIDEST, min(_WIDEST, each)) for each in (effect.low, effect.high))
         axes.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
         axes.plot([max(-_WIDEST, min(_WIDEST, effect.value))], [row], "o", color=colour, ms=4)
         reach = max(reach, abs(low), abs(high))
-    axes.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.axvline(0, color=GRID, linewidth=0.8, zorder=0)
     axes.set_xlim(-1.1 * reach, 1.1 * reach)
     axes.set_ylim(-0.7, len(measured) - 0.3)
     axes.set_yticks(range(len(measured)))

@@ -50,7 +50,7 @@ class StageError(Exception):
 
 
 class Stage(Protocol):
-    """A base and its variants. Both run at the same time; variants come one after the other."""
+    """A base and its variants. Both run at the same time; trials come one after the other."""
 
     @property
     def base_name(self) -> str:

@@ -29,7 +29,6 @@ from bench.experiments.ablate.run import Work, effects, merged, metrics_of, prep
 from bench.experiments.ablate.stage import Described, Stage, StageError, Trial, lab_stage
 from bench.experiments.command import show
 from bench.experiments.model import Experiment, ExperimentError, from_dict
-from bench.interleave import Side
 from bench.plan import Plan, PlanError, plan_for
 from bench.session import SessionError
 
@@ -114,11 +113,10 @@ def _measured(stage: Stage, work: Work, trials: Sequence[Trial], folder: Path) -
             progress(f"{each.label(work.base_name)}: measured before, {_file(each, folder)}")
     if left:
         try:
-            with interrupted_by_term(), stage.base(work.say) as session:
-                base = prepared(work, work.base_name, session)
+            with interrupted_by_term():
                 for number, trial in enumerate(left, start=1):
                     progress(f"toggle {number} of {len(left)}: {trial.label(work.base_name)}")
-                    done[trial.toggle] = _tried(stage, work, trial, base, folder)
+                    done[trial.toggle] = _tried(stage, work, trial, folder)
         except PreconditionError as error:
             raise FatalError(PRECONDITION, str(error)) from None
         except (SessionError, StageError) as error:
@@ -126,9 +124,12 @@ def _measured(stage: Stage, work: Work, trials: Sequence[Trial], folder: Path) -
     return [part for part in done.values() if part is not None]
 
 
-def _tried(stage: Stage, work: Work, trial: Trial, base: Side, folder: Path) -> Experiment:
-    with stage.variant(trial, work.say) as session:
-        variant = prepared(work, trial.label(work.base_name), session)
+def _tried(stage: Stage, work: Work, trial: Trial, folder: Path) -> Experiment:
+    """A base of its own for each trial: agents' memory grows with their age, so that an old base
+    beside a young variant would make every toggle save some."""
+    with stage.base(work.say) as first, stage.variant(trial, work.say) as second:
+        base = prepared(work, work.base_name, first)
+        variant = prepared(work, trial.label(work.base_name), second)
         part = run_trial(work, trial, base, variant)
     _file(trial, folder).write_text(part.to_json(indent=1) + "\n", encoding="utf-8")
     for line in effects(part):

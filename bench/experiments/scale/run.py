@@ -237,6 +237,11 @@ class _Experiment:
         for label, size in sizes.items():
             self._warnings += [f"{label} Services: {text}" for text in size.results.warnings]
         smallest, *others = sizes
+        self._warnings += [
+            f"{label} Services: visited once; what the machine did just then is in every sample"
+            for label in others
+            if len(sizes[label].samples.ends) == 1
+        ]
         series = Series(
             subject=f"{context.subject} ({self._dataplane.title})",
             points=[
