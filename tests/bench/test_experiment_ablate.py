@@ -143,6 +143,9 @@ def test_every_toggle_has_its_own_effect_or_the_reason(stage: FakeStage, tmp_pat
     assert compared.interleaved
     assert compared.verdicts("worse") == ["rtt_p50", "rtt_p99", "rtt_p999"]
     assert compared.metrics["rtt_p50"].ratio == pytest.approx(2, rel=1e-4)
+    # One start of each side says nothing of what differs from start to start.
+    assert "cni_memory" in added.points[0].metrics
+    assert "each side was started once" in compared.not_compared["cni_memory"]
     # The effect is the toggle's: where the variant lacks it, the base is what has it.
     assert taken.comparisons[0].metrics["rtt_p50"].ratio == pytest.approx(0.5, rel=1e-4)
     assert taken.comparisons[0].verdicts("better") == ["rtt_p50", "rtt_p99", "rtt_p999"]

@@ -13,7 +13,7 @@ from bench.web.figure import GRID, MUTED, NARROW, ORANGE, ROW, SERIES, figure, s
 
 SHOWN = (
     "rtt_p50", "connect_p50", "http_1000_p50", "http_1000_p99", "loaded_rtt_p50", "tcp_throughput",
-    "tcp_cpu_per_gb", "udp_goodput", "cni_cpu", "cni_memory", "connect_max_rate", "http_max_qps",
+    "tcp_cpu_per_gb", "udp_goodput", "cni_cpu", "connect_max_rate", "http_max_qps",
 )  # fmt: skip
 """One of a kind each; the others are in the data."""
 _COLOURS: Mapping[Verdict, str] = {
