@@ -8,14 +8,23 @@ the target's node, and when they are gone, from outside and on any CNI.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bench.checks.quiet import QUIET_MILLICORES, WINDOW_SECONDS
 from bench.experiments.base import Progress
 from bench.experiments.capabilities import ObjectStore
-from bench.experiments.policies import POLICY_LABEL, TARGET_PORT, Kind, api_version, many, port_of
+from bench.experiments.policies import (
+    POLICY_LABEL,
+    TARGET_PORT,
+    Kind,
+    Manifest,
+    api_version,
+    many,
+    port_of,
+    removal,
+)
 from bench.probes.base import Bench, Invocation, SampleError
 from bench.probes.cost import idle_cost, read_usage
 from bench.session import Pod, SessionError
@@ -77,7 +86,7 @@ class Levels:
         if count > before:
             self.store.create_objects(manifests, self.say)
         else:
-            self.store.delete_objects(manifests, self.say)
+            _delete(self.store, manifests, self.say)
         self.count = count
         written = clock.monotonic() - start
         # The first policy allows no port of its own: by the others alone is a number told.
@@ -136,8 +145,12 @@ def clear(store: ObjectStore, kind: Kind, say: Progress) -> None:
     """
     left = store.list_objects(api_version(kind), kind, f"{POLICY_LABEL}=true")
     named = [{**each, "apiVersion": api_version(kind), "kind": kind} for each in left]
-    if named:
-        store.delete_objects(named, say)
+    _delete(store, named, say)
+
+
+def _delete(store: ObjectStore, policies: Sequence[Manifest], say: Progress) -> None:
+    for each in removal(policies):
+        store.delete_objects(each, say)
 
 
 def let_through(bench: Bench, target: Pod, port: int = TARGET_PORT) -> bool:

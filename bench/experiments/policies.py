@@ -25,6 +25,7 @@ POLICY_LABEL: Final = "cni-benchmark/policy"
 TARGET_ROLE: Final = "policy-target"
 TARGET_PORT: Final = NULL_HTTP_PORT
 FIRST_PORT: Final = 20_000
+_ALLOWING: Final = "many-0000"
 
 _API_VERSION: Final = {
     "NetworkPolicy": "networking.k8s.io/v1",
@@ -48,9 +49,17 @@ def many(kind: Kind, numbers: range) -> list[Manifest]:
         _policy(kind, f"many-{number:04}", [*benchmark, TARGET_ROLE], port_of(number))
         if number
         # Not of the target, whose own port it would allow as well.
-        else _policy(kind, f"many-{number:04}", benchmark, None)
+        else _policy(kind, _ALLOWING, benchmark, None)
         for number in numbers
     ]
+
+
+def removal(policies: Sequence[Manifest]) -> list[list[Manifest]]:
+    """The order in which they can be deleted without denying the benchmark's own traffic: the one
+    that allows it goes when no other selects its pods any more."""
+    allowing = [each for each in policies if each["metadata"]["name"] == _name(_ALLOWING)]
+    others = [each for each in policies if each["metadata"]["name"] != _name(_ALLOWING)]
+    return [each for each in (others, allowing) if each]
 
 
 def port_of(number: int) -> int:
@@ -76,9 +85,13 @@ def _policy(
     return {
         "apiVersion": _API_VERSION[kind],
         "kind": kind,
-        "metadata": {"name": f"cni-benchmark-{name}", "labels": {POLICY_LABEL: "true"}},
+        "metadata": {"name": _name(name), "labels": {POLICY_LABEL: "true"}},
         "spec": make(_roles(selected), None if nobody else _roles(roles("client")), port),
     }
+
+
+def _name(name: str) -> str:
+    return f"cni-benchmark-{name}"
 
 
 def _roles(names: Sequence[str]) -> Manifest:

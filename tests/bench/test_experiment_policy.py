@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.experiments.capabilities import Manifest, Progress
 from bench.experiments.enforced import ADMIT, REFUSE, EnforcedProbe
 from bench.experiments.policies import POLICY_LABEL, TARGET_PORT
 from bench.experiments.registry import EXPERIMENTS
@@ -20,6 +21,7 @@ from tests.bench import fakes
 from tests.bench.chain_fakes import StoreSession
 
 POLICY, CILIUM_POLICY = EXPERIMENTS["policy"], EXPERIMENTS["cilium-policy"]
+ALLOWING = "cni-benchmark-many-0000"
 #: Of a single connection: the check of the Service's path makes many, in a loop.
 _PORT = re.compile(r"^timeout .*/dev/tcp/[\d.]+/(\d+)")
 
@@ -32,6 +34,14 @@ class PolicySession(StoreSession):
         self.enforcing = enforcing
         self.agents = agents
         self.seen: list[int] = []
+        self.denied_by_deleting = False
+
+    def delete_objects(self, manifests: Sequence[Manifest], say: Progress) -> None:
+        """As any store; notes whether the benchmark's traffic is selected but not allowed now."""
+        super().delete_objects(manifests, say)
+        allowing = ("NetworkPolicy", "CiliumNetworkPolicy")
+        if self._many() and not any((kind, ALLOWING) in self.objects for kind in allowing):
+            self.denied_by_deleting = True
 
     def environment(self) -> Mapping[str, Any]:
         """With agents where Cilium is meant."""
@@ -100,6 +110,20 @@ def test_every_level_is_measured_with_so_many_in_force_and_none_is_left(name: st
     assert [compared.labels[1] for compared in series.comparisons] == ["3 policies", "10 policies"]
     assert session.objects == {}
     assert session.running == []
+
+
+def test_deleting_never_denies_what_the_benchmark_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = PolicySession()
+    extent = POLICY.extent(["0", "10"], rounds=1)  # ends with ten in force
+    run_experiment(POLICY, session, extent, command="again", clock=session.time.clock())
+    assert session.objects == {}
+    assert not session.denied_by_deleting
+    # The order is what does it.
+    monkeypatch.setattr(
+        "bench.experiments.levels.removal", lambda policies: [policies[:1], policies[1:]]
+    )
+    run_experiment(POLICY, session, extent, command="again", clock=session.time.clock())
+    assert session.denied_by_deleting
 
 
 def test_where_a_denied_connection_is_answered_there_is_nothing_to_measure() -> None:

@@ -76,7 +76,7 @@ def run_trial(work: Work, trial: Trial, base: Side, variant: Side) -> Experiment
     series = Series(
         subject=trial.label(work.base_name),
         points=[point(label, results[label]) for label in (WITHOUT, WITH)],
-        comparisons=[_compared(results[WITHOUT], results[WITH])],
+        comparisons=[compared(results[WITHOUT], results[WITH])],
     )
     environment = dict(variant.bench.session.environment())
     checks = [
@@ -101,7 +101,8 @@ def run_trial(work: Work, trial: Trial, base: Side, variant: Side) -> Experiment
     )
 
 
-def _compared(without: Results, with_: Results) -> Comparison:
+def compared(without: Results, with_: Results) -> Comparison:
+    """What the toggle changes, by all that both were asked for but :data:`MEMORY`."""
     known = {**without.metrics, **with_.metrics}
     found = compare(
         without, with_, labels=(WITHOUT, WITH), interleaved=True,
