@@ -22,8 +22,8 @@ from bench.experiments.run import run_experiment
 from bench.plan import PROFILES, Plan
 from bench.session import CommandResult, Pod, Service, SessionError
 from tests.bench import fakes
-from tests.bench.report.samples import scenario_results
 from tests.bench.fakes import FakeSession
+from tests.bench.report.samples import scenario_results
 
 HOST = Trial("hostRouting", "+", ("bpfMasquerade",))
 BBR = Trial("bbr", "+", reason="needs the fq queueing discipline")
