@@ -280,7 +280,7 @@ def test_beside_a_stack_that_is_up_only_variants_are_brought_up(beside: Beside) 
     assert measured.comparisons[0].metrics["rtt_p50"].ratio == pytest.approx(2, rel=1e-4)
     assert skipped.skipped == BBR.reason
     assert beside.stage.log == ["hostRouting up", "hostRouting down"]
-    assert "D was up before its variants: agents' memory grows with their age" in found.warnings
+    assert "D was up before its variants: agents' memory drifts with their age" in found.warnings
 
 
 def test_a_stack_without_toggles_is_skipped(beside: Beside) -> None:

@@ -35,7 +35,7 @@ def run(context: Context) -> Findings:
     base = replace(context.side, probes=probes)
     series: list[Series] = []
     warnings = [
-        f"{stage.base_name} was up before its variants: agents' memory grows with their age"
+        f"{stage.base_name} was up before its variants: agents' memory drifts with their age"
     ]
     for trial in stage.trials():
         if trial.toggle not in context.extent.points:

@@ -125,8 +125,8 @@ def _measured(stage: Stage, work: Work, trials: Sequence[Trial], folder: Path) -
 
 
 def _tried(stage: Stage, work: Work, trial: Trial, folder: Path) -> Experiment:
-    """A base of its own for each trial: agents' memory grows with their age, so that an old base
-    beside a young variant would make every toggle save some."""
+    """A base of its own for each trial, so that both sides are about as old: agents' memory drifts
+    with their age."""
     with stage.base(work.say) as first, stage.variant(trial, work.say) as second:
         base = prepared(work, work.base_name, first)
         variant = prepared(work, trial.label(work.base_name), second)
