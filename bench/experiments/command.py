@@ -72,7 +72,7 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
 def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
     """Add what is done with experiments that were made."""
     parser = commands.add_parser("experiments", help="show or draw experiments that were made")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="show|plot")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="show|plot|fill")
     show_ = actions.add_parser("show", help="print what was found")
     show_.add_argument(
         "--markdown", choices=("points", "effects"),
@@ -88,33 +88,55 @@ def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
         each.add_argument(
             "files", nargs="+", metavar="FILE", help="JSON by --out; several runs become one"
         )
+    fill = actions.add_parser(
+        "fill", help="make a Markdown document's tables anew: <!-- table: points FILE METRICS -->"
+    )
+    fill.add_argument("document", metavar="FILE", help="the Markdown document, which is changed")
 
 
 def _files(options: argparse.Namespace) -> int:
-    from bench.experiments.merge import merge
-    from bench.experiments.model import ExperimentError, from_dict
+    from bench.experiments.model import ExperimentError
 
     try:
-        found = merge(
-            [
-                from_dict(json.loads(Path(file).read_text(encoding="utf-8")))
-                for file in options.files
-            ]
-        )
-        if options.action == "plot":
-            from bench.experiments.figures import draw
-
-            Path(options.out).write_text(draw(found, options.metrics), encoding="utf-8")
-        elif options.markdown:
-            from bench.experiments.markdown import effects_table, points_table
-
-            table = points_table if options.markdown == "points" else effects_table
-            print(table(found, options.metrics), end="")
-        else:
-            show(found, None, options.metrics)
+        _ACTIONS[options.action](options)
     except (OSError, ValueError, ExperimentError) as error:
         raise FatalError(NO_RESULTS, str(error)) from None
     return OK
+
+
+def _show(options: argparse.Namespace) -> None:
+    from bench.experiments.document import load
+    from bench.experiments.markdown import effects_table, points_table
+
+    found = load([Path(file) for file in options.files])
+    if options.markdown:
+        table = points_table if options.markdown == "points" else effects_table
+        print(table(found, options.metrics), end="")
+    else:
+        show(found, None, options.metrics)
+
+
+def _plot(options: argparse.Namespace) -> None:
+    from bench.experiments.document import load
+    from bench.experiments.figures import draw
+
+    found = load([Path(file) for file in options.files])
+    Path(options.out).write_text(draw(found, options.metrics), encoding="utf-8")
+
+
+def _fill(options: argparse.Namespace) -> None:
+    from bench.experiments.document import filled
+
+    document = Path(options.document)
+    text = filled(document.read_text(encoding="utf-8"), document.parent)
+    document.write_text(text, encoding="utf-8")
+
+
+_ACTIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "show": _show,
+    "plot": _plot,
+    "fill": _fill,
+}
 
 
 def _run(options: argparse.Namespace) -> int:

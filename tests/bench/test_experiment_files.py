@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bench.__main__ import main
 from bench.compare import compare
+from bench.experiments.document import filled
 from bench.experiments.figures import draw
 from bench.experiments.markdown import effects_table, points_table
 from bench.experiments.merge import merge
@@ -185,6 +186,30 @@ def test_shown_are_only_the_metrics_that_are_asked_for(
     for form in ([], ["--markdown", "points"]):
         assert main(["experiments", "show", *form, "--metrics", "snyc", file]) == 5
         assert "nothing is called snyc" in capsys.readouterr().err
+
+
+def test_a_documents_tables_are_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _file(tmp_path, "a")
+    document = tmp_path / "page.md"
+    place = "before\n<!-- table: points a.json rules,sync -->\nold\n<!-- end -->\nafter\n"
+    document.write_text(place, encoding="utf-8")
+    assert main(["experiments", "fill", str(document)]) == 0
+    text = document.read_text(encoding="utf-8")
+    table = points_table(_experiment("a"), ["rules", "sync"])
+    assert text == place.replace("old\n", f"\n{table}\n")
+    assert filled(text, tmp_path) == text
+    document.write_text(place.replace("sync", "snyc"), encoding="utf-8")
+    assert main(["experiments", "fill", str(document)]) == 5
+    assert "nothing is called snyc" in capsys.readouterr().err
+
+
+def test_our_documents_tables_are_what_their_data_say() -> None:
+    document = Path(__file__).parents[2] / "docs" / "experiments.md"
+    text = document.read_text(encoding="utf-8")
+    assert "<!-- table: " in text
+    assert filled(text, document.parent) == text
 
 
 def _printed(width: int) -> list[str]:
