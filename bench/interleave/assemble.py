@@ -70,7 +70,8 @@ def _moved(side: Side) -> list[str]:
         after = resolve_targets(side.bench.session)
     except SessionError as error:
         return [f"the workloads did not last until the end: {error}"]
-    if after.pods != side.bench.targets.pods:
+    before = side.bench.targets.pods
+    if any(after.pods.get(role) != before[role] for role in before.keys() - side.elsewhere):
         return ["the workloads' pods changed during the benchmark: samples may be of both"]
     return []
 

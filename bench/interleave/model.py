@@ -33,7 +33,8 @@ class Side:
 
     Probes of different sides that have the same name belong together; they may differ in their
     metrics (a CNI's components). :func:`bench.interleave.prepare` makes a side with its
-    ``evidence``, without which its preconditions count as not checked.
+    ``evidence``, without which its preconditions count as not checked. Its pods are those of the
+    session's workloads, but for the roles ``elsewhere``.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Side:
     probes: tuple[Probe, ...]
     imposed: Callable[[], AbstractContextManager[object]] = nullcontext
     evidence: Evidence | None = None
+    elsewhere: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

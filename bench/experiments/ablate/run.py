@@ -23,6 +23,7 @@ from bench.text import number
 
 AXIS = Axis(name="toggle")
 WITHOUT, WITH = "without", "with"
+_CLIENT = "fortio-client"
 MEMORY = "cni_memory"
 """Measured, without a verdict: it drifts with an agent's age (from 151 to 178 MiB within minutes
 where Hubble is on), and each side was started once, one after the other."""
@@ -122,9 +123,12 @@ def _side(label: str, prepared: Side, trial: Trial, plan: Plan) -> Side:
     assert isinstance(session, Outside)
     client, service = session.outside()
     targets = prepared.bench.targets
-    pods = {**targets.pods, "fortio-client": (client,)}
+    pods = {**targets.pods, _CLIENT: (client,)}
     bench = replace(prepared.bench, targets=replace(targets, pods=pods, httpbin=service))
-    return replace(prepared, label=label, bench=bench, probes=_chosen(prepared.probes, OUTSIDE))
+    return replace(
+        prepared, label=label, bench=bench, probes=_chosen(prepared.probes, OUTSIDE),
+        elsewhere=frozenset({_CLIENT}),
+    )  # fmt: skip
 
 
 def _chosen(probes: Sequence[Probe], names: Sequence[str]) -> tuple[Probe, ...]:
