@@ -102,13 +102,15 @@ def svg(drawn: Figure, label: str = "") -> str:
 
 def svg_file(drawn: Figure) -> str:
     """The figure as an SVG document."""
-    return _saved(drawn, facecolor="white")
+    return _saved(drawn, "white")
 
 
-def _saved(drawn: Figure, **options: str) -> str:
+def _saved(drawn: Figure, background: str = "none") -> str:
     """The same text for the same figure: without date, version or chance in it."""
     text = io.StringIO()
-    drawn.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, **options)
+    drawn.savefig(
+        text, format="svg", metadata={"Date": None, "Creator": None}, facecolor=background
+    )
     return text.getvalue()
 
 
