@@ -13,6 +13,8 @@ from bench.web.figure import MARKERS, SERIES, figure, svg_file
 
 _PANEL = (4.4, 2.7)
 _COLUMNS = 2
+_LEGEND = 120
+"""Characters that fit into its width, beside three markers."""
 _LOG_FROM = 20.0
 """From this ratio of the largest to the smallest value on, a panel's scale is logarithmic."""
 
@@ -40,8 +42,19 @@ def draw(found: Experiment, names: Sequence[str] = ()) -> str:
         for panel in panels[len(wanted) :]:
             panel.set_axis_off()
         handles, labels = panels[0].get_legend_handles_labels()
-        drawn.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)))
+        drawn.legend(handles, labels, loc="outside upper center", ncols=_side_by_side(labels))
         return svg_file(drawn)
+
+
+def _side_by_side(labels: Sequence[str]) -> int:
+    """How many of a legend's labels fit beside each other."""
+    longest = max(map(len, labels))
+    return max(1, min(len(labels), 3, _LEGEND // (longest + 1)))
+
+
+def _thousands(x: float) -> str:
+    """Short enough for a logarithmic axis, on which the large are close to each other."""
+    return f"{x / 1_000:g}k" if x >= 1_000 else f"{x:g}"
 
 
 def _panel(
@@ -80,7 +93,7 @@ def _panel(
         x_values = sorted({point.x for series in measured for point in series.points if point.x})
         if x_values and x_values[-1] / x_values[0] > _LOG_FROM:
             axes.set_xscale("log")
-            axes.set_xticks(x_values, [f"{x:,.0f}" for x in x_values])
+            axes.set_xticks(x_values, [_thousands(x) for x in x_values])
             axes.minorticks_off()
     else:
         labels = [point.label for point in measured[0].points]

@@ -88,7 +88,20 @@ def test_every_metric_has_a_panel_and_every_series_a_line() -> None:
     texts = _texts(draw(merge([_experiment("first"), _experiment("second")])))
     assert {"sync, µs", "connect, µs", "first", "second"} <= set(texts)
     assert "rules" not in texts
-    assert texts.count("10,000") == 2  # the sizes are on both axes
+    assert texts.count("10k") == 2  # the sizes are on both axes
+
+
+def test_a_legend_with_long_names_stays_within_the_figure() -> None:
+    names = [f"{letter} scenario with a name of some forty letters" for letter in "abc"]
+    svg = draw(merge([_experiment(name) for name in names]))
+    root = ElementTree.fromstring(svg)
+    heights = [
+        transform
+        for each in root.iter(f"{SVG}text")
+        if "".join(each.itertext()) in names and (transform := each.get("transform"))
+    ]
+    rows = {transform.split(" ")[1] for transform in heights}
+    assert len(heights) == 3 and len(rows) == 2  # two beside each other, and the third below
 
 
 def test_metrics_and_facts_can_be_chosen() -> None:
