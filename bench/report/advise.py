@@ -101,7 +101,7 @@ def _by_curve(
     workload: Workload, curve: Curve, collection: Collection, known: dict[str, Traits]
 ) -> Advice | None:
     """By the experiment along the workload's own axis; None where there is none that decides."""
-    found = curves.find(collection.experiments, curve.unit)
+    found = curves.find(collection.experiments, curve.unit, curve.deciding)
     end = curves.end_of(found)
     if end is None:
         return None
@@ -121,7 +121,7 @@ def _by_curve(
         f"experiment {found[0].name}, at {end.at}, by {', '.join(curve.deciding)}: "
         + (f"nothing beats {winner}" if winner == first else f"{winner} is best"),
         *(contest.sentence() for contest in contests),
-        *curves.fits(found),
+        *curves.fits(found, curve.deciding),
     )
     bases: tuple[Basis, ...] = ("measured",) if decided else ()
     sure = _how_sure(len(end.contenders), winner == first, contests)

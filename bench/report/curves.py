@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.experiments.model import Experiment, Point, Series
@@ -20,14 +20,21 @@ class CurveEnd:
     contenders: tuple[Contender, ...]
 
 
-def find(experiments: Sequence[Experiment], unit: str) -> tuple[Experiment, ...]:
+def find(
+    experiments: Sequence[Experiment], unit: str, deciding: Collection[str]
+) -> tuple[Experiment, ...]:
     """The experiments along an axis of that unit: one with several subjects, or one of each.
 
     Of several axes (kinds of policies, say) the one with most subjects.
+
+    :param deciding: metrics, of which an experiment has to have one: more than one goes along an
+        axis of Services.
     """
     axes: dict[str, list[Experiment]] = {}
     for each in experiments:
-        if (each.axis.unit or each.axis.name).lower() == unit and any(map(_numeric, each.series)):
+        if (each.axis.unit or each.axis.name).lower() != unit:
+            continue
+        if any(_numeric(series) and _has(series, deciding) for series in each.series):
             axes.setdefault(each.axis.name, []).append(each)
     most: list[Experiment] = max(axes.values(), key=_subjects, default=[])
     return tuple(most)
@@ -76,12 +83,13 @@ def results_at(experiment: Experiment, point: Point) -> Results:
     )
 
 
-def fits(experiments: Sequence[Experiment]) -> Iterator[str]:
-    """What each subject's growth is, in a sentence each."""
+def fits(experiments: Sequence[Experiment], deciding: Collection[str]) -> Iterator[str]:
+    """How the deciding metrics of each subject grow, in a sentence each."""
     for experiment in experiments:
         for series in experiment.series:
             for fit in series.fits:
-                yield f"{series.subject}, {fit.metric}: {fit.verdict}"
+                if fit.metric in deciding:
+                    yield f"{series.subject}, {fit.metric}: {fit.verdict}"
 
 
 def scenario_of(
@@ -107,6 +115,10 @@ def _served_so(subject: str, traits: Traits) -> bool:
         return False
     # kube-proxy beside Cilium serves no pod: Cilium does, packet by packet.
     return traits.services == "eBPF" or not traits.cilium
+
+
+def _has(series: Series, names: Collection[str]) -> bool:
+    return any(name in point.metrics for point in series.points for name in names)
 
 
 def _numeric(series: Series) -> bool:

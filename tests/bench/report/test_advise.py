@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bench.experiments.model import Fit, Series
 from bench.limits import NOTES
 from bench.metrics import CNI_COST
 from bench.report import curves
@@ -17,6 +18,8 @@ from bench.results import Results
 from bench.sources import Collection, Scenario
 from tests.bench.report.samples import STACKS, scenario_results, service_scaling
 from tests.bench.sample_results import metric, results
+
+CONNECT = ("connect_p50_last",)
 
 STEADY = [100.0, 101.0, 99.0, 100.5, 99.5]
 
@@ -163,8 +166,38 @@ def test_axes_are_told_apart_by_their_unit() -> None:
         update={"axis": services.axis.model_copy(update={"name": "services in the chain",
                                                          "unit": "hops"})}
     )  # fmt: skip
-    assert curves.find([services, hops], "services") == (services,)
-    assert curves.find([services, hops], "hops") == (hops,)
+    assert curves.find([services, hops], "services", CONNECT) == (services,)
+    assert curves.find([services, hops], "hops", CONNECT) == (hops,)
+
+
+def test_another_experiment_along_the_same_axis_is_no_curve_of_what_decides() -> None:
+    services = service_scaling()
+    creating = services.model_copy(
+        update={"name": "bulk", "series": [_only(each, "create") for each in services.series]}
+    )
+    assert curves.find([services, creating], "services", CONNECT) == (services,)
+    found = by_title(collection(8, experiments=(services, creating)))
+    assert found["500 services and more"].choice == "scenario-c"
+
+
+def _only(series: Series, name: str) -> Series:
+    points = [
+        point.model_copy(update={"metrics": {name: next(iter(point.metrics.values()))}})
+        for point in series.points
+    ]
+    return series.model_copy(update={"points": points, "fits": []})
+
+
+def test_only_what_decides_has_its_growth_told() -> None:
+    fit = Fit(
+        metric="connect_p50_last", form="linear", constant=0, slope=1, slope_ci=(0.5, 2),
+        level=0.95, verdict="grows",
+    )  # fmt: skip
+    scaling = service_scaling()
+    fitted = [fit, fit.model_copy(update={"metric": "cni_memory"})]
+    first = scaling.series[0].model_copy(update={"fits": fitted})
+    told = list(curves.fits([scaling.model_copy(update={"series": [first]})], CONNECT))
+    assert told == [f"{first.subject}, connect_p50_last: grows"]
 
 
 def test_of_several_axes_that_with_most_subjects_is_taken() -> None:
@@ -172,8 +205,8 @@ def test_of_several_axes_that_with_most_subjects_is_taken() -> None:
     other = both.model_copy(
         update={"axis": both.axis.model_copy(update={"name": "x"}), "series": both.series[:1]}
     )
-    assert curves.find([other, both], "services") == (both,)
-    assert curves.find([], "services") == ()
+    assert curves.find([other, both], "services", CONNECT) == (both,)
+    assert curves.find([], "services", CONNECT) == ()
 
 
 def scenario_of(subject: str, *stacks: str) -> str | None:
