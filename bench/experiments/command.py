@@ -71,7 +71,9 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
     """Add what is done with experiments that were made."""
-    parser = commands.add_parser("experiments", help="show or draw experiments that were made")
+    parser = commands.add_parser(
+        "experiments", help="show or draw experiments that were made, or fill a document"
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="show|plot|fill")
     show_ = actions.add_parser("show", help="print what was found")
     show_.add_argument(
@@ -95,11 +97,9 @@ def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _files(options: argparse.Namespace) -> int:
-    from bench.experiments.model import ExperimentError
-
     try:
         _ACTIONS[options.action](options)
-    except (OSError, ValueError, ExperimentError) as error:
+    except (OSError, ValueError) as error:  # an ExperimentError, too
         raise FatalError(NO_RESULTS, str(error)) from None
     return OK
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from bench.experiments.model import Experiment, ExperimentError, Point, Series
 from bench.experiments.names import facts, metrics, refuse_unknown
-from bench.web.figure import MARKERS, SERIES, figure, svg_file
+from bench.web.figure import MARKERS, SERIES, figure, size_text, svg_file
 
 _PANEL = (4.4, 2.7)
 _COLUMNS = 2
@@ -52,11 +52,6 @@ def _side_by_side(labels: Sequence[str]) -> int:
     return max(1, min(len(labels), 3, _LEGEND // (longest + 1)))
 
 
-def _thousands(x: float) -> str:
-    """Short enough for a logarithmic axis, on which the large are close to each other."""
-    return f"{x / 1_000:g}k" if x >= 1_000 else f"{x:g}"
-
-
 def _panel(
     axes: Axes, found: Experiment, measured: Sequence[Series], name: str, unit: str | None
 ) -> None:
@@ -93,7 +88,7 @@ def _panel(
         x_values = sorted({point.x for series in measured for point in series.points if point.x})
         if x_values and x_values[-1] / x_values[0] > _LOG_FROM:
             axes.set_xscale("log")
-            axes.set_xticks(x_values, [_thousands(x) for x in x_values])
+            axes.set_xticks(x_values, [size_text(x) for x in x_values])
             axes.minorticks_off()
     else:
         labels = [point.label for point in measured[0].points]

@@ -73,9 +73,13 @@ class Levels:
 
         :raises SessionError: the API server refuses one, or they are not enforced in time.
         """
+        self.to(count)
+        yield
+
+    def to(self, count: int) -> None:
+        """See :meth:`at`."""
         if count != self.count:
             self._change(count)
-        yield
 
     def _change(self, count: int) -> None:
         before, clock = self.count, self.bench.clock

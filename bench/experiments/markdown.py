@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.compare import Comparison
 from bench.experiments.model import Experiment, ExperimentError, Point, Series
 from bench.experiments.names import facts, metrics, refuse_unknown
-from bench.text import latency, number
+from bench.experiments.table import cell
+from bench.text import latency
 
 _MICROSECONDS = "µs"
 _NONE = "–"
@@ -66,16 +67,13 @@ def _points(series: Series, names: Sequence[str]) -> str:
 
 
 def _cell(point: Point, name: str) -> str:
-    if name not in point.metrics:
-        value = point.facts.get(name)
-        if value is None:
-            return _NONE
-        return value if isinstance(value, str) else number(value)
-    metric = point.metrics[name]
-    say = latency if metric.unit == _MICROSECONDS else number
-    if metric.n == 1:
-        return say(metric.median)
-    middle, low, high = (say(each) for each in (metric.median, *metric.ci))
+    """As in the terminal's table, but for times, each in the unit that suits it."""
+    metric = point.metrics.get(name)
+    if metric is None or metric.unit != _MICROSECONDS:
+        return cell(point, name)
+    middle, low, high = (latency(each) for each in (metric.median, *metric.ci))
+    if metric.ci_level <= 0:
+        return middle
     unit = middle.partition(" ")[2]
     if {low.partition(" ")[2], high.partition(" ")[2]} == {unit}:
         low, high = low.partition(" ")[0], high.partition(" ")[0]

@@ -77,8 +77,7 @@ def _run(kind: Kind, context: Context) -> Findings:
             order = abba([side.label for side in sides], plan.runs)
             results = interleave(sides, plan, order, watch=context.watch)
             # What is measured next is to meet a dataplane that has forgotten them.
-            with levels.at(0):
-                pass
+            levels.to(0)
         finally:
             levels.clear()
     labels = [side.label for side in sides]

@@ -62,7 +62,7 @@ def _wide(series: Series, units: Mapping[str, str]) -> Table:
         table.add_column(point.label, justify="right")
     table.add_column("unit")
     for name, unit in units.items():
-        table.add_row(name, *(_cell(point, name) for point in series.points), unit)
+        table.add_row(name, *(cell(point, name) for point in series.points), unit)
     return table
 
 
@@ -76,19 +76,18 @@ def _long(axis: str, series: Series, units: Mapping[str, str]) -> Table:
         for place, point in enumerate(series.points):
             first = place == 0
             table.add_row(
-                name if first else "", point.label, _cell(point, name), unit if first else "",
+                name if first else "", point.label, cell(point, name), unit if first else "",
                 end_section=place == len(series.points) - 1,
             )  # fmt: skip
     return table
 
 
-def _cell(point: Point, name: str) -> str:
+def cell(point: Point, name: str) -> str:
+    """A metric's median with its interval, or a fact, of one point."""
     if name in point.metrics:
         metric = point.metrics[name]
-        if metric.n == 1:
-            return number(metric.median)
-        low, high = metric.ci
-        return f"{number(metric.median)} ({number(low)} to {number(high)})"
+        interval = f" ({metric.interval_text()})" if metric.ci_level > 0 else ""
+        return f"{number(metric.median)}{interval}"
     if name in point.facts:
         value = point.facts[name]
         return value if isinstance(value, str) else number(value)

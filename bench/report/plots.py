@@ -12,7 +12,7 @@ from bench.compare import MetricComparison, Verdict
 from bench.experiments.model import Axis, Fit
 from bench.results import MetricResult
 from bench.text import number
-from bench.web.figure import INK, MARKERS, MUTED, NARROW, SERIES, figure, label_rows, svg
+from bench.web.figure import INK, MARKERS, MUTED, NARROW, SERIES, figure, label_rows, size_text, svg
 
 _ROW = 0.36
 _LOG_FROM = 30.0
@@ -119,7 +119,7 @@ def curves(name: str, axis: Axis, found: Sequence[Curve]) -> str:
         if min(places) > 0 and max(places) / min(places) >= _LOG_FROM:
             axes.set_xscale("log")
         ticks = sorted(set(places))
-        axes.set_xticks(ticks, [f"{x:,g}" for x in ticks])
+        axes.set_xticks(ticks, [size_text(x) for x in ticks])
         axes.minorticks_off()
         axes.yaxis.set_major_formatter(_TICKS)
         lowest = min(value for curve in found for _, each in curve.points for value in each.samples)

@@ -83,6 +83,11 @@ def label_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
+def size_text(x: float) -> str:
+    """Short enough for a logarithmic axis, on which the large are close to each other."""
+    return f"{x / 1_000:g}k" if x >= 1_000 else f"{x:g}"
+
+
 def svg(drawn: Figure, label: str = "") -> str:
     """The figure as one SVG element.
 

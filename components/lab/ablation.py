@@ -116,8 +116,9 @@ class LabStage:
     def _trial(self, toggle: str) -> Trial:
         variant = self._variants[toggle]
         if not self._outside:
-            notes = [each.notes for each in variant.decisions if each.toggle == toggle]
-            return Trial(toggle, variant.sign, variant.along, variant.reason, sum(notes, ()))
+            decided = {each.toggle: each.notes for each in variant.decisions}
+            notes = decided.get(toggle, ())
+            return Trial(toggle, variant.sign, variant.along, variant.reason, notes)
         refused = variant.reason or "applied on this instance type too"
         note = f"on {self._facts.instance_type}: {refused}; here on the lab's veth devices"
         return Trial(toggle, "+", notes=(note,), outside=True)
