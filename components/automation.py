@@ -1,4 +1,4 @@
-"""Stacks of this project through Pulumi's Automation API, for a matrix (:mod:`bench.matrix`).
+"""Stacks of this project through Pulumi's Automation API, for a matrix (:mod:`studies.matrix`).
 
 The same engine, backend, stack files and program as by hand: the API runs ``pulumi`` as it is found
 on PATH, so the toolchain's launcher keeps tracked files clean here too.
@@ -22,10 +22,10 @@ from pulumi import automation
 from pulumi.automation import events
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from bench.matrix.stacks import Progress, StackFailedError, StackState
 from bench.results import Results
 from bench.text import tail
 from components import handover
+from studies.matrix.stacks import Progress, StackFailedError, StackState
 
 PROJECT = Path(__file__).parents[1]
 _ROOT = "pulumi:pulumi:Stack"
@@ -43,7 +43,7 @@ class NoPulumiError(Exception):
 
 
 class PulumiStacks:
-    """:class:`bench.matrix.stacks.Stacks` of this checkout.
+    """:class:`studies.matrix.stacks.Stacks` of this checkout.
 
     :raises NoPulumiError: there is no ``pulumi`` on PATH, or it is too old.
     """
@@ -62,7 +62,7 @@ class PulumiStacks:
             raise NoPulumiError(f"pulumi does not work here: {_words(error)}") from None
 
     def state(self, stack: str) -> StackState:
-        """See :class:`bench.matrix.stacks.Stacks`."""
+        """See :class:`studies.matrix.stacks.Stacks`."""
         with _told():
             try:
                 exported = self._workspace().export_stack(stack)
@@ -71,7 +71,7 @@ class PulumiStacks:
         return read_state(exported.deployment or {})
 
     def up(self, stack: str, say: Progress) -> StackState:
-        """See :class:`bench.matrix.stacks.Stacks`."""
+        """See :class:`studies.matrix.stacks.Stacks`."""
         self._operate(
             stack,
             _up,
@@ -83,7 +83,7 @@ class PulumiStacks:
     def hand_over(
         self, stack: str, session: Mapping[str, Any], results: Results, say: Progress
     ) -> None:
-        """See :class:`bench.matrix.stacks.Stacks`."""
+        """See :class:`studies.matrix.stacks.Stacks`."""
         with TemporaryDirectory(prefix="cni-benchmark-") as folder:
             file = Path(folder) / f"{stack}.json"
             handover.write(file, session, results)
@@ -99,11 +99,11 @@ class PulumiStacks:
             self._operate(stack, _up, say, asked)
 
     def destroy(self, stack: str, say: Progress) -> None:
-        """See :class:`bench.matrix.stacks.Stacks`."""
+        """See :class:`studies.matrix.stacks.Stacks`."""
         self._operate(stack, _destroy, say, {})
 
     def interrupt(self) -> None:
-        """See :class:`bench.matrix.stacks.Stacks`: as by Ctrl-C, for one that only we were told."""
+        """See :class:`studies.matrix.stacks.Stacks`: as by Ctrl-C, where only we were told."""
         for pid in _children("pulumi"):
             try:
                 os.kill(pid, signal.SIGINT)
@@ -111,7 +111,7 @@ class PulumiStacks:
                 continue
 
     def close(self) -> None:
-        """See :class:`bench.matrix.stacks.Stacks`: the API selects every stack that it works on."""
+        """See :class:`studies.matrix.stacks.Stacks`: the API selects the stack that it works on."""
         if self._selected is not None:
             with _told():
                 self._workspace().select_stack(self._selected.name)

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
-from bench.experiments.definition import Extent
-from bench.experiments.registry import EXPERIMENTS
 from bench.plan import MAX_RUNS, MAX_SECONDS
 from cni.problems import did_you_mean
 from cni.toggles import SETTINGS
+from studies.experiments.definition import Extent
+from studies.experiments.registry import EXPERIMENTS
 
 
 def _known(name: str) -> str:

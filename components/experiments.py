@@ -11,10 +11,10 @@ import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from bench.checks import PreconditionError
-from bench.experiments.definition import Extent
-from bench.experiments.registry import EXPERIMENTS
 from bench.session import SessionError, open_session
 from components.dynamic import VERSION, Provider, UserError, inputs
+from studies.experiments.definition import Extent
+from studies.experiments.registry import EXPERIMENTS
 
 _INPUTS = ("session", "name", "extent", "allow", "stack", "version")
 
@@ -30,7 +30,7 @@ class ExperimentProvider(Provider):
 
     def _run(self, props: Mapping[str, Any]) -> dict[str, Any]:
         # Statistics, which the program itself does without.
-        from bench.experiments.run import run_experiment
+        from studies.experiments.run import run_experiment
 
         name = props["name"]
         extent = json.loads(props["extent"])

@@ -19,10 +19,10 @@ from urllib.parse import quote
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_result, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
-from bench.experiments.capabilities import Manifest, Progress
 from bench.session import SessionError
 from bench.text import tail
 from components.wire import CONNECTIONS, Send
+from studies.experiments.capabilities import Manifest, Progress
 
 _SAY_SECONDS = 2.0
 _ATTEMPTS = 6
@@ -52,7 +52,7 @@ class _Request:
 
 
 class Objects:
-    """:class:`bench.experiments.capabilities.ObjectStore`.
+    """:class:`studies.experiments.capabilities.ObjectStore`.
 
     :param send: makes one request over a connection that is kept.
     :param connect: opens connections for many (:meth:`components.wire.Wire.open`).
@@ -142,7 +142,7 @@ class Objects:
 
 
 class KeepsObjects(ABC):
-    """A session's :class:`bench.experiments.capabilities.ObjectStore`, by its target's API."""
+    """A session's :class:`studies.experiments.capabilities.ObjectStore`, by its target's API."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What experiments may ask of a cluster (:mod:`bench.experiments.capabilities`)."""
+"""What experiments may ask of a cluster (:mod:`studies.experiments.capabilities`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 
-from bench.experiments.capabilities import PodRequest
 from bench.parse import ParseError
 from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
@@ -21,6 +20,7 @@ from components.kubernetes.rollout import is_ready
 from components.kubernetes.wait import Waiter
 from components.objects import KeepsObjects, Objects
 from components.wire import Wire
+from studies.experiments.capabilities import PodRequest
 
 _KUBE_PROXY, _AGENT = "kube-proxy", "cilium-agent"
 _SELECTORS: Mapping[str, str] = {_KUBE_PROXY: "k8s-app=kube-proxy", _AGENT: "k8s-app=cilium"}

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.experiments.capabilities import PodRequest
 from bench.workloads import ECHO_PORT, IPERF_PORT, TOOLS_IMAGE, WORKLOADS, Side, Workload
 from components.kubernetes.names import (
     HOST_CGROUPS,
@@ -26,6 +25,7 @@ from components.kubernetes.names import (
     SIDE_LABEL,
     TOOLS,
 )
+from studies.experiments.capabilities import PodRequest
 
 Manifest = dict[str, Any]
 

@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
 
-from bench.experiments.ablate.stage import Progress, StageError, Trial
 from bench.session import Pod, Service, Session, SessionError
 from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni import ablation
@@ -34,6 +33,7 @@ from lab.errors import LabError
 from lab.exclusive import only_one
 from lab.objects import ServicePort, ServiceSpec
 from lab.toolchain.errors import ToolchainError
+from studies.experiments.ablate.stage import Progress, StageError, Trial
 
 BASE_ID, VARIANT_ID = "cni-benchmark-ablation-base", "cni-benchmark-ablation-variant"
 _BASES: Mapping[str, tuple[str, str]] = {
@@ -55,7 +55,7 @@ class NorthSouthSession(LabSession):
         return self._lab
 
     def outside(self) -> tuple[Pod, Service]:
-        """See :class:`bench.experiments.ablate.stage.Outside`."""
+        """See :class:`studies.experiments.ablate.stage.Outside`."""
         return self._entrance
 
     @cached_property
@@ -85,7 +85,7 @@ class NorthSouthSession(LabSession):
 
 
 class LabStage:
-    """See :class:`bench.experiments.ablate.stage.Stage`.
+    """See :class:`studies.experiments.ablate.stage.Stage`.
 
     What the base has is taken away from it, what it has not is added.
 
@@ -227,8 +227,8 @@ def _told(what: str) -> Iterator[None]:
 
 
 def stage(base: str) -> LabStage:
-    """The lab's stage for a base of :data:`bench.experiments.ablate.extent.BASES` (what
-    :mod:`bench.experiments.ablate.stage` imports).
+    """The lab's stage for a base of :data:`studies.experiments.ablate.extent.BASES` (what
+    :mod:`studies.experiments.ablate.stage` imports).
 
     :raises StageError: a stack's file is refused.
     """

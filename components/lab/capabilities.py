@@ -1,4 +1,4 @@
-"""What experiments may ask of the lab (:mod:`bench.experiments.capabilities`)."""
+"""What experiments may ask of the lab (:mod:`studies.experiments.capabilities`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
-from bench.experiments.capabilities import Manifest, PodRequest
 from bench.parse import ParseError
 from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
@@ -25,6 +24,7 @@ from lab.objects import NAMESPACE, PodSpec
 from lab.pods import program_path
 from lab.sandbox import KILLED, Place
 from lab.toolchain.errors import ToolchainError
+from studies.experiments.capabilities import Manifest, PodRequest
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from threading import Lock
 from typing import Any
 
 from bench import configuration
-from bench.experiments.ablate.stage import Stage
 from bench.parse import service_path
 from bench.session import (
     CommandResult,
@@ -31,6 +30,7 @@ from lab.cluster import Lab
 from lab.errors import LabError
 from lab.latency import IdleHold
 from lab.objects import NAMESPACE
+from studies.experiments.ablate.stage import Stage
 
 
 class LabSession(LabCapabilities):
@@ -125,7 +125,8 @@ class LabSession(LabCapabilities):
         return {}  # nobody limits a veth
 
     def toggle_stage(self) -> Stage:
-        """See :class:`bench.experiments.capabilities.Toggles`: a lab's id begins with its stack."""
+        """See :class:`studies.experiments.capabilities.Toggles`: a lab's id begins with its stack
+        name."""
         from components.lab.ablation import stage_of  # which makes sessions like this one
 
         return stage_of(self._lab.paths.lab_id.rpartition("-")[0])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import main
 from bench.plan import plan_for
 from bench.probes import build_probes
+from cli.main import main
 from tests.bench.netns import NetnsSession, lacking
 
 pytestmark = [

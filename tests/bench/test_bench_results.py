@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.results import SCHEMA, Results, ResultsError, from_dict, from_json
 from bench.runner import run_benchmark
-from bench.show import print_results, render
+from report.show import print_results, render
 from tests.bench.fakes import PLAN, FakeSession
 
 

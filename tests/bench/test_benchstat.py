@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.__main__ import main
 from bench.benchstat import BenchstatError, Row, benchstat, export, parse
 from bench.compare import compare
 from bench.results import MetricResult, Results
+from cli.main import main
 from lab.toolchain import Toolchain, ToolchainError
 from tests.bench.sample_results import metric, results
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bench.history.store import History
 from bench.results import from_dict, from_json
 from bench.runner import run_benchmark
 from bench.session import SessionError
 from components import benchmark
 from components.benchmark import BenchmarkProvider
 from components.dynamic import UserError
+from report.history.store import History
 from tests.bench.fakes import PLAN, FakeSession, failing
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from tenacity import wait_none
 
-from bench.experiments.capabilities import Manifest
-from bench.experiments.scale.fillers import pair
 from bench.session import SessionError
 from components import objects
 from components.objects import Objects
 from components.wire import CONNECTIONS, Send
+from studies.experiments.capabilities import Manifest
+from studies.experiments.scale.fillers import pair
 
 
 class Server:

@@ -8,10 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from bench.clock import Clock
-from bench.experiments import chain
-from bench.experiments.levels import Levels, clear, let_through
-from bench.experiments.policies import KINDS, POLICY_LABEL, Kind, api_version, port_of
-from bench.experiments.policy import enforced_probe, prove, running_target
 from bench.probes.base import Bench
 from bench.session import Pod, Session
 from bench.targets import resolve_targets
@@ -20,6 +16,10 @@ from components.lab.ablation import stage as ablation_stage
 from lab import outside
 from lab.cluster import Lab
 from lab.sandbox import Place
+from studies.experiments import chain
+from studies.experiments.levels import Levels, clear, let_through
+from studies.experiments.policies import KINDS, POLICY_LABEL, Kind, api_version, port_of
+from studies.experiments.policy import enforced_probe, prove, running_target
 from tests.lab.leftovers import Host
 from tests.lab.running import RunningLab, bring_up
 

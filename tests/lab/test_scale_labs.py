@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from bench.clock import Clock
-from bench.experiments.capabilities import PodRequest
-from bench.experiments.scale.aim import Aim
-from bench.experiments.scale.dataplane import Dataplane, dataplane_of
-from bench.experiments.scale.fillers import Changing, Fillers
-from bench.experiments.scale.probes import ChangeProbe, FullSyncProbe
-from bench.experiments.scale.settle import settled
 from bench.probes.base import Bench
 from bench.session import SessionError
 from bench.targets import resolve_targets
 from components.lab.session import LabSession
+from studies.experiments.capabilities import PodRequest
+from studies.experiments.scale.aim import Aim
+from studies.experiments.scale.dataplane import Dataplane, dataplane_of
+from studies.experiments.scale.fillers import Changing, Fillers
+from studies.experiments.scale.probes import ChangeProbe, FullSyncProbe
+from studies.experiments.scale.settle import settled
 from tests.lab.running import RunningLab, bring_up
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("lab_host")]

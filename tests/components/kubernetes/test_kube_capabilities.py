@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from bench.experiments.capabilities import (
+from bench.parse.prometheus import total
+from bench.session import Session, SessionError, open_session
+from components.kubernetes import capabilities
+from components.kubernetes.names import MAIN, NAMESPACE, NODES_NAMESPACE
+from studies.experiments.capabilities import (
     ComponentCommands,
     ComponentMetrics,
     ExperimentPods,
     ObjectStore,
     PodRequest,
 )
-from bench.parse.prometheus import total
-from bench.session import Session, SessionError, open_session
-from components.kubernetes import capabilities
-from components.kubernetes.names import MAIN, NAMESPACE, NODES_NAMESPACE
 from tests.components.kubernetes.exec_replies import Exec, Output, Reply
 from tests.components.kubernetes.kube_api import KubeApi
 from tests.components.kubernetes.kube_cluster import NODES, cluster

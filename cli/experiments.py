@@ -1,0 +1,214 @@
+"""``python -m bench <experiment>``: one command per experiment, with the same options."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from bench.checks import PreconditionError
+from bench.plan import ALLOWABLE, PlanError
+from bench.session import SessionError, open_session
+from cli.common import (
+    NO_RESULTS,
+    OK,
+    PRECONDITION,
+    SESSION,
+    USAGE,
+    FatalError,
+    descriptor,
+    interrupted_by_term,
+    progress,
+)
+from report.stack import StackError, read_session
+from studies.experiments.definition import Definition, Extent, ExtentError
+from studies.experiments.registry import EXPERIMENTS
+
+if TYPE_CHECKING:
+    from studies.experiments.model import Experiment
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add every experiment's command."""
+    for each in EXPERIMENTS.values():
+        usual = each.usual
+        parser = commands.add_parser(each.name, help=each.question, description=each.question)
+        source = parser.add_mutually_exclusive_group(required=True)
+        source.add_argument("--stack", metavar="NAME", help="a Pulumi stack that is up")
+        source.add_argument(
+            "--session", metavar="FILE", help='JSON: {"factory": "package.module:callable", …}'
+        )
+        parser.add_argument(
+            "--points", metavar="P,P", type=lambda text: text.split(","), default=[],
+            help=f"where on the axis, {each.axis}: {','.join(map(str, usual.points))}",
+        )  # fmt: skip
+        parser.add_argument(
+            "--rounds", type=int, metavar="N", help=f"samples at each point: {usual.rounds}"
+        )
+        parser.add_argument(
+            "--seconds", type=int, metavar="S", help=f"length of each probe's run: {usual.seconds}"
+        )
+        parser.add_argument(
+            "--within", type=float, metavar="S", help="leave out what would end after so long"
+        )
+        parser.add_argument("--subject", metavar="TEXT", help="what is measured: the scenario")
+        parser.add_argument("--out", metavar="FILE", help="write the JSON; - prints only that")
+        parser.add_argument(
+            "--allow", action="append", default=[], metavar="NAME",
+            help="measure although this precondition fails: " + ", ".join(ALLOWABLE),
+        )  # fmt: skip
+    _add_files(commands)
+
+
+def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add what is done with experiments that were made."""
+    parser = commands.add_parser(
+        "experiments", help="show or draw experiments that were made, or fill a document"
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="show|plot|fill")
+    show_ = actions.add_parser("show", help="print what was found")
+    show_.add_argument(
+        "--markdown", choices=("points", "effects"),
+        help="as Markdown: metrics by points, or each comparison's effects",
+    )  # fmt: skip
+    plot = actions.add_parser("plot", help="draw it: a panel per metric, a line per scenario")
+    plot.add_argument("--out", required=True, metavar="FILE", help="the SVG to write")
+    for each in (show_, plot):
+        each.add_argument(
+            "--metrics", metavar="M,M", type=lambda text: text.split(","), default=[],
+            help="only these metrics or facts, in this order",
+        )  # fmt: skip
+        each.add_argument(
+            "files", nargs="+", metavar="FILE", help="JSON by --out; several runs become one"
+        )
+    fill = actions.add_parser(
+        "fill", help="make a Markdown document's tables anew: <!-- table: points FILE METRICS -->"
+    )
+    fill.add_argument("document", metavar="FILE", help="the Markdown document, which is changed")
+
+
+def _files(options: argparse.Namespace) -> int:
+    try:
+        _ACTIONS[options.action](options)
+    except (OSError, ValueError) as error:  # an ExperimentError, too
+        raise FatalError(NO_RESULTS, str(error)) from None
+    return OK
+
+
+def _show(options: argparse.Namespace) -> None:
+    from report.experiments.document import load
+    from report.experiments.markdown import effects_table, points_table
+
+    found = load([Path(file) for file in options.files])
+    if options.markdown:
+        table = points_table if options.markdown == "points" else effects_table
+        print(table(found, options.metrics), end="")
+    else:
+        show(found, None, options.metrics)
+
+
+def _plot(options: argparse.Namespace) -> None:
+    from report.experiments.document import load
+    from report.experiments.figures import draw
+
+    found = load([Path(file) for file in options.files])
+    Path(options.out).write_text(draw(found, options.metrics), encoding="utf-8")
+
+
+def _fill(options: argparse.Namespace) -> None:
+    from report.experiments.document import filled
+
+    document = Path(options.document)
+    text = filled(document.read_text(encoding="utf-8"), document.parent)
+    document.write_text(text, encoding="utf-8")
+
+
+_ACTIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "show": _show,
+    "plot": _plot,
+    "fill": _fill,
+}
+
+
+def _run(options: argparse.Namespace) -> int:
+    from studies.experiments.run import run_experiment  # with what no other command needs
+
+    definition = EXPERIMENTS[options.command]
+    try:
+        extent = definition.extent(options.points, options.rounds, options.seconds)
+        source = read_session(options.stack) if options.stack else descriptor(options.session)
+        session = open_session(source)
+        with closing(session), interrupted_by_term():
+            found = run_experiment(
+                definition,
+                session,
+                extent,
+                command=_again(definition, extent, options),
+                subject=options.subject,
+                allow=options.allow,
+                within=options.within or math.inf,
+                progress=progress,
+            )
+    except (ExtentError, PlanError) as error:
+        raise FatalError(USAGE, str(error)) from None
+    except PreconditionError as error:
+        raise FatalError(PRECONDITION, str(error)) from None
+    except (SessionError, StackError) as error:
+        raise FatalError(SESSION, str(error)) from None
+    show(found, options.out)
+    return OK
+
+
+def show(found: Experiment, out: str | None, names: Sequence[str] = ()) -> None:
+    """Print an experiment, and write it where that is asked for.
+
+    :param names: the metrics or facts to print; by default all.
+    :raises FatalError: it cannot be written.
+    """
+    from report.experiments.table import tables
+
+    if out == "-":
+        print(found.to_json(indent=1))
+        return
+    if out:
+        try:
+            text = json.dumps(_rounded(found.to_dict()), indent=1, ensure_ascii=False)
+            Path(out).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise FatalError(USAGE, f"cannot write the experiment: {error}") from None
+    console = Console()
+    for table in tables(found, names, width=console.width):
+        console.print(table)
+
+
+def _rounded(data: Any) -> Any:
+    """Every number with six significant digits: more than any tool has."""
+    if isinstance(data, dict):
+        return {key: _rounded(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_rounded(value) for value in data]
+    return float(f"{data:.6g}") if isinstance(data, float) else data
+
+
+def _again(definition: Definition, extent: Extent, options: argparse.Namespace) -> str:
+    """The command with everything that it left open, without what differs from user to user."""
+    where = ["--stack", options.stack] if options.stack else ["--session", "FILE"]
+    words = ["python", "-m", "bench", definition.name, *where]
+    if not definition.fixed:
+        words += ["--points", ",".join(map(str, extent.points))]
+    words += ["--rounds", str(extent.rounds), "--seconds", str(extent.seconds)]
+    for name in options.allow:
+        words += ["--allow", name]
+    return shlex.join(words)
+
+
+COMMANDS: Mapping[str, Command] = {**dict.fromkeys(EXPERIMENTS, _run), "experiments": _files}

@@ -1,0 +1,1 @@
+"""Experiments as tables, figures and documents."""

@@ -1,0 +1,1 @@
+"""What is measured side by side, over targets that are reached by protocols."""

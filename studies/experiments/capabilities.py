@@ -1,0 +1,175 @@
+"""What an experiment may ask of a session beyond :class:`bench.session.Session`.
+
+A target implements those that it can; a session has a capability where it has its methods. An
+experiment whose session lacks one is skipped, with :func:`lacking`'s words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from bench.session import CommandResult, Pod, Session
+
+if TYPE_CHECKING:
+    from studies.experiments.ablate.stage import Stage
+
+Manifest = Mapping[str, Any]
+"""A Kubernetes object as JSON-able data, with ``apiVersion``, ``kind`` and ``metadata.name``; its
+namespace is the session's, that of the workloads."""
+Progress = Callable[[str], None]
+
+
+@runtime_checkable
+class ObjectStore(Protocol):
+    """Kubernetes objects of the experiment's own, many at once.
+
+    All calls return when the API server has answered for the last object, not when a dataplane has
+    taken it up.
+    """
+
+    def create_objects(self, wanted: Sequence[Manifest], say: Progress, /) -> None:
+        """Create objects in this order, many at a time; one that is there already is left.
+
+        :raises SessionError: the API server refuses one (the first refusal's words).
+        """
+        ...
+
+    def delete_objects(self, unwanted: Sequence[Manifest], say: Progress, /) -> None:
+        """Delete objects, many at a time; one that is gone already is fine.
+
+        :raises SessionError: the API server refuses one.
+        """
+        ...
+
+    def merge_object(self, manifest: Manifest) -> None:
+        """Change the object of this kind and name by a JSON merge patch (RFC 7386).
+
+        :raises SessionError: the API server refuses it.
+        """
+        ...
+
+    def list_objects(self, api_version: str, kind: str, selector: str = "") -> list[Manifest]:
+        """The objects of a kind in all namespaces, by a label selector.
+
+        :raises SessionError: the API server refuses it.
+        """
+        ...
+
+
+@runtime_checkable
+class ComponentCommands(Protocol):
+    """Commands where a node's CNI component runs: in the node's own network namespace, with its
+    rights and its view of ``/sys/fs/bpf``."""
+
+    def run_beside(
+        self, component: str, node: str, argv: Sequence[str], *, timeout: float
+    ) -> CommandResult:
+        """As :meth:`bench.session.Session.run`, beside a component (as in ``ComponentUsage``).
+
+        :raises SessionError: it cannot be run at all, or it did not end in time.
+        """
+        ...
+
+
+@runtime_checkable
+class ComponentMetrics(Protocol):
+    """What the CNI's components count themselves."""
+
+    def component_metrics(self, component: str) -> Mapping[str, str]:
+        """The metrics of a component (as in ``ComponentUsage``) on every node that has it, now.
+
+        :returns: text in Prometheus's exposition format, by node; empty where there is no such
+            component.
+        :raises SessionError: one does not answer.
+        """
+        ...
+
+
+@runtime_checkable
+class ComponentRestart(Protocol):
+    """Ends a CNI component on a node and starts it anew."""
+
+    def restart_component(self, component: str, node: str) -> None:
+        """Return once it says that it is ready again.
+
+        :raises SessionError: it is not there, or does not come back.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PodRequest:
+    """A pod for the time of an experiment, pinned to a node.
+
+    ``role`` becomes its label ``app.kubernetes.io/name``, so that policies can select it. With
+    ``host_network`` it runs in the node's own network namespace and has its address. ``image`` and
+    ``command`` are as those of :class:`bench.workloads.Workload`.
+    """
+
+    name: str
+    role: str
+    node: str
+    image: str
+    command: tuple[str, ...]
+    host_network: bool = False
+
+
+@runtime_checkable
+class ExperimentPods(Protocol):
+    """Pods for the time of an experiment."""
+
+    def experiment_pods(
+        self, wanted: Sequence[PodRequest]
+    ) -> AbstractContextManager[Sequence[Pod]]:
+        """Run pods for the length of the block, in the order asked for; ready, not listening yet.
+
+        :meth:`bench.session.Session.run` takes them like any others.
+        :raises SessionError: one does not come up; none is left then.
+        """
+        ...
+
+
+@runtime_checkable
+class Toggles(Protocol):
+    """Variants of the session's scenario, brought up beside it."""
+
+    def toggle_stage(self) -> Stage:
+        """A stage whose base is the session's own cluster (its ``base`` is not asked for).
+
+        :raises studies.experiments.ablate.stage.StageError: there are no variants of it.
+        """
+        ...
+
+
+@runtime_checkable
+class Kubectl(Protocol):
+    """The command ``kubectl``, as the cluster's administrator."""
+
+    def kubectl(
+        self, argv: Sequence[str], manifests: Sequence[Manifest], *, timeout: float
+    ) -> CommandResult:
+        """Run ``kubectl <argv> -f <file>`` in the session's namespace, the file a List of objects.
+
+        :raises SessionError: there is no kubectl, or it did not end in time.
+        """
+        ...
+
+
+_CANNOT: Mapping[type, str] = {
+    ObjectStore: "create Kubernetes objects",
+    ComponentCommands: "run commands beside the CNI's components",
+    ComponentMetrics: "read the metrics of the CNI's components",
+    ComponentRestart: "restart the CNI's components",
+    ExperimentPods: "run pods of an experiment",
+    Toggles: "bring up variants of its scenario beside it",
+    Kubectl: "run kubectl",
+}
+
+
+def lacking(session: Session, needs: Sequence[type]) -> str | None:
+    """Why a session cannot do what is needed; None when it can."""
+    missing = [_CANNOT.get(need, need.__name__) for need in needs if not isinstance(session, need)]
+    return f"this target cannot {', nor '.join(missing)}" if missing else None

@@ -1,0 +1,116 @@
+"""What an experiment is: its question, its axis, what it needs, how much of it is done.
+
+Pure data, light to import: a stack's settings are checked with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.plan import MAX_RUNS, MAX_SECONDS
+
+Points = tuple[int, ...] | tuple[str, ...]
+
+
+class ExtentError(ValueError):
+    """Points, rounds or seconds that the experiment cannot have; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is done: ``rounds`` samples of every metric at every point, of ``seconds`` each.
+
+    ``points`` are places on the axis: whole numbers, or names where the axis has no unit.
+    """
+
+    points: Points
+    rounds: int
+    seconds: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {"points": list(self.points), "rounds": self.rounds, "seconds": self.seconds}
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """An experiment.
+
+    ``axis`` is what is changed on purpose and ``unit`` that of its numbers (empty for names).
+    ``needs`` are capabilities (:mod:`studies.experiments.capabilities`); ``usual`` is its extent
+    where nothing else is asked for. Points that are numbers lie between ``lowest`` and
+    ``highest``; names are some of the usual ones; ``fixed`` ones cannot be chosen.
+
+    ``run`` is the place of its function, ``package.module:callable``, which is imported when the
+    experiment is run: it takes a :class:`studies.experiments.base.Context`, returns
+    :class:`~studies.experiments.base.Findings`, raises ``SkippedError`` where the cluster has
+    nothing to experiment on, and cleans up what it made, also when
+    interrupted.
+    """
+
+    name: str
+    question: str
+    axis: str
+    needs: tuple[type, ...]
+    usual: Extent
+    run: str
+    unit: str = ""
+    lowest: int = 0
+    highest: int = 0
+    fixed: bool = False
+
+    def extent(
+        self,
+        points: Sequence[str | int] = (),
+        rounds: int | None = None,
+        seconds: int | None = None,
+    ) -> Extent:
+        """The usual extent with a user's numbers in place of its own.
+
+        :raises ExtentError: an impossible point or number.
+        """
+        wanted = self.usual
+        if points and self.fixed:
+            raise ExtentError(f"{self.name}: its points are always {_listed(wanted.points)}")
+        if points:
+            wanted = replace(wanted, points=self._points(points))
+        if rounds is not None:
+            wanted = replace(wanted, rounds=_whole("rounds", rounds, MAX_RUNS))
+        if seconds is not None:
+            wanted = replace(wanted, seconds=_whole("seconds", seconds, MAX_SECONDS))
+        return wanted
+
+    def _points(self, points: Sequence[str | int]) -> Points:
+        if len(set(map(str, points))) < len(points):
+            raise ExtentError(f"{self.name}: a point twice: {_listed(points)}")
+        if all(isinstance(point, int) for point in self.usual.points):
+            return tuple(self._number(point) for point in points)
+        unknown = [point for point in points if point not in self.usual.points]
+        if unknown:
+            raise ExtentError(
+                f"{self.name}: no such point: {_listed(unknown)}; choose of "
+                f"{_listed(self.usual.points)}"
+            )
+        return tuple(map(str, points))
+
+    def _number(self, point: str | int) -> int:
+        limits = f"a whole number from {self.lowest:,} to {self.highest:,}"
+        try:
+            number = int(point)
+        except ValueError:
+            raise ExtentError(f"{self.name}: a point is {limits}, not {point!r}") from None
+        if not self.lowest <= number <= self.highest:
+            raise ExtentError(f"{self.name}: a point is {limits}, not {number:,}")
+        return number
+
+
+def _whole(name: str, value: int, highest: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= highest:
+        raise ExtentError(f"{name} must be a whole number from 1 to {highest:,}, not {value!r}")
+    return value
+
+
+def _listed(points: Sequence[object]) -> str:
+    return ", ".join(map(str, points))

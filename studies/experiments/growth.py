@@ -1,0 +1,157 @@
+"""How a metric grows along an axis of numbers: constant, linear, or as a power.
+
+What is fitted are medians of visits, not single samples: samples of one visit share whatever the
+machine did meanwhile, and would make every interval too narrow.
+
+- Whether it grows at all is told by Theil and Sen's slope, the median of the slopes between all
+  pairs of visits, with Sen's interval from Kendall's rank correlation (Sen, Journal of the American
+  Statistical Association 63 (1968) 1379; ``scipy.stats.theilslopes``). It assumes no distribution,
+  and a visit that went wrong does not move it. An interval that holds 0 is called constant, with
+  the growth that it does not exclude.
+- A power law is preferred to a line where its Akaike criterion, corrected for few points, is lower
+  by :data:`ENOUGH` or more, and the interval of its exponent excludes 1
+  (Burnham & Anderson, Model Selection and Multimodel Inference, 2nd ed., section 2.4). Both are
+  fitted with weights in proportion to the values, since timings spread in proportion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from bench.text import number
+from studies.experiments.model import Fit
+
+LEVEL = 0.95
+ENOUGH = 4.0
+"""Of Akaike's criterion: seven times as likely."""
+_LEAST_VISITS = 5
+_LEAST_SIZES = 4
+_STEP = 1_000
+"""Slopes are told per so many."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A metric's median ``y`` at the place ``x`` of the axis."""
+
+    x: float
+    y: float
+
+
+def growth(metric: str, unit: str, axis: str, visits: Sequence[Place]) -> Fit | None:
+    """The growth of one metric; None with too few visits to tell.
+
+    :param unit: the metric's.
+    :param axis: what x counts.
+    """
+    places = {visit.x for visit in visits}
+    if len(visits) < _LEAST_VISITS or len(places) < _LEAST_SIZES:
+        return None
+    x = np.array([visit.x for visit in visits])
+    y = np.array([visit.y for visit in visits])
+    if np.ptp(y) == 0:
+        verdict = f"constant: always {number(float(y[0]))} {unit}"
+        return _fit(metric, "constant", float(y[0]), 0.0, (0.0, 0.0), verdict)
+    slope, intercept, low, high = (float(each) for each in stats.theilslopes(y, x, LEVEL))
+    most = f"{_signed(_STEP * low)} to {_signed(_STEP * high)} {unit} per {_STEP:,} {axis}"
+    if low <= 0 <= high:
+        verdict = f"no growth is seen: between {most}"
+        return _fit(metric, "constant", float(np.median(y)), slope, (low, high), verdict)
+    power = _power(x, y) if slope > 0 and y.min() > 0 else None
+    if power is not None:
+        verdict = (
+            f"grows as {axis} to the power of {power.exponent:.2f} "
+            f"({power.low:.2f} to {power.high:.2f}): "
+            f"{'more' if power.exponent > 1 else 'less'} than in proportion"
+        )
+        return Fit(
+            metric=metric, form="power", constant=power.constant, slope=power.slope,
+            slope_ci=power.slope_ci, power=power.exponent, level=LEVEL, verdict=verdict,
+        )  # fmt: skip
+    verb = "grows" if slope > 0 else "falls"
+    verdict = f"{verb} in a line: {_signed(_STEP * slope)} ({most})"
+    return _fit(metric, "linear", intercept, slope, (low, high), verdict)
+
+
+def _fit(
+    metric: str, form: Any, constant: float, slope: float, ci: tuple[float, float], verdict: str
+) -> Fit:
+    return Fit(
+        metric=metric, form=form, constant=constant, slope=slope, slope_ci=ci, level=LEVEL,
+        verdict=verdict,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Power:
+    """``constant + slope * x ** exponent``; ``low`` to ``high`` is the exponent's interval."""
+
+    constant: float
+    slope: float
+    slope_ci: tuple[float, float]
+    exponent: float
+    low: float
+    high: float
+
+
+def _power(x: Array, y: Array) -> _Power | None:
+    """A power law, where the data want one rather than a line."""
+    weights = y / y.mean()
+    scale = x.max()  # keeps the numbers near 1
+
+    def line(u: Array, constant: float, slope: float) -> Array:
+        return constant + slope * u
+
+    def law(u: Array, constant: float, slope: float, exponent: float) -> Array:
+        return constant + slope * np.power(u, exponent)
+
+    u = x / scale
+    start = (float(y.min()), float(np.ptp(y)))
+    try:
+        straight, _ = optimize.curve_fit(line, u, y, p0=start, sigma=weights)
+        bounds = ((0.0, 0.0, 0.05), (np.inf, np.inf, 5.0))
+        bent, covariance = optimize.curve_fit(
+            law, u, y, p0=(*start, 1.0), sigma=weights, bounds=bounds
+        )
+    except (RuntimeError, ValueError):
+        return None
+    gain = _criterion((y - line(u, *straight)) / weights, 2) - _criterion(
+        (y - law(u, *bent)) / weights, 3
+    )
+    freedom = len(y) - 3
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * np.sqrt(np.diag(covariance))
+    constant, slope, exponent = (float(each) for each in bent)
+    low, high = exponent - float(reach[2]), exponent + float(reach[2])
+    if not math.isfinite(high) or gain < ENOUGH or low <= 1 <= high:
+        return None
+    unscaled = scale**-exponent
+    ci = (unscaled * (slope - float(reach[1])), unscaled * (slope + float(reach[1])))
+    return _Power(constant, unscaled * slope, ci, exponent, low, high)
+
+
+def _criterion(residuals: Array, parameters: int) -> float:
+    """Akaike's, corrected for few points; the variance is a parameter, too."""
+    n, k = len(residuals), parameters + 1
+    if n - k - 1 <= 0:
+        return math.inf
+    spread = float(np.sum(residuals**2)) / n
+    return n * math.log(spread) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+
+
+def _signed(value: float) -> str:
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def fits(visits: Mapping[str, Sequence[Place]], units: Mapping[str, str], axis: str) -> list[Fit]:
+    """The growth of every metric that has enough visits."""
+    found = (growth(name, units[name], axis, each) for name, each in visits.items())
+    return [fit for fit in found if fit is not None]

@@ -1,0 +1,84 @@
+"""Running one experiment on one session: preconditions, the experiment itself, its record."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import cast
+
+from bench.clock import Clock
+from bench.interleave import Evidence, prepare
+from bench.plan import plan_for
+from bench.session import Session
+from studies.experiments.base import Context, Findings, Progress, SkippedError
+from studies.experiments.capabilities import lacking
+from studies.experiments.definition import Definition, Extent
+from studies.experiments.model import Axis, Experiment, Series
+
+
+def run_experiment(
+    definition: Definition,
+    session: Session,
+    extent: Extent,
+    *,
+    command: str,
+    subject: str | None = None,
+    allow: Sequence[str] = (),
+    within: float = math.inf,
+    progress: Progress | None = None,
+    clock: Clock | None = None,
+) -> Experiment:
+    """Run an experiment; one that the session cannot have is recorded as skipped.
+
+    :param command: what makes it again, for the record.
+    :param subject: what its series is called; by default the scenario's title.
+    :param allow: preconditions that may fail, beside those of the quick profile.
+    :param within: seconds; what would take longer is left out.
+    :raises PreconditionError: what would be measured is not what is meant; nothing was measured.
+    :raises SessionError: the cluster cannot be asked, or refuses a change.
+    :raises PlanError: ``allow`` names no precondition.
+    """
+    say = progress or (lambda line: None)
+    clock = clock or Clock()
+    started, start = clock.now(), clock.monotonic()
+    plan = plan_for("quick", runs=extent.rounds, seconds=extent.seconds, allow=allow)
+    environment = dict(session.environment())
+    name = subject or str(environment.get("scenario", "this cluster"))
+    evidence = Evidence(started, environment)
+    reason = lacking(session, definition.needs)
+    if reason is None:
+        side = prepare(name, session, plan, clock=clock, deadline=start + within, say=say)
+        evidence = side.evidence or evidence
+        try:
+            found = _function(definition)(Context(side, plan, extent, name, say))
+        except SkippedError as error:
+            reason = str(error)
+    if reason is not None:
+        say(f"skipped: {reason}")
+        found = Findings([Series(subject=name, skipped=reason)])
+    return Experiment(
+        name=definition.name,
+        question=definition.question,
+        axis=Axis(name=definition.axis, unit=definition.unit),
+        series=list(found.series),
+        started=_iso(started),
+        finished=_iso(clock.now()),
+        seconds=round(clock.monotonic() - start, 1),
+        command=command,
+        plan={**extent.as_dict(), **found.plan},
+        tools=dict(evidence.tools),
+        environment=environment,
+        checks=list(evidence.checks),
+        warnings=[*evidence.warnings, *found.warnings],
+    )
+
+
+def _function(definition: Definition) -> Callable[[Context], Findings]:
+    module, _, name = definition.run.partition(":")
+    return cast("Callable[[Context], Findings]", getattr(importlib.import_module(module), name))
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")

@@ -1,0 +1,268 @@
+"""What is measured at one size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from bench.metrics import MICROSECONDS, Metric
+from bench.parse import ParseError
+from bench.probes.base import Bench, Invocation, Probe, Reading, SampleError
+from bench.probes.cost import read_usage
+from bench.session import CommandResult, Service, SessionError
+from bench.targets import Targets
+from bench.text import latency
+from studies.experiments.capabilities import ComponentMetrics, ComponentRestart
+from studies.experiments.scale.dataplane import Dataplane, Syncs
+from studies.experiments.scale.fillers import Changing
+
+_GROUP = "Change of an endpoint"
+CPU_MILLISECONDS = "CPU ms"
+
+CHANGE_SERVED = Metric(
+    "change_served", MICROSECONDS, "lower", _GROUP,
+    "from asking the API server for another endpoint of a Service to the first answer by that "
+    "endpoint to requests that a client sends one after the other",
+)  # fmt: skip
+CHANGE_SYNC = Metric(
+    "change_sync", MICROSECONDS, "lower", _GROUP,
+    "how long the component on the client's node took to bring that change in, by its own metrics",
+)  # fmt: skip
+CHANGE_CPU = Metric(
+    "change_cpu", CPU_MILLISECONDS, "lower", _GROUP,
+    "CPU time of the component on the client's node for that change",
+)  # fmt: skip
+FULL_SYNC = Metric(
+    "full_sync", MICROSECONDS, "lower", "Full sync",
+    "how long the component took to write everything anew after a restart, by its own metrics, "
+    "IPv4 and IPv6 together",
+)  # fmt: skip
+
+T = TypeVar("T")
+
+_SECONDS = 30.0
+_LEAD_SECONDS = 0.3
+_SYNC_WAIT_SECONDS = 10.0
+_SYNC_LOOK_SECONDS = 0.05
+_FULL_WAIT_SECONDS = 180.0
+_STILL_SECONDS = 1.0
+_US = 1e6
+
+# Asks one request after the other, 2 ms apart, and ends with the first that is answered as wanted;
+# prints when (µs since 1970) each other answer came first.
+_LOOP = r"""
+host=$1 port=$2 path=$3 wanted=$4 seconds=$5 last=
+exec {pause}<> <(:)
+now=${EPOCHREALTIME//[.,]/}
+end=$((now + seconds * 1000000))
+while [ "$now" -lt "$end" ]; do
+  code=refused
+  if exec {web}<>"/dev/tcp/$host/$port"; then
+    printf 'GET %s HTTP/1.0\r\nHost: %s\r\n\r\n' "$path" "$host" >&"$web"
+    code=silent
+    read -r -t 1 -u "$web" _ code _
+    exec {web}>&-
+  fi 2>/dev/null
+  now=${EPOCHREALTIME//[.,]/}
+  [ "$code" = "$last" ] || echo "$now $code"
+  last=$code
+  [ "$code" = "$wanted" ] && exit 0
+  read -r -t 0.002 -u "$pause"
+done
+exit 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeProbe:
+    """Changes the backend of a Service under a client's eyes.
+
+    ``wall`` is the time of day in seconds since 1970; the client's node must agree with it (the
+    precondition "clocks").
+    """
+
+    changing: Changing
+    dataplane: Dataplane
+    wall: Callable[[], float]
+    name: str = "change"
+    seconds: float = 2.0
+    metrics: tuple[Metric, ...] = (CHANGE_SERVED, CHANGE_SYNC, CHANGE_CPU)
+
+    def invocation(self, targets: Targets) -> Invocation:
+        """See :class:`bench.probes.base.Probe`."""
+        service = self.changing.service
+        arguments = (service.host, str(service.port), self.changing.PATH, self.changing.next_status)
+        argv = ("bash", "-c", _LOOP, "bash", *arguments, f"{_SECONDS:.0f}")
+        return Invocation("iperf3-client", argv)
+
+    def measure(self, bench: Bench) -> Reading:
+        """See :class:`bench.probes.base.Probe`."""
+        node = bench.targets.one("iperf3-client").node
+        key = (node, self.dataplane.component)
+        before, cpu_before = self._syncs(bench, node), read_usage(bench)[0].cpu_seconds[key]
+        invocation = self.invocation(bench.targets)
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(bench.run, invocation, _SECONDS)
+            bench.clock.sleep(_LEAD_SECONDS)
+            changed = self.wall()
+            try:
+                self.changing.change()
+            except SessionError as error:
+                raise SampleError(f"the endpoint cannot be changed: {error}") from error
+            result = asking.result()
+        served = first_served(result, invocation.argv[-2])
+        after = self._after(bench, node, before)
+        cpu = read_usage(bench)[0].cpu_seconds[key] - cpu_before
+        return Reading(
+            {
+                CHANGE_SERVED.name: _US * (served - changed),
+                CHANGE_SYNC.name: _US
+                * (after.seconds - before.seconds)
+                / (after.count - before.count),
+                CHANGE_CPU.name: 1e3 * cpu,
+            }
+        )
+
+    def _syncs(self, bench: Bench, node: str) -> Syncs:
+        assert isinstance(bench.session, ComponentMetrics)
+        try:
+            texts = bench.session.component_metrics(self.dataplane.component)
+            return self.dataplane.syncs(texts[node])
+        except (SessionError, ParseError, KeyError) as error:
+            raise SampleError(f"metrics of {self.dataplane.component}: {error}") from error
+
+    def _after(self, bench: Bench, node: str, before: Syncs) -> Syncs:
+        """The metrics once they count the change: it is served before they do."""
+        end = bench.clock.monotonic() + _SYNC_WAIT_SECONDS
+        while bench.clock.monotonic() < end:
+            now = self._syncs(bench, node)
+            if now.count > before.count:
+                return now
+            bench.clock.sleep(_SYNC_LOOK_SECONDS)
+        raise SampleError(f"{self.dataplane.component} counts no sync after the change")
+
+    def summary(self, reading: Reading) -> str:
+        """See :class:`bench.probes.base.Probe`."""
+        served, sync = reading.values[CHANGE_SERVED.name], reading.values[CHANGE_SYNC.name]
+        return f"served after {latency(served)}, sync {latency(sync)}"
+
+
+@dataclass(frozen=True, slots=True)
+class FullSyncProbe:
+    """Restarts the component on the client's node, which then writes everything anew."""
+
+    component: str
+    full: Callable[[str], Syncs]
+    name: str = "full_sync"
+    seconds: float = 5.0
+    metrics: tuple[Metric, ...] = (FULL_SYNC,)
+
+    def invocation(self, targets: Targets) -> Invocation | None:
+        """None: nothing is run in a pod."""
+        return None
+
+    def measure(self, bench: Bench) -> Reading:
+        """See :class:`bench.probes.base.Probe`."""
+        session, node = bench.session, bench.targets.one("iperf3-client").node
+        assert isinstance(session, ComponentRestart)
+        assert isinstance(session, ComponentMetrics)
+        try:
+            session.restart_component(self.component, node)
+            last = Syncs(0, 0)
+            end = bench.clock.monotonic() + _FULL_WAIT_SECONDS
+            while bench.clock.monotonic() < end:
+                now = self.full(session.component_metrics(self.component)[node])
+                # Both families have written their rules when no more comes.
+                if now.count > 0 and now.count == last.count:
+                    return Reading({FULL_SYNC.name: _US * now.seconds})
+                last = now
+                bench.clock.sleep(_STILL_SECONDS)
+        except (SessionError, ParseError, KeyError) as error:
+            raise SampleError(f"{self.component} was restarted: {error}") from error
+        raise SampleError(f"{self.component} did not stop writing rules after its restart")
+
+    def summary(self, reading: Reading) -> str:
+        """See :class:`bench.probes.base.Probe`."""
+        return latency(reading.values[FULL_SYNC.name])
+
+
+def first_served(result: CommandResult, wanted: str) -> float:
+    """When the new backend answered first, in seconds since 1970.
+
+    :raises SampleError: it never did, or there was no answer by the old one before.
+    """
+    answers = [line.split() for line in result.stdout.splitlines()]
+    codes = [code for _, code in answers]
+    if not codes or codes[-1] != wanted:
+        raise SampleError(f"the new endpoint did not answer: {', '.join(codes) or result.stderr}")
+    if len(codes) == 1:
+        raise SampleError("the new endpoint answered before the change")
+    return int(answers[-1][0]) / _US
+
+
+@dataclass(frozen=True, slots=True)
+class Towards:
+    """Another probe, to another Service than httpbin's, under names of its own.
+
+    ``where`` is added to the names; ``choose`` gives the Service for each sample, or raises
+    :class:`SampleError`; ``same`` tells after a sample whether it is still that kind of Service.
+    """
+
+    inner: Probe
+    where: str
+    choose: Callable[[], Service]
+    same: Callable[[Service], bool] = lambda service: True
+
+    @property
+    def name(self) -> str:
+        """The inner probe's, and where to."""
+        return f"{self.inner.name}_{self.where}"
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The inner probe's under these names."""
+        return tuple(
+            replace(
+                metric,
+                name=f"{metric.name}_{self.where}",
+                group=f"{metric.group}, {self.where} Service",
+            )
+            for metric in self.inner.metrics
+        )
+
+    @property
+    def seconds(self) -> float:
+        """The inner probe's."""
+        return self.inner.seconds
+
+    def invocation(self, targets: Targets) -> Invocation | None:
+        """The inner probe's, to httpbin: the Service differs from sample to sample."""
+        return self.inner.invocation(targets)
+
+    def measure(self, bench: Bench) -> Reading:
+        """See :class:`bench.probes.base.Probe`."""
+        service = self.choose()
+        reading = self.inner.measure(
+            replace(bench, targets=replace(bench.targets, httpbin=service))
+        )
+        if not self.same(service):
+            raise SampleError(
+                f"the rules were written anew meanwhile: not the {self.where} any more"
+            )
+        return replace(
+            reading,
+            values=self._renamed(reading.values),
+            missing=self._renamed(reading.missing),
+            notes=self._renamed(reading.notes),
+        )
+
+    def _renamed(self, by_name: Mapping[str, T]) -> dict[str, T]:
+        return {f"{name}_{self.where}": value for name, value in by_name.items()}
+
+    def summary(self, reading: Reading) -> str:
+        """The inner probe's."""
+        end = len(self.where) + 1
+        values = {name[:-end]: value for name, value in reading.values.items()}
+        return self.inner.summary(replace(reading, values=values))

@@ -1,0 +1,295 @@
+"""The visits: every size on the way up and again on the way down, so that time is not size."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from bench.checks.quiet import QUIET_MILLICORES
+from bench.compare import compare
+from bench.interleave import Side, interleave
+from bench.parse import ParseError
+from bench.plan import Plan
+from bench.probes.base import Probe, SampleError
+from bench.probes.connect import connect_probe
+from bench.probes.cost import UnderLoad
+from bench.probes.http import http_probe
+from bench.results import Results
+from bench.session import SessionError
+from studies.experiments.base import Context, Findings, point
+from studies.experiments.capabilities import (
+    ComponentCommands,
+    ComponentMetrics,
+    ComponentRestart,
+    ObjectStore,
+)
+from studies.experiments.growth import Place, fits
+from studies.experiments.model import Series
+from studies.experiments.scale.aim import Aim
+from studies.experiments.scale.dataplane import Syncs, dataplane_of
+from studies.experiments.scale.fillers import Changing, Fillers
+from studies.experiments.scale.probes import ChangeProbe, FullSyncProbe, Towards
+from studies.experiments.scale.settle import settled
+from studies.experiments.scale.sizes import Samples, Size, Visit, visits
+
+RATE = 1_000
+"""Requests/s over kept connections: the study's."""
+COMPARED = (
+    "full_sync", "change_sync", "change_served", "connect_p50_first", "connect_p50_last",
+    f"http_{RATE}_p50_last",
+)  # fmt: skip
+"""What a size is compared by with the smallest: few, so that few rounds make a verdict."""
+FULL_SYNCS = 1
+"""In each visit: a restart takes many times as long as any other sample."""
+_SETTLE_SECONDS = 90.0
+_COMMAND_SECONDS = 60.0
+_MARGIN = 1.2
+_USUAL_RATE = 400.0
+"""Objects/s, until there is a measured one."""
+
+
+def run(context: Context) -> Findings:
+    session = context.bench.session
+    assert isinstance(session, ObjectStore)
+    with _interruptible(context) as experiment:
+        visits = experiment.visits()
+        for number, visit in enumerate(visits, 1):
+            if not experiment.has_time_for(visit):
+                experiment.left_out(visit)
+                continue
+            context.say(f"visit {number} of {len(visits)}: {visit}")
+            experiment.visit(visit)
+        return experiment.findings()
+
+
+class _Experiment:
+    """The sizes of one cluster."""
+
+    def __init__(self, context: Context) -> None:
+        bench = context.bench
+        session = bench.session
+        assert isinstance(session, ObjectStore)
+        self._context = context
+        self._store = session
+        client = bench.targets.one("fortio-client")
+        path = session.service_path(client, bench.targets.httpbin)
+        self._dataplane = dataplane_of(path.expected)
+        self._node = client.node
+        self.fillers = Fillers(session, bench.targets, bench.clock, context.say)
+        self.changing = Changing(session, bench.targets, context.say)
+        self._sizes: dict[str, Size] = {}
+        self._warnings: list[str] = []
+        self._visited: list[str] = []
+        self._longest = 0.0
+        self._rate = _USUAL_RATE
+
+    def visits(self) -> list[Visit]:
+        """Those of the extent."""
+        context = self._context
+        return visits([int(size) for size in context.extent.points], context.plan.runs)
+
+    def has_time_for(self, visit: Visit) -> bool:
+        """Whether a visit and the removal of all Services would end in time, as far as is known."""
+        left = self._context.bench.deadline - self._context.bench.clock.monotonic()
+        rounds = self._longest * visit.rounds / self._context.plan.runs
+        # To its size from the present one, and then back to none.
+        services = abs(visit.size - len(self.fillers)) + visit.size
+        return left > _MARGIN * (rounds + 2 * services / self._rate)
+
+    def left_out(self, visit: Visit) -> None:
+        """A visit for which there is no time."""
+        said = f"{visit}: left out, it would end too late"
+        self._context.say(said)
+        self._warnings.append(said)
+
+    def visit(self, visit: Visit) -> None:
+        """Have so many Services, wait until all is quiet, and measure the rounds of this visit."""
+        self._resize(visit)
+        start = self._context.bench.clock.monotonic()
+        self._measure(visit)
+        self._visited.append(str(visit))
+        took = self._context.bench.clock.monotonic() - start
+        self._longest = max(self._longest, took * self._context.plan.runs / visit.rounds)
+
+    def _resize(self, visit: Visit) -> None:
+        self.changing.create()
+        rate = self.fillers.resize(max(0, visit.size - self._others()))
+        if rate:
+            self._context.say(f"{rate:,.0f} objects/s")
+            self._rate = min(self._rate, rate)
+            if visit.way == "up":
+                self._size(visit).facts["objects per second"] = round(rate, 1)
+
+    def _size(self, visit: Visit) -> Size:
+        return self._sizes.setdefault(f"{visit.size:,}", Size())
+
+    def _measure(self, visit: Visit) -> None:
+        self._settle(visit.size)
+        label, known = f"{visit.size:,}", self._size(visit)
+        # What a visit from above leaves is told apart: kube-proxy clears chains late.
+        found = self._counted()
+        known.facts |= {
+            name if known.facts.get(name, count) == count else f"{name}, on the way down": count
+            for name, count in found.items()
+        }
+        bench, dataplane = self._context.bench, self._dataplane
+        if dataplane.full is not None and isinstance(bench.session, ComponentRestart):
+            full = FullSyncProbe(dataplane.component, dataplane.full)
+            # A failed restart is not to be made worse by another one.
+            self._sample(known.full, label, (full,), FULL_SYNCS, attempts=1)
+            self._settle(visit.size)
+        plan = self._context.plan
+        self._sample(known.samples, label, self._probes(plan), visit.rounds, attempts=plan.attempts)
+
+    def _sample(
+        self, samples: Samples, label: str, probes: tuple[Probe, ...], rounds: int, *, attempts: int
+    ) -> None:
+        """Add so many rounds."""
+        samples.ends.append(samples.rounds + rounds)
+        samples.latest = interleave(
+            [Side(label, self._context.bench, probes)],
+            replace(self._context.plan, attempts=attempts),
+            ((label,),) * samples.rounds,
+            known=tuple(samples.entries),
+            keep=samples.entries.append,
+            watch=self._context.watch,
+        )[label]
+
+    def _others(self) -> int:
+        """The cluster's Services that are not fillers."""
+        return len(self._store.list_objects("v1", "Service")) - len(self.fillers)
+
+    def _counted(self) -> dict[str, str | int | float]:
+        services = len(self._store.list_objects("v1", "Service"))
+        facts: dict[str, str | int | float] = {"services": services}
+        try:
+            facts |= self._dataplane.size(self._command)
+            self._assert_complete(services)
+        except (SessionError, ParseError) as error:
+            self._warnings.append(f"{services:,} Services: the dataplane's size: {error}")
+        return facts
+
+    def _assert_complete(self, services: int) -> None:
+        """A rule for each: or what is measured is not that size."""
+        if self._dataplane.order is None:
+            return
+        measured = len(self.fillers) + 2  # httpbin's and the changing one
+        found = len(self._dataplane.order(self._command, self._context.bench.targets.httpbin.port))
+        if found != measured:
+            raise ParseError(f"{found:,} rules for {measured:,} of {services:,} Services")
+
+    def _command(self, argv: Sequence[str]) -> str:
+        session = self._context.bench.session
+        assert isinstance(session, ComponentCommands)
+        done = session.run_beside(
+            self._dataplane.component, self._node, argv, timeout=_COMMAND_SECONDS
+        )
+        if done.returncode != 0:
+            raise SessionError(f"`{' '.join(argv)}` on {self._node}: {done.stderr.strip()[-200:]}")
+        return done.stdout
+
+    def _syncs(self) -> Syncs:
+        session = self._context.bench.session
+        assert isinstance(session, ComponentMetrics)
+        return self._dataplane.syncs(
+            session.component_metrics(self._dataplane.component)[self._node]
+        )
+
+    def _settle(self, size: int) -> None:
+        """Wait until the dataplane has all Services: until its components are idle again."""
+        bench = self._context.bench
+        self._context.say("waiting until the dataplane has them")
+        try:
+            found = settled(bench, _SETTLE_SECONDS)
+        except SampleError as error:
+            self._warnings.append(f"{size:,} Services: whether they are taken up: {error}")
+            return
+        if found > QUIET_MILLICORES:
+            self._warnings.append(
+                f"{size:,} Services: the CNI's components still used {found:.0f} millicores per "
+                f"node after {_SETTLE_SECONDS:.0f} s"
+            )
+
+    def _probes(self, plan: Plan) -> tuple[Probe, ...]:
+        aim = Aim(
+            self._dataplane,
+            self._command,
+            lambda: self._syncs().count,
+            self.fillers,
+            self._context.bench.targets.httpbin,
+            self.changing.service,
+        )
+        connect, http = connect_probe(plan), http_probe(plan, RATE)
+        return (
+            ChangeProbe(self.changing, self._dataplane, time.time),
+            Towards(connect, "first", aim.first, aim.same),
+            Towards(connect, "last", aim.last, aim.same),
+            # Only a connection's first packet meets the rules: one end of them is enough.
+            UnderLoad(Towards(http, "last", aim.last, aim.same)),
+        )
+
+    def findings(self) -> Findings:
+        """Every size as a point, growth, and each size against the smallest."""
+        context, sizes = self._context, self._sizes
+        for label, size in sizes.items():
+            self._warnings += [f"{label} Services: {text}" for text in size.results.warnings]
+        smallest, *others = sizes
+        self._warnings += [
+            f"{label} Services: visited once; what the machine did just then is in every sample"
+            for label in others
+            if len(sizes[label].samples.ends) == 1
+        ]
+        series = Series(
+            subject=f"{context.subject} ({self._dataplane.title})",
+            points=[
+                point(label, size.results, x=size.services, facts=size.facts)
+                for label, size in sizes.items()
+            ],
+            fits=fits(self._medians(), _units(sizes.values()), "Services"),
+            comparisons=[
+                compare(
+                    sizes[smallest].results,
+                    sizes[label].results,
+                    labels=(smallest, label),
+                    metrics=_compared(sizes[smallest].results, sizes[label].results),
+                )
+                for label in others
+            ],
+        )
+        plan = {
+            "visits": self._visited,
+            "rounds_per_visit": context.plan.runs,
+            "endpoints_per_service": len(context.bench.targets.pods["httpbin"]),
+        }
+        return Findings([series], plan, self._warnings)
+
+    def _medians(self) -> dict[str, list[Place]]:
+        """The median of every metric in every visit, by metric."""
+        found: defaultdict[str, list[Place]] = defaultdict(list)
+        for size in self._sizes.values():
+            for name, medians in size.medians().items():
+                found[name] += [Place(size.services, median) for median in medians]
+        return found
+
+
+def _compared(*results: Results) -> list[str]:
+    return [name for name in COMPARED if any(name in each.metrics for each in results)]
+
+
+def _units(sizes: Iterable[Size]) -> dict[str, str]:
+    return {name: each.unit for size in sizes for name, each in size.results.metrics.items()}
+
+
+@contextmanager
+def _interruptible(context: Context) -> Iterator[_Experiment]:
+    """The experiment, whose Services are removed whatever happens."""
+    experiment = _Experiment(context)
+    try:
+        yield experiment
+    finally:
+        context.say(f"removing {len(experiment.fillers):,} Services")
+        experiment.fillers.resize(0)
+        experiment.changing.delete()

@@ -1,0 +1,245 @@
+"""The matrix itself: up, preconditions, rounds, results, down. Each phase can be taken up again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import Any
+
+from bench.checks import PreconditionError
+from bench.clock import Clock
+from bench.interleave import Journal, Side, interleave, prepare
+from bench.plan import Plan
+from bench.probes import build_probes
+from bench.results import Results
+from bench.runner import time_bound
+from bench.session import Session, SessionError, open_session
+from cli.matrix_display import Display
+from studies.matrix.folder import MatrixFolder, MatrixState
+from studies.matrix.memory import Memory
+from studies.matrix.stacks import Progress, StackFailedError, Stacks
+
+AT_ONCE = 2
+"""Stacks that are brought up or taken down at the same time."""
+
+Remember = Callable[[str, Results], None]
+
+
+class Matrix:
+    """One matrix in its folder, from wherever it is at.
+
+    :param keep_up: leave up what it has brought up.
+    :param remember: gets every scenario's results once they are complete.
+    """
+
+    def __init__(
+        self,
+        folder: MatrixFolder,
+        state: MatrixState,
+        stacks: Stacks,
+        display: Display,
+        *,
+        keep_up: bool = False,
+        remember: Remember = lambda stack, results: None,
+        clock: Clock | None = None,
+        connect: Callable[[Mapping[str, Any]], Session] = open_session,
+    ) -> None:
+        self._clock = clock or Clock()
+        self._folder = folder
+        self._memory = Memory(folder, state, self._clock)
+        self._stacks = stacks
+        self._display = display
+        self._keep_up = keep_up
+        self._remember = remember
+        self._connect = connect
+        self._plan = Plan.from_dict(state.plan)
+        self._stopping = False
+
+    @property
+    def state(self) -> MatrixState:
+        """Where it is at."""
+        return self._memory.state
+
+    def run(self) -> MatrixState:
+        """Do what is left to do.
+
+        What fails for one scenario is in the state's ``failed``, and the others go on.
+
+        :raises JournalError: the samples so far are damaged.
+        :raises OSError: the folder cannot be written.
+        """
+        memory = self._memory
+        if self.state.status == "measuring":
+            with memory.timed("bring up"):
+                self._display.phase(f"bringing stacks up, {AT_ONCE} at a time")
+                self._each(memory.left(), self._up)
+            self._measure()
+            memory.reach("measured")
+        with memory.timed("hand over"):
+            self._hand_over()
+        if not self._keep_up:
+            self.take_down()
+        # What could not be taken down is tried again by the same command.
+        if self._keep_up or not self.state.brought_up:
+            memory.reach("finished")
+        return self.state
+
+    def end(self) -> MatrixState:
+        """Take down what was brought up; a matrix that is not finished does not go on."""
+        self.take_down()
+        if self.state.status != "finished" and not self.state.brought_up:
+            self._memory.reach("ended")
+        return self.state
+
+    def take_down(self) -> None:
+        """Remove the stacks that this matrix has brought up.
+
+        One that cannot be removed is warned of and stays in ``brought_up``.
+        """
+        if self.state.brought_up:
+            self._display.phase("taking down what was brought up")
+            with self._memory.timed("take down"):
+                self._each(self.state.brought_up, self._down)
+
+    def _say(self, stack: str) -> Progress:
+        return lambda line: self._display.about(stack, line)
+
+    def _fail(self, stack: str, why: str) -> None:
+        self._memory.fail(stack, why)
+        self._display.about(stack, f"failed: {why}")
+
+    def _warn(self, stack: str, what: str) -> None:
+        self._memory.warn(stack, what)
+        self._display.about(stack, what)
+
+    def _up(self, stack: str) -> None:
+        say = self._say(stack)
+        try:
+            found = self._stacks.state(stack)
+            # What this matrix began to bring up may be torn; what was up before is left as it is.
+            if found.session is None or stack in self.state.brought_up:
+                if not found.exists:
+                    self._memory.bringing_up(stack)
+                found = self._stacks.up(stack, say)
+        except StackFailedError as error:
+            if not self._stopping:
+                self._fail(stack, str(error))
+            return
+        if found.session is None:
+            self._fail(stack, "it came up without a session to measure in")
+            return
+        self._memory.is_up(stack, dict(found.session), found.toggles)
+        say("up")
+
+    def _down(self, stack: str) -> None:
+        try:
+            self._stacks.destroy(stack, self._say(stack))
+        except StackFailedError as error:
+            if not self._stopping:
+                self._warn(stack, f"could not be taken down: {error}")
+            return
+        self._memory.is_down(stack)
+        self._display.about(stack, "down")
+
+    def _each(self, stacks: Sequence[str], do: Callable[[str], None]) -> None:
+        """Several at a time. Interrupted, those under way are waited for, and no other begins."""
+        pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stack")
+        try:
+            for future in [pool.submit(do, stack) for stack in stacks]:
+                future.result()
+        except BaseException:
+            self._stopping = True  # operations that end early now have not failed by themselves
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _measure(self) -> None:
+        labels = self._memory.left()
+        bound = time_bound(self._plan, build_probes(self._plan))
+        deadline = self._clock.monotonic() + len(labels) * bound
+        with ExitStack() as opened:
+            with self._memory.timed("preconditions"):
+                self._display.phase("checking preconditions")
+                prepared = [self._prepared(stack, deadline, opened) for stack in labels]
+            sides = [side for side in prepared if side is not None]
+            if sides:
+                with self._memory.timed("rounds"):
+                    self._display.phase("measuring")
+                    found = self._rounds(sides)
+                for stack, results in found.items():
+                    self._take(stack, results)
+
+    def _prepared(self, stack: str, deadline: float, opened: ExitStack) -> Side | None:
+        try:
+            session = opened.enter_context(closing(self._connect(self.state.sessions[stack])))
+            return prepare(
+                stack, session, self._plan,
+                clock=self._clock, deadline=deadline, say=self._say(stack),
+            )  # fmt: skip
+        except (PreconditionError, SessionError) as error:
+            self._fail(stack, str(error))
+            return None
+
+    def _rounds(self, sides: Sequence[Side]) -> dict[str, Results]:
+        sessions = self.state.sessions
+        identities = {
+            side.label: json.dumps(sessions[side.label], sort_keys=True) for side in sides
+        }
+        journal = self._journal(identities)
+        known = journal.entries(identities)
+        self._memory.begin_part(anew=not known)
+        return interleave(
+            sides,
+            self._plan,
+            journal.header.order,
+            known=known,
+            keep=journal.keep(identities),
+            watch=self._display.step,
+            shared=journal.header.shared(),
+        )
+
+    def _journal(self, identities: Mapping[str, str]) -> Journal:
+        """The journal to go on with: an empty one if a cluster is another than it was."""
+        file, header = self._folder.samples, self.state.header()
+        if not file.exists():
+            return Journal.begin(file, header)
+        journal = Journal.open(file)
+        rebuilt = sorted(journal.strays(identities))
+        if journal.header.id == header.id and not rebuilt:
+            return journal
+        # Samples of a cluster that is gone say nothing of the new one, and samples that are made
+        # up for later would not be right after those of the other sides.
+        for stack in rebuilt:
+            self._warn(stack, "its cluster is another one than before, so all rounds begin anew")
+        return Journal.begin(file, header)
+
+    def _take(self, stack: str, results: Results) -> None:
+        parts = self.state.parts
+        if parts > 1:
+            told = f"the matrix was stopped and went on: its rounds were measured in {parts} parts"
+            warnings = [told, *results.warnings]
+            started = min(self.state.started, results.started)
+            results = results.model_copy(update={"started": started, "warnings": warnings})
+        if results.metrics:
+            self._folder.save_results(stack, results)
+        if results.errors:
+            self._fail(stack, "no number for " + "; ".join(results.errors))
+        else:
+            self._remember(stack, results)
+
+    def _hand_over(self) -> None:
+        """Give the stacks that stay up their results."""
+        mine = [] if self._keep_up else self.state.own
+        stay = [stack for stack in self._memory.left() if stack not in mine]
+        if stay:
+            self._display.phase("writing results back")
+        for stack in stay:
+            say, results = self._say(stack), self._folder.results(stack)
+            try:
+                self._stacks.hand_over(stack, self.state.sessions[stack], results, say)
+            except StackFailedError as error:
+                self._warn(stack, f"its results are not its stack's output: {error}")
+            else:
+                say("has its results")

@@ -1,0 +1,193 @@
+"""``python -m bench matrix``: arguments, going on, what is told, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench.plan import PROFILES
+from cli import matrix as command
+from cli.main import main
+from cli.matrix_display import display, minutes
+from components import automation
+from report.history.store import History
+from studies.matrix.run import Matrix
+from tests.bench.fakes import PLAN
+from tests.studies.fake_stacks import FakeStacks
+
+AB = ("scenario-a", "scenario-b")
+
+
+@pytest.fixture
+def stacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeStacks:
+    """Stacks in Pulumi's place, whose sessions fit the profile that is measured."""
+    made = FakeStacks()
+    monkeypatch.setattr(automation, "PulumiStacks", lambda: made)
+    fitted = partial(Matrix, connect=made.connect, clock=made.time.clock())
+    monkeypatch.setattr(command, "Matrix", fitted)
+    monkeypatch.setitem(PROFILES, "quick", PLAN)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    return made
+
+
+def run(*arguments: str) -> int:
+    return main(["matrix", *arguments])
+
+
+def record() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path("matrix/matrix.json").read_text())
+    return found
+
+
+def test_it_measures_tells_and_remembers(
+    stacks: FakeStacks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*AB, "--rounds", "2", "--seed", "7") == 0
+    told = capsys.readouterr().err
+    assert "2 scenarios, 2 rounds of recorded, seed 7: the rounds take some" in told
+    assert "2 rounds allow verdicts on at most 0 metrics at once" in told
+    assert "[48/48] round 2 of 2: scenario-" in told
+    assert "results: matrix; next: python -m bench report matrix" in told
+    assert record()["seed"] == 7
+    assert Path("matrix/.gitignore").read_text() == "*\n"
+    assert sorted(History().runs()["stack"]) == list(AB)
+    assert stacks.done[-1] == "close"
+
+
+def test_by_default_all_scenarios_and_five_rounds(stacks: FakeStacks) -> None:
+    assert run() == 0
+    found = record()
+    assert found["stacks"] == [f"scenario-{each}" for each in "abcde"]
+    assert found["rounds"] == len(found["order"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["scenario-x"], "no stack 'scenario-x': choose of scenario-a, "),
+        (["scenario-a", "scenario-a"], "scenario-a is named twice"),
+        (["--rounds", "0"], "--rounds must be a whole number from 1"),
+        (["--seconds", "0"], "seconds must be a whole number from 1"),
+        (["--profile", "slow"], "unknown profile 'slow'"),
+        (["--allow", "luck"], "no precondition 'luck' to allow"),
+        (["--down"], "there is no matrix in matrix: name its --out"),
+        (["--out", "/proc/x"], "the folder cannot be used"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_starts(
+    stacks: FakeStacks, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert run(*arguments) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert len(said.splitlines()) == 1
+    assert stacks.done == []
+
+
+def stop_at(stacks: FakeStacks, operation: str) -> None:
+    def stop(begun: str) -> None:
+        if begun == operation:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stacks.before = stop
+
+
+def test_stopped_it_says_how_to_go_on_and_does(
+    stacks: FakeStacks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_at(stacks, "destroy scenario-a")
+    assert run(*AB, "--rounds", "2") == 130
+    told = capsys.readouterr().err
+    assert "bench: stopped; the same command goes on" in told
+    assert "python -m bench matrix --out matrix --down takes them down" in told
+    seed = record()["seed"]
+    stacks.before = lambda operation: None
+    assert run(*AB, "--rounds", "2") == 0
+    assert f"going on with the matrix of {record()['started']}, seed {seed}" in (
+        capsys.readouterr().err
+    )
+    assert stacks.there == set()
+
+
+@pytest.mark.parametrize(
+    "arguments", [(*AB, "--rounds", "3"), ("scenario-a",), (*AB, "--rounds", "2", "--seed", "1")]
+)
+def test_another_matrix_that_is_not_finished_is_not_overwritten(
+    stacks: FakeStacks, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    stop_at(stacks, "up scenario-b")
+    assert run(*AB, "--rounds", "2", "--seed", "5") == 130
+    capsys.readouterr()
+    before = record()
+    assert run(*arguments) == 2
+    told = capsys.readouterr().err
+    assert "another matrix that is not finished (scenario-a, scenario-b; 2 rounds of" in told
+    assert "--down, or choose another --out" in told
+    assert record() == before
+
+
+def test_taken_down_it_is_ended_and_a_new_one_may_begin(stacks: FakeStacks) -> None:
+    stop_at(stacks, "up scenario-b")
+    assert run(*AB, "--rounds", "2") == 130
+    stacks.before = lambda operation: None
+    assert run("--down") == 0
+    assert stacks.there == set()
+    assert record()["status"] == "ended"
+    assert run("scenario-c", "--rounds", "1") == 0
+
+
+def test_a_finished_one_is_measured_anew(stacks: FakeStacks) -> None:
+    assert run(*AB, "--rounds", "1", "--seed", "1") == 0
+    first = record()
+    assert run("scenario-b", "--rounds", "1", "--seed", "2") == 0
+    assert record()["id"] != first["id"]
+    assert not Path("matrix/scenario-a.json").exists()
+    assert len(History().runs()) == 3
+
+
+def test_exit_codes_of_what_failed(stacks: FakeStacks, capsys: pytest.CaptureFixture[str]) -> None:
+    stacks.fails["up scenario-a"] = "no memory"
+    assert run(*AB, "--rounds", "1") == 1
+    assert "failed: scenario-a: no memory" in capsys.readouterr().err
+    stacks.fails["up scenario-b"] = "no memory"
+    assert run(*AB, "--rounds", "1") == 4
+    assert "no scenario could be measured" in capsys.readouterr().err
+
+
+def test_what_stays_up_against_its_will_is_told(
+    stacks: FakeStacks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stacks.fails["destroy scenario-b"] = "it hangs"
+    assert run(*AB, "--rounds", "1") == 1
+    told = capsys.readouterr().err
+    assert "warning: scenario-b: could not be taken down: it hangs" in told
+    assert "still up: scenario-b; the same command tries again" in told
+
+
+def test_on_a_terminal_there_is_a_row_per_scenario(stacks: FakeStacks) -> None:
+    with Path("shown").open("w") as file:
+        console = Console(file=file, force_terminal=True, width=80, color_system=None)
+        with display(AB, console) as shown:
+            shown.phase("measuring")
+            # Long enough to squeeze everything else, and with what looks like a style.
+            shown.about("scenario-b", "failed: [red] the agent said: " + 20 * "no memory ")
+    text = Path("shown").read_text()
+    last = text.rpartition("scenario  ")[2]
+    rows = [line for line in last.splitlines() if line.lstrip().startswith("scenario-")]
+    assert [row.split()[0] for row in rows] == list(AB)
+    assert "failed: [red] the" in rows[1]
+    assert all(len(row.rstrip()) <= 80 for row in rows)
+    assert "measuring" in last
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5.4, "5 s"), (89, "89 s"), (600, "10 min")])
+def test_spans_of_time_are_short(seconds: float, text: str) -> None:
+    assert minutes(seconds) == text
