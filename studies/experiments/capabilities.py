@@ -144,20 +144,6 @@ class Toggles(Protocol):
         ...
 
 
-@runtime_checkable
-class Kubectl(Protocol):
-    """The command ``kubectl``, as the cluster's administrator."""
-
-    def kubectl(
-        self, argv: Sequence[str], manifests: Sequence[Manifest], *, timeout: float
-    ) -> CommandResult:
-        """Run ``kubectl <argv> -f <file>`` in the session's namespace, the file a List of objects.
-
-        :raises SessionError: there is no kubectl, or it did not end in time.
-        """
-        ...
-
-
 _CANNOT: Mapping[type, str] = {
     ObjectStore: "create Kubernetes objects",
     ComponentCommands: "run commands beside the CNI's components",
@@ -165,7 +151,6 @@ _CANNOT: Mapping[type, str] = {
     ComponentRestart: "restart the CNI's components",
     ExperimentPods: "run pods of an experiment",
     Toggles: "bring up variants of its scenario beside it",
-    Kubectl: "run kubectl",
 }
 
 

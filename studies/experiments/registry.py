@@ -10,7 +10,6 @@ from studies.experiments.capabilities import (
     ComponentCommands,
     ComponentMetrics,
     ExperimentPods,
-    Kubectl,
     ObjectStore,
     Toggles,
 )
@@ -35,18 +34,6 @@ _SCALE = Definition(
     usual=Extent(points=(4, 104, 1_000, 5_000, 10_000), rounds=5, seconds=1),
     run="studies.experiments.scale.run:run",
     lowest=4,
-    highest=20_000,
-)
-
-_BULK = Definition(
-    name="bulk",
-    question="How fast are thousands of Services created and removed, against kubectl create -f?",
-    axis="Services",
-    unit="Services",
-    needs=(ObjectStore, Kubectl),
-    usual=Extent(points=(1_000, 10_000), rounds=1, seconds=1),
-    run="studies.experiments.bulk:run",
-    lowest=10,
     highest=20_000,
 )
 
@@ -89,5 +76,5 @@ _POLICY = _policies("policy", "NetworkPolicy", "kubernetes")
 _CILIUM_POLICY = _policies("cilium-policy", "CiliumNetworkPolicy", "cilium")
 
 EXPERIMENTS: Mapping[str, Definition] = {
-    each.name: each for each in (_HOST, _SCALE, _BULK, _HOPS, _TOGGLES, _POLICY, _CILIUM_POLICY)
+    each.name: each for each in (_HOST, _SCALE, _HOPS, _TOGGLES, _POLICY, _CILIUM_POLICY)
 }

@@ -173,7 +173,7 @@ def test_axes_are_told_apart_by_their_unit() -> None:
 def test_another_experiment_along_the_same_axis_is_no_curve_of_what_decides() -> None:
     services = service_scaling()
     creating = services.model_copy(
-        update={"name": "bulk", "series": [_only(each, "create") for each in services.series]}
+        update={"name": "creation", "series": [_only(each, "create") for each in services.series]}
     )
     assert curves.find([services, creating], "services", CONNECT) == (services,)
     found = by_title(collection(8, experiments=(services, creating)))
