@@ -1,9 +1,9 @@
 """The keys that the Cilium chart's values have, so that unknown ones are found without the chart.
 
-`chart_keys.json` is made from chart 1.16.5's values.yaml, with which a test compares it:
+`cilium/chart-1.16.5.json` is made from chart 1.16.5's values.yaml, with which a test compares it:
 
     helm show values cilium --repo https://helm.cilium.io --version 1.16.5 \\
-        | python -m cni.chart_keys > cni/chart_keys.json
+        | python -m cni.chart_keys > cni/cilium/chart-1.16.5.json
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-_FILE = Path(__file__).with_name("chart_keys.json")
+_FILE = Path(__file__).parent / "cilium/chart-1.16.5.json"
 
 
 def skeleton(defaults: object) -> object:

@@ -10,16 +10,18 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cni.cilium import versions as cilium_versions
 from cni.problems import Problem
 from cni.toggles import TOGGLES, CtTables
 from cni.value_rules import find_value_problems
 from cni.value_tree import leaves
+from cni.vpc_cni import versions as vpc_cni_versions
 
 if TYPE_CHECKING:
     from cni.scenario import Scenario
 
-CILIUM_VERSION = "1.16.5"
-LAB_VPC_CNI_VERSION = "1.19.2"
+CILIUM_VERSION = cilium_versions.DEFAULT
+LAB_VPC_CNI_VERSION = vpc_cni_versions.DEFAULT
 """Of the lab's own; elsewhere it is one that the cluster can have."""
 
 # Helm reads the numbers of a values file as floats, and Go prints those with an exponent from here.

@@ -5,37 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 
+from cni.cilium.versions import DEFAULT, VERSIONS
 from cni.problems import did_you_mean, property_path, show
 
 HelmValues = dict[str, object]
 Path = tuple[str, ...]
-
-# Keys that the Cilium 1.16.5 chart documents in comments only: templates test them with `hasKey`,
-# so its parsed values.yaml cannot know them. Source: install/kubernetes/cilium/values.yaml.
-OPTIONAL_VALUES = (
-    "devices",
-    "disableEnvoyVersionCheck",
-    "egressMasqueradeInterfaces",
-    "enableIdentityMark",
-    "fragmentTracking",
-    "hubble.eventBufferCapacity",
-    "hubble.eventQueueSize",
-    "iptablesLockTimeout",
-    "kubeProxyReplacement",
-    "loadBalancer.algorithm",
-    "loadBalancer.dsrDispatch",
-    "loadBalancer.mode",
-    "loadBalancer.serviceTopology",
-    "loadBalancer.standalone",
-    "logOptions",
-    "nodePort.directRoutingDevice",
-    "nodePort.range",
-    "policyAuditMode",
-    "sessionAffinity",
-    "socketLB.hostNamespaceOnly",
-    "socketLB.terminatePodConnections",
-    "socketLB.tracing",
-)
 
 _KINDS: dict[type, str] = {
     bool: "true or false",
@@ -100,7 +74,7 @@ def rendered_whole(path: str) -> bool:
 def unknown_values(
     values: Mapping[str, object],
     chart_defaults: Mapping[str, object],
-    optional: Collection[str] = OPTIONAL_VALUES,
+    optional: Collection[str] = VERSIONS[DEFAULT].optional_values,
 ) -> list[str]:
     """The dotted paths in `values` that a chart does not know so, each as one sentence.
 

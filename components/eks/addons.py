@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from cni.scenario import KubeProxyMode, Scenario
-from cni.vpc_cni import daemon_environment
+from cni.vpc_cni.dataplane import daemon_environment
 from components.eks.cluster import Cluster
 from components.eks.roles import Role
 

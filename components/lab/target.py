@@ -17,7 +17,7 @@ from cni.instances import DESCRIPTIONS, known_facts
 from cni.platform import Kernel, PlatformFacts, lab_facts
 from cni.scenario import Scenario
 from cni.values import ClusterEndpoint, LabFabric, lab_values
-from cni.vpc_cni import daemon_environment
+from cni.vpc_cni.dataplane import daemon_environment
 from components.dynamic import VERSION
 from components.eks.names import interface_tags
 from components.lab import preflight

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cni.cilium.versions import DEFAULT, VERSIONS
 from cni.guards import decide
 from cni.platform import PlatformFacts
-from cni.value_tree import OPTIONAL_VALUES
 from cni.values import ClusterEndpoint, LabFabric, helm_values, lab_values, unknown_values
 from lab.dataplane.chart import cilium_config
 from tests.cni.stackfiles import Load
@@ -138,6 +138,6 @@ def test_the_studys_own_misspelt_values_are_caught(chart: Path) -> None:
 def test_optional_values_are_those_that_the_charts_templates_read(chart: Path) -> None:
     defaults = yaml.safe_load((chart / "values.yaml").read_text())
     templates = "\n".join(path.read_text() for path in (chart / "templates").rglob("*.yaml"))
-    for path in OPTIONAL_VALUES:
+    for path in VERSIONS[DEFAULT].optional_values:
         assert unknown_values({path: 1}, defaults, optional=()), f"{path} is in values.yaml"
         assert f'"{path.rpartition(".")[2]}"' in templates or f".{path}" in templates, path

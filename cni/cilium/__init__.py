@@ -1,0 +1,1 @@
+"""Cilium: versions, toggles, Helm values, rules, and what its agents report."""

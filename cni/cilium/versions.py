@@ -1,0 +1,98 @@
+"""The supported Cilium versions and what differs between them.
+
+A version is added here, with a chart key file beside this module, a Go module in ``tools/``, and
+fixtures. Standard library only: the toolchain reads this before anything is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CiliumVersion:
+    """Facts that hold for one version of Cilium.
+
+    :param version: without a leading v.
+    :param commit: the release's commit, as the release's own binaries report it.
+    :param released: the commit's date, ISO 8601 with its offset from UTC.
+    :param module: the folder below ``tools/`` whose go.mod builds this version.
+    :param go: the Go version in which the release is built (its ``go.mod``).
+    :param llvm: the major version of clang and LLVM that compiles its datapath.
+    :param min_kernel: the oldest kernel, major and minor, that its documentation supports
+        (operations/system_requirements).
+    :param patches: changes to the source that the lab's programs need, by the names that
+        ``lab.toolchain.programs`` has for them.
+    :param chart_keys: file beside this module with the keys of its chart's values.
+    :param optional_values: values that the chart documents in comments only: templates test them
+        with ``hasKey``, so the parsed values.yaml lacks them
+        (``install/kubernetes/cilium/values.yaml``).
+    :param docs: root of this version's documentation.
+    """
+
+    version: str
+    commit: str
+    released: str
+    module: str
+    go: str
+    llvm: int
+    min_kernel: tuple[int, int]
+    patches: tuple[str, ...]
+    chart_keys: str
+    optional_values: tuple[str, ...]
+    docs: str
+
+    @property
+    def build(self) -> str:
+        """What a released agent reports as its version: number, commit and date."""
+        return f"{self.version} {self.commit} {self.released}"
+
+    @property
+    def minor(self) -> str:
+        """Major and minor version, ``1.16``."""
+        return self.version.rpartition(".")[0]
+
+
+_1_16_5 = CiliumVersion(
+    version="1.16.5",
+    commit="ad688277",
+    released="2024-12-12T22:05:14+00:00",
+    module="cilium",
+    go="1.22.0",
+    llvm=16,
+    min_kernel=(4, 19),
+    patches=("modules-list", "deferred-cycle-check"),
+    chart_keys="chart-1.16.5.json",
+    optional_values=(
+        "devices",
+        "disableEnvoyVersionCheck",
+        "egressMasqueradeInterfaces",
+        "enableIdentityMark",
+        "fragmentTracking",
+        "hubble.eventBufferCapacity",
+        "hubble.eventQueueSize",
+        "iptablesLockTimeout",
+        "kubeProxyReplacement",
+        "loadBalancer.algorithm",
+        "loadBalancer.dsrDispatch",
+        "loadBalancer.mode",
+        "loadBalancer.serviceTopology",
+        "loadBalancer.standalone",
+        "logOptions",
+        "nodePort.directRoutingDevice",
+        "nodePort.range",
+        "policyAuditMode",
+        "sessionAffinity",
+        "socketLB.hostNamespaceOnly",
+        "socketLB.terminatePodConnections",
+        "socketLB.tracing",
+    ),
+    docs="https://docs.cilium.io/en/v1.16",
+)
+
+VERSIONS: Mapping[str, CiliumVersion] = {each.version: each for each in (_1_16_5,)}
+"""Every supported version by its number, oldest first."""
+
+DEFAULT = _1_16_5.version
+"""The version that messages and examples suggest."""
