@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from report import curves
 from report.contest import UNDECIDED, Contender, Contest, best
-from report.recommend import NOISY, WORKLOADS, WORTH, Basis, Curve, Need, Workload
-from report.sources import Collection, Scenario
+from report.recommend import NOISY, USE_CASES, WORTH, Basis, Curve, Need, UseCase
+from report.sources import Collection, MeasuredScenario
 from report.traits import Traits, traits
 
 BETTER = "measurably better"
@@ -25,7 +25,7 @@ class Advice:
     it but that it is the first.
     """
 
-    workload: Workload
+    workload: UseCase
     choice: str | None
     bases: tuple[Basis, ...]
     sure: str
@@ -44,10 +44,10 @@ def advise(collection: Collection) -> tuple[Advice, ...]:
     :param collection: at least one scenario.
     """
     known = {scenario.name: traits(scenario) for scenario in collection.scenarios}
-    return tuple(_advice(workload, collection, known) for workload in WORKLOADS)
+    return tuple(_advice(workload, collection, known) for workload in USE_CASES)
 
 
-def _advice(workload: Workload, collection: Collection, known: dict[str, Traits]) -> Advice:
+def _advice(workload: UseCase, collection: Collection, known: dict[str, Traits]) -> Advice:
     if workload.any_cni:
         return Advice(workload, None, ("feature",), "by its design", (workload.any_cni,))
     measured = _by_curve(workload, workload.curve, collection, known) if workload.curve else None
@@ -62,8 +62,8 @@ def _advice(workload: Workload, collection: Collection, known: dict[str, Traits]
 
 
 def _candidates(
-    need: Need | None, scenarios: Sequence[Scenario], known: dict[str, Traits]
-) -> tuple[list[Scenario], list[str]]:
+    need: Need | None, scenarios: Sequence[MeasuredScenario], known: dict[str, Traits]
+) -> tuple[list[MeasuredScenario], list[str]]:
     """Those that fulfil a need, and a sentence for each of which nobody knows."""
     if need is None:
         return list(scenarios), []
@@ -73,7 +73,10 @@ def _candidates(
 
 
 def _by_metrics(
-    workload: Workload, collection: Collection, candidates: list[Scenario], unknown: list[str]
+    workload: UseCase,
+    collection: Collection,
+    candidates: list[MeasuredScenario],
+    unknown: list[str],
 ) -> Advice:
     first = candidates[0]
     feature: tuple[Basis, ...] = ("feature",) if workload.needs else ()
@@ -98,7 +101,7 @@ def _by_metrics(
 
 
 def _by_curve(
-    workload: Workload, curve: Curve, collection: Collection, known: dict[str, Traits]
+    workload: UseCase, curve: Curve, collection: Collection, known: dict[str, Traits]
 ) -> Advice | None:
     """By the experiment along the workload's own axis; None where there is none that decides."""
     found = curves.find(collection.experiments, curve.unit, curve.deciding)

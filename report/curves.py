@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.results import Results
 from report.contest import Contender
-from report.sources import Scenario
+from report.sources import MeasuredScenario
 from report.traits import Traits
 from studies.experiments.model import Experiment, Point, Series
 
@@ -93,7 +93,7 @@ def fits(experiments: Sequence[Experiment], deciding: Collection[str]) -> Iterat
 
 
 def scenario_of(
-    subject: str, scenarios: Sequence[Scenario], known: Mapping[str, Traits]
+    subject: str, scenarios: Sequence[MeasuredScenario], known: Mapping[str, Traits]
 ) -> str | None:
     """The name of the scenario that an experiment's subject is.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.results import CheckResult, ProbeResult
 from report.show import toggle_rows
-from report.sources import Scenario
+from report.sources import MeasuredScenario
 
 _TOLD_ELSEWHERE = frozenset({"adaptations", "scenario"})
 
@@ -49,7 +49,7 @@ class Command:
     failures: tuple[str, ...]
 
 
-def toggles(scenario: Scenario) -> list[Toggle]:
+def toggles(scenario: MeasuredScenario) -> list[Toggle]:
     """What each toggle was asked to be, was made, and was found to be."""
     return [_toggle(name, state) for name, state in toggle_rows(scenario.toggles)]
 
@@ -68,14 +68,14 @@ def _answer(value: object) -> str:
     return {True: "yes", False: "no"}.get(value, "-") if isinstance(value, bool) else "-"
 
 
-def checks(scenarios: Sequence[Scenario]) -> list[tuple[str, list[CheckResult | None]]]:
+def checks(scenarios: Sequence[MeasuredScenario]) -> list[tuple[str, list[CheckResult | None]]]:
     """Each precondition by name, with every scenario's (None where it was not looked at)."""
     by_scenario = [{each.name: each for each in scenario.results.checks} for scenario in scenarios]
     names = dict.fromkeys(name for found in by_scenario for name in found)
     return [(name, [found.get(name) for found in by_scenario]) for name in names]
 
 
-def environment(scenarios: Sequence[Scenario]) -> list[Fact]:
+def environment(scenarios: Sequence[MeasuredScenario]) -> list[Fact]:
     """All facts of the environments, nested ones by their path; those that all share first."""
     flat = [dict(_flat(scenario.environment)) for scenario in scenarios]
     names = dict.fromkeys(name for facts in flat for name in facts)
@@ -100,7 +100,7 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def adaptations(scenarios: Sequence[Scenario]) -> list[tuple[str, tuple[str, ...]]]:
+def adaptations(scenarios: Sequence[MeasuredScenario]) -> list[tuple[str, tuple[str, ...]]]:
     """Each adaptation with the scenarios that it is about; none where it is about all."""
     found: dict[str, list[str]] = {}
     for scenario in scenarios:
@@ -111,7 +111,7 @@ def adaptations(scenarios: Sequence[Scenario]) -> list[tuple[str, tuple[str, ...
     return [(text, () if names == everyone else tuple(names)) for text, names in found.items()]
 
 
-def commands(scenario: Scenario) -> list[Command]:
+def commands(scenario: MeasuredScenario) -> list[Command]:
     """Every probe's exact command."""
     return [_command(name, probe) for name, probe in scenario.results.probes.items()]
 
@@ -124,7 +124,7 @@ def _command(name: str, probe: ProbeResult) -> Command:
     return Command(name, probe.role or "-", line, probe.runs, tuple(probe.failures))
 
 
-def warnings(scenario: Scenario) -> list[str]:
+def warnings(scenario: MeasuredScenario) -> list[str]:
     """What the run warned of, and what has no number."""
     lacking = [f"no number: {text}" for text in scenario.results.errors]
     return list(dict.fromkeys([*lacking, *scenario.warnings, *scenario.results.warnings]))

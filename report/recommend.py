@@ -1,6 +1,6 @@
 """Which scenario for which kind of workload: every rule that the report's advice follows.
 
-1. Only scenarios that fulfil a workload's need (:data:`WORKLOADS`, ``needs``) are candidates, in
+1. Only scenarios that fulfil a workload's need (:data:`USE_CASES`, ``needs``) are candidates, in
    the order in which the user named them: the first is the simplest, each later one a further
    change.
 2. The first candidate is kept until a later one beats it: at least one deciding metric is better,
@@ -56,7 +56,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class UseCase:
     """A kind of workload.
 
     ``when`` is how a reader knows that theirs is one, ``why`` the reason for the deciding metrics.
@@ -103,8 +103,8 @@ _NOT_IPTABLES: Final = Need(
     lambda traits: None if traits.services is None else traits.services != "kube-proxy iptables",
 )
 
-WORKLOADS: Final[tuple[Workload, ...]] = (
-    Workload(
+USE_CASES: Final[tuple[UseCase, ...]] = (
+    UseCase(
         title="Small and simple",
         when="A few dozen services, nothing special asked of the network.",
         deciding=("http_1000_p99", "cni_cpu", "cni_memory"),
@@ -113,7 +113,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         "more",
         published="HTTP p99 at 1,000/s: 8.75 to 10.92 ms, single runs; nothing can be told apart.",
     ),
-    Workload(
+    UseCase(
         title="UDP-heavy",
         when="Media, games, telemetry, QUIC.",
         deciding=("udp_max_goodput", "udp_goodput"),
@@ -122,7 +122,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         published="Goodput is 7.84 to 7.96 Gbit/s in all five scenarios: no difference. The "
         "published “10 against 8 Gbit/s” is the sender's rate.",
     ),
-    Workload(
+    UseCase(
         title="Network policies required",
         when="L7, FQDN, cluster-wide or host-level rules.",
         deciding=("rtt_p50", "connect_p50", "http_1000_p99"),
@@ -133,7 +133,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         needs=_CILIUM,
         curve=Curve("policies", ("rtt_p50", "connect_p50", "http_1000_p99")),
     ),
-    Workload(
+    UseCase(
         title="500 services and more",
         when="Hundreds or thousands of Services, or endpoints that change often.",
         deciding=("connect_p50", "connect_p99"),
@@ -145,7 +145,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         published="iptables from 4 to 1,000 services: connection setup 164 to 190 µs, sync 130 to "
         "170 ms, single runs. Nothing was measured at 5,000, nor eBPF at 1,000.",
     ),
-    Workload(
+    UseCase(
         title="Latency-sensitive",
         when="Trading, interactive APIs, caches, databases.",
         deciding=("rtt_p50", "rtt_p99", "connect_p50", "http_1000_p99"),
@@ -154,7 +154,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         published="The published “RTT” is the queue of a bulk transfer. HTTP p99 A to E is −9.4 "
         "% by E's own number, not −20 %; single runs.",
     ),
-    Workload(
+    UseCase(
         title="Short of addresses",
         when="The VPC's subnets are full or shared.",
         deciding=("tcp_throughput", "rtt_p50", "http_1000_p99"),
@@ -163,7 +163,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         "overlay",
         needs=_OVERLAY,
     ),
-    Workload(
+    UseCase(
         title="Multi-tenant, observability",
         when="Several teams on one cluster; who talks to whom must be known.",
         deciding=("rtt_p50", "http_1000_p99", "cni_cpu"),
@@ -171,7 +171,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         change="the toggle hubbleOff, alone: python -m bench ablate tells what Hubble costs",
         needs=_HUBBLE,
     ),
-    Workload(
+    UseCase(
         title="Real-time inference",
         when="Small requests to models, kept connections, a tail that users feel.",
         deciding=("http_1000_p50", "http_1000_p99", "loaded_rtt_p99"),
@@ -179,7 +179,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         change="if the model takes tens of milliseconds, no CNI shows in it",
         published="HTTP p99 at 1,000/s: 8.75 to 10.92 ms, single runs; nothing can be told apart.",
     ),
-    Workload(
+    UseCase(
         title="Multi-hop pipelines",
         when="Gateway, router, model, retrieval, vector store: one request, many hops.",
         deciding=("http_1000_p50", "http_1000_p99"),
@@ -187,7 +187,7 @@ WORKLOADS: Final[tuple[Workload, ...]] = (
         change="fewer hops, or hops on one node",
         curve=Curve("hops", ("chain_kept_p50", "chain_kept_p99")),
     ),
-    Workload(
+    UseCase(
         title="Training with EFA",
         when="Collective operations between GPUs over an Elastic Fabric Adapter.",
         deciding=(),

@@ -10,7 +10,7 @@ from bench.compare import ALPHA, Comparison, MetricComparison, compare
 from bench.limits import NOTES
 from bench.metrics import Better, group_rank
 from bench.results import MetricResult
-from report.sources import Scenario
+from report.sources import MeasuredScenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SideBySide:
     ``chosen`` are the metrics that were asked for; None for all.
     """
 
-    scenarios: tuple[Scenario, ...]
+    scenarios: tuple[MeasuredScenario, ...]
     comparisons: tuple[Comparison, ...]
     chosen: frozenset[str] | None = None
 
@@ -54,7 +54,7 @@ class SideBySide:
         return bool(self.comparisons) and all(each.interleaved for each in self.comparisons)
 
     @property
-    def baseline(self) -> Scenario:
+    def baseline(self) -> MeasuredScenario:
         """What the others are compared with."""
         return self.scenarios[0]
 
@@ -76,7 +76,7 @@ class SideBySide:
 
 
 def side_by_side(
-    scenarios: Sequence[Scenario],
+    scenarios: Sequence[MeasuredScenario],
     *,
     metrics: Collection[str] | None = None,
     alpha: float = ALPHA,
@@ -110,7 +110,7 @@ def side_by_side(
 
 
 def _of_either(
-    metrics: Collection[str] | None, first: Scenario, other: Scenario
+    metrics: Collection[str] | None, first: MeasuredScenario, other: MeasuredScenario
 ) -> Collection[str] | None:
     if metrics is None:
         return None

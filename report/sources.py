@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from bench import results
 from bench.results import Results, ResultsError
 from report.stack import StackError, read_stack
 from studies.experiments import model as experiments
 from studies.experiments.model import Experiment, ExperimentError
+from studies.matrix.folder import MATRIX, MatrixRecord
 
-MATRIX: Final = "matrix.json"
 EXPERIMENTS: Final = "experiments"
 
 
@@ -28,22 +28,8 @@ class SourceError(Exception):
     """Something that cannot be read; the message is one line that names it and says why."""
 
 
-class MatrixRecord(BaseModel):
-    """What a matrix knows beside its results, as far as it is shown.
-
-    ``stacks`` are in the user's order, ``failed`` has the reason of each that has no results,
-    ``toggles`` each one's output of that name. Which rounds were shared is in the results.
-    """
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    stacks: list[str] = []
-    failed: dict[str, str] = {}
-    toggles: dict[str, Any] = {}
-
-
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class MeasuredScenario:
     """One stack's results with what its other outputs say.
 
     ``warnings`` are the stack's own beside those of the results; ``origin`` is where it was read.
@@ -70,7 +56,7 @@ class Scenario:
 class Collection:
     """All that was named, in its order; the first scenario is the baseline."""
 
-    scenarios: tuple[Scenario, ...] = ()
+    scenarios: tuple[MeasuredScenario, ...] = ()
     experiments: tuple[Experiment, ...] = ()
     matrices: tuple[MatrixRecord, ...] = ()
 
@@ -88,7 +74,7 @@ class Collection:
 
 @dataclass(slots=True)
 class _Found:
-    scenarios: list[Scenario] = field(default_factory=list)
+    scenarios: list[MeasuredScenario] = field(default_factory=list)
     experiments: list[Experiment] = field(default_factory=list)
     matrices: dict[Path, MatrixRecord] = field(default_factory=dict)
 
@@ -151,7 +137,7 @@ def _read_file(path: Path, found: _Found) -> None:
         raise SourceError(f"{path}: no JSON") from None
     matrix = _matrix_beside(path, found)
     toggles = matrix.toggles.get(path.stem) if matrix else None
-    found.scenarios.append(Scenario(path.stem, read, toggles, origin=str(path)))
+    found.scenarios.append(MeasuredScenario(path.stem, read, toggles, origin=str(path)))
 
 
 def _matrix_beside(path: Path, found: _Found) -> MatrixRecord | None:
@@ -176,9 +162,11 @@ def _matrix(file: Path) -> MatrixRecord | None:
         raise SourceError(f"{file}: no record of a matrix: {where}: {first['msg']}") from None
 
 
-def _of_stack(name: str) -> Scenario:
+def _of_stack(name: str) -> MeasuredScenario:
     try:
         outputs = read_stack(name)
     except StackError as error:
         raise SourceError(str(error)) from None
-    return Scenario(name, outputs.results, outputs.toggles, outputs.warnings, f"stack {name}")
+    return MeasuredScenario(
+        name, outputs.results, outputs.toggles, outputs.warnings, f"stack {name}"
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from report.advise import BETTER, Advice
 from report.sidebyside import SideBySide, certainty
-from report.sources import Collection, Scenario
+from report.sources import Collection, MeasuredScenario
 
 LAB_CAVEAT = (
     "These are the lab's numbers: real CNIs, kernel and load, but client, servers and packet "
@@ -54,7 +54,7 @@ def summary(collection: Collection, side: SideBySide, advice: Sequence[Advice]) 
     )
 
 
-def _marks(scenarios: Sequence[Scenario]) -> dict[str, list[str]]:
+def _marks(scenarios: Sequence[MeasuredScenario]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for scenario in scenarios:
         for check in scenario.results.marks:
@@ -62,7 +62,7 @@ def _marks(scenarios: Sequence[Scenario]) -> dict[str, list[str]]:
     return found
 
 
-def is_lab(scenario: Scenario) -> bool:
+def is_lab(scenario: MeasuredScenario) -> bool:
     """Its numbers are of the embedded lab."""
     return str(scenario.environment.get("target", "")).startswith("lab")
 
@@ -115,7 +115,7 @@ def _choices(collection: Collection, advice: Sequence[Advice]) -> list[Choice]:
     return [choice for choice in found if choice.advice]
 
 
-def where(scenarios: Sequence[Scenario]) -> str:
+def where(scenarios: Sequence[MeasuredScenario]) -> str:
     """On what, how, and when it was measured, in one sentence."""
     targets = dict.fromkeys(str(each.environment.get("target", "unknown")) for each in scenarios)
     profiles = dict.fromkeys(each.results.profile for each in scenarios)

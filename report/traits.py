@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from report.sources import Scenario
+from report.sources import MeasuredScenario
 
 Services = Literal["kube-proxy iptables", "kube-proxy nftables", "kube-proxy ipvs", "eBPF"]
 
@@ -31,7 +31,7 @@ class Traits:
         return None if self.cni is None else self.cni == "cilium"
 
 
-def traits(scenario: Scenario) -> Traits:
+def traits(scenario: MeasuredScenario) -> Traits:
     """A scenario's traits."""
     environment = scenario.environment
     name, _, version = str(environment.get("cni") or "").partition(" ")

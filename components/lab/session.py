@@ -125,7 +125,7 @@ class LabSession(LabCapabilities):
         return {}  # nobody limits a veth
 
     def toggle_stage(self) -> Stage:
-        """See :class:`studies.experiments.capabilities.Toggles`: a lab's id begins with its stack
+        """See :class:`studies.experiments.capabilities.Variants`: a lab's id begins with its stack
         name."""
         from components.lab.ablation import stage_of  # which makes sessions like this one
 

@@ -133,7 +133,7 @@ class ExperimentPods(Protocol):
 
 
 @runtime_checkable
-class Toggles(Protocol):
+class Variants(Protocol):
     """Variants of the session's scenario, brought up beside it."""
 
     def toggle_stage(self) -> Stage:
@@ -150,7 +150,7 @@ _CANNOT: Mapping[type, str] = {
     ComponentMetrics: "read the metrics of the CNI's components",
     ComponentRestart: "restart the CNI's components",
     ExperimentPods: "run pods of an experiment",
-    Toggles: "bring up variants of its scenario beside it",
+    Variants: "bring up variants of its scenario beside it",
 }
 
 

@@ -11,7 +11,7 @@ from studies.experiments.capabilities import (
     ComponentMetrics,
     ExperimentPods,
     ObjectStore,
-    Toggles,
+    Variants,
 )
 from studies.experiments.definition import Definition, Extent
 
@@ -68,7 +68,7 @@ _TOGGLES = Definition(
     name="toggles",
     question=QUESTION,
     axis="toggle",
-    needs=(Toggles,),
+    needs=(Variants,),
     usual=Extent(points=tuple(TOGGLES), rounds=ROUNDS, seconds=SECONDS),
     run="studies.experiments.ablate.beside:run",
 )

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.interleave import RoundsHeader
 from bench.results import Results, from_json
-from report.sources import MATRIX, MatrixRecord
 
+MATRIX: Final = "matrix.json"
 SCHEMA: Final = "cni-benchmark/matrix/v1"
 SAMPLES: Final = "samples.jsonl"
 _LOCK: Final = ".lock"
@@ -27,6 +27,20 @@ Status = Literal["measuring", "measured", "finished", "ended"]
 
 class FolderError(Exception):
     """A folder that cannot be used; the message says why and what to do."""
+
+
+class MatrixRecord(BaseModel):
+    """What a matrix knows beside its results, as far as it is shown.
+
+    ``stacks`` are in the user's order, ``failed`` has the reason of each that has no results,
+    ``toggles`` each one's output of that name. Which rounds were shared is in the results.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    stacks: list[str] = []
+    failed: dict[str, str] = {}
+    toggles: dict[str, Any] = {}
 
 
 class MatrixState(MatrixRecord):

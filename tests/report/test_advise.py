@@ -12,8 +12,8 @@ from bench.results import Results
 from report import curves
 from report.advise import Advice, advise
 from report.contest import Contender, best
-from report.recommend import WORKLOADS
-from report.sources import Collection, Scenario
+from report.recommend import USE_CASES
+from report.sources import Collection, MeasuredScenario
 from report.traits import Traits, traits
 from studies.experiments.model import Fit, Series
 from tests.bench.sample_results import metric, results
@@ -93,7 +93,9 @@ def test_the_machine_that_all_share_and_the_cost_of_the_cni_still_decide() -> No
 
 def collection(runs: int = 8, *stacks: str, **more: Any) -> Collection:
     names = stacks or tuple(STACKS)
-    return Collection(tuple(Scenario(name, scenario_results(name, runs)) for name in names), **more)
+    return Collection(
+        tuple(MeasuredScenario(name, scenario_results(name, runs)) for name in names), **more
+    )
 
 
 def by_title(found: Collection) -> dict[str, Advice]:
@@ -132,7 +134,7 @@ def test_with_three_runs_nothing_rests_on_measurement() -> None:
 
 def test_five_rounds_suffice_for_the_deciding_metrics() -> None:
     assert by_title(collection(5))["Latency-sensitive"].bases == ("measured",)
-    assert max(len(each.deciding) for each in WORKLOADS) <= 6
+    assert max(len(each.deciding) for each in USE_CASES) <= 6
 
 
 def test_a_need_that_nobody_fulfils_is_told() -> None:
@@ -143,7 +145,7 @@ def test_a_need_that_nobody_fulfils_is_told() -> None:
 
 
 def test_results_that_do_not_tell_are_no_candidates() -> None:
-    silent = Scenario("mine", results({"rtt_p50": metric(STEADY)}))
+    silent = MeasuredScenario("mine", results({"rtt_p50": metric(STEADY)}))
     found = by_title(Collection((silent,)))
     assert "mine: its results do not tell" in found["Network policies required"].because
 
@@ -245,7 +247,7 @@ def test_one_subject_alone_decides_nothing() -> None:
 
 
 def test_traits_come_from_what_ran() -> None:
-    known = {name: traits(Scenario(name, scenario_results(name, 1))) for name in STACKS}
+    known = {name: traits(MeasuredScenario(name, scenario_results(name, 1))) for name in STACKS}
     assert known["scenario-a"] == Traits("vpc-cni", "1.19.2", "kube-proxy iptables", False, False)
     assert known["scenario-c"] == Traits("cilium", "1.16.5", "eBPF", True, True)
     assert known["scenario-e"] == Traits("cilium", "1.16.5", "eBPF", False, False)
@@ -253,11 +255,11 @@ def test_traits_come_from_what_ran() -> None:
 
 def test_agents_that_differ_from_each_other_tell_nothing() -> None:
     mixed = results({}, environment={"agents": {"network_routing": ["Native", "Tunnel"]}})
-    assert traits(Scenario("mine", mixed)).overlay is None
+    assert traits(MeasuredScenario("mine", mixed)).overlay is None
 
 
 def test_every_kind_of_workload_says_what_would_change_the_advice() -> None:
-    assert len(WORKLOADS) == 10
-    for workload in WORKLOADS:
+    assert len(USE_CASES) == 10
+    for workload in USE_CASES:
         assert workload.change and workload.when
         assert workload.deciding or workload.any_cni

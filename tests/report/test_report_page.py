@@ -13,9 +13,9 @@ import pytest
 from report import page
 from report.advise import Advice
 from report.published import letter_of, quantities, study
-from report.recommend import WORKLOADS
+from report.recommend import USE_CASES
 from report.sidebyside import side_by_side
-from report.sources import Collection, Scenario, load
+from report.sources import Collection, MeasuredScenario, load
 from report.summary import summary
 from tests.report.samples import one_toggle_at_a_time, scenario_results, write_folder
 
@@ -116,14 +116,17 @@ def test_limits_and_the_lab_are_told_at_the_number(text: str) -> None:
 def test_numbers_of_a_cluster_are_not_called_the_labs() -> None:
     real = scenario_results("scenario-a")
     cluster = real.model_copy(update={"environment": {**real.environment, "target": "eks: own"}})
-    text = page.html(made(Collection((Scenario("scenario-a", cluster),)), "rtt_p50"))
+    text = page.html(made(Collection((MeasuredScenario("scenario-a", cluster),)), "rtt_p50"))
     assert "(lab)" not in text
     assert "lab&#39;s numbers" not in text
 
 
 def test_too_few_runs_have_no_verdict_anywhere() -> None:
     few = Collection(
-        tuple(Scenario(name, scenario_results(name, 3)) for name in ("scenario-a", "scenario-e"))
+        tuple(
+            MeasuredScenario(name, scenario_results(name, 3))
+            for name in ("scenario-a", "scenario-e")
+        )
     )
     text = page.html(made(few, "rtt_p50", "http_1000_p99", "tcp_throughput", "cni_cpu"))
     assert "No verdict yet: 3 runs are too few, or too noisy" in text
@@ -141,8 +144,8 @@ def test_too_few_runs_have_no_verdict_anywhere() -> None:
 )
 def test_only_what_is_measurably_better_beats_the_baseline(sure: str, said: str) -> None:
     names = ("scenario-a", "scenario-e")
-    both = Collection(tuple(Scenario(name, scenario_results(name)) for name in names))
-    advice = Advice(WORKLOADS[0], "scenario-e", ("measured",), sure, (), decided=True)
+    both = Collection(tuple(MeasuredScenario(name, scenario_results(name)) for name in names))
+    advice = Advice(USE_CASES[0], "scenario-e", ("measured",), sure, (), decided=True)
     found = summary(both, side_by_side(both.scenarios, metrics=["rtt_p50"]), [advice])
     assert said in found.headline
 
@@ -172,7 +175,7 @@ def test_subjects_of_one_experiment_in_several_files_are_drawn_together() -> Non
     other = first.model_copy(
         update={"series": [first.series[0].model_copy(update={"subject": "scenario-e"})]}
     )
-    baseline = Scenario("scenario-a", scenario_results("scenario-a", 3))
+    baseline = MeasuredScenario("scenario-a", scenario_results("scenario-a", 3))
     found = made(Collection((baseline,), (first, other)), "rtt_p50")["sections"]
     assert [(len(each.runs), len(each.figures)) for each in found] == [(2, 1)]
     assert "scenario-e: D + bbr" in found[0].figures[0].svg
@@ -184,7 +187,7 @@ def test_names_without_a_comparison_are_drawn_as_measured() -> None:
     bare = first.model_copy(
         update={"series": [first.series[0].model_copy(update={"comparisons": []})]}
     )
-    baseline = Scenario("scenario-a", scenario_results("scenario-a", 3))
+    baseline = MeasuredScenario("scenario-a", scenario_results("scenario-a", 3))
     (section,) = made(Collection((baseline,), (bare,)), "rtt_p50")["sections"]
     assert "tcp_throughput: D 1" in section.figures[0].svg
 

@@ -15,7 +15,7 @@ from bench.limits import NOTES
 from lab.toolchain import Toolchain, ToolchainError
 from report.export import COLUMNS, FORMATS, as_benchstat, as_csv, as_json, as_markdown
 from report.sidebyside import SideBySide, caveats, certainty, qualified, side_by_side
-from report.sources import Scenario
+from report.sources import MeasuredScenario
 from tests.bench.sample_results import metric, results
 from tests.report.samples import scenario_results
 
@@ -23,15 +23,15 @@ CHOSEN = ["rtt_p50", "http_5000_p99", "cni_cpu_aws_node"]
 
 
 @pytest.fixture(scope="module")
-def scenarios() -> list[Scenario]:
+def scenarios() -> list[MeasuredScenario]:
     return [
-        Scenario(name, scenario_results(name))
+        MeasuredScenario(name, scenario_results(name))
         for name in ("scenario-a", "scenario-c", "scenario-e")
     ]
 
 
 @pytest.fixture(scope="module")
-def side(scenarios: list[Scenario]) -> SideBySide:
+def side(scenarios: list[MeasuredScenario]) -> SideBySide:
     return side_by_side(scenarios, metrics=CHOSEN)
 
 
@@ -50,20 +50,24 @@ def test_rows_are_all_chosen_metrics_in_the_order_of_groups(side: SideBySide) ->
     assert lacking == [False, True, True]
 
 
-def test_of_one_scenario_too_only_the_chosen_metrics_are_shown(scenarios: list[Scenario]) -> None:
+def test_of_one_scenario_too_only_the_chosen_metrics_are_shown(
+    scenarios: list[MeasuredScenario],
+) -> None:
     alone = side_by_side(scenarios[:1], metrics=["rtt_p50"])
     assert [row.name for row in alone.rows()] == ["rtt_p50"]
 
 
-def test_common_rounds_are_read_off_the_results(scenarios: list[Scenario]) -> None:
+def test_common_rounds_are_read_off_the_results(scenarios: list[MeasuredScenario]) -> None:
     assert side_by_side(scenarios, metrics=["rtt_p50"]).interleaved
-    apart = [scenarios[0], Scenario("other", scenario_results("scenario-e", shared=False))]
+    apart = [scenarios[0], MeasuredScenario("other", scenario_results("scenario-e", shared=False))]
     side = side_by_side(apart, metrics=["rtt_p50"])
     assert not side.interleaved
     assert "in separate runs" in certainty(side, "Measure more.")
 
 
-def test_unknown_metrics_and_nothing_to_compare_are_refused(scenarios: list[Scenario]) -> None:
+def test_unknown_metrics_and_nothing_to_compare_are_refused(
+    scenarios: list[MeasuredScenario],
+) -> None:
     with pytest.raises(ValueError, match="no scenario has the metrics typo"):
         side_by_side(scenarios, metrics=["typo"])
     with pytest.raises(ValueError, match="no scenario"):
@@ -71,10 +75,12 @@ def test_unknown_metrics_and_nothing_to_compare_are_refused(scenarios: list[Scen
 
 
 def test_too_few_runs_are_told_with_the_number_that_it_takes() -> None:
-    few = [Scenario(name, scenario_results(name, 3)) for name in ("scenario-a", "scenario-e")]
+    few = [
+        MeasuredScenario(name, scenario_results(name, 3)) for name in ("scenario-a", "scenario-e")
+    ]
     side = side_by_side(few)
     assert set(side.comparisons[0].verdicts("better", "worse")) == set()
-    alone = Scenario("a", scenario_results("scenario-a"))
+    alone = MeasuredScenario("a", scenario_results("scenario-a"))
     assert "scenario-e (3 of 7 runs). Measure more." in certainty(side, "Measure more.")
     assert "Too few" not in certainty(side_by_side([alone]), "")
 
@@ -92,7 +98,7 @@ def test_what_limits_a_number_stands_at_it() -> None:
 def test_caveats_name_the_scenarios() -> None:
     a = results({"rtt_p50": metric([1.0, 2.0])}, environment={"kernel": "6.1"})
     b = results({"rtt_p50": metric([1.0, 2.0])}, environment={"kernel": "6.12"})
-    side = side_by_side([Scenario("one", a), Scenario("two", b)])
+    side = side_by_side([MeasuredScenario("one", a), MeasuredScenario("two", b)])
     assert caveats(side) == ["one and two: kernel is '6.1' in one, '6.12' in two"]
 
 

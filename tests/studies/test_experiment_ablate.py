@@ -257,7 +257,7 @@ class Beside(FakeSession):
         self.stage = stage
 
     def toggle_stage(self) -> Stage:
-        """See ``studies.experiments.capabilities.Toggles``."""
+        """See ``studies.experiments.capabilities.Variants``."""
         if not self.stage.wanted:
             raise StageError("scenario-a has no toggles")
         return self.stage

@@ -11,7 +11,7 @@ from studies.experiments.ablate.extent import INSIDE, RATE
 from studies.experiments.ablate.run import Work, effects, prepared, run_trial
 from studies.experiments.ablate.stage import StageError
 from studies.experiments.base import Context, Findings, SkippedError
-from studies.experiments.capabilities import Toggles
+from studies.experiments.capabilities import Variants
 from studies.experiments.model import Series
 
 
@@ -23,7 +23,7 @@ def run(context: Context) -> Findings:
     """
     session = context.bench.session
     # As a capability it was asked for before.
-    assert isinstance(session, Toggles)
+    assert isinstance(session, Variants)
     try:
         stage = session.toggle_stage()
     except StageError as error:
