@@ -3,7 +3,7 @@ TOOLCHAIN := python3 -m lab.toolchain
 RUN := $(TOOLCHAIN) run --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup env up measure down matrix report speed validate doctor test lint clean-cache
+.PHONY: help setup env up measure down matrix report speed validate doctor check test test-all lint clean-cache
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,12 +47,17 @@ validate: ## Test the measurement itself, in the lab, in 20 minutes (OUT=validat
 doctor: ## Say whether this machine can run the lab
 	@$(TOOLCHAIN) doctor
 
-test: ## Set up everything, then check and test it
+check: ## The inner loop: style, types, import contracts, pure tests; no lab, no engine
+	@$(TOOLCHAIN) ensure --python --dev
+	@$(RUN) python -m tests.suite check
+
+test: ## Set up everything, then check and test it; prints the time of each part
 	@$(TOOLCHAIN) ensure --all --dev
-	@$(RUN) ruff check .
-	@$(RUN) ruff format --check .
-	@$(RUN) mypy --strict .
-	@$(RUN) pytest -rs -n 2 --dist loadfile
+	@$(RUN) python -m tests.suite test
+
+test-all: ## As test, and what takes longer: make validate
+	@$(TOOLCHAIN) ensure --all --dev
+	@$(RUN) python -m tests.suite all
 
 lint: ## Format the code and check it
 	@$(TOOLCHAIN) ensure --python --dev
