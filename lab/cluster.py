@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 from lab import cgroups, controlplane, coredns, facts, network, node, services
 from lab.api import Api
 from lab.cloud.cloud import Cloud
-from lab.dataplane import kubeproxy
-from lab.dataplane.cilium import Cilium
-from lab.dataplane.vpccni import VpcCni
+from lab.dataplane import kubeproxy, registry
+from lab.dataplane.interface import LabDataplane, LabParts, Progress
+from lab.dataplane.kubeproxy import KubeProxy
 from lab.errors import LabError
 from lab.node import AGENTS, Node
 from lab.objects import PodSpec, ServiceSpec
@@ -35,8 +35,6 @@ from lab.toolchain import Toolchain
 from lab.toolchain.toolchain import CHECKOUT
 
 __all__ = ["Lab", "LabSpec", "PodAddress"]
-
-Progress = Callable[[str], None]
 
 
 class PodAddress(NamedTuple):
@@ -88,19 +86,17 @@ class Lab:
 
     def install(self, progress: Progress) -> None:
         """Start kube-proxy and the CNI and wait until both say that they are ready."""
-        if self.spec.kube_proxy != "none":
+        if self.kube_proxy is not None:
             for each in self.nodes:
-                kubeproxy.start(self.sandbox, self.toolchain, each, self.spec.kube_proxy)
-        if self.cilium:
-            self.cilium.render()
-            progress("chart rendered; starting cilium-operator and the agents")
+                self.kube_proxy.start(each)
+        self.dataplane.configure(progress)
         if self.cloud:
             self.cloud.wait_ready()
         self.dataplane.start(self.api, self.nodes)
         self.dataplane.wait_ready(self.nodes)
-        if self.spec.kube_proxy != "none":
+        if self.kube_proxy is not None:
             for each in self.nodes:
-                kubeproxy.wait_ready(self.sandbox, each)
+                self.kube_proxy.wait_ready(each)
         progress("the CNI is ready on every node")
 
     def deploy(
@@ -203,15 +199,16 @@ class Lab:
         return Cloud(self.sandbox, self.spec.cloud) if self.spec.cloud else None
 
     @cached_property
-    def dataplane(self) -> Cilium | VpcCni:
-        values, kube_version = self.spec.cilium_values, self.toolchain.versions()["kube-apiserver"]
-        if values is None:
-            return VpcCni(self.sandbox, self.toolchain, self.cloud, self.spec.vpc_cni_env)
-        return Cilium(self.sandbox, self.toolchain, values, kube_version, self.cloud)
+    def dataplane(self) -> LabDataplane:
+        spec = self.spec
+        parts = LabParts(self.sandbox, self.toolchain, spec.cni_version, spec.values, self.cloud)
+        return registry.dataplane(spec.cni, parts)
 
-    @property
-    def cilium(self) -> Cilium | None:
-        return self.dataplane if isinstance(self.dataplane, Cilium) else None
+    @cached_property
+    def kube_proxy(self) -> KubeProxy | None:
+        """The lab's kube-proxies; None where the CNI does their work."""
+        mode = self.spec.kube_proxy
+        return None if mode == "none" else KubeProxy(self.sandbox, self.toolchain, mode)
 
     def adaptations(self) -> tuple[str, ...]:
         """How this lab differs from a real cluster, for everyone who reads its results."""
@@ -260,17 +257,36 @@ class Lab:
 
     def kube_proxy_mode(self) -> str:
         """The mode that the running kube-proxies report, or ``none``."""
-        if self.spec.kube_proxy == "none":
+        if self.kube_proxy is None:
             return "none"
-        modes = {kubeproxy.proxy_mode(self.sandbox, each) for each in self.nodes}
-        return ", ".join(sorted(modes))
+        return ", ".join(sorted({self.kube_proxy.mode(node) for node in self.nodes}))
+
+    def component_metrics(self, component: str) -> Mapping[str, str]:
+        """What a component counts of itself, by node; nothing where the lab has no such component.
+
+        kube-proxy's are in Prometheus's text format, a CNI's in its own.
+        """
+        if component != kubeproxy.NAME:
+            return self.dataplane.metrics(component, self.nodes)
+        proxies = self.kube_proxy
+        return {node.name: proxies.metrics(node) for node in self.nodes} if proxies else {}
+
+    def restart(self, component: str, node_name: str) -> None:
+        """Restart a component on a node, and wait until it is ready.
+
+        :raises LabError: it is not there, or cannot be restarted.
+        """
+        node = next((each for each in self.nodes if each.name == node_name), None)
+        if component == kubeproxy.NAME and node and self.kube_proxy:
+            self.kube_proxy.restart(node)
+        elif node is None or not self.dataplane.restart(component, node):
+            raise LabError(f"the lab cannot restart {component} on {node_name}")
 
     def versions(self) -> dict[str, str]:
         """Versions of the programs that this lab runs."""
         known = self.toolchain.versions()
         used = ["kube-apiserver", "etcd", "coredns", "fortio", "go-httpbin"]
-        used += ["cilium-agent"] if self.cilium else ["aws-cni"]
-        used += ["kube-proxy"] if self.spec.kube_proxy != "none" else []
+        used += [*self.dataplane.programs, *([kubeproxy.NAME] if self.kube_proxy else [])]
         return {name: known[name] for name in sorted(used)}
 
     def cni_usage(self) -> list[tuple[str, str, cgroups.Usage]]:

@@ -14,7 +14,7 @@ from lab.errors import LabError
 
 def collect(lab: Lab) -> dict[str, tuple[Eni, ...]]:
     """Every node's ENIs; nothing where pods have no addresses of ENIs."""
-    read = enis.of_cilium_node if lab.cilium else enis.of_vpc_cni
+    read = enis.of_cilium_node if lab.spec.cni == "cilium" else enis.of_vpc_cni
     return {node: read(report) for node, report in lab.eni_reports().items()}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,15 +14,14 @@ from components.lab import cpu
 from components.objects import KeepsObjects, Objects
 from components.wire import Wire
 from lab.cluster import Lab
-from lab.dataplane import kubeproxy
-from lab.dataplane.cilium import AGENT
+from lab.dataplane.cilium.agents import AGENT
 from lab.errors import LabError
 from lab.node import Node
 from lab.objects import NAMESPACE, PodSpec
 from lab.pods import program_path
-from lab.sandbox import KILLED, Place
+from lab.sandbox import KILLED
 from lab.toolchain.errors import ToolchainError
-from studies.experiments.capabilities import Manifest, PodRequest
+from studies.experiments.capabilities import PodRequest
 
 
 @contextmanager
@@ -62,41 +59,17 @@ class LabCapabilities(KeepsObjects):
         return command(f"{component} on {node}", words, argv, timeout)[0]
 
     def component_metrics(self, component: str) -> Mapping[str, str]:
-        lab = self._lab
         with as_session_error():
-            if component == kubeproxy.NAME and lab.spec.kube_proxy != "none":
-                return {each.name: kubeproxy.metrics(lab.sandbox, each) for each in lab.nodes}
-            if component == AGENT and lab.cilium:
-                return {n.name: from_cilium(lab.cilium.metrics(n)) for n in lab.nodes}
-            return {}
+            metrics = self._lab.component_metrics(component)
+            if component != AGENT:
+                return metrics
+            return {node: from_cilium(text) for node, text in metrics.items()}
 
     # -- ComponentRestart ---------------------------------------------------------------------
 
     def restart_component(self, component: str, node: str) -> None:
-        lab = self._lab
-        on = next((each for each in lab.nodes if each.name == node), None)
-        if component != kubeproxy.NAME or on is None or lab.spec.kube_proxy == "none":
-            raise SessionError(f"the lab cannot restart {component} on {node}")
         with as_session_error():
-            kubeproxy.stop(lab.sandbox, on)
-            kubeproxy.start(lab.sandbox, lab.toolchain, on, lab.spec.kube_proxy)
-            kubeproxy.wait_ready(lab.sandbox, on)
-
-    # -- Kubectl ------------------------------------------------------------------------------
-
-    def kubectl(
-        self, argv: Sequence[str], manifests: Sequence[Manifest], *, timeout: float
-    ) -> CommandResult:
-        lab = self._lab
-        with as_session_error():
-            program = str(lab.toolchain.program("kubectl"))
-            words = lab.sandbox.enter(Place(), timeout)
-        with tempfile.NamedTemporaryFile("w", dir=lab.paths.root, suffix=".json") as file:
-            json.dump({"apiVersion": "v1", "kind": "List", "items": list(manifests)}, file)
-            file.flush()
-            options = (f"--kubeconfig={lab.paths.kubeconfig}", f"--namespace={NAMESPACE}")
-            words += [program, *options, *argv, "-f", file.name]
-            return command("kubectl", words, argv, timeout)[0]
+            self._lab.restart(component, node)
 
     # -- ExperimentPods -----------------------------------------------------------------------
 

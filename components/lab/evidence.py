@@ -8,7 +8,7 @@ from lab.cluster import Lab
 
 def collect(lab: Lab) -> list[AgentEvidence]:
     """The evidence of every agent; none where the lab's CNI has no agents."""
-    if lab.cilium is None:
+    if lab.spec.cni != "cilium":
         return []
     return [
         AgentEvidence.parse(
@@ -21,4 +21,4 @@ def collect(lab: Lab) -> list[AgentEvidence]:
 
 def expected_nodes(lab: Lab) -> list[str]:
     """The nodes that must have an agent."""
-    return [] if lab.cilium is None else [node.name for node in lab.nodes]
+    return [node.name for node in lab.nodes] if lab.spec.cni == "cilium" else []

@@ -30,6 +30,7 @@ from lab.cluster import Lab
 from lab.errors import LabError
 from lab.latency import IdleHold
 from lab.objects import NAMESPACE
+from lab.spec import LabSpec
 from studies.experiments.ablate.stage import Stage
 
 
@@ -103,7 +104,7 @@ class LabSession(LabCapabilities):
         with as_session_error():
             spec = self._lab.spec
             return configuration.compare(
-                spec.cilium_values,
+                _helm_values(spec),
                 evidence.collect(self._lab),
                 kube_proxy=(spec.kube_proxy, self._lab.kube_proxy_mode()),
             )
@@ -116,9 +117,9 @@ class LabSession(LabCapabilities):
                 name: service_path.count(
                     name, self._lab.node_command(node, service_path.COMMANDS[name]), service
                 )
-                for name in service_path.mechanisms(spec.kube_proxy, spec.cilium_values)
+                for name in service_path.mechanisms(spec.kube_proxy, _helm_values(spec))
             }
-        wanted = service_path.expected(spec.kube_proxy, spec.cilium_values)
+        wanted = service_path.expected(spec.kube_proxy, _helm_values(spec))
         return ServicePath(wanted, translated)
 
     def allowances(self) -> Mapping[str, Mapping[str, int]]:
@@ -162,6 +163,10 @@ class LabSession(LabCapabilities):
             "cluster_domain": coredns.DOMAIN,
             "adaptations": [*adapted, *lab.adaptations(), self._hold.adaptation],
         }
+
+
+def _helm_values(spec: LabSpec) -> Mapping[str, Any] | None:
+    return spec.values if spec.cni == "cilium" else None
 
 
 def connect(lab_id: str, about: Mapping[str, Any] | None = None) -> LabSession:

@@ -31,9 +31,8 @@ from components.lab.providers import (
 from components.settings import Settings
 from components.target import Deployment
 from lab import kernel, network
-from lab.cloud.cloud import CloudSpec
 from lab.controlplane import API_PORT
-from lab.spec import SPEC, LabSpec
+from lab.spec import SPEC, CloudSpec, LabSpec
 
 #: The name by which a lab's CNI marks its ENIs.
 CLUSTER = "lab"
@@ -151,8 +150,9 @@ def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, 
         service_cidr=eks.service_cidr,
         node_labels=labels,
         kube_proxy=scenario.kube_proxy,
-        cilium_values=values,
-        vpc_cni_env=_vpc_cni_env(scenario),
+        cni=scenario.cni,
+        cni_version=scenario.cni_version,
+        values=values,
         cloud=cloud,
     )
     return made, adaptations
@@ -182,13 +182,6 @@ def _cloud(settings: Settings) -> CloudSpec | None:
     )
 
 
-def _vpc_cni_env(scenario: Scenario) -> dict[str, str]:
-    """What the EKS add-on's configuration sets for the VPC CNI's daemon."""
-    if scenario.cni != "vpc-cni":
-        return {}
-    return daemon_environment(scenario, interface_tags(scenario.cni, CLUSTER))
-
-
 def about(settings: Settings, made: LabSpec, adaptations: Iterable[str]) -> dict[str, object]:
     """What a running lab does not know of itself, for the environment of its results.
 
@@ -214,9 +207,10 @@ def about(settings: Settings, made: LabSpec, adaptations: Iterable[str]) -> dict
 
 def _values(
     scenario: Scenario, decisions: tuple[Decision, ...], *, routed: bool
-) -> tuple[dict[str, object] | None, tuple[str, ...]]:
+) -> tuple[Mapping[str, object], tuple[str, ...]]:
+    """What the CNI's installer takes, and how that differs from EKS's."""
     if scenario.cni != "cilium":
-        return None, ()
+        return daemon_environment(scenario, interface_tags(scenario.cni, CLUSTER)), ()
     endpoint = ClusterEndpoint(
         name=CLUSTER,
         api_host=str(network.GATEWAY),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from bench.probes.socket_loss import overflows
 from bench.session import Session, open_session
 from bench.workloads import IPERF_PORT, WORKLOADS
+from cni.combinations import LAB_VPC_CNI_VERSION
 from studies.validate.faults import Link, LossCount
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ def _bring_up(lab: Lab, say: Progress) -> None:
         service_cidr=_SERVICE_CIDR,
         node_labels={},
         kube_proxy="iptables",
-        cilium_values=None,
+        cni="vpc-cni",
+        cni_version=LAB_VPC_CNI_VERSION,
+        values={},
     )
     lab.start(spec, say)
     lab.install(say)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
-#: Access keys, by which the recorded calls tell callers apart; nobody checks a signature.
+#: Access keys, by which the recorded calls tell callers apart (a CNI has its component's name);
+#: nobody checks a signature.
 OWNER = "lab"
 RECONCILER = "reconciler"
-OPERATOR = "cilium-operator"
-VPC_CNI = "aws-node"
 SECRET = "unchecked"
 #: An abstract datagram socket, which belongs to a network namespace: rung after every change.
 DOORBELL = "\0cni-benchmark-ec2-changes"
@@ -20,7 +19,7 @@ DOORBELL = "\0cni-benchmark-ec2-changes"
 def connect(endpoint: str, region: str, caller: str) -> EC2Client:
     """A client of the API; it must be used inside the sandbox's network namespace.
 
-    :param caller: one of the access keys above.
+    :param caller: an access key.
     """
     # Labs without ENIs do without half a second of importing it.
     import boto3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,6 +16,7 @@ from lab.errors import LabError, tail
 from lab.network import GATEWAY, NodeAddress
 from lab.nshttp import network_namespace, refusal
 from lab.sandbox import Sandbox
+from lab.spec import CloudSpec
 from lab.toolchain.toolchain import CHECKOUT
 from lab.wait import until
 
@@ -30,21 +30,6 @@ RECONCILER = "eni-reconciler"
 PORT = 8000
 #: moto's own ("MOTO_ACCOUNT_ID").
 ACCOUNT = "123456789012"
-
-
-@dataclass(frozen=True, slots=True)
-class CloudSpec:
-    """What the lab's part of AWS looks like.
-
-    :param zones: of the VPC's subnets; all nodes are in the first one.
-    :param instance_type: of all nodes; its limits are kept.
-    :param max_pods: of the nodes' kubelets, in their Node objects.
-    """
-
-    region: str
-    zones: tuple[str, ...]
-    instance_type: str
-    max_pods: int
 
 
 class Cloud:
@@ -156,21 +141,12 @@ class Cloud:
         """All calls of the API so far."""
         return calls.read(self._calls_file)
 
-    def operator_environment(self) -> dict[str, str]:
-        """What leads Cilium's operator to this API instead of AWS."""
-        return {
-            "AWS_ENDPOINT_URL_EC2": self.endpoint,
-            "AWS_ACCESS_KEY_ID": api.OPERATOR,
-            "AWS_SECRET_ACCESS_KEY": api.SECRET,
-        }
+    def credentials(self, caller: str) -> dict[str, str]:
+        """Environment variables by which the API knows a caller.
 
-    def vpc_cni_environment(self) -> dict[str, str]:
-        """What leads the VPC CNI's daemon to this API instead of AWS."""
-        return {
-            "AWS_EC2_ENDPOINT": self.endpoint,
-            "AWS_ACCESS_KEY_ID": api.VPC_CNI,
-            "AWS_SECRET_ACCESS_KEY": api.SECRET,
-        }
+        :param caller: the access key, by which the recorded calls tell callers apart.
+        """
+        return {"AWS_ACCESS_KEY_ID": caller, "AWS_SECRET_ACCESS_KEY": api.SECRET}
 
     @property
     def _calls_file(self) -> Path:

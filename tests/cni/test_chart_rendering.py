@@ -12,7 +12,7 @@ from cni.cilium.versions import DEFAULT, VERSIONS
 from cni.guards import decide
 from cni.platform import PlatformFacts
 from cni.values import ClusterEndpoint, LabFabric, helm_values, lab_values, unknown_values
-from lab.dataplane.chart import cilium_config
+from lab.dataplane.cilium.agents import cilium_config
 from tests.cni.stackfiles import Load
 
 EXPECTED: dict[str, dict[str, str | None]] = {

@@ -15,7 +15,7 @@ from cni.problems import CombinationError
 from cni.value_rules import OWNED_OPTIONS
 from cni.value_tree import merge
 from cni.values import ClusterEndpoint, helm_values
-from lab.dataplane.chart import cilium_config
+from lab.dataplane.cilium.agents import cilium_config
 from lab.errors import CommandError
 from tests.cni.stackfiles import Load
 

@@ -30,7 +30,7 @@ from lab.objects import PodSpec, ServiceSpec
 from lab.paths import LabPaths
 from lab.toolchain.errors import NotBuiltError
 
-SPEC = LabSpec(3, "10.100.0.0/16", {}, "iptables", None)
+SPEC = LabSpec(3, "10.100.0.0/16", {}, "iptables", "vpc-cni", "1.19.2", {})
 SPEC_JSON = json.dumps(asdict(SPEC))
 MADE = {"lab_id": "tiny-1f", "spec": "{}", "version": 1, "boot": "b001"}
 

@@ -51,9 +51,7 @@ def _spec(stack: str, changes: dict[str, object] | None = None) -> tuple[LabSpec
 
 
 def _values(stack: str) -> dict[str, Any]:
-    values = _spec(stack)[0].cilium_values
-    assert values is not None
-    return dict(leaves(values))
+    return dict(leaves(_spec(stack)[0].values))
 
 
 # -- facts --------------------------------------------------------------------------------------
@@ -103,7 +101,7 @@ def test_on_bare_metal_they_are_applied() -> None:
 
 def test_the_baseline_has_no_cilium() -> None:
     made, adaptations = _spec("scenario-a")
-    assert made.cilium_values is None
+    assert (made.cni, made.cni_version) == ("vpc-cni", "1.19.2")
     assert made.kube_proxy == "iptables"
     assert len(adaptations) == 1
 
@@ -188,8 +186,8 @@ def test_d_and_e_differ_in_the_toggles_alone() -> None:
 
 def test_a_users_own_values_have_the_last_word() -> None:
     made, _ = _spec("scenario-d", {"scenario.values": {"bpf": {"policyMapMax": 65536}}})
-    assert made.cilium_values is not None
-    assert made.cilium_values["bpf"]["policyMapMax"] == 65536
+    assert made.cni == "cilium"
+    assert made.values["bpf"]["policyMapMax"] == 65536
 
 
 # -- what is told -------------------------------------------------------------------------------
@@ -227,19 +225,19 @@ def test_the_nodes_take_as_many_pods_as_those_of_eks(delegated: bool, most: int)
 
 def test_the_vpc_cnis_daemon_gets_what_the_add_on_gets() -> None:
     made, _ = _spec("scenario-a", {"scenario.prefixDelegation": True})
-    assert made.vpc_cni_env == {
+    assert made.values == {
         "ADDITIONAL_ENI_TAGS": '{"cni-benchmark:cluster": "lab"}',
         "ENABLE_PREFIX_DELEGATION": "true",
     }
-    assert _spec("scenario-d")[0].vpc_cni_env == {}
+    assert "ADDITIONAL_ENI_TAGS" not in _spec("scenario-d")[0].values
 
 
 @pytest.mark.parametrize("stack", ON_ENIS)
 def test_routed_subnets_can_be_had_instead(stack: str) -> None:
     made, adaptations = _spec(stack, {"lab.eni": "routed"})
     assert made.cloud is None
-    if made.cilium_values is not None:
-        assert dict(leaves(made.cilium_values))["ipam.mode"] == "kubernetes"
+    if made.cni == "cilium":
+        assert dict(leaves(made.values))["ipam.mode"] == "kubernetes"
         assert any("ENI addresses are routed pod subnets" in each for each in adaptations)
         assert not any("routed pod subnets" in each for each in _spec(stack)[1])
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bench.session import CommandResult, Pod
 from lab import network
 from lab.cloud.cloud import Cloud
-from lab.dataplane.cilium import SOCKET, Cilium
+from lab.dataplane.cilium.agents import SOCKET, Cilium
 from lab.node import Node
 from lab.nshttp import network_namespace
 from lab.objects import PodSpec
@@ -60,9 +60,7 @@ class EniLab:
 
     @property
     def cilium(self) -> Cilium:
-        cilium = self.running.lab.cilium
-        assert cilium is not None
-        return cilium
+        return self.running.agents
 
     def node(self, name: str) -> Node:
         return next(node for node in self.running.lab.nodes if node.name == name)

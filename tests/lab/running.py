@@ -15,6 +15,7 @@ from components.lab import session, target
 from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
 from lab.cluster import Lab, LabSpec
+from lab.dataplane.cilium.agents import Cilium
 from tests.components.stack_config import read
 from tests.lab import logs
 
@@ -32,7 +33,14 @@ class RunningLab:
 
     @property
     def cilium(self) -> bool:
-        return self.lab.cilium is not None
+        return self.lab.spec.cni == "cilium"
+
+    @property
+    def agents(self) -> Cilium:
+        """The lab's Cilium, where it has one."""
+        dataplane = self.lab.dataplane
+        assert isinstance(dataplane, Cilium)
+        return dataplane
 
     def pod(self, role: str) -> Pod:
         """The first pod of a role."""

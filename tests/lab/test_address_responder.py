@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab.dataplane.responders import RESPONDER
+from lab.dataplane.vpc_cni.daemons import RESPONDER
 
 SUBNET = IPv4Network("172.30.11.0/24")
 TINY = IPv4Network("172.30.11.0/29")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.dataplane.chart import cilium_config, write_config_dir
+from lab.dataplane.cilium.agents import cilium_config, write_config_dir
 from lab.errors import CommandError, LabError
 
 

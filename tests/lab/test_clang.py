@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.dataplane import cilium
+from lab.dataplane.cilium import agents
 
-CLANG_SH = cilium.CLANG / "clang.sh"
-PREPROCESS_SH = cilium.CLANG / "preprocess.sh"
+CLANG_SH = agents.CLANG / "clang.sh"
+PREPROCESS_SH = agents.CLANG / "preprocess.sh"
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         )
     try:
         until("the EC2 API to listen", lambda: _refusal(port), timeout=60)
-        ec2 = api.connect(f"http://127.0.0.1:{port}", REGION, api.OPERATOR)
+        ec2 = api.connect(f"http://127.0.0.1:{port}", REGION, "cilium-operator")
         zones = ["ap-northeast-2a", "ap-northeast-2c"]
         made = vpc.create(ec2, NODES, instance_type="m6i.xlarge", zones=zones)
         yield Running(ec2, made, log)
@@ -304,6 +304,6 @@ def test_every_call_is_written_down_with_its_caller(running: Running) -> None:
     with pytest.raises(ClientError):
         running.ec2.delete_network_interface(NetworkInterfaceId="eni-none")
     read, refused = calls.read(running.log)[before:]
-    assert (read.caller, read.action, read.status) == (api.OPERATOR, "ec2:DescribeVpcs", 200)
+    assert (read.caller, read.action, read.status) == ("cilium-operator", "ec2:DescribeVpcs", 200)
     assert refused.error == "InvalidNetworkInterfaceID.NotFound"
     assert refused.request == {"NetworkInterfaceId": "eni-none"}

@@ -14,7 +14,7 @@ from cni.evidence import verify
 from cni.instances import known_facts
 from components.eks.policies import operator_policy
 from components.lab import evidence
-from lab.cloud import api, calls
+from lab.cloud import calls
 from lab.cloud.allocation import PREFIX_LENGTH
 from tests.lab.eni import EniLab, granted
 from tests.lab.running import bring_up
@@ -116,6 +116,6 @@ def test_as_many_pods_fit_as_the_instance_type_allows(lab: EniLab) -> None:
 
 
 def test_the_operator_calls_nothing_that_it_is_not_granted(lab: EniLab) -> None:
-    called = calls.actions_of(lab.cloud.calls(), api.OPERATOR)
+    called = calls.actions_of(lab.cloud.calls(), "cilium-operator")
     assert "ec2:AssignPrivateIpAddresses" in called
     assert called <= granted(operator_policy("aws", "ap-northeast-2", "123456789012", "lab", "arn"))

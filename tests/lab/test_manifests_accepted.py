@@ -42,7 +42,7 @@ def api(lab_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         lab = Lab(f"pytest-api-{secrets.token_hex(4)}")
         try:
-            lab.start(LabSpec(2, "10.100.0.0/16", {}, "none", None), print)
+            lab.start(LabSpec(2, "10.100.0.0/16", {}, "none", "vpc-cni", "1.19.2", {}), print)
             yield lab.api
         finally:
             lab.remove()

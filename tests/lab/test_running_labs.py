@@ -107,8 +107,8 @@ def test_every_node_is_ready_and_labelled(running: RunningLab) -> None:
 def test_every_agent_runs_and_calls_itself_ready(running: RunningLab) -> None:
     lab = running.lab
     for node in lab.nodes:
-        if lab.cilium:
-            assert lab.cilium.dbg(node, "status", "--brief").strip() == "OK"
+        if running.cilium:
+            assert running.agents.dbg(node, "status", "--brief").strip() == "OK"
             assert lab.sandbox.pid_of(f"{node.name}-kube-proxy") is None
         else:
             assert lab.sandbox.pid_of(f"{node.name}-address-responder") is not None

@@ -13,8 +13,9 @@ from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity
 from cni.instances import known_facts
 from components.lab import addresses
-from lab.cloud import api, calls
+from lab.cloud import calls
 from lab.cloud.allocation import PREFIX_LENGTH
+from lab.dataplane.vpc_cni.daemons import DAEMON
 from lab.spec import LabSpec
 from tests.lab.running import bring_up
 from tests.lab.vpc_cni import CNI_POLICY, VpcCniLab
@@ -31,7 +32,7 @@ def _to_the_limit(spec: LabSpec) -> LabSpec:
     assert spec.cloud is not None
     return replace(
         spec,
-        vpc_cni_env={**spec.vpc_cni_env, "WARM_PREFIX_TARGET": str(PREFIXES)},
+        values={**spec.values, "WARM_PREFIX_TARGET": str(PREFIXES)},
         cloud=replace(spec.cloud, max_pods=PREFIXES * 16 + 2),
     )
 
@@ -80,6 +81,6 @@ def test_as_many_pods_fit_as_the_instance_type_allows(lab: VpcCniLab) -> None:
 
 
 def test_the_daemon_calls_nothing_that_it_is_not_granted(lab: VpcCniLab) -> None:
-    called = calls.actions_of(lab.cloud.calls(), api.VPC_CNI)
+    called = calls.actions_of(lab.cloud.calls(), DAEMON)
     assert "ec2:AssignPrivateIpAddresses" in called
     assert called <= CNI_POLICY

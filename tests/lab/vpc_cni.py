@@ -6,8 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from lab.dataplane.ipamd import Ipamd
-from lab.dataplane.vpccni import VpcCni
+from lab.dataplane.vpc_cni.daemons import Ipamd, VpcCni
 from lab.wait import until
 from tests.lab.eni import EniLab
 

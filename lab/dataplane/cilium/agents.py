@@ -1,28 +1,33 @@
 """Cilium 1.16 in the lab: the operator in the sandbox, one agent per node, the real CNI plugin.
 
 What differs from the DaemonSet's pods: processes instead of containers, so the places of sockets,
-sources and cgroups are given by flags; everything else comes from the chart (:mod:`.chart`).
+sources and cgroups are given by flags. Everything else comes from the Helm chart: the very values
+that an EKS cluster would get go through ``helm template``, and the resulting ``cilium-config``
+ConfigMap becomes the agents' and the operator's ``--config-dir``.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+import subprocess
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lab import cgroups, network
 from lab.api import Api
-from lab.cloud.cloud import Cloud
-from lab.dataplane import chart, ciliumnodes
-from lab.errors import LabError, tail
+from lab.dataplane.cilium import nodes as ciliumnodes
+from lab.dataplane.interface import LabDataplane, Progress
+from lab.errors import CommandError, LabError, tail
 from lab.node import AGENTS, Node
 from lab.nshttp import http_get
 from lab.pods import Plugins
-from lab.sandbox import Place, Sandbox
-from lab.toolchain import Toolchain
+from lab.sandbox import Place
 from lab.toolchain.packages import LLVM_BIN
 from lab.wait import until
 
@@ -36,6 +41,9 @@ LIB = "/run/cilium/lib"
 SOCKET = "/run/cilium/cilium.sock"
 #: The chart's own (``healthPort``).
 HEALTH_PORT = 9879
+
+#: Rendered keys that name places of a container image, which a process on a host has elsewhere.
+_PLACES = ("cgroup-root", "bpf-root", "procfs", "write-cni-conf-when-ready", "cni-log-file")
 
 #: What an agent would make with random MACs (pkg/datapath/loader, setupVethPair) it takes as it
 #: finds it: with the same MACs in every lab, the same datapath compiles to a hit of the cache.
@@ -56,59 +64,43 @@ ADAPTATIONS = (
 )
 
 
-class Cilium:
-    """The Cilium installation of one lab.
+class Cilium(LabDataplane):
+    """The Cilium installation of one lab."""
 
-    :param values: Helm values, as an EKS cluster would get them but for the lab's adaptations.
-    """
-
+    programs = (AGENT,)
     adaptations = ADAPTATIONS
 
-    def __init__(
-        self,
-        sandbox: Sandbox,
-        toolchain: Toolchain,
-        values: Mapping[str, Any],
-        kube_version: str,
-        cloud: Cloud | None,
-    ) -> None:
-        self._sandbox = sandbox
-        self._toolchain = toolchain
-        self._helm_values = values
-        self._kube_version = kube_version
-        self._cloud = cloud
-        self._config_dir = sandbox.paths.config / "cilium"
+    @cached_property
+    def _config_dir(self) -> Path:
+        return self._sandbox.paths.config / "cilium"
 
     @cached_property
     def _values(self) -> Mapping[str, Any]:
         """The Helm values with what is known only once the VPC is there."""
+        values = self._parts.values
         if self._cloud is None:
-            return self._helm_values
-        subnet = self._cloud.instances[0].subnet
+            return values
         return {
-            **self._helm_values,
-            "eni": {**self._helm_values["eni"], "subnetIDsFilter": [subnet]},
+            **values,
+            "eni": {**values["eni"], "subnetIDsFilter": [self._cloud.instances[0].subnet]},
         }
 
-    def render(self) -> dict[str, str]:
-        """Render the chart and write the configuration folder; returns the whole ConfigMap."""
-        config = chart.cilium_config(
-            self._toolchain.program("helm"),
-            self._toolchain.share("cilium") / "install/kubernetes/cilium",
-            self._values,
-            self._kube_version,
-        )
-        kept = {key: value for key, value in config.items() if key not in chart.PLACES}
-        chart.write_config_dir(self._config_dir, kept)
-        return config
-
     def prepare(self, api: Api) -> None:
-        """What takes the API server a while, and can be asked for before the agents are there."""
         crds = self._toolchain.share("cilium") / "pkg/k8s/apis/cilium.io/client/crds"
         ciliumnodes.define(api, crds)
 
+    def configure(self, progress: Progress) -> None:
+        config = cilium_config(
+            self._toolchain.program("helm"),
+            self._toolchain.share("cilium") / "install/kubernetes/cilium",
+            self._values,
+            self._toolchain.versions()["kube-apiserver"],
+        )
+        kept = {key: value for key, value in config.items() if key not in _PLACES}
+        write_config_dir(self._config_dir, kept)
+        progress("chart rendered; starting cilium-operator and the agents")
+
     def start(self, api: Api, nodes: Sequence[Node]) -> None:
-        """Start the operator and all agents; :meth:`wait_ready` follows."""
         self.start_operator(nodes[-1])
         for node in nodes:
             self.start_agent(node)
@@ -133,9 +125,16 @@ class Cilium:
             env={
                 "K8S_NODE_NAME": node.name,
                 "CILIUM_K8S_NAMESPACE": "kube-system",
-                **(self._cloud.operator_environment() if self._cloud else {}),
+                **self._aws_environment(),
             },
         )
+
+    def _aws_environment(self) -> dict[str, str]:
+        """What leads the operator to the lab's EC2 API instead of AWS."""
+        if self._cloud is None:
+            return {}
+        endpoint = {"AWS_ENDPOINT_URL_EC2": self._cloud.endpoint}
+        return endpoint | self._cloud.credentials(OPERATOR)
 
     def start_agent(self, node: Node) -> None:
         """Start a node's agent; also again, after its end."""
@@ -169,8 +168,8 @@ class Cilium:
 
     def _compiler(self) -> dict[str, str]:
         """The environment in which an agent finds ``clang`` (:file:`clang/clang.sh`, ccache)."""
-        found = shutil.which("clang", path=LLVM_BIN)
-        if found is None or shutil.which("ccache") is None:
+        clang = shutil.which("clang", path=LLVM_BIN)
+        if clang is None or shutil.which("ccache") is None:
             raise LabError("clang or ccache is not installed. Fix: make setup")
         folder = self._sandbox.paths.root / "bin"
         folder.mkdir(exist_ok=True)
@@ -179,14 +178,13 @@ class Cilium:
             link.symlink_to(CLANG / "clang.sh")
         return {
             "PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin",
-            "CLANG": found,
+            "CLANG": clang,
             "CCACHE_PREFIX_CPP": str(CLANG / "preprocess.sh"),
             "CCACHE_DIR": str(self._toolchain.builder.cache.root / "ccache"),
         }
 
     def wait_ready(self, nodes: Sequence[Node]) -> None:
-        """Wait until every agent calls itself healthy, as a kubelet asks it (the DaemonSet's
-        readiness probe)."""
+        # As a kubelet asks (the DaemonSet's readiness probe).
         for node in nodes:
             until(
                 f"cilium-agent on {node.name} to be ready",
@@ -211,19 +209,21 @@ class Cilium:
         argv = [str(self._toolchain.program("cilium-dbg")), *words]
         return self._sandbox.run(argv, node.host, timeout=timeout).stdout
 
-    def metrics(self, node: Node) -> str:
-        """What an agent counts of itself (``cilium-dbg metrics list``, as JSON).
+    def metrics(self, component: str, nodes: Collection[Node]) -> Mapping[str, str]:
+        """See :meth:`LabDataplane.metrics`; ``cilium-dbg metrics list``, as JSON.
 
-        Over its socket: a port for them (``prometheus.enabled``) is the scenario's to ask for.
+        Over the agent's socket: a port for them (``prometheus.enabled``) is the scenario's to ask
+        for.
         """
-        return self.dbg(node, "metrics", "list", "-o", "json")
+        if component != AGENT:
+            return {}
+        return {node.name: self.dbg(node, "metrics", "list", "-o", "json") for node in nodes}
 
     def eni_report(self, api: Api, node: Node) -> dict[str, Any]:
-        """The status of a node's CiliumNode, which has its ENIs."""
         return ciliumnodes.status(api, node.name)
 
     def plugins(self, nodes: Sequence[Node]) -> Plugins:
-        """The CNI configuration that the agent would write, and where each node's agent listens."""
+        # The configuration is the one that the agent would write.
         plugin = self._toolchain.program("cilium-cni")
         log = self._sandbox.paths.log("cilium-cni")
         return Plugins(
@@ -236,3 +236,37 @@ class Cilium:
             # A node's /run is not the plugin's: the socket is reached through the holder's root.
             {n.name: {"CILIUM_SOCK": f"/proc/{n.holder}/root{SOCKET}"} for n in nodes},
         )
+
+
+def cilium_config(
+    helm: Path, chart: Path, values: Mapping[str, Any], kube_version: str
+) -> dict[str, str]:
+    """The ``cilium-config`` ConfigMap that the chart renders from ``values``.
+
+    :raises CommandError: when Helm refuses the values, with its words.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "values.yaml"
+        file.write_text(yaml.safe_dump(dict(values)))
+        argv = [str(helm), "template", "cilium", str(chart), "--namespace=kube-system"]
+        argv += [f"--kube-version={kube_version}", f"--values={file}"]
+        argv += ["--show-only=templates/cilium-configmap.yaml"]
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise LabError(str(error)) from None
+    if done.returncode != 0:
+        raise CommandError(argv, done.returncode, done.stderr)
+    for manifest in yaml.safe_load_all(done.stdout):
+        if manifest and manifest["metadata"]["name"] == "cilium-config":
+            return {key: str(value) for key, value in manifest["data"].items()}
+    raise LabError("the Cilium chart rendered no ConfigMap cilium-config")
+
+
+def write_config_dir(folder: Path, config: Mapping[str, str]) -> None:
+    """One file per key, as a mounted ConfigMap has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    for key, value in config.items():
+        (folder / key).write_text(value)

@@ -1,0 +1,1 @@
+"""Cilium in the lab."""

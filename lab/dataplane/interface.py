@@ -1,0 +1,94 @@
+"""What the lab asks of a CNI."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from lab.api import Api
+from lab.cloud.cloud import Cloud
+from lab.node import Node
+from lab.pods import Plugins
+from lab.sandbox import Sandbox
+from lab.toolchain import Toolchain
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LabParts:
+    """What a CNI of one lab is made from.
+
+    :param version: the CNI's version, one of the toolchain's.
+    :param values: what the CNI's installer takes, as an EKS cluster would get it but for the lab's
+        adaptations: Helm values, or the environment of a daemon.
+    :param cloud: the part of AWS that the nodes are in; None where pods have routed subnets.
+    """
+
+    sandbox: Sandbox
+    toolchain: Toolchain
+    version: str
+    values: Mapping[str, Any]
+    cloud: Cloud | None
+
+
+class LabDataplane(ABC):
+    """The CNI of one lab: its agents, as processes of the sandbox, and its real plugin."""
+
+    #: The programs whose versions a result names.
+    programs: ClassVar[tuple[str, ...]]
+
+    def __init__(self, parts: LabParts) -> None:
+        self._parts = parts
+        self._sandbox = parts.sandbox
+        self._toolchain = parts.toolchain
+        self._cloud = parts.cloud
+
+    @property
+    @abstractmethod
+    def adaptations(self) -> tuple[str, ...]:
+        """How the CNI differs from a real cluster's, as sentences for a result's reader."""
+
+    @abstractmethod
+    def prepare(self, api: Api) -> None:
+        """Create what takes the API server a while, before the agents are there."""
+
+    @abstractmethod
+    def configure(self, progress: Progress) -> None:
+        """Write the agents' configuration.
+
+        :raises LabError: the installer refuses the values.
+        """
+
+    @abstractmethod
+    def start(self, api: Api, nodes: Sequence[Node]) -> None:
+        """Start all agents; :meth:`wait_ready` follows."""
+
+    @abstractmethod
+    def wait_ready(self, nodes: Sequence[Node]) -> None:
+        """Wait until the agent of every node is ready to wire pods.
+
+        :raises LabError: an agent ended, or is not ready in time.
+        """
+
+    @abstractmethod
+    def plugins(self, nodes: Sequence[Node]) -> Plugins:
+        """The CNI configuration, and where the plugins are that it names."""
+
+    @abstractmethod
+    def eni_report(self, api: Api, node: Node) -> dict[str, Any]:
+        """What the CNI says of a node's ENIs, in its own words.
+
+        :raises LabError: it does not answer.
+        """
+
+    def metrics(self, component: str, nodes: Collection[Node]) -> Mapping[str, str]:
+        """What a component counts of itself, by node, in its own format; nothing where the CNI
+        has no such component."""
+        return {}
+
+    def restart(self, component: str, node: Node) -> bool:
+        """Restart a component on a node; whether the CNI has it."""
+        return False

@@ -1,0 +1,1 @@
+"""The VPC CNI in the lab."""

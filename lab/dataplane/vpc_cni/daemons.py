@@ -1,0 +1,217 @@
+"""The VPC CNI in the lab: its real plugin, and on every node the daemon that the plugin asks.
+
+The daemon is the real one (ipamd), or, where the nodes are in no VPC, an address responder in its
+place (:mod:`.responder`). The plugin wires every pod exactly as on EC2: a /32 with a static
+neighbour, a host route and an ``ip rule`` per pod.
+
+ipamd runs as a process with the environment of its DaemonSet: the one of the manifest that upstream
+installs, what EKS's add-on would set, and what leads it to the lab's EC2 API.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab import network
+from lab.api import Api
+from lab.cloud.cloud import Cloud
+from lab.dataplane.interface import LabDataplane, LabParts, Progress
+from lab.errors import LabError
+from lab.node import Node
+from lab.nshttp import http_get, refusal
+from lab.pods import Plugins
+from lab.sandbox import Sandbox
+from lab.toolchain import Toolchain
+from lab.wait import until
+
+DAEMON = "aws-node"
+_PROGRAM = "aws-k8s-agent"
+_MANIFEST = "config/master/aws-k8s-cni.yaml"
+_CRDS = "charts/aws-vpc-cni/crds/customresourcedefinition.yaml"
+RESPONDER = Path(__file__).with_name("responder.py")
+
+#: Where the plugin looks for its daemon (amazon-vpc-cni-k8s, cmd/routed-eni-cni-plugin/cni.go).
+_HOST, _PORT = "127.0.0.1", 50051
+#: The daemon's introspection (pkg/ipamd/introspect.go).
+ENIS = "http://127.0.0.1:61679/v1/enis"
+
+#: What the DaemonSet's init container does (cmd/aws-vpc-cni-init), and the folder that the daemon
+#: keeps its pods' addresses in.
+_NODE = """
+mkdir -p /run/aws-node
+sysctl -qw net.ipv4.conf.{device}.rp_filter=2
+"""
+
+
+class Ipamd:
+    """The daemons of one lab.
+
+    :param env: environment variables, as the EKS add-on's configuration has them.
+    """
+
+    name = DAEMON
+    adaptations = (
+        "The VPC CNI's daemon (ipamd) runs as a process, with the environment of its DaemonSet.",
+    )
+
+    def __init__(
+        self, sandbox: Sandbox, toolchain: Toolchain, cloud: Cloud, env: Mapping[str, Any]
+    ) -> None:
+        self._sandbox = sandbox
+        self._toolchain = toolchain
+        self._cloud = cloud
+        self._env = env
+
+    def prepare(self, api: Api) -> None:
+        """Define the custom resources that it watches."""
+        for crd in yaml.safe_load_all((self._share / _CRDS).read_text()):
+            api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+
+    def start(self, node: Node) -> None:
+        """Start a node's daemon; also again, after its end."""
+        device = "ens5"
+        self._sandbox.script(_NODE.format(device=device), node.host)
+        self._sandbox.spawn(
+            f"{node.name}-{self.name}",
+            [str(self._toolchain.program(_PROGRAM))],
+            node.agent(self.name),
+            env={
+                **container_environment(self._share / _MANIFEST),
+                **self._env,
+                "AWS_EC2_ENDPOINT": self._cloud.endpoint,
+                **self._cloud.credentials(self.name),
+                "AWS_VPC_K8S_CNI_LOG_FILE": "stdout",
+                "KUBECONFIG": str(self._sandbox.paths.kubeconfig),
+                "MY_NODE_NAME": node.name,
+                "MY_POD_NAME": f"{self.name}-{node.name}",
+            },
+        )
+
+    @property
+    def _share(self) -> Path:
+        return self._toolchain.share("aws-cni")
+
+
+class AddressResponders:
+    """One per node, which gives each pod an address of the node's routed pod subnet.
+
+    :param address: where the plugin looks for its daemon.
+    """
+
+    name = "address-responder"
+    adaptations = (
+        "The VPC CNI's daemon is replaced by an address responder: pod addresses come from a pod "
+        "subnet per node, routed by the fabric, not from secondary addresses of ENIs.",
+        "The daemon's own host rules (SNAT chain, connection mark, rule 1024) are not there; "
+        "its CPU and memory are not measured.",
+    )
+
+    def __init__(self, sandbox: Sandbox, toolchain: Toolchain, address: str) -> None:
+        self._sandbox = sandbox
+        self._toolchain = toolchain
+        self._address = address
+
+    def prepare(self, api: Api) -> None:
+        """Nothing: they keep nothing in the API server."""
+
+    def start(self, node: Node) -> None:
+        """Start a node's responder, and let the fabric route its subnet."""
+        network.route_to(self._sandbox, node.address, node.address.pod_cidr)
+        stubs = self._toolchain.share("aws-cni") / "python"
+        state = self._sandbox.paths.root / "addresses"
+        state.mkdir(exist_ok=True)
+        argv = [sys.executable, str(RESPONDER), self._address, node.address.pod_cidr]
+        argv += [str(network.VPC_CIDR), str(state / f"{node.name}.json")]
+        env = {"PYTHONPATH": str(stubs)}
+        self._sandbox.spawn(f"{node.name}-{self.name}", argv, node.host, env=env)
+
+
+class VpcCni(LabDataplane):
+    """The VPC CNI of one lab."""
+
+    programs = ("aws-cni",)
+
+    def __init__(self, parts: LabParts) -> None:
+        super().__init__(parts)
+        self.daemons: Ipamd | AddressResponders = (
+            AddressResponders(parts.sandbox, parts.toolchain, f"{_HOST}:{_PORT}")
+            if parts.cloud is None
+            else Ipamd(parts.sandbox, parts.toolchain, parts.cloud, parts.values)
+        )
+
+    @property
+    def adaptations(self) -> tuple[str, ...]:
+        return self.daemons.adaptations
+
+    def prepare(self, api: Api) -> None:
+        self.daemons.prepare(api)
+
+    def configure(self, progress: Progress) -> None:
+        pass  # the daemons' configuration is their environment
+
+    def start(self, api: Api, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            self.daemons.start(node)
+
+    def wait_ready(self, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            until(
+                f"{self.daemons.name} on {node.name} to listen",
+                lambda node=node: refusal(  # type: ignore[misc]
+                    self._sandbox.netns_path(node.name), _HOST, _PORT
+                ),
+                timeout=60,
+                log=self._sandbox.paths.log(f"{node.name}-{self.daemons.name}"),
+            )
+
+    def eni_report(self, api: Api, node: Node) -> dict[str, Any]:
+        status, body = http_get(self._sandbox.netns_path(node.name), ENIS)
+        if status != HTTPStatus.OK:
+            raise LabError(f"{ENIS} on {node.name}: {status} {body}")
+        return dict(json.loads(body))
+
+    def plugins(self, nodes: Sequence[Node]) -> Plugins:
+        # As the VPC CNI's DaemonSet installs it (misc/10-aws.conflist).
+        return Plugins(
+            {
+                "cniVersion": "1.0.0",
+                "name": "aws-cni",
+                "disableCheck": True,
+                "plugins": [
+                    {
+                        "name": "aws-cni",
+                        "type": "aws-cni",
+                        "vethPrefix": "eni",
+                        "mtu": str(network.MTU),
+                        "podSGEnforcingMode": "strict",
+                        "pluginLogFile": str(self._sandbox.paths.log("aws-cni")),
+                        "pluginLogLevel": "INFO",
+                    },
+                    {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
+                ],
+            },
+            [self._toolchain.program("aws-cni").parent],
+            {},
+        )
+
+
+def container_environment(manifest: Path) -> dict[str, str]:
+    """The environment of the container ``aws-node``, but for what depends on the node.
+
+    :raises LabError: the manifest has no such container.
+    """
+    for each in yaml.safe_load_all(manifest.read_text()):
+        if each and each["kind"] == "DaemonSet":
+            for container in each["spec"]["template"]["spec"]["containers"]:
+                if container["name"] == "aws-node":
+                    return {
+                        item["name"]: item["value"] for item in container["env"] if "value" in item
+                    }
+    raise LabError(f"{manifest} has no container aws-node")
