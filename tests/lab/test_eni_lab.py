@@ -284,11 +284,7 @@ def test_the_operator_is_granted_what_it_calls_and_nothing_else(lab: EniLab) -> 
 
 
 def test_no_call_of_the_operator_was_refused_by_its_own_fault(lab: EniLab) -> None:
-    failed = [
-        call
-        for call in lab.cloud.calls()
-        if call.caller == "cilium-operator" and call.status >= 400
-    ]
+    failed = [call for call in lab.cloud.calls() if call.caller == OPERATOR and call.status >= 400]
     # A detached interface may be gone or attached by the time that it is collected.
     assert {call.error for call in failed} <= {
         "InvalidNetworkInterface.InUse",
