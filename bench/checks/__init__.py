@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench.checks.allowances import allowances
 from bench.checks.check import Check, Gate, PreconditionError
-from bench.checks.clocks import clocks
-from bench.checks.endpoints import endpoints, tools
+from bench.checks.cluster import allowances, clocks, configuration, placement
 from bench.checks.generators import calibrate, generator
-from bench.checks.pods import placement
 from bench.checks.quiet import quiet
-from bench.checks.settings import configuration
-from bench.checks.traffic import mtu, service_path
+from bench.checks.traffic import endpoints, mtu, service_path, tools
 from bench.plan import Plan
 from bench.probes.base import Bench
 from bench.results import CalibrationResult
@@ -56,6 +52,6 @@ def check_readiness(bench: Bench, plan: Plan, gate: Gate) -> CalibrationResult |
     for check in quiet(bench, plan.settle_seconds):
         gate.require(check)
     gate.require(held_back())
-    found = calibrate(bench, plan)
-    gate.require(generator(found))
-    return found.result
+    calibration = calibrate(bench, plan)
+    gate.require(generator(calibration))
+    return calibration.result

@@ -55,13 +55,13 @@ def calibrate(bench: Bench, plan: Plan) -> Calibration:
     )
 
 
-def generator(found: Calibration) -> Check:
+def generator(calibration: Calibration) -> Check:
     """The generator can offer the highest fixed rate, and more."""
-    if found.result is None:
-        return Check(NAME, False, found.failure)
-    reached, wanted = found.result.rate, found.result.wanted
+    if calibration.result is None:
+        return Check(NAME, False, calibration.failure)
+    reached, wanted = calibration.result.rate, calibration.result.wanted
     evidence = (
-        f"{found.result.generator} reaches {number(reached)} requests/s against a null server, "
+        f"{calibration.result.generator} reaches {number(reached)} requests/s against a null server, "
         f"{number(reached / wanted)} times the highest fixed rate"
     )
     return Check(NAME, reached >= HEADROOM * wanted, evidence)

@@ -1,18 +1,110 @@
-"""What packets and connections really do: the path's MTU, and what leads them to a Service."""
+"""What packets and connections really do: every server answers, the path carries the MTU, and new
+connections are led to a Service by what the settings ask for.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
 from bench.checks.check import Check
-from bench.checks.endpoints import answer
 from bench.parse import ParseError
-from bench.parse.iperf import parse_udp
-from bench.parse.iproute import device_mtu, route_mtu
 from bench.probes.base import Bench, Invocation, SampleError
-from bench.probes.iperf import iperf_argv
+from bench.probes.dns import parse_dig
+from bench.probes.fortio import load_of
+from bench.probes.http import service_url
+from bench.probes.iperf import iperf_argv, parse_tcp, parse_udp
 from bench.session import CommandResult, SessionError
+from bench.targets import Targets
 from bench.text import tail
+from bench.workloads import ECHO_PORT, IPERF_PORT
 
 _SECONDS = 2.0
+_REQUESTS = 4
+
+_TOOLS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
+    ("fortio", "fortio-client", ("fortio", "version"), r"(\d+\.\d+\S*)"),
+    ("iperf3", "iperf3-client", ("iperf3", "--version"), r"iperf (\d+\.\d+\S*)"),
+    ("dig", "dns-client", ("dig", "-v"), r"DiG (\d+\.\d+\S*)"),
+    ("dnsperf", "dnsperf-client", ("dnsperf", "-h"), r"Version (\d+\.\d+\S*)"),
+)
+
+
+def tools(bench: Bench, versions: dict[str, str]) -> Iterator[Check]:
+    """Every load generator runs and states its version, which is put into ``versions``."""
+    for name, role, argv, pattern in _TOOLS:
+        check = answer(bench, f"tool {name}", Invocation(role, argv), _version(pattern))
+        if check.passed:
+            versions[name] = check.evidence
+        yield check
+
+
+def _version(pattern: str) -> Callable[[CommandResult], str]:
+    def read(result: CommandResult) -> str:
+        match = re.search(pattern, result.stdout) or re.search(pattern, result.stderr)
+        if match is None:
+            raise ParseError(f"no version in: {tail(result.stdout + result.stderr)}")
+        return match[1]
+
+    return read
+
+
+def endpoints(bench: Bench) -> Iterator[Check]:
+    """Every server answers a few requests, none of which fails."""
+    for name, invocation, read in _endpoints(bench.targets):
+        yield answer(bench, name, invocation, read)
+
+
+def _endpoints(
+    targets: Targets,
+) -> Iterator[tuple[str, Invocation, Callable[[CommandResult], str]]]:
+    fortio = ("fortio", "load", "-quiet", "-json", "-", "-p", "50,90,99,99.9",
+              "-c", "1", "-n", str(_REQUESTS), "-qps", "0")  # fmt: skip
+    echo = f"tcp://{targets.one('echo-server').ip}:{ECHO_PORT}"
+    yield "echo answers", Invocation("fortio-client", (*fortio, echo)), _all_good
+    http = Invocation("fortio-client", (*fortio, service_url(targets)))
+    yield "httpbin Service answers", http, _all_good
+    server = targets.one("iperf3-server").ip
+    iperf = ("iperf3", "-c", server, "-p", str(IPERF_PORT), "-n", "10M",
+             "-J", "--connect-timeout", "3000")  # fmt: skip
+    yield "iperf3 answers", Invocation("iperf3-client", iperf), _moved
+    dig = ("dig", f"@{targets.dns.host}", "-p", str(targets.dns.port), "-u",
+           "+tries=2", "+time=1", "+noall", "+comments", "+stats", targets.dns_name)  # fmt: skip
+    yield f"DNS answers {targets.dns_name}", Invocation("dns-client", dig), _resolved
+
+
+def answer(
+    bench: Bench, name: str, invocation: Invocation, read: Callable[[CommandResult], str]
+) -> Check:
+    """A check that is one command; its evidence is what ``read`` makes of the output."""
+    try:
+        return Check(name, True, read(bench.run(invocation, _SECONDS)))
+    except (SampleError, ParseError) as error:
+        pod = bench.targets.one(invocation.role)
+        return Check(
+            name, False, f"{error} (in {pod.name} on {pod.node}: {' '.join(invocation.argv)})"
+        )
+
+
+def _all_good(result: CommandResult) -> str:
+    load = load_of(result)
+    if load.errors:
+        raise ParseError(f"{load.errors} of {load.requests} requests failed: {dict(load.codes)}")
+    return f"{load.requests} requests, none failed"
+
+
+def _moved(result: CommandResult) -> str:
+    report = parse_tcp(result.stdout, result.stderr)
+    return f"{report.end.sum_received.bytes} bytes arrived"
+
+
+def _resolved(result: CommandResult) -> str:
+    report = parse_dig(result.stdout, 1, result.stderr)
+    return f"answered in {report.microseconds[0]:.0f} µs"
+
+
 _DATAGRAMS = 20
 _DATAGRAMS_PER_SECOND = 100
 """Slowly: a server that is late to read what has come counts none of it after the client's end."""
@@ -95,3 +187,39 @@ def service_path(bench: Bench) -> Check:
     counts = ", ".join(f"{name} {count}" for name, count in grown.items())
     evidence = f"of {_CONNECTIONS} new connections on {client.node}: {counts or 'nothing counted'}"
     return Check("service-path", passed, evidence + ("" if passed else f"; expected: {wanted}"))
+
+
+def device_mtu(stdout: str) -> int:
+    """MTU in bytes, from ``ip -json link show DEVICE``.
+
+    :raises ParseError: the output is not that.
+    """
+    link = _first_entry(stdout)
+    try:
+        return int(link["mtu"])
+    except (KeyError, TypeError, ValueError):
+        raise ParseError(f"ip: no MTU in: {tail(stdout)}") from None
+
+
+def route_mtu(stdout: str) -> tuple[str, int | None]:
+    """Device, and the route's own MTU in bytes if it has one, from ``ip -json route get ADDRESS``.
+
+    :raises ParseError: the output is not that.
+    """
+    route = _first_entry(stdout)
+    try:
+        limits = [int(metric["mtu"]) for metric in route.get("metrics", []) if "mtu" in metric]
+        return str(route["dev"]), min(limits, default=None)
+    except (KeyError, TypeError, ValueError):
+        raise ParseError(f"ip: no route in: {tail(stdout)}") from None
+
+
+def _first_entry(stdout: str) -> dict[str, Any]:
+    try:
+        entries = json.loads(stdout)
+    except json.JSONDecodeError:
+        raise ParseError(f"ip: no JSON: {tail(stdout) or 'nothing'}") from None
+    entry = entries[0] if isinstance(entries, list) and entries else None
+    if not isinstance(entry, dict):
+        raise ParseError(f"ip: nothing listed: {tail(stdout)}")
+    return entry

@@ -8,16 +8,11 @@ from bench.plan import Plan
 from bench.probes.base import Probe
 from bench.probes.connect import connect_max_probe, connect_probe
 from bench.probes.cost import UnderLoad, idle_probe
-from bench.probes.dns import dns_probe
-from bench.probes.dns_capacity import dns_capacity_probe
+from bench.probes.dns import dns_capacity_probe, dns_probe
 from bench.probes.http import http_probe
-from bench.probes.loaded import loaded_probe
-from bench.probes.per_gb import PerGigabyte
-from bench.probes.rtt import rtt_probe
-from bench.probes.socket_loss import SocketLoss
-from bench.probes.tcp import tcp_probe
-from bench.probes.udp import udp_probe
-from bench.probes.udp_search import udp_search_probe
+from bench.probes.rtt import loaded_probe, rtt_probe
+from bench.probes.tcp import PerGigabyte, tcp_probe
+from bench.probes.udp import SocketLoss, udp_probe, udp_search_probe
 
 
 def build_probes(plan: Plan, components: Sequence[str] = ()) -> tuple[Probe, ...]:

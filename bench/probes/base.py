@@ -166,3 +166,33 @@ class CommandProbe:
     def summary(self, reading: Reading) -> str:
         """See :class:`Probe`."""
         return self.describe(reading.values)
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedProbe:
+    """A probe that runs another and adds to its reading; all else is the inner probe's."""
+
+    inner: Probe
+
+    @property
+    def name(self) -> str:
+        """See :class:`Probe`."""
+        return self.inner.name
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """See :class:`Probe`."""
+        return self.inner.metrics
+
+    @property
+    def seconds(self) -> float:
+        """See :class:`Probe`."""
+        return self.inner.seconds
+
+    def invocation(self, targets: Targets) -> Invocation | None:
+        """See :class:`Probe`."""
+        return self.inner.invocation(targets)
+
+    def summary(self, reading: Reading) -> str:
+        """See :class:`Probe`."""
+        return self.inner.summary(reading)

@@ -15,7 +15,7 @@ from statistics import mean
 
 from bench.metrics import CNI_CPU, CNI_CPU_IDLE, CNI_MEMORY, Metric, component_metric
 from bench.plan import Plan
-from bench.probes.base import Bench, Invocation, Probe, Reading, SampleError
+from bench.probes.base import Bench, Invocation, Reading, SampleError, WrappedProbe
 from bench.session import ComponentUsage, SessionError
 from bench.targets import Targets
 from bench.text import number
@@ -143,19 +143,13 @@ class IdleProbe:
 
 
 @dataclass(frozen=True, slots=True)
-class UnderLoad:
+class UnderLoad(WrappedProbe):
     """Another probe, with the CNI's cost while it runs, in all and of each component.
 
     The inner probe's values stay when the cost cannot be told; the cost is then missing.
     """
 
-    inner: Probe
     components: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The inner probe's."""
-        return self.inner.name
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -165,15 +159,6 @@ class UnderLoad:
     @property
     def _own(self) -> tuple[Metric, ...]:
         return (CNI_CPU, CNI_MEMORY, *map(component_metric, self.components))
-
-    @property
-    def seconds(self) -> float:
-        """The inner probe's."""
-        return self.inner.seconds
-
-    def invocation(self, targets: Targets) -> Invocation | None:
-        """The inner probe's."""
-        return self.inner.invocation(targets)
 
     def measure(self, bench: Bench) -> Reading:
         """See :class:`bench.probes.base.Probe`."""

@@ -1,7 +1,7 @@
 """HTTP to the httpbin Service over kept-alive connections: at fixed rates and at full speed.
 
 At a fixed rate requests are due at fixed times, whatever the answers do, and latency counts from
-when a request was due if its connection was still busy then (:mod:`bench.parse.schedule`), so a
+when a request was due if its connection was still busy then (:mod:`bench.probes.schedule`), so a
 stall shows in every request that it delays. fortio's own figures have coordinated omission:
 checked by stopping the server for 0.5 s of a 3 s run at 1,000 requests/s over 32 connections, it
 records 32 slow requests (one per connection) of the 500 that fell due in the stall, with and
@@ -26,10 +26,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bench.metrics import Metric, latency_metrics, rate_metric, share_metric
-from bench.parse.schedule import Schedule
 from bench.plan import Plan
 from bench.probes.base import CommandProbe, Reading
 from bench.probes.fortio import PERCENTILES, fortio_argv, load_of, load_reading
+from bench.probes.schedule import Schedule
 from bench.session import CommandResult
 from bench.targets import Targets
 from bench.text import latency

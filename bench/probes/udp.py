@@ -1,19 +1,56 @@
-"""UDP at a fixed offered rate: iperf3, what arrived (goodput), what was lost, jitter.
+"""UDP: what arrives at a fixed offered rate, where the rest is lost, and the highest rate without
+much loss.
 
+Fixed rate
+----------
 Goodput and loss are the receiver's counts; the sender's rate is kept beside them under its own
 name, because the published study printed it as throughput.
+
+Loss at the socket
+------------------
+A datagram that reaches the server's pod while the socket's buffer is full, because iperf3 waits for
+a CPU, has crossed the network and is lost all the same. The kernel counts those (``RcvbufErrors``
+of snmp(7)'s Udp, in the pod's network namespace), so they can be told from losses on the path:
+on two busy CPUs 4 of 6 runs at full rate lost exactly as many as it counted (26 to 43 % of all);
+in the others it counted 6 and 269 more, which came after iperf3 had stopped counting. Such a loss
+says how fast the receiver is, whatever the CNI.
+
+Highest rate
+------------
+The highest rate with loss below a limit is searched; its goodput is the metric.
+At a fixed offered rate a sender that is faster than the path loses most, so goodput there says
+little (RFC 2544, section 26.1, defines throughput by the highest rate without loss; here a small
+loss is allowed). Trials are iperf3 runs at different rates. The first offers the plan's full rate,
+each next half of what was put out until a trial holds; then the search halves the gap
+(geometrically) between the highest rate that held and the lowest that did not. A trial sends a
+number of bytes, not for a time, since iperf3 knows whole seconds only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-from bench.metrics import UDP_GOODPUT, UDP_JITTER, UDP_LOSS, UDP_SENDER_RATE
-from bench.parse.iperf import parse_udp
+from bench.metrics import (
+    UDP_GOODPUT,
+    UDP_JITTER,
+    UDP_LOSS,
+    UDP_MAX_GOODPUT,
+    UDP_SENDER_RATE,
+    Metric,
+)
+from bench.parse import ParseError
 from bench.plan import Plan
-from bench.probes.base import CommandProbe, Reading
-from bench.probes.iperf import BITS_PER_GBIT, iperf_argv, limit_of
-from bench.probes.socket_loss import LOST
+from bench.probes.base import (
+    Bench,
+    CommandProbe,
+    Invocation,
+    Reading,
+    SampleError,
+    WrappedProbe,
+)
+from bench.probes.iperf import BITS_PER_GBIT, iperf_argv, limit_of, parse_udp
 from bench.session import CommandResult
 from bench.targets import Targets
 from bench.text import number
@@ -64,3 +101,202 @@ def _describe(values: Mapping[str, float]) -> str:
         f"{number(values[UDP_GOODPUT.name])} of {number(values[UDP_SENDER_RATE.name])} Gbit/s "
         f"arrived, {number(values[UDP_LOSS.name])} % lost"
     )
+
+
+LOST = "lost_datagrams"
+"""The fact that says how many iperf3 found lost."""
+AT_SOCKET = "lost_at_the_socket"
+MOST = 0.5
+"""Share of the loss from which on it is the receiver's."""
+_COUNTERS = Invocation("iperf3-server", ("cat", "/proc/net/snmp"))
+_COUNTERS_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SocketLoss(WrappedProbe):
+    """The UDP probe, with what its receiver's socket lost; counters that cannot be read cost no
+    sample, and nothing is said then."""
+
+    def measure(self, bench: Bench) -> Reading:
+        """See :class:`bench.probes.base.Probe`."""
+        before = _overflowed(bench)
+        reading = self.inner.measure(bench)
+        after = _overflowed(bench)
+        if before is None or after is None:
+            return reading
+        lost, at_socket = int(reading.facts[LOST]), after - before
+        facts = {**reading.facts, AT_SOCKET: at_socket}
+        if not lost or at_socket < MOST * lost:
+            return replace(reading, facts=facts)
+        share = min(1.0, at_socket / lost)
+        note = (
+            f"{100 * share:.0f} % of the loss was at the receiver's full socket buffer: the server "
+            "was too slow, not the network"
+        )
+        noted = {metric.name: note for metric in (UDP_GOODPUT, UDP_LOSS)}
+        return replace(reading, facts=facts, notes={**reading.notes, **noted})
+
+
+def _overflowed(bench: Bench) -> int | None:
+    """Datagrams that found a full buffer so far."""
+    try:
+        return overflows(bench.run(_COUNTERS, _COUNTERS_SECONDS).stdout)
+    except (SampleError, ParseError):
+        return None
+
+
+def overflows(snmp: str) -> int:
+    """``RcvbufErrors`` of /proc/net/snmp.
+
+    :raises ParseError: it is not that.
+    """
+    rows = [line.split()[1:] for line in snmp.splitlines() if line.startswith("Udp: ")]
+    try:
+        names, values = rows
+        return int(values[names.index("RcvbufErrors")])
+    except (ValueError, IndexError):
+        raise ParseError("no counters of UDP in /proc/net/snmp") from None
+
+
+CLOSE_ENOUGH = 1.03
+"""The search ends when what failed is at most 3 % above what held."""
+LOWEST_SHARE = 0.002
+_BITRATE_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run: rates in bit/s, as offered (asked for), put out by the sender, and received."""
+
+    offered: float
+    sent: float
+    received: float
+    loss_percent: float
+
+    def __str__(self) -> str:
+        return f"{self.offered / BITS_PER_GBIT:.2f} Gbit/s: {number(self.loss_percent)} % lost"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search found: the best trial that held, if any, and all trials in their order."""
+
+    best: Trial | None
+    trials: tuple[Trial, ...]
+
+    @property
+    def unlimited(self) -> bool:
+        """The very first, highest rate held: the path's limit was not reached."""
+        return self.best is not None and len(self.trials) == 1
+
+
+def search(run: Callable[[float], Trial], highest: float, limit: float, most: int) -> SearchResult:
+    """Search the highest rate whose loss is within ``limit`` %.
+
+    :param run: makes a trial at a rate in bit/s.
+    :param highest: the rate to begin with, in bit/s.
+    :param most: how many trials are made at most, once one has held; until then rates fall to
+        :data:`LOWEST_SHARE` of the highest.
+    """
+    trials: list[Trial] = []
+    best: Trial | None = None
+    failed = math.inf
+    rate = highest
+    while rate >= LOWEST_SHARE * highest and (best is None or len(trials) < most):
+        trial = run(rate)
+        trials.append(trial)
+        if trial.loss_percent > limit:
+            # What was put out, which may be less than what was asked for.
+            failed = min(rate, trial.sent)
+        elif best is None or trial.received > best.received:
+            best = trial
+        if best is None:
+            rate = failed / 2
+        elif failed <= CLOSE_ENOUGH * best.sent or math.isinf(failed):
+            break
+        else:
+            rate = math.sqrt(best.sent * failed)
+    return SearchResult(best, tuple(trials))
+
+
+@dataclass(frozen=True, slots=True)
+class UdpSearchProbe:
+    """The search as a probe."""
+
+    highest: float
+    limit_percent: float
+    trials: int
+    trial_seconds: float
+    name: str = "udp_search"
+    metrics: tuple[Metric, ...] = (UDP_MAX_GOODPUT,)
+
+    @property
+    def seconds(self) -> float:
+        """All trials."""
+        return self.trials * self.trial_seconds
+
+    def invocation(self, targets: Targets) -> Invocation:
+        """The first trial's; the others differ in rate and bytes, see the facts of a reading."""
+        return self._trial(targets, self.highest)
+
+    def _trial(self, targets: Targets, rate: float) -> Invocation:
+        sent = round(rate * self.trial_seconds / 8)
+        options = ("-u", "-b", str(round(rate)), "-n", str(sent))
+        return Invocation("iperf3-client", iperf_argv(targets, None, *options))
+
+    def measure(self, bench: Bench) -> Reading:
+        """See :class:`bench.probes.base.Probe`. A trial that fails is made once more, so that one
+        lost command does not cost the whole search."""
+        failures: list[str] = []
+
+        def run(rate: float) -> Trial:
+            try:
+                return self._run(bench, rate)
+            except SampleError as error:
+                failures.append(str(error))
+                return self._run(bench, rate)
+
+        found = search(run, self.highest, self.limit_percent, self.trials)
+        listed = "; ".join(map(str, found.trials))
+        if found.best is None:
+            raise SampleError(f"no rate with at most {self.limit_percent:g} % loss ({listed})")
+        note = {UDP_MAX_GOODPUT.name: "no loss at the highest rate tried: a lower bound"}
+        return Reading(
+            values={UDP_MAX_GOODPUT.name: found.best.received / BITS_PER_GBIT},
+            notes=note if found.unlimited else {},
+            facts={"trials": listed, "loss_percent": found.best.loss_percent},
+            failures=tuple(failures),
+        )
+
+    def _run(self, bench: Bench, rate: float) -> Trial:
+        result = bench.run(self._trial(bench.targets, rate), self.trial_seconds)
+        try:
+            report = parse_udp(result.stdout, result.stderr)
+        except ParseError as error:
+            raise SampleError(str(error)) from error
+        sent, received = report.end.sum_sent, report.end.sum_received
+        return Trial(rate, sent.bits_per_second, received.bits_per_second, received.lost_percent)
+
+    def summary(self, reading: Reading) -> str:
+        """See :class:`bench.probes.base.Probe`."""
+        goodput = number(reading.values[UDP_MAX_GOODPUT.name])
+        return f"{goodput} Gbit/s with at most {self.limit_percent:g} % lost"
+
+
+def udp_search_probe(plan: Plan) -> UdpSearchProbe:
+    """The search of a plan, from its fixed offered rate downwards."""
+    return UdpSearchProbe(
+        bits_per_second(plan.udp_bitrate),
+        plan.udp_loss_limit_percent,
+        plan.udp_search_trials,
+        plan.udp_search_seconds,
+    )
+
+
+def bits_per_second(bitrate: str) -> float:
+    """iperf3's notation of a rate, such as ``10G``, ``500M`` or plain bit/s.
+
+    :raises ValueError: it is none.
+    """
+    factor = _BITRATE_UNITS.get(bitrate[-1:].upper())
+    return float(bitrate) if factor is None else float(bitrate[:-1]) * factor

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.probes.socket_loss import overflows
+from bench.probes.udp import overflows
 from bench.session import Session, open_session
 from bench.workloads import IPERF_PORT, WORKLOADS
 from cni.combinations import LAB_VPC_CNI_VERSION

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from bench.metrics import MICROSECONDS, Metric
 from bench.parse import ParseError
-from bench.parse.fortio import request_log
 from bench.probes.base import Bench, Invocation, Reading, SampleError
+from bench.probes.fortio import request_log
 from bench.session import CommandResult, SessionError
 from bench.targets import Targets
 from bench.text import latency

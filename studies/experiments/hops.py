@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 from bench.interleave import Side, abba, interleave
 from bench.metrics import Metric, latency_metrics, share_metric
-from bench.parse.schedule import Schedule
 from bench.plan import Plan
 from bench.probes.base import CommandProbe, Reading
 from bench.probes.fortio import fortio_argv, load_of, load_reading
+from bench.probes.schedule import Schedule
 from bench.sampling import sample
 from bench.session import CommandResult
 from bench.text import latency

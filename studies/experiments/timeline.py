@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.parse.schedule import Request
+from bench.probes.schedule import Request
 
 LASTING = 3
 """So many requests in a row must come out alike: a single one may fail for want of CPU."""

@@ -19,8 +19,7 @@ from pathlib import Path
 
 from bench.probes.base import Invocation
 from bench.probes.connect import connect_max_probe, connect_probe
-from bench.probes.dns import dns_probe
-from bench.probes.dns_capacity import dns_capacity_probe
+from bench.probes.dns import dns_capacity_probe, dns_probe
 from bench.probes.http import http_probe
 from bench.probes.iperf import iperf_argv
 from bench.probes.rtt import rtt_probe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.parse import ParseError
-from bench.parse.dnsperf import parse_dnsperf
+from bench.probes.dns import parse_dnsperf
 from tests.bench.fakes import recorded, truncated
 
 

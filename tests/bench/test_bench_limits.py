@@ -8,11 +8,9 @@ from dataclasses import replace
 import pytest
 
 from bench.limits import Observation, Snapshot, between, growth
-from bench.parse.iperf import CpuShare
 from bench.probes.base import Bench
-from bench.probes.iperf import limit_of, threads_of
-from bench.probes.per_gb import PerGigabyte
-from bench.probes.tcp import tcp_probe
+from bench.probes.iperf import CpuShare, limit_of, threads_of
+from bench.probes.tcp import PerGigabyte, tcp_probe
 from bench.results import Results
 from bench.runner import run_benchmark
 from bench.session import MachineUsage, WorkloadUsage

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.parse.fortio import parse_load
-from bench.parse.schedule import Schedule
 from bench.plan import plan_for
-from bench.probes.fortio import PERCENTILES
+from bench.probes.fortio import PERCENTILES, parse_load
+from bench.probes.schedule import Schedule
 from tests.bench.netns import NetnsSession, lacking
 from tests.bench.stall import STALL_SECONDS, stalled
 

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from bench.parse import ParseError
-from bench.parse.dig import parse_dig
-from bench.parse.fortio import Load, parse_load
-from bench.parse.iperf import parse_tcp, parse_udp
+from bench.probes.dns import parse_dig
+from bench.probes.fortio import Load, parse_load
+from bench.probes.iperf import parse_tcp, parse_udp
 from tests.bench.fakes import recorded
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)

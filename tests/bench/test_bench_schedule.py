@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.parse.fortio import parse_load
-from bench.parse.schedule import Request, Schedule, against
-from bench.probes.fortio import PERCENTILES, load_of, load_reading
+from bench.probes.fortio import PERCENTILES, load_of, load_reading, parse_load
+from bench.probes.schedule import Request, Schedule, against
 from tests.bench.fakes import PLAN, recorded
 
 SECOND = 1e6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.probes.base import Bench, SampleError
-from bench.probes.udp_search import Trial, bits_per_second, search, udp_search_probe
+from bench.probes.udp import Trial, bits_per_second, search, udp_search_probe
 from bench.targets import resolve_targets
 from tests.bench.fakes import PLAN, FakeSession, instead
 

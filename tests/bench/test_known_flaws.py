@@ -22,7 +22,7 @@ from bench.configuration import compare as compare_configuration
 from bench.plan import ALLOWABLE, PROFILES
 from bench.probes import build_probes
 from bench.probes.base import Bench
-from bench.probes.loaded import loaded_probe
+from bench.probes.rtt import loaded_probe
 from bench.probes.udp import udp_probe
 from bench.results import MetricResult, ProbeResult, Results
 from bench.runner import run_benchmark

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.parse.schedule import Schedule
 from bench.plan import PROFILES, Plan
 from bench.probes.base import Bench
+from bench.probes.schedule import Schedule
 from bench.session import CommandResult, Pod, SessionError
 from bench.targets import resolve_targets
 from studies.experiments import chain

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.parse.schedule import Request
 from bench.probes.base import SampleError
+from bench.probes.schedule import Request
 from bench.session import CommandResult
 from bench.workloads import WORKLOADS, roles
 from studies.experiments import timeline

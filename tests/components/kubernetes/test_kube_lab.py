@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.parse.iperf import parse_tcp
 from bench.probes.fortio import fortio_argv, load_of
+from bench.probes.iperf import parse_tcp
 from bench.session import Session, SessionError, open_session
 from bench.targets import resolve_targets
 from bench.workloads import IPERF_PORT, WORKLOADS
