@@ -59,9 +59,10 @@ def generator(calibration: Calibration) -> Check:
     """The generator can offer the highest fixed rate, and more."""
     if calibration.result is None:
         return Check(NAME, False, calibration.failure)
-    reached, wanted = calibration.result.rate, calibration.result.wanted
+    result = calibration.result
+    reached, wanted = result.rate, result.wanted
     evidence = (
-        f"{calibration.result.generator} reaches {number(reached)} requests/s against a null server, "
+        f"{result.generator} reaches {number(reached)} requests/s against a null server, "
         f"{number(reached / wanted)} times the highest fixed rate"
     )
     return Check(NAME, reached >= HEADROOM * wanted, evidence)

@@ -6,10 +6,10 @@ One dig process asks the cluster's DNS Service for a Service name, many times:
 one process, so that no start of a program is in the figure; the queries follow each other
 (closed loop). One try of at most one second each: a lost query is a failure, not a slow answer.
 
-Source of dig's output: its manual (BIND 9.18): ``-u`` prints query times in microseconds ("usec"), else they
-are whole milliseconds ("msec"). Per answer it prints a header line with the status, one with the
-number of answers, and ``;; Query time:``; a lost query prints a ``communications error`` and
-``no servers could be reached`` instead. The exit code is 0 although some queries failed.
+Source of dig's output: its manual (BIND 9.18): ``-u`` prints query times in microseconds ("usec"),
+else they are whole milliseconds ("msec"). Per answer it prints a header line with the status, one
+with the number of answers, and ``;; Query time:``; a lost query prints a ``communications error``
+and ``no servers could be reached`` instead. The exit code is 0 although some queries failed.
 
 Capacity
 --------
@@ -20,9 +20,9 @@ rule the limit of the DNS server or of a CPU, and the sample says so. The name h
 no search list multiplies the queries. ``yes`` supplies dnsperf's list of queries without an end and
 without a file.
 
-Source of dnsperf's statistics: 2.10.0, ``src/dnsperf.c`` (print_statistics). Latencies are in seconds with six
-decimals. A query without an answer within its time-out is lost; an answer with any response code
-is completed.
+Source of dnsperf's statistics: 2.10.0, ``src/dnsperf.c`` (print_statistics). Latencies are in
+seconds with six decimals. A query without an answer within its time-out is lost; an answer with any
+response code is completed.
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ def limit_of(cpu: CpuShare, threads: int) -> Limit | None:
 
 def threads_of(version: str, streams: int) -> int:
     """CPUs that an end of this version can use: it has a thread per stream since 3.16."""
-    found = re.search(r"(\d+)\.(\d+)", version)
-    if found and (int(found[1]), int(found[2])) >= (3, 16):
+    numbers = re.search(r"(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) >= (3, 16):
         return streams
     return 1

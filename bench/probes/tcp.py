@@ -4,10 +4,11 @@ Throughput is the receiver's. No part of the run is omitted, as in the published
 
 CPU time per GB
 ---------------
-A bulk transfer's cost, in everything that it makes a machine do: the machines of client and server are read as wholes before and after the transfer, so the kernel's
-packet handling is in it, which no process's own CPU time shows: that is where an overlay, BPF and
-iptables differ. What else runs on these machines is in it too; the precondition "quiet-machine"
-bounds that. In the lab all nodes are one machine.
+A bulk transfer's cost, in everything that it makes a machine do: the machines of client and server
+are read as wholes before and after the transfer, so the kernel's packet handling is in it, which no
+process's own CPU time shows: that is where an overlay, BPF and iptables differ. What else runs on
+these machines is in it too; the precondition "quiet-machine" bounds that. In the lab all nodes are
+one machine.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def _describe(values: Mapping[str, float]) -> str:
 
 
 LOST = "lost_datagrams"
-"""The fact that says how many iperf3 found lost."""
+"""The fact that says how many iperf3 counted as lost."""
 AT_SOCKET = "lost_at_the_socket"
 MOST = 0.5
 """Share of the loss from which on it is the receiver's."""
@@ -179,7 +179,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search found: the best trial that held, if any, and all trials in their order."""
+    """A search: the best trial that held, if any, and all trials in their order."""
 
     best: Trial | None
     trials: tuple[Trial, ...]
@@ -256,15 +256,15 @@ class UdpSearchProbe:
                 failures.append(str(error))
                 return self._run(bench, rate)
 
-        found = search(run, self.highest, self.limit_percent, self.trials)
-        listed = "; ".join(map(str, found.trials))
-        if found.best is None:
+        result = search(run, self.highest, self.limit_percent, self.trials)
+        listed = "; ".join(map(str, result.trials))
+        if result.best is None:
             raise SampleError(f"no rate with at most {self.limit_percent:g} % loss ({listed})")
         note = {UDP_MAX_GOODPUT.name: "no loss at the highest rate tried: a lower bound"}
         return Reading(
-            values={UDP_MAX_GOODPUT.name: found.best.received / BITS_PER_GBIT},
-            notes=note if found.unlimited else {},
-            facts={"trials": listed, "loss_percent": found.best.loss_percent},
+            values={UDP_MAX_GOODPUT.name: result.best.received / BITS_PER_GBIT},
+            notes=note if result.unlimited else {},
+            facts={"trials": listed, "loss_percent": result.best.loss_percent},
             failures=tuple(failures),
         )
 
