@@ -105,8 +105,7 @@ def _files(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from report.experiments.document import load
-    from report.experiments.markdown import effects_table, points_table
+    from report.experiments.tables import effects_table, load, points_table
 
     found = load([Path(file) for file in options.files])
     if options.markdown:
@@ -117,15 +116,15 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _plot(options: argparse.Namespace) -> None:
-    from report.experiments.document import load
-    from report.experiments.figures import draw
+    from report.experiments.figures import draw_points
+    from report.experiments.tables import load
 
     found = load([Path(file) for file in options.files])
-    Path(options.out).write_text(draw(found, options.metrics), encoding="utf-8")
+    Path(options.out).write_text(draw_points(found, options.metrics), encoding="utf-8")
 
 
 def _fill(options: argparse.Namespace) -> None:
-    from report.experiments.document import filled
+    from report.experiments.tables import filled
 
     document = Path(options.document)
     text = filled(document.read_text(encoding="utf-8"), document.parent)
@@ -174,7 +173,7 @@ def show(found: Experiment, out: str | None, names: Sequence[str] = ()) -> None:
     :param names: the metrics or facts to print; by default all.
     :raises FatalError: it cannot be written.
     """
-    from report.experiments.table import tables
+    from report.experiments.tables import tables
 
     if out == "-":
         print(found.to_json(indent=1))

@@ -1,15 +1,306 @@
-"""The rules of :mod:`report.recommend` applied to what was measured."""
+"""The rules of :mod:`report.recommend` applied to what was measured.
+
+First contests: which of several is best by some metrics. Then experiments as evidence: what an axis
+of services, hops or policies says about scenarios. Then the advice for each use case.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from report import curves
-from report.contest import UNDECIDED, Contender, Contest, best
+from bench.compare import Comparison, MetricComparison, Verdict, compare
+from bench.limits import NOTES
+from bench.metrics import CNI_COST
+from bench.results import MetricResult, Results
+from bench.text import number
 from report.recommend import NOISY, USE_CASES, WORTH, Basis, Curve, Need, UseCase
 from report.sources import Collection, MeasuredScenario
 from report.traits import Traits, traits
+from studies.experiments.model import Experiment, Point, Series
+
+Outcome = Literal["better", "worse", "mixed", "no evidence", "too noisy", "too few runs"]
+"""Of the later one against the one kept so far. ``too noisy``: there is no evidence, and there
+could have been none of any difference that matters, in whatever metric."""
+UNDECIDED: frozenset[Outcome] = frozenset({"too noisy", "too few runs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """What takes part: a scenario, or a subject of an experiment at one point."""
+
+    name: str
+    results: Results
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """One against the one kept so far, over the deciding metrics.
+
+    A difference counts from ``worth`` % on; where none below ``noisy`` % could have been seen in
+    any of the metrics, nothing is said. ``unusable`` has the reason by metric for those that decide
+    nothing.
+    """
+
+    kept: str
+    other: str
+    worth: float
+    noisy: float
+    comparison: Comparison
+    unusable: dict[str, str]
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the verdicts come to."""
+        gains, losses = self._worthwhile("better"), self._worthwhile("worse")
+        if gains and losses:
+            return "mixed"
+        if gains or losses:
+            return "better" if gains else "worse"
+        if self.comparison.verdicts("too few runs"):
+            return "too few runs"
+        return "too noisy" if self.finest > self.noisy else "no evidence"
+
+    @property
+    def finest(self) -> float:
+        """The smallest difference in % that would have been seen, in the metric that shows it best;
+        0 where nothing varies."""
+        known = [
+            metric.smallest or 0.0
+            for metric in self.comparison.metrics.values()
+            if metric.effect.relative
+        ]
+        return min(known, default=0.0)
+
+    def sentence(self) -> str:
+        """The outcome with its figures."""
+        gains, losses = self._worthwhile("better"), self._worthwhile("worse")
+        pair = f"{self.other} against {self.kept}"
+        match self.outcome:
+            case "better" | "worse" as outcome:
+                return f"{pair}: {outcome} in {_effects(gains or losses)}"
+            case "mixed":
+                return f"{pair}: better in {_effects(gains)}, worse in {_effects(losses)}"
+            case "too few runs":
+                return f"{pair}: too few runs for a verdict ({self._runs()})"
+            case "no evidence":
+                return f"{pair}: no evidence of a difference of {self.worth:g} %{self._seen()}"
+            case "too noisy":
+                return f"{pair}: too noisy to tell{self._seen()}"
+
+    def _worthwhile(self, verdict: Verdict) -> dict[str, MetricComparison]:
+        return {
+            name: metric
+            for name, metric in self.comparison.metrics.items()
+            if metric.verdict == verdict
+            and (not metric.effect.relative or abs(metric.effect.value) >= self.worth)
+        }
+
+    def _runs(self) -> str:
+        have = min((min(metric.n) for metric in self.comparison.metrics.values()), default=0)
+        count = len(self.comparison.metrics)
+        return (
+            f"{have} of the {self.comparison.runs_needed} that "
+            f"{count} metric{'s' if count > 1 else ''} take"
+        )
+
+    def _seen(self) -> str:
+        """What would have been seen, metric by metric."""
+        limits = [
+            f"{name} from {number(metric.smallest, 2)} %"
+            for name, metric in self.comparison.metrics.items()
+            if metric.smallest is not None and metric.effect.relative
+        ]
+        return f" (would have been seen: {', '.join(limits)})" if limits else ""
+
+
+def _effects(metrics: dict[str, MetricComparison]) -> str:
+    return ", ".join(f"{name} {metric.effect_text()}" for name, metric in metrics.items())
+
+
+def best(
+    contenders: Sequence[Contender], metrics: Sequence[str], *, worth: float, noisy: float
+) -> tuple[str, tuple[Contest, ...]]:
+    """The name of the best, and the contests that made it so.
+
+    :param contenders: one or more, the simplest first.
+    :param metrics: the deciding ones; those that a contender lacks, or that something other than
+        the network limited, decide nothing.
+    """
+    kept, *others = contenders
+    contests = []
+    for other in others:
+        held = _contest(kept, other, metrics, worth, noisy)
+        if held is None:
+            continue
+        contests.append(held)
+        if held.outcome == "better":
+            kept = other
+    return kept.name, tuple(contests)
+
+
+def _contest(
+    kept: Contender, other: Contender, metrics: Sequence[str], worth: float, noisy: float
+) -> Contest | None:
+    """None where no metric can decide."""
+    unusable = dict(_unusable(kept, other, metrics))
+    usable = [name for name in metrics if name not in unusable]
+    if not usable:
+        return None
+    comparison = compare(
+        kept.results,
+        other.results,
+        labels=(kept.name, other.name),
+        interleaved=kept.results.interleaved_with(other.results),
+        metrics=usable,
+    )
+    if not comparison.metrics:
+        return None
+    unusable |= comparison.not_compared
+    return Contest(kept.name, other.name, worth, noisy, comparison, unusable)
+
+
+def _unusable(
+    kept: Contender, other: Contender, metrics: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    for name in metrics:
+        for side in (kept, other):
+            metric = side.results.metrics.get(name)
+            reason = _why_not(metric)
+            if reason:
+                yield name, f"{side.name}: {reason}"
+                break
+
+
+def _why_not(metric: MetricResult | None) -> str | None:
+    """Why a metric decides nothing.
+
+    A machine's CPUs that all share are part of what is compared: the CPU that the packets' way
+    takes. A server's or a generator's own limit is not, but for what the CNI uses meanwhile.
+    """
+    if metric is None:
+        return "not measured"
+    if metric.group == CNI_COST:
+        return None
+    for by in ("server", "client"):
+        if any(NOTES[by] in note for note in metric.notes):
+            return NOTES[by]
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class CurveEnd:
+    """The furthest point that at least two subjects share: where they differ most, if they do."""
+
+    at: str
+    contenders: tuple[Contender, ...]
+
+
+def find_experiments(
+    experiments: Sequence[Experiment], unit: str, deciding: Sequence[str]
+) -> tuple[Experiment, ...]:
+    """The experiments along an axis of that unit: one with several subjects, or one of each.
+
+    Of several axes (kinds of policies, say) the one with most subjects.
+
+    :param deciding: metrics, of which an experiment has to have one: more than one goes along an
+        axis of Services.
+    """
+    axes: dict[str, list[Experiment]] = {}
+    for each in experiments:
+        if (each.axis.unit or each.axis.name).lower() != unit:
+            continue
+        if any(_numeric(series) and _has(series, deciding) for series in each.series):
+            axes.setdefault(each.axis.name, []).append(each)
+    most: list[Experiment] = max(axes.values(), key=_subjects, default=[])
+    return tuple(most)
+
+
+def _subjects(experiments: Iterable[Experiment]) -> int:
+    return len({series.subject for each in experiments for series in each.series if series.points})
+
+
+def end_of(experiments: Sequence[Experiment]) -> CurveEnd | None:
+    """Where subjects are compared; None where no two share a point."""
+    places: dict[float, dict[str, tuple[Experiment, Point]]] = {}
+    for experiment in experiments:
+        for series in experiment.series:
+            for point in series.points:
+                if point.x is not None:
+                    places.setdefault(point.x, {})[series.subject] = (experiment, point)
+    shared = [x for x, subjects in places.items() if len(subjects) > 1]
+    if not shared:
+        return None
+    subjects = places[max(shared)]
+    return CurveEnd(
+        at=f"{max(shared):,g} {experiments[0].axis.unit or experiments[0].axis.name}",
+        contenders=tuple(
+            Contender(subject, results_at(experiment, point))
+            for subject, (experiment, point) in subjects.items()
+        ),
+    )
+
+
+def results_at(experiment: Experiment, point: Point) -> Results:
+    """A point's metrics as results, so that they can be compared as any others."""
+    return Results(
+        profile=str(experiment.plan.get("profile", experiment.name)),
+        started=experiment.started,
+        finished=experiment.finished,
+        seconds=experiment.seconds,
+        plan=experiment.plan,
+        metrics=point.metrics,
+        probes={},
+        tools=experiment.tools,
+        environment=experiment.environment,
+        placement=[],
+        checks=experiment.checks,
+        warnings=[],
+    )
+
+
+def fit_sentences(experiments: Sequence[Experiment], deciding: Sequence[str]) -> Iterator[str]:
+    """How the deciding metrics of each subject grow, in a sentence each."""
+    for experiment in experiments:
+        for series in experiment.series:
+            for fit in series.fits:
+                if fit.metric in deciding:
+                    yield f"{series.subject}, {fit.metric}: {fit.verdict}"
+
+
+def scenario_of(
+    subject: str, scenarios: Sequence[MeasuredScenario], known: Mapping[str, Traits]
+) -> str | None:
+    """The name of the scenario that an experiment's subject is.
+
+    By its name or title, with who served its Services behind it where that was changed for the
+    experiment; else the first whose Services are served by what the subject names.
+
+    :param known: the scenarios' traits by name.
+    """
+    title, _, rest = subject.partition(" (")
+    meant = [each.name for each in scenarios if each.name in subject or title == each.title]
+    if meant and not rest:
+        return meant[0]
+    served = (each.name for each in scenarios if _served_so(subject, known[each.name]))
+    return next((name for name in served if not meant or name in meant), None)
+
+
+def _served_so(subject: str, traits: Traits) -> bool:
+    if traits.services is None or traits.services.lower() not in subject.lower():
+        return False
+    # kube-proxy beside Cilium serves no pod: Cilium does, packet by packet.
+    return traits.services == "eBPF" or not traits.cilium
+
+
+def _has(series: Series, names: Sequence[str]) -> bool:
+    return any(name in point.metrics for point in series.points for name in names)
+
+
+def _numeric(series: Series) -> bool:
+    return any(point.x is not None for point in series.points)
+
 
 BETTER = "measurably better"
 """How sure a choice is that verdicts put in the place of a simpler one."""
@@ -104,8 +395,8 @@ def _by_curve(
     workload: UseCase, curve: Curve, collection: Collection, known: dict[str, Traits]
 ) -> Advice | None:
     """By the experiment along the workload's own axis; None where there is none that decides."""
-    found = curves.find(collection.experiments, curve.unit, curve.deciding)
-    end = curves.end_of(found)
+    experiments = find_experiments(collection.experiments, curve.unit, curve.deciding)
+    end = end_of(experiments)
     if end is None:
         return None
     winner, contests = best(end.contenders, curve.deciding, worth=WORTH, noisy=NOISY)
@@ -114,17 +405,17 @@ def _by_curve(
     # What the experiment measures takes the place of what was expected of the design.
     need = None if workload.only_curve else workload.needs
     candidates, _ = _candidates(need, collection.scenarios, known)
-    choice = curves.scenario_of(winner, candidates, known)
+    choice = scenario_of(winner, candidates, known)
     if choice is None:
         return None
     first = end.contenders[0].name
     decided = any(contest.outcome not in UNDECIDED for contest in contests)
     because = (
         *([f"needs {need.says}"] if need else []),
-        f"experiment {found[0].name}, at {end.at}, by {', '.join(curve.deciding)}: "
+        f"experiment {experiments[0].name}, at {end.at}, by {', '.join(curve.deciding)}: "
         + (f"nothing beats {winner}" if winner == first else f"{winner} is best"),
         *(contest.sentence() for contest in contests),
-        *curves.fits(found, curve.deciding),
+        *fit_sentences(experiments, curve.deciding),
     )
     bases: tuple[Basis, ...] = ("measured",) if decided else ()
     sure = _how_sure(len(end.contenders), winner == first, contests)

@@ -85,7 +85,7 @@ class Change:
     """One comparison of one metric, a row."""
 
     label: str
-    found: MetricComparison
+    comparison: MetricComparison
 
 
 def effects(name: str, rows: Sequence[Change]) -> str:
@@ -97,8 +97,8 @@ def effects(name: str, rows: Sequence[Change]) -> str:
         axes = drawn.subplots()
         axes.axvline(0, color=MUTED, lw=0.8)
         for place, row in enumerate(reversed(rows)):
-            colour, marker = _VERDICTS[row.found.verdict]
-            effect = row.found.effect
+            colour, marker = _VERDICTS[row.comparison.verdict]
+            effect = row.comparison.effect
             if effect.level > 0:
                 axes.plot([effect.low, effect.high], [place] * 2, color=colour, lw=1.8)
             axes.plot(effect.value, place, marker, ms=6, color=colour)
@@ -106,7 +106,9 @@ def effects(name: str, rows: Sequence[Change]) -> str:
         axes.grid(axis="x", lw=0.5)
         axes.set_axisbelow(True)
         axes.set_xlabel("% (▲ better, ▼ worse, ● no verdict)")
-        spoken = [f"{row.label} {row.found.effect_text()}, {row.found.verdict}" for row in rows]
+        spoken = [
+            f"{row.label} {row.comparison.effect_text()}, {row.comparison.verdict}" for row in rows
+        ]
         return svg(drawn, f"{name}: {'; '.join(spoken)}")
 
 
@@ -118,13 +120,13 @@ _VERDICTS: Mapping[Verdict, tuple[str, str]] = {
 }
 
 
-def curves(name: str, axis: Axis, found: Sequence[Curve]) -> str:
+def curves(name: str, axis: Axis, lines: Sequence[Curve]) -> str:
     """Medians with intervals and samples along an axis of numbers, and the fits (dashed)."""
-    metric = next(metric for curve in found for _, metric in curve.points)
-    places = [x for curve in found for x, _ in curve.points]
+    metric = next(metric for curve in lines for _, metric in curve.points)
+    places = [x for curve in lines for x, _ in curve.points]
     with figure(name, height=2.9, width=NARROW) as drawn:
         axes = drawn.subplots()
-        for style, curve in enumerate(found):
+        for style, curve in enumerate(lines):
             _curve(axes, curve, style)
         if min(places) > 0 and max(places) / min(places) >= _LOG_FROM:
             axes.set_xscale("log")
@@ -132,16 +134,16 @@ def curves(name: str, axis: Axis, found: Sequence[Curve]) -> str:
         axes.set_xticks(ticks, [size_text(x) for x in ticks])
         axes.minorticks_off()
         axes.yaxis.set_major_formatter(_TICKS)
-        lowest = min(value for curve in found for _, each in curve.points for value in each.samples)
+        lowest = min(value for curve in lines for _, each in curve.points for value in each.samples)
         axes.set_ylim(bottom=None if lowest < 0 else 0)
         axes.grid(lw=0.5)
         axes.set_axisbelow(True)
         axes.set_xlabel(_named(axis))
         axes.set_ylabel(metric.unit)
-        if len(found) > 1 or found[0].fit:
-            drawn.legend(loc="outside upper left", ncols=min(2, len(found)), labelcolor=INK)
+        if len(lines) > 1 or lines[0].fit:
+            drawn.legend(loc="outside upper left", ncols=min(2, len(lines)), labelcolor=INK)
         spoken = [
-            (f"{curve.subject} at {x:,g}", each) for curve in found for x, each in curve.points
+            (f"{curve.subject} at {x:,g}", each) for curve in lines for x, each in curve.points
         ]
         return svg(drawn, f"{name}: {_spoken(spoken)}")
 

@@ -181,8 +181,8 @@ def _quantity(
 
 
 def _of_each(value: Callable[[Figures], float | None]) -> dict[str, float]:
-    found = {letter: value(figures) for letter, figures in study().scenarios.items()}
-    return {letter: each for letter, each in found.items() if each is not None}
+    values = {letter: value(figures) for letter, figures in study().scenarios.items()}
+    return {letter: each for letter, each in values.items() if each is not None}
 
 
 def _middle_of_cpu(figures: Figures) -> float | None:

@@ -14,7 +14,7 @@
    and never counted as a verdict, since it is of single runs.
 5. Where an experiment measures the workload's own axis (``curve``), its deciding metrics at the
    furthest point that two subjects share decide in place of the others, by the same rules
-   (:mod:`report.curves`).
+   (:mod:`report.advise`).
 """
 
 from __future__ import annotations

@@ -63,13 +63,13 @@ class Section:
 
     def comparisons(self) -> Iterator[tuple[str, str, str, str, MetricComparison]]:
         """Subject, both labels, metric and comparison, verdicts first."""
-        found = [
+        rows = [
             (series.subject, *comparison.labels, name, metric)
             for series in self.series()
             for comparison in series.comparisons
             for name, metric in comparison.metrics.items()
         ]
-        yield from sorted(found, key=lambda each: each[-1].verdict not in ("better", "worse"))
+        yield from sorted(rows, key=lambda each: each[-1].verdict not in ("better", "worse"))
 
     def numbers(self) -> Iterator[tuple[str, Point, str, MetricResult]]:
         """Subject, point, metric and result of everything that was measured."""
@@ -86,12 +86,12 @@ COLUMNS = (
 """Of the CSV: a line per subject, point and metric."""
 
 
-def as_csv(found: Sequence[Section]) -> str:
+def as_csv(experiments: Sequence[Section]) -> str:
     """All numbers of experiments, with full precision."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for section in found:
+    for section in experiments:
         axis = section.first.axis.name
         for subject, point, name, metric in section.numbers():
             writer.writerow(
@@ -175,8 +175,8 @@ def _changes(name: str, series: Sequence[Series]) -> Iterator[plots.Change]:
     """Every comparison of a metric that is told in %."""
     for each in series:
         for comparison in each.comparisons:
-            found = comparison.metrics.get(name)
-            if found and found.effect.relative:
+            change = comparison.metrics.get(name)
+            if change and change.effect.relative:
                 alone = len(each.comparisons) == 1
                 label = each.subject if alone else f"{each.subject}: {comparison.labels[1]}"
-                yield plots.Change(label, found)
+                yield plots.Change(label, change)

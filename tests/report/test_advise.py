@@ -9,9 +9,16 @@ import pytest
 from bench.limits import NOTES
 from bench.metrics import CNI_COST
 from bench.results import Results
-from report import curves
-from report.advise import Advice, advise
-from report.contest import Contender, best
+from report.advise import (
+    Advice,
+    Contender,
+    advise,
+    best,
+    end_of,
+    find_experiments,
+    fit_sentences,
+    scenario_of,
+)
 from report.recommend import USE_CASES
 from report.sources import Collection, MeasuredScenario
 from report.traits import Traits, traits
@@ -168,8 +175,8 @@ def test_axes_are_told_apart_by_their_unit() -> None:
         update={"axis": services.axis.model_copy(update={"name": "services in the chain",
                                                          "unit": "hops"})}
     )  # fmt: skip
-    assert curves.find([services, hops], "services", CONNECT) == (services,)
-    assert curves.find([services, hops], "hops", CONNECT) == (hops,)
+    assert find_experiments([services, hops], "services", CONNECT) == (services,)
+    assert find_experiments([services, hops], "hops", CONNECT) == (hops,)
 
 
 def test_another_experiment_along_the_same_axis_is_no_curve_of_what_decides() -> None:
@@ -177,7 +184,7 @@ def test_another_experiment_along_the_same_axis_is_no_curve_of_what_decides() ->
     creating = services.model_copy(
         update={"name": "creation", "series": [_only(each, "create") for each in services.series]}
     )
-    assert curves.find([services, creating], "services", CONNECT) == (services,)
+    assert find_experiments([services, creating], "services", CONNECT) == (services,)
     found = by_title(collection(8, experiments=(services, creating)))
     assert found["500 services and more"].choice == "scenario-c"
 
@@ -198,7 +205,7 @@ def test_only_what_decides_has_its_growth_told() -> None:
     scaling = service_scaling()
     fitted = [fit, fit.model_copy(update={"metric": "cni_memory"})]
     first = scaling.series[0].model_copy(update={"fits": fitted})
-    told = list(curves.fits([scaling.model_copy(update={"series": [first]})], CONNECT))
+    told = list(fit_sentences([scaling.model_copy(update={"series": [first]})], CONNECT))
     assert told == [f"{first.subject}, connect_p50_last: grows"]
 
 
@@ -207,13 +214,13 @@ def test_of_several_axes_that_with_most_subjects_is_taken() -> None:
     other = both.model_copy(
         update={"axis": both.axis.model_copy(update={"name": "x"}), "series": both.series[:1]}
     )
-    assert curves.find([other, both], "services", CONNECT) == (both,)
-    assert curves.find([], "services", CONNECT) == ()
+    assert find_experiments([other, both], "services", CONNECT) == (both,)
+    assert find_experiments([], "services", CONNECT) == ()
 
 
-def scenario_of(subject: str, *stacks: str) -> str | None:
+def choice_of(subject: str, *stacks: str) -> str | None:
     scenarios = collection(1, *stacks).scenarios
-    return curves.scenario_of(subject, scenarios, {each.name: traits(each) for each in scenarios})
+    return scenario_of(subject, scenarios, {each.name: traits(each) for each in scenarios})
 
 
 @pytest.mark.parametrize(
@@ -234,16 +241,16 @@ def scenario_of(subject: str, *stacks: str) -> str | None:
 def test_subjects_of_experiments_are_scenarios_by_name_title_or_mechanism(
     subject: str, stack: str | None
 ) -> None:
-    assert scenario_of(subject, *STACKS) == stack
+    assert choice_of(subject, *STACKS) == stack
 
 
 def test_kube_proxy_beside_cilium_serves_no_pod() -> None:
-    assert scenario_of("kube-proxy iptables", "scenario-b") is None
+    assert choice_of("kube-proxy iptables", "scenario-b") is None
 
 
 def test_one_subject_alone_decides_nothing() -> None:
     alone = service_scaling().model_copy(update={"series": service_scaling().series[:1]})
-    assert curves.end_of([alone]) is None
+    assert end_of([alone]) is None
 
 
 def test_traits_come_from_what_ran() -> None:

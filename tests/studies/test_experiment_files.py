@@ -14,11 +14,8 @@ from rich.console import Console
 from bench.compare import compare
 from bench.results import MetricResult
 from cli.main import main
-from report.experiments.document import filled
-from report.experiments.figures import draw
-from report.experiments.markdown import effects_table, points_table
-from report.experiments.merge import merge
-from report.experiments.table import tables
+from report.experiments.figures import draw_points
+from report.experiments.tables import effects_table, filled, merge, points_table, tables
 from studies.experiments.model import Axis, Experiment, ExperimentError, Fit, Point, Series
 from tests.report.samples import scenario_results
 
@@ -85,7 +82,7 @@ def _texts(svg: str) -> list[str]:
 
 
 def test_every_metric_has_a_panel_and_every_series_a_line() -> None:
-    texts = _texts(draw(merge([_experiment("first"), _experiment("second")])))
+    texts = _texts(draw_points(merge([_experiment("first"), _experiment("second")])))
     assert {"sync, µs", "connect, µs", "first", "second"} <= set(texts)
     assert "rules" not in texts
     assert texts.count("10k") == 2  # the sizes are on both axes
@@ -93,7 +90,7 @@ def test_every_metric_has_a_panel_and_every_series_a_line() -> None:
 
 def test_a_legend_with_long_names_stays_within_the_figure() -> None:
     names = [f"{letter} scenario with a name of some forty letters" for letter in "abc"]
-    svg = draw(merge([_experiment(name) for name in names]))
+    svg = draw_points(merge([_experiment(name) for name in names]))
     root = ElementTree.fromstring(svg)
     heights = [
         each.get("y") for each in root.iter(f"{SVG}text") if "".join(each.itertext()) in names
@@ -103,28 +100,28 @@ def test_a_legend_with_long_names_stays_within_the_figure() -> None:
 
 
 def test_metrics_and_facts_can_be_chosen() -> None:
-    texts = _texts(draw(_experiment("first"), ["rules"]))
+    texts = _texts(draw_points(_experiment("first"), ["rules"]))
     assert "rules" in texts and "sync, µs" not in texts
 
 
 def test_the_same_data_make_the_same_figure() -> None:
-    assert draw(_experiment("a")) == draw(_experiment("a"))
+    assert draw_points(_experiment("a")) == draw_points(_experiment("a"))
 
 
 def test_names_on_the_axis_are_places_without_lines() -> None:
     points = [Point(label=label, metrics={"rtt": _metric(9.0)}) for label in ("node", "pod")]
     found = _experiment("d", axis=Axis(name="path"), series=[Series(subject="d", points=points)])
-    assert {"node", "pod", "rtt, µs"} <= set(_texts(draw(found)))
+    assert {"node", "pod", "rtt, µs"} <= set(_texts(draw_points(found)))
 
 
 def test_nothing_to_draw_is_told() -> None:
     skipped = _experiment("a", series=[Series(subject="a", skipped="no")])
     with pytest.raises(ExperimentError, match="nothing to draw"):
-        draw(skipped)
+        draw_points(skipped)
     with pytest.raises(ExperimentError, match="nothing is called snyc: it has sync, connect"):
-        draw(_experiment("a"), ["snyc"])
+        draw_points(_experiment("a"), ["snyc"])
     with pytest.raises(ExperimentError, match="nothing is called mode"):
-        draw(_experiment("a"), ["mode"])
+        draw_points(_experiment("a"), ["mode"])
 
 
 def _file(folder: Path, subject: str) -> str:

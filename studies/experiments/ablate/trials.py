@@ -26,7 +26,7 @@ from cli.common import (
     progress,
 )
 from cli.experiments import show
-from report.experiments.effects import draw
+from report.experiments.figures import draw_effects
 from studies.experiments.ablate.extent import INSIDE, RATE
 from studies.experiments.ablate.run import Work, effects, merged, metrics_of, prepared, run_trial
 from studies.experiments.ablate.stage import Described, Stage, StageError, Trial, lab_stage
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         raise FatalError(USAGE, "none of these toggles can be tried here")
     whole = merged(work, parts, skipped)
     show(whole, str(folder / ALL))
-    (folder / FIGURE).write_text(draw(whole), encoding="utf-8")
+    (folder / FIGURE).write_text(draw_effects(whole), encoding="utf-8")
     progress(f"the effects: {folder / FIGURE}")
     return OK
 
