@@ -134,8 +134,8 @@ def shifts(alarms: FalseAlarms) -> str:
         label_rows(axes, [each.metric for each in reversed(known)])
         axes.axvline(0, color=MUTED, lw=0.8)
         axes.set_xlabel(
-            f"shift between two equal sides, % ({alarms.rounds} rounds each, 95 % interval of each; "
-            "one in twenty may miss 0)"
+            f"shift between two equal sides, % ({alarms.rounds} rounds each, 95 % interval "
+            "of each; one in twenty may miss 0)"
         )
         return svg(drawn)
 
