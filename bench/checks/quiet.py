@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bench.checks.check import Check
 from bench.limits import Observation, between
 from bench.probes.base import Bench, SampleError
-from bench.probes.cost import cost_between, read_usage
+from bench.probes.cost import cost_between, idle_cost, read_usage
 
 WINDOW_SECONDS = 1.0
 QUIET_MILLICORES = 30.0
@@ -94,3 +94,22 @@ def _others(seen: Observation, millicores: float) -> dict[str, float]:
         / load.available
         for load in seen.machines
     }
+
+
+def await_idle_agents(bench: Bench, most_seconds: float, *, windows: int = 1) -> float:
+    """Wait until the agents use :data:`QUIET_MILLICORES` or less, for a bounded time.
+
+    What else runs on the machines is not waited for: it may never end, and changes nothing in the
+    dataplane.
+
+    :param windows: how many in a row must be quiet.
+    :returns: what the agents use at the end, in millicores per node.
+    :raises SampleError: their use cannot be read.
+    """
+    end = bench.clock.monotonic() + most_seconds
+    quiet_ones = 0
+    while True:
+        used = idle_cost(bench, WINDOW_SECONDS).millicores
+        quiet_ones = quiet_ones + 1 if used <= QUIET_MILLICORES else 0
+        if quiet_ones == windows or bench.clock.monotonic() >= end:
+            return used

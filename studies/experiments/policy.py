@@ -1,42 +1,65 @@
 """Policy cost: what network policies on the benchmark's pods cost, and how fast they take effect.
 
-At every number of policies the same probes: latency, connection setup, the agents' CPU, and the
-time from a policy's write to the first connection that it admits or refuses
-(:mod:`studies.experiments.enforced`). A deny case comes first: where a connection that a policy
-denies still gets an answer, the CNI has no policy engine and there is nothing to measure.
+At every number of policies the same probes run: latency, connection setup, the agents' CPU, and
+the time from a policy's write to the first connection that it admits or refuses
+(:class:`EnforcedProbe`). A deny case comes first: where a connection that a policy denies still
+gets an answer, the CNI has no policy engine and there is nothing to measure.
+
+Enforcement
+-----------
+How long a policy takes from the API's write to the first request that it admits or refuses.
+
+One client asks the target for a new connection all the while, a hundred times a second. The
+policy that admits it is created, then deleted; the request log tells when its connections began to
+be answered and when they ceased to be. So every sample also proves that what is denied is denied:
+before the policy, and after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.compare import Comparison, compare
 from bench.interleave import Side, abba, interleave
+from bench.metrics import MICROSECONDS, Metric
+from bench.parse import ParseError
 from bench.plan import Plan
 from bench.probes import build_probes
-from bench.probes.base import Bench, Probe
+from bench.probes.base import Bench, Invocation, Probe, Reading, SampleError
 from bench.probes.cost import components_of
+from bench.probes.fortio import request_log
+from bench.probes.schedule import Request
 from bench.results import Results
-from bench.session import Pod, SessionError
+from bench.session import CommandResult, Pod, SessionError
+from bench.targets import Targets
+from bench.text import latency
 from bench.workloads import FORTIO_IMAGE
 from studies.experiments.base import Context, Findings, Progress, SkippedError, point
 from studies.experiments.capabilities import ExperimentPods, ObjectStore, PodRequest
-from studies.experiments.chain import HTTP_ONLY
-from studies.experiments.enforced import EnforcedProbe
-from studies.experiments.levels import Levels, clear, let_through
+from studies.experiments.hops import HTTP_ONLY
 from studies.experiments.model import Series
-from studies.experiments.policies import TARGET_PORT, TARGET_ROLE, Kind, allow, deny
+from studies.experiments.policies import (
+    TARGET_PORT,
+    TARGET_ROLE,
+    Kind,
+    Levels,
+    allow,
+    clear,
+    deny,
+    let_through,
+)
 from studies.experiments.slopes import linear
 from studies.experiments.together import Together
 
-RATE = 1_000
-PROBES = ("idle", "rtt", "connect", f"http_{RATE}")
+HTTP_RATE = 1_000
+PROBES = ("idle", "rtt", "connect", f"http_{HTTP_RATE}")
 _COMPARED = (
-    "rtt_p50", "connect_p50", f"http_{RATE}_p50", f"http_{RATE}_p99", "cni_cpu", "policy_admit",
-    "policy_refuse",
+    "rtt_p50", "connect_p50", f"http_{HTTP_RATE}_p50", f"http_{HTTP_RATE}_p99", "cni_cpu",
+    "policy_admit", "policy_refuse",
 )  # fmt: skip
 """Chosen before any was seen: for so few metrics six rounds allow a verdict."""
 _DENIED_SECONDS = 20.0
@@ -93,7 +116,7 @@ def _run(kind: Kind, context: Context) -> Findings:
         comparisons=[_compared(results, labels[0], label) for label in labels[1:]],
     )
     warnings = [f"{label}: {text}" for label in labels for text in results[label].warnings]
-    return Findings([series], {"kind": kind, "rate": RATE}, warnings)
+    return Findings([series], {"kind": kind, "rate": HTTP_RATE}, warnings)
 
 
 def _compared(results: Mapping[str, Results], first: str, other: str) -> Comparison:
@@ -152,7 +175,7 @@ def _becomes(bench: Bench, target: Pod, *, answering: bool) -> bool:
 
 def _probe(kind: Kind, bench: Bench, store: ObjectStore, target: Pod, plan: Plan) -> Together:
     components = components_of(bench.session.cni_usage())
-    usual = build_probes(replace(plan, http_rates=(RATE,)), components)
+    usual = build_probes(replace(plan, http_rates=(HTTP_RATE,)), components)
     chosen: list[Probe] = [probe for probe in usual if probe.name in PROBES]
     return Together("policies", (*chosen, enforced_probe(kind, store, target)), plan.attempts)
 
@@ -168,3 +191,160 @@ def enforced_probe(kind: Kind, store: ObjectStore, target: Pod) -> EnforcedProbe
 
 def _silent(_line: str) -> None:
     """One policy is no long work."""
+
+
+GROUP = "Policy enforcement"
+ADMIT = Metric(
+    "policy_admit", MICROSECONDS, "lower", GROUP,
+    "from the creation of a policy, asked of the API server, to the answer to the first connection "
+    "that it allows",
+)  # fmt: skip
+REFUSE = Metric(
+    "policy_refuse", MICROSECONDS, "lower", GROUP,
+    "from the deletion of that policy, asked of the API server, to the first connection that is "
+    "denied again",
+)  # fmt: skip
+
+PATIENCE_MS = 20
+"""So long without an answer is a denial."""
+ENFORCED_RATE, ENFORCED_CONNECTIONS = 100, 4
+"""Connections/s, by so many in turn that a denied one does not keep the next from being tried:
+their distance of 10 ms is the resolution of both times."""
+_LEAD_SECONDS = 1.0
+_US_PER_SECOND = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class EnforcedProbe:
+    """The probe; ``admit`` creates the policy and ``refuse`` deletes it.
+
+    :param address: of the target.
+    :param window: seconds that either change is waited for.
+    """
+
+    address: str
+    admit: Callable[[], None]
+    refuse: Callable[[], None]
+    window: float = 2.0
+    name: str = "enforced"
+    metrics: tuple[Metric, ...] = (ADMIT, REFUSE)
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        return _LEAD_SECONDS + 2 * self.window
+
+    def invocation(self, targets: Targets) -> Invocation:
+        """See :class:`bench.probes.base.Probe`."""
+        return Invocation(
+            "fortio-client",
+            (
+                "fortio", "load", "-quiet", "-json", "-", "-access-log-file", "/dev/stdout",
+                "-keepalive=false", "-allow-initial-errors", "-nocatchup",
+                "-timeout", f"{PATIENCE_MS}ms",
+                "-c", str(ENFORCED_CONNECTIONS), "-uniform", "-qps", str(ENFORCED_RATE),
+                "-t", f"{self.seconds:g}s", f"http://{self.address}:{TARGET_PORT}/",
+            ),
+        )  # fmt: skip
+
+    def measure(self, bench: Bench) -> Reading:
+        """See :class:`bench.probes.base.Probe`."""
+        clock = bench.clock
+        with ThreadPoolExecutor(1) as pool:
+            load = pool.submit(bench.run, self.invocation(bench.targets), self.seconds)
+            clock.sleep(_LEAD_SECONDS)
+            created = _change(bench, self.admit)
+            clock.sleep(max(0.0, self.window - (_now(bench) - created) / _US_PER_SECOND))
+            deleted = _change(bench, self.refuse)
+            result = load.result()
+        return read_enforced(result, created, deleted, self.window * _US_PER_SECOND)
+
+    def summary(self, reading: Reading) -> str:
+        """See :class:`bench.probes.base.Probe`."""
+        shown = {metric.name: reading.values.get(metric.name) for metric in self.metrics}
+        return ", ".join(
+            f"{name.removeprefix('policy_')} {'-' if value is None else latency(value)}"
+            for name, value in shown.items()
+        )
+
+
+def read_enforced(result: CommandResult, created: float, deleted: float, window: float) -> Reading:
+    """The reading of a run in which the policy came and went at these times, all in µs.
+
+    :raises SampleError: what should be denied was answered before the policy was there, or the run
+        does not tell.
+    """
+    try:
+        requests = sorted(request_log(result.stdout), key=lambda each: each.sent)
+    except ParseError as error:
+        raise SampleError(str(error)) from error
+    if not only_outcome(requests, 0.0, created, good=False):
+        raise SampleError("before its policy was there the target was not denied, or not asked")
+    times = {
+        ADMIT.name: first_admitted(requests, created, deleted),
+        REFUSE.name: first_refused(requests, deleted, deleted + window),
+    }
+    values = {name: value for name, value in times.items() if value is not None}
+    late = f"nothing of it was seen within {window / _US_PER_SECOND:g} s"
+    if not values:
+        raise SampleError(late)
+    return Reading(values=values, missing=dict.fromkeys(times.keys() - values.keys(), late))
+
+
+def _change(bench: Bench, change: Callable[[], None]) -> float:
+    """Make a change; when that was begun."""
+    begun = _now(bench)
+    try:
+        change()
+    except SessionError as error:
+        raise SampleError(str(error)) from error
+    return begun
+
+
+def _now(bench: Bench) -> float:
+    return bench.clock.now().timestamp() * _US_PER_SECOND
+
+
+LASTING = 3
+"""So many requests in a row must come out alike: a single one may fail for want of CPU."""
+
+
+def first_admitted(requests: Sequence[Request], change: float, end: float) -> float | None:
+    """How long after ``change`` the first request was answered, that others after it were as well.
+
+    :param requests: in the order of their sending; times in µs of the clock of ``change``.
+    :param end: of what is looked at.
+    :returns: µs; None where none was.
+    """
+    later = [each for each in requests if change <= each.sent < end]
+    for first in _runs(later, good=True):
+        return first.sent + first.latency - change
+    return None
+
+
+def first_refused(requests: Sequence[Request], change: float, end: float) -> float | None:
+    """How long after ``change`` the first request left that failed, as others after it did.
+
+    A request counts by when it was sent: how long its failing takes is the client's patience.
+    """
+    later = [each for each in requests if change <= each.sent < end]
+    for first in _runs(later, good=False):
+        return first.sent - change
+    return None
+
+
+def only_outcome(requests: Sequence[Request], begin: float, end: float, *, good: bool) -> bool:
+    """Whether all requests that were sent and over in a span came out so; there must be some."""
+    within = [each for each in requests if begin <= each.sent and each.sent + each.latency < end]
+    return bool(within) and all(each.good == good for each in within)
+
+
+def _runs(requests: Sequence[Request], *, good: bool) -> list[Request]:
+    """The first request of each row of at least :data:`LASTING` that came out so."""
+    firsts: list[Request] = []
+    row: list[Request] = []
+    for each in requests:
+        row = [*row, each] if each.good == good else []
+        if len(row) == LASTING:
+            firsts.append(row[0])
+    return firsts

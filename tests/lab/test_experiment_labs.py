@@ -16,9 +16,17 @@ from components.lab.ablation import stage as ablation_stage
 from lab import outside
 from lab.cluster import Lab
 from lab.sandbox import Place
-from studies.experiments import chain
-from studies.experiments.levels import Levels, clear, let_through
-from studies.experiments.policies import KINDS, POLICY_LABEL, Kind, api_version, port_of
+from studies.experiments.hops import running_chain
+from studies.experiments.policies import (
+    KINDS,
+    POLICY_LABEL,
+    Kind,
+    Levels,
+    api_version,
+    clear,
+    let_through,
+    port_of,
+)
 from studies.experiments.policy import enforced_probe, prove, running_target
 from tests.lab.leftovers import Host
 from tests.lab.running import RunningLab, bring_up
@@ -33,12 +41,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     """A lab of scenario D."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        found = bring_up("scenario-d")
+        running = bring_up("scenario-d")
         try:
-            yield found
+            yield running
         finally:
-            found.session.close()
-            found.lab.remove()
+            running.session.close()
+            running.lab.remove()
 
 
 @pytest.fixture
@@ -66,13 +74,13 @@ def _ask(running: RunningLab, url: str, *options: str) -> None:
 def test_every_hop_has_connections_of_its_own_kept_or_new(
     running: RunningLab, bench: Bench
 ) -> None:
-    with chain.running(bench, 3, print) as found:
-        assert [pod.node for pod in found.pods] == ["node-3", "node-2", "node-3"]
-        start = _accepted(running, found.pods)
-        _ask(running, found.url(3))
-        kept = _accepted(running, found.pods)
-        _ask(running, found.url(3), "-keepalive=false")
-        new = _accepted(running, found.pods)
+    with running_chain(bench, 3, print) as chain:
+        assert [pod.node for pod in chain.pods] == ["node-3", "node-2", "node-3"]
+        start = _accepted(running, chain.pods)
+        _ask(running, chain.url(3))
+        kept = _accepted(running, chain.pods)
+        _ask(running, chain.url(3), "-keepalive=false")
+        new = _accepted(running, chain.pods)
     assert all(after - before <= 2 for before, after in zip(start, kept, strict=True))
     # The connections that were kept from before are used up first.
     assert all(after - before >= REQUESTS - 2 for before, after in zip(kept, new, strict=True))

@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from bench.checks.quiet import await_idle_agents
 from bench.clock import Clock
 from bench.probes.base import Bench
 from bench.session import SessionError
 from bench.targets import resolve_targets
 from components.lab.session import LabSession
 from studies.experiments.capabilities import PodRequest
-from studies.experiments.scale.aim import Aim
 from studies.experiments.scale.dataplane import Dataplane, dataplane_of
 from studies.experiments.scale.fillers import Changing, Fillers
-from studies.experiments.scale.probes import ChangeProbe, FullSyncProbe
-from studies.experiments.scale.settle import settled
+from studies.experiments.scale.probes import Aim, ChangeProbe, FullSyncProbe
 from tests.lab.running import RunningLab, bring_up
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("lab_host")]
@@ -94,7 +93,7 @@ def test_every_service_is_found_in_the_dataplane_and_gone_again(
     fillers = Fillers(session, bench.targets, bench.clock, print)
 
     def size() -> dict[str, int]:
-        settled(bench, 20)
+        await_idle_agents(bench, 20, windows=2)
         return dataplane.size(lambda argv: _beside(session, dataplane, argv))
 
     before = size()
@@ -123,7 +122,7 @@ def test_an_endpoints_change_is_served_and_counted(
     changing = Changing(running.session, bench.targets, print)
     try:
         changing.create()
-        settled(bench, 20)
+        await_idle_agents(bench, 20, windows=2)
         probe = ChangeProbe(changing, dataplane, time.time)
         for _ in range(2):  # there and back
             values = probe.measure(bench).values
@@ -146,7 +145,7 @@ def test_the_first_and_the_last_rule_are_what_is_aimed_at(
     changing.create()
     fillers.resize(3)
     try:
-        settled(bench, 20)
+        await_idle_agents(bench, 20, windows=2)
 
         def syncs() -> float:
             text = session.component_metrics(dataplane.component)["node-1"]
@@ -167,7 +166,7 @@ def test_the_first_and_the_last_rule_are_what_is_aimed_at(
         assert f" {first.host}/32 " in ours[0] and f" {last.host}/32 " in ours[-1]
         assert aim.same(first)
         changing.change()
-        settled(bench, 20)
+        await_idle_agents(bench, 20, windows=2)
         assert not aim.same(first)
     finally:
         fillers.resize(0)

@@ -13,9 +13,16 @@ from bench.probes.base import Bench
 from bench.probes.schedule import Schedule
 from bench.session import CommandResult, Pod, SessionError
 from bench.targets import resolve_targets
-from studies.experiments import chain
 from studies.experiments.base import SkippedError
-from studies.experiments.hops import CONNECTIONS, RATE
+from studies.experiments.hops import (
+    CONNECTIONS,
+    PORT,
+    RATE,
+    Chain,
+    check_placement,
+    passed,
+    server_nodes,
+)
 from studies.experiments.registry import EXPERIMENTS
 from studies.experiments.run import run_experiment
 from tests.bench import fakes
@@ -50,7 +57,7 @@ class ChainSession(StoreSession):
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         """As recorded, but for what is asked of the chain."""
-        if f":{chain.PORT}/" not in argv[-1]:
+        if f":{PORT}/" not in argv[-1]:
             return super().run(pod, argv, timeout=timeout)
         assert pod.role == "fortio-client"
         address = argv[-1].removeprefix("http://").partition(":")[0]
@@ -126,7 +133,7 @@ def test_two_nodes_are_too_few() -> None:
     session = TwoNodes()
     bench = Bench(session, resolve_targets(session), session.time.clock())
     with pytest.raises(SkippedError, match="three nodes, here 2"):
-        chain.server_nodes(bench)
+        server_nodes(bench)
     found = run_experiment(
         HOPS, session, HOPS.extent(rounds=1), command="again", clock=session.time.clock()
     )
@@ -149,16 +156,16 @@ def test_a_chain_that_is_too_short_is_told_and_removed() -> None:
 
 def test_hops_that_were_not_spread_are_refused() -> None:
     pods = tuple(Pod(f"hop-{i}", f"hop-{i}", "node-2", f"172.30.9.{i}") for i in (1, 2))
-    running = chain.Chain(pods, ("10.100.1.1", "10.100.1.2"))
+    running = Chain(pods, ("10.100.1.1", "10.100.1.2"))
     with pytest.raises(SessionError, match="do not cross nodes"):
-        chain.check_placement(running, ["node-1"])
-    apart = chain.Chain((pods[0], replace(pods[1], node="node-3")), running.addresses)
-    chain.check_placement(apart, ["node-1"])
+        check_placement(running, ["node-1"])
+    apart = Chain((pods[0], replace(pods[1], node="node-3")), running.addresses)
+    check_placement(apart, ["node-1"])
     with pytest.raises(SessionError, match="do not cross nodes"):
-        chain.check_placement(apart, ["node-3"])
+        check_placement(apart, ["node-3"])
 
 
 def test_the_last_hop_tells_how_many_a_request_came_through() -> None:
     shown = (fakes.FOLDER / "fortio-debug-3-hops.txt").read_text(encoding="utf-8")
-    assert chain.passed(shown) == 3
-    assert chain.passed("headers:\n\nHost: 10.100.1.1:8090\n") == 1
+    assert passed(shown) == 3
+    assert passed("headers:\n\nHost: 10.100.1.1:8090\n") == 1

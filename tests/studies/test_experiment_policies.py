@@ -11,9 +11,15 @@ from bench.probes.base import SampleError
 from bench.probes.schedule import Request
 from bench.session import CommandResult
 from bench.workloads import WORKLOADS, roles
-from studies.experiments import timeline
-from studies.experiments.enforced import ADMIT, REFUSE, read
 from studies.experiments.policies import KINDS, TARGET_PORT, Kind, allow, deny, many, port_of
+from studies.experiments.policy import (
+    ADMIT,
+    REFUSE,
+    first_admitted,
+    first_refused,
+    only_outcome,
+    read_enforced,
+)
 
 
 def _requests(outcomes: str, step: float = 10.0, took: float = 2.0) -> list[Request]:
@@ -25,28 +31,28 @@ def _requests(outcomes: str, step: float = 10.0, took: float = 2.0) -> list[Requ
 
 
 def test_the_first_answer_after_a_change_counts_when_it_came() -> None:
-    assert timeline.admitted(_requests("---++++"), change=15, end=70) == 30 + 2 - 15
+    assert first_admitted(_requests("---++++"), change=15, end=70) == 30 + 2 - 15
 
 
 def test_the_first_failure_after_a_change_counts_when_it_left() -> None:
-    assert timeline.refused(_requests("++++---"), change=15, end=70) == 40 - 15
+    assert first_refused(_requests("++++---"), change=15, end=70) == 40 - 15
 
 
 def test_a_single_request_that_comes_out_otherwise_says_nothing() -> None:
-    assert timeline.admitted(_requests("---+--+++"), change=15, end=90) == 60 + 2 - 15
-    assert timeline.refused(_requests("+++-++---"), change=15, end=90) == 60 - 15
+    assert first_admitted(_requests("---+--+++"), change=15, end=90) == 60 + 2 - 15
+    assert first_refused(_requests("+++-++---"), change=15, end=90) == 60 - 15
 
 
 def test_what_does_not_happen_in_time_is_not_found() -> None:
-    assert timeline.admitted(_requests("-------+++"), change=15, end=70) is None
-    assert timeline.refused(_requests("++++++++++"), change=15, end=100) is None
+    assert first_admitted(_requests("-------+++"), change=15, end=70) is None
+    assert first_refused(_requests("++++++++++"), change=15, end=100) is None
 
 
 def test_all_of_a_span_came_out_so() -> None:
     requests = _requests("---++")
-    assert timeline.only(requests, 0, 30, good=False)
-    assert not timeline.only(requests, 0, 35, good=False)
-    assert not timeline.only(requests, 100, 200, good=False)  # nobody asked
+    assert only_outcome(requests, 0, 30, good=False)
+    assert not only_outcome(requests, 0, 35, good=False)
+    assert not only_outcome(requests, 100, 200, good=False)  # nobody asked
 
 
 def _log(outcomes: str, start: float, step: float) -> CommandResult:
@@ -62,7 +68,7 @@ def _log(outcomes: str, start: float, step: float) -> CommandResult:
 def test_a_policy_that_comes_and_goes() -> None:
     # Denied for 50 ms, created at 45 ms, deleted at 145 ms, a request every 10 ms.
     result = _log("-" * 10 + "+" * 8 + "-" * 12, start=1e12, step=1e4)
-    reading = read(result, created=1e12 + 4.5e4, deleted=1e12 + 14.5e4, window=1e5)
+    reading = read_enforced(result, created=1e12 + 4.5e4, deleted=1e12 + 14.5e4, window=1e5)
     assert reading.values[ADMIT.name] == pytest.approx(10e4 + 500 - 4.5e4)
     assert reading.values[REFUSE.name] == pytest.approx(18e4 - 14.5e4)
     assert reading.missing == {}
@@ -70,7 +76,7 @@ def test_a_policy_that_comes_and_goes() -> None:
 
 def test_a_deletion_that_is_not_enforced_is_missing_and_never_zero() -> None:
     result = _log("-" * 10 + "+" * 20, start=1e12, step=1e4)
-    reading = read(result, created=1e12 + 4.5e4, deleted=1e12 + 14.5e4, window=1e5)
+    reading = read_enforced(result, created=1e12 + 4.5e4, deleted=1e12 + 14.5e4, window=1e5)
     assert REFUSE.name not in reading.values
     assert "within 0.1 s" in reading.missing[REFUSE.name]
 
@@ -78,12 +84,12 @@ def test_a_deletion_that_is_not_enforced_is_missing_and_never_zero() -> None:
 def test_a_target_that_answers_before_its_policy_proves_no_denial() -> None:
     result = _log("-++++++++" + "-" * 12, start=1e12, step=1e4)
     with pytest.raises(SampleError, match="not denied"):
-        read(result, created=1e12 + 4.5e4, deleted=1e12 + 8.5e4, window=1e5)
+        read_enforced(result, created=1e12 + 4.5e4, deleted=1e12 + 8.5e4, window=1e5)
 
 
 def test_a_run_without_a_log_is_no_sample() -> None:
     with pytest.raises(SampleError, match="no request in its log"):
-        read(CommandResult(("fortio",), 1, "", "no route", 1.0), 0, 1, 1)
+        read_enforced(CommandResult(("fortio",), 1, "", "no route", 1.0), 0, 1, 1)
 
 
 # -- the objects --------------------------------------------------------------------------------

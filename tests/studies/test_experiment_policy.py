@@ -13,8 +13,8 @@ from bench.plan import PROFILES, Plan
 from bench.probes.base import Bench, Reading, SampleError
 from bench.session import CommandResult, Pod, SessionError
 from studies.experiments.capabilities import Manifest, Progress
-from studies.experiments.enforced import ADMIT, REFUSE, EnforcedProbe
 from studies.experiments.policies import POLICY_LABEL, TARGET_PORT
+from studies.experiments.policy import ADMIT, REFUSE, EnforcedProbe
 from studies.experiments.registry import EXPERIMENTS
 from studies.experiments.run import run_experiment
 from tests.bench import fakes
@@ -87,7 +87,7 @@ def as_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
         return Reading({ADMIT.name: 20_000.0, REFUSE.name: 10_000.0})
 
     monkeypatch.setattr("studies.experiments.run.plan_for", recorded)
-    monkeypatch.setattr("studies.experiments.policy.RATE", 100)
+    monkeypatch.setattr("studies.experiments.policy.HTTP_RATE", 100)
     monkeypatch.setattr("studies.experiments.policy.PROBES", ("idle", "rtt", "connect", "http_100"))
     monkeypatch.setattr(EnforcedProbe, "measure", changed)
 
@@ -120,7 +120,7 @@ def test_deleting_never_denies_what_the_benchmark_sends(monkeypatch: pytest.Monk
     assert not session.denied_by_deleting
     # The order is what does it.
     monkeypatch.setattr(
-        "studies.experiments.levels.removal", lambda policies: [policies[:1], policies[1:]]
+        "studies.experiments.policies.removal", lambda policies: [policies[:1], policies[1:]]
     )
     run_experiment(POLICY, session, extent, command="again", clock=session.time.clock())
     assert session.denied_by_deleting

@@ -18,7 +18,7 @@ from studies.experiments.definition import Extent
 from studies.experiments.model import Experiment, from_dict
 from studies.experiments.registry import EXPERIMENTS
 from studies.experiments.run import run_experiment
-from studies.experiments.scale.sizes import Samples, visits
+from studies.experiments.scale.run import Samples, visits
 from tests.bench import fakes
 from tests.bench.fakes import FakeSession
 from tests.studies.test_scale_services import METRICS, Store

@@ -14,10 +14,9 @@ from bench.probes.base import SampleError
 from bench.session import CommandResult, Service, SessionError
 from bench.targets import resolve_targets
 from studies.experiments.capabilities import Manifest, Progress
-from studies.experiments.scale.aim import Aim
 from studies.experiments.scale.dataplane import dataplane_of
 from studies.experiments.scale.fillers import FILLER_LABEL, Changing, Fillers
-from studies.experiments.scale.probes import first_served
+from studies.experiments.scale.probes import Aim, first_served
 from tests.bench.fakes import FakeClock, FakeSession
 
 TARGETS = resolve_targets(FakeSession())

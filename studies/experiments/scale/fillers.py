@@ -35,7 +35,7 @@ class Fillers:
         self._backends = [pod.ip for pod in targets.pods["httpbin"]]
         self._clock = clock
         self._say = say
-        halves = Counter(_number(each) for each in self._found())
+        halves = Counter(_number(each) for each in self._listed())
         # An interrupted creation leaves a Service without its EndpointSlice.
         self._there = set(halves)
         self._whole = {number for number, count in halves.items() if count == len(_KINDS)}
@@ -80,10 +80,10 @@ class Fillers:
         if not self._there:
             return None
         number = max(self._there)
-        (found,) = self._store.list_objects("v1", "Service", f"{FILLER_LABEL}={number}")
-        return Service(found["metadata"]["name"], found["spec"]["clusterIP"], self._port)
+        (service,) = self._store.list_objects("v1", "Service", f"{FILLER_LABEL}={number}")
+        return Service(service["metadata"]["name"], service["spec"]["clusterIP"], self._port)
 
-    def _found(self) -> list[Manifest]:
+    def _listed(self) -> list[Manifest]:
         return [each for kind in _KINDS for each in self._store.list_objects(*kind, FILLER_LABEL)]
 
 
@@ -110,8 +110,8 @@ class Changing:
         manifests = self._manifests()
         self._store.create_objects(manifests, self._say)
         self._store.merge_object(manifests[1])
-        found = self._store.list_objects("v1", "Service", f"{_OWNER}={CHANGING}")
-        self.service = Service(CHANGING, found[0]["spec"]["clusterIP"], self._port)
+        services = self._store.list_objects("v1", "Service", f"{_OWNER}={CHANGING}")
+        self.service = Service(CHANGING, services[0]["spec"]["clusterIP"], self._port)
 
     def delete(self) -> None:
         """Delete it, if it is there."""

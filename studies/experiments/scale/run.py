@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from statistics import median
 
-from bench.checks.quiet import QUIET_MILLICORES
+from bench.checks.quiet import QUIET_MILLICORES, await_idle_agents
 from bench.compare import compare
-from bench.interleave import Side, interleave
+from bench.interleave import Entry, Side, interleave
 from bench.parse import ParseError
 from bench.plan import Plan
 from bench.probes.base import Probe, SampleError
@@ -28,12 +30,9 @@ from studies.experiments.capabilities import (
 )
 from studies.experiments.growth import Place, fits
 from studies.experiments.model import Series
-from studies.experiments.scale.aim import Aim
 from studies.experiments.scale.dataplane import Syncs, dataplane_of
 from studies.experiments.scale.fillers import Changing, Fillers
-from studies.experiments.scale.probes import ChangeProbe, FullSyncProbe, Towards
-from studies.experiments.scale.settle import settled
-from studies.experiments.scale.sizes import Samples, Size, Visit, visits
+from studies.experiments.scale.probes import Aim, ChangeProbe, FullSyncProbe, Towards
 
 RATE = 1_000
 """Requests/s over kept connections: the study's."""
@@ -45,6 +44,8 @@ COMPARED = (
 FULL_SYNCS = 1
 """In each visit: a restart takes many times as long as any other sample."""
 _SETTLE_SECONDS = 90.0
+_QUIET_WINDOWS = 2
+"""So many in a row: kube-proxy waits for up to a second between two syncs."""
 _COMMAND_SECONDS = 60.0
 _MARGIN = 1.2
 _USUAL_RATE = 400.0
@@ -130,10 +131,10 @@ class _Experiment:
         self._settle(visit.size)
         label, known = f"{visit.size:,}", self._size(visit)
         # What a visit from above leaves is told apart: kube-proxy clears chains late.
-        found = self._counted()
+        counted = self._counted()
         known.facts |= {
             name if known.facts.get(name, count) == count else f"{name}, on the way down": count
-            for name, count in found.items()
+            for name, count in counted.items()
         }
         bench, dataplane = self._context.bench, self._dataplane
         if dataplane.full is not None and isinstance(bench.session, ComponentRestart):
@@ -177,9 +178,9 @@ class _Experiment:
         if self._dataplane.order is None:
             return
         measured = len(self.fillers) + 2  # httpbin's and the changing one
-        found = len(self._dataplane.order(self._command, self._context.bench.targets.httpbin.port))
-        if found != measured:
-            raise ParseError(f"{found:,} rules for {measured:,} of {services:,} Services")
+        rules = len(self._dataplane.order(self._command, self._context.bench.targets.httpbin.port))
+        if rules != measured:
+            raise ParseError(f"{rules:,} rules for {measured:,} of {services:,} Services")
 
     def _command(self, argv: Sequence[str]) -> str:
         session = self._context.bench.session
@@ -203,13 +204,13 @@ class _Experiment:
         bench = self._context.bench
         self._context.say("waiting until the dataplane has them")
         try:
-            found = settled(bench, _SETTLE_SECONDS)
+            used = await_idle_agents(bench, _SETTLE_SECONDS, windows=_QUIET_WINDOWS)
         except SampleError as error:
             self._warnings.append(f"{size:,} Services: whether they are taken up: {error}")
             return
-        if found > QUIET_MILLICORES:
+        if used > QUIET_MILLICORES:
             self._warnings.append(
-                f"{size:,} Services: the CNI's components still used {found:.0f} millicores per "
+                f"{size:,} Services: the CNI's components still used {used:.0f} millicores per "
                 f"node after {_SETTLE_SECONDS:.0f} s"
             )
 
@@ -268,11 +269,11 @@ class _Experiment:
 
     def _medians(self) -> dict[str, list[Place]]:
         """The median of every metric in every visit, by metric."""
-        found: defaultdict[str, list[Place]] = defaultdict(list)
+        places: defaultdict[str, list[Place]] = defaultdict(list)
         for size in self._sizes.values():
             for name, medians in size.medians().items():
-                found[name] += [Place(size.services, median) for median in medians]
-        return found
+                places[name] += [Place(size.services, median) for median in medians]
+        return places
 
 
 def _compared(*results: Results) -> list[str]:
@@ -293,3 +294,89 @@ def _interruptible(context: Context) -> Iterator[_Experiment]:
         context.say(f"removing {len(experiment.fillers):,} Services")
         experiment.fillers.resize(0)
         experiment.changing.delete()
+
+
+WAYS = 2
+"""Every size is visited on the way up and on the way down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """So many rounds at a size, on the way up or down."""
+
+    size: int
+    way: str
+    rounds: int
+
+    def __str__(self) -> str:
+        return f"{self.size:,} Services, on the way {self.way}"
+
+
+def visits(points: Sequence[int], rounds: int) -> list[Visit]:
+    """The sizes in order, and back, so that time is not size; the largest once, for as many rounds
+    as the others in all."""
+    *sizes, largest = sorted(points)
+    return [
+        *(Visit(size, "up", rounds) for size in sizes),
+        Visit(largest, "up", WAYS * rounds),
+        *(Visit(size, "down", rounds) for size in reversed(sizes)),
+    ]
+
+
+@dataclass(slots=True)
+class Samples:
+    """Samples of some probes in rounds that several visits share; ``latest`` is of all so far."""
+
+    entries: list[Entry] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    """The last round of each visit."""
+    latest: Results | None = None
+
+    @property
+    def rounds(self) -> int:
+        """How many there were."""
+        return self.ends[-1] if self.ends else 0
+
+    def medians(self) -> dict[str, list[float]]:
+        """The median of each visit, by metric."""
+        values: defaultdict[str, defaultdict[int, list[float]]]
+        values = defaultdict(lambda: defaultdict(list))
+        for entry in self.entries:
+            if entry.outcome.reading is not None:
+                for name, value in entry.outcome.reading.values.items():
+                    values[name][bisect_left(self.ends, entry.round)].append(value)
+        return {
+            name: [median(samples) for samples in by_visit.values()]
+            for name, by_visit in values.items()
+        }
+
+
+@dataclass(slots=True)
+class Size:
+    """One size: its samples, those of full syncs apart, and what was counted at it."""
+
+    samples: Samples = field(default_factory=Samples)
+    full: Samples = field(default_factory=Samples)
+    facts: dict[str, str | int | float] = field(default_factory=dict)
+
+    @property
+    def results(self) -> Results:
+        """Of all its visits so far."""
+        assert self.samples.latest is not None
+        if self.full.latest is None:
+            return self.samples.latest
+        metrics = {**self.full.latest.metrics, **self.samples.latest.metrics}
+        warnings = [*self.full.latest.warnings, *self.samples.latest.warnings]
+        errors = [*self.full.latest.errors, *self.samples.latest.errors]
+        return self.samples.latest.model_copy(
+            update={"metrics": metrics, "warnings": warnings, "errors": errors}
+        )
+
+    @property
+    def services(self) -> float:
+        """How many there were."""
+        return float(self.facts["services"])
+
+    def medians(self) -> dict[str, list[float]]:
+        """The median of each visit, by metric."""
+        return {**self.full.medians(), **self.samples.medians()}
