@@ -19,6 +19,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 TARGET_LEVEL = 0.95
 
 
@@ -65,7 +67,7 @@ def percentile(ordered: Sequence[float], q: float) -> float:
     """The q-th percentile of ascending values, linear between neighbours.
 
     That is definition 7 of Hyndman & Fan (The American Statistician 50 (1996) 361), numpy's
-    default.
+    method "linear".
 
     :param ordered: at least one value, ascending.
     :param q: 0 to 100.
@@ -75,7 +77,4 @@ def percentile(ordered: Sequence[float], q: float) -> float:
         raise ValueError("no values")
     if not 0 <= q <= 100:
         raise ValueError(f"a percentile lies between 0 and 100, got {q}")
-    position = (len(ordered) - 1) * q / 100
-    lower = math.floor(position)
-    upper = min(lower + 1, len(ordered) - 1)
-    return ordered[lower] + (ordered[upper] - ordered[lower]) * (position - lower)
+    return float(np.percentile(ordered, q, method="linear"))

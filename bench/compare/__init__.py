@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from bench.compare.compare import compare
-from bench.compare.model import (
+from bench.compare.comparison import (
     Comparison,
     ComparisonError,
     Effect,
     MetricComparison,
     Verdict,
+    compare,
     from_dict,
 )
-from bench.compare.multiplicity import ALPHA, DEFAULT_ROUNDS, runs_needed
+from bench.compare.power import ALPHA, DEFAULT_ROUNDS, runs_needed
 
 __all__ = [
     "ALPHA",

@@ -6,10 +6,8 @@ A plain benchmark is an interleave of one side (:mod:`bench.runner`).
 from __future__ import annotations
 
 from bench.interleave.journal import Journal, JournalError, RoundsHeader
-from bench.interleave.loop import interleave
-from bench.interleave.model import Entry, Evidence, Keep, Side, Step, Watch
-from bench.interleave.order import Order, abba, shuffled
-from bench.interleave.prepare import prepare
+from bench.interleave.rounds import Keep, Order, Step, Watch, abba, interleave, shuffled
+from bench.interleave.sides import Entry, Evidence, Side, prepare
 
 __all__ = [
     "Entry",

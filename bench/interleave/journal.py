@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from bench.interleave.model import Entry, Keep
-from bench.interleave.order import Order
+from bench.interleave.rounds import Keep, Order
+from bench.interleave.sides import Entry
 from bench.results import SharedRounds
 
 SCHEMA: Final = "cni-benchmark/rounds/v1"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.compare.samples import by_run
+from bench.compare.comparison import by_run
 from bench.stats import summarise
 from bench.text import number
 from studies.experiments.model import Fit, Point

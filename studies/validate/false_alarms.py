@@ -29,7 +29,7 @@ import numpy as np
 from scipy import stats
 
 from bench.compare import ALPHA, DEFAULT_ROUNDS, Comparison, compare
-from bench.compare.samples import by_run
+from bench.compare.comparison import by_run
 from bench.results import Results
 from bench.text import number
 from studies.validate.model import Check, FalseAlarms, Shift

@@ -11,12 +11,13 @@ import pytest
 from scipy import stats
 
 from bench.compare import ranks
-from bench.compare.multiplicity import holm, runs_needed
 from bench.compare.power import (
     POWER,
     detectable,
     detectable_by_pairs,
+    holm,
     pooled_deviation,
+    runs_needed,
 )
 
 EVERY_PERMUTATION = stats.PermutationMethod(n_resamples=10**6)

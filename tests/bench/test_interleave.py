@@ -11,7 +11,7 @@ import pytest
 
 from bench.checks import PreconditionError
 from bench.interleave import Entry, Side, Step, abba, interleave, prepare, shuffled
-from bench.interleave.assemble import GIVEN_UP
+from bench.interleave.sides import GIVEN_UP
 from bench.plan import Plan
 from bench.probes import build_probes
 from bench.probes.base import Bench

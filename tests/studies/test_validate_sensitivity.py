@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.compare.multiplicity import DEFAULT_ROUNDS
+from bench.compare.power import DEFAULT_ROUNDS
 from bench.compare.ranks import mann_whitney
 from bench.probes.base import Bench
 from bench.targets import resolve_targets

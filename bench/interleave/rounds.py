@@ -1,4 +1,4 @@
-"""The rounds themselves.
+"""The rounds: in which order the sides follow each other, and the loop over their samples.
 
 Within a round the sides are measured probe by probe, one right after the other, so that a drift of
 the machine, which moves over minutes, meets all sides alike.
@@ -7,21 +7,68 @@ the machine, which moves over minutes, meets all sides alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.interleave.assemble import assemble
-from bench.interleave.model import Entry, Keep, Side, Step, Watch
-from bench.interleave.order import Order
+from bench.interleave.sides import Entry, Side, assemble
 from bench.plan import Plan
 from bench.probes.base import Probe
 from bench.results import Results, SharedRounds
 from bench.sampling import BOUND_REASON, Outcome, sample
 
+Order = tuple[tuple[str, ...], ...]
+"""The sides' labels for every round."""
+
 _AROUND_SECONDS = 0.5
 """What a probe takes beyond its planned time, as long as none has been timed."""
 _HOPELESS = 10
 """A side with so many samples in a row without a number is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One sample that begins (``outcome`` is None) or has ended.
+
+    ``done`` of ``total`` samples have ended; ``seconds_left`` is what the others are expected to
+    take.
+    """
+
+    round: int
+    rounds: int
+    label: str
+    probe: Probe
+    done: int
+    total: int
+    seconds_left: float
+    outcome: Outcome | None = None
+
+    def said(self) -> str:
+        """What came out, in a few words."""
+        if self.outcome is None:
+            return "…"
+        if self.outcome.reading is None:
+            return f"missing: {self.outcome.failures[-1]}"
+        failed = len(self.outcome.failures)
+        again = f" (after {failed} failed)" if failed else ""
+        return self.probe.summary(self.outcome.reading) + again
+
+
+Keep = Callable[[Entry], None]
+Watch = Callable[[Step], None]
+
+
+def abba(labels: Sequence[str], rounds: int) -> Order:
+    """Every other round the other way round, so that neither a drift nor the place within the
+    round favours one of two sides."""
+    there, back = tuple(labels), tuple(reversed(labels))
+    return tuple(back if round_ % 2 else there for round_ in range(rounds))
+
+
+def shuffled(labels: Sequence[str], rounds: int, seed: int) -> Order:
+    """Every round in an order of its own, by chance: the same for the same seed."""
+    chance = random.Random(seed)
+    return tuple(tuple(chance.sample(list(labels), len(labels))) for _ in range(rounds))
 
 
 def interleave(
