@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
 from cni.guards import Decision
-from cni.scenario import Scenario
-from components.eks import addons
-from components.eks.cluster import make_cluster
-from components.eks.dataplane import Installed, install
+from cni.scenario import KubeProxyMode
+from components.eks.cluster import Place, make_cluster, make_coredns, make_kube_proxy, make_nodes
+from components.eks.dataplane.interface import Installed
+from components.eks.dataplane.registry import dataplane
+from components.eks.iam import node_role
 from components.eks.names import cluster_name, tags
 from components.eks.network import Network
-from components.eks.nodes import make_nodes
-from components.eks.place import Place
 from components.eks.preflight import Preflight
-from components.eks.roles import node_role
 from components.eks.settings import EksSettings
-from components.eks.values import unknown
 from components.kubernetes.access import EksAccess, to_json
 from components.kubernetes.gate import GateSpec
 from components.kubernetes.resources import (
@@ -51,14 +48,17 @@ def deploy(
     :raises pulumi.RunError: values that the chart does not know; nothing has been declared then.
     """
     scenario, eks = settings.scenario, settings.eks
-    _check_values(scenario, decisions)
+    cni = dataplane(scenario.cni)
+    _check_values(cni.unknown_values(scenario, decisions))
     place = _place(eks, preflight, parent)
-    installed = install(scenario, decisions, preflight.vpc_cni, place)
+    installed = cni.install(scenario, decisions, preflight.cni_build, place)
+    if scenario.kube_proxy != "none":
+        installed = _with_kube_proxy(installed, scenario.kube_proxy, place)
     nodes = make_nodes(
         place,
-        scenario,
         node_role(place.partition, place.after()),
         preflight.facts.arch,
+        cni.startup_taint,
         installed.resources,
     )
     access = place.cluster.name.apply(
@@ -66,11 +66,11 @@ def deploy(
     )
     revision = _revision(eks, installed, nodes)
     gate = ReadinessGate("gate", access, _gate_spec(settings), revision, place.after(nodes))
-    agents = eks.nodes if scenario.cni == "cilium" else 0
-    dataplane = Dataplane("dataplane", access, decisions, agents, revision, place.after(gate))
-    dns = addons.coredns(place.cluster, place.after(gate))
+    agents = eks.nodes if cni.proves_toggles else 0
+    verified = Dataplane("dataplane", access, decisions, agents, revision, place.after(gate))
+    dns = make_coredns(place, gate)
     workloads = Workloads(
-        "workloads", place.cluster.kubernetes, revision, place.after(dns, dataplane)
+        "workloads", place.cluster.kubernetes, revision, place.after(dns, verified)
     )
     return Deployment(
         session=session_descriptor(
@@ -80,7 +80,7 @@ def deploy(
             kube_proxy=scenario.kube_proxy,
             values=installed.values,
         ),
-        toggles=dataplane.toggles,
+        toggles=verified.toggles,
         warnings=preflight.warnings,
     )
 
@@ -133,8 +133,13 @@ def _place(eks: EksSettings, preflight: Preflight, parent: pulumi.Resource) -> P
     )
 
 
-def _check_values(scenario: Scenario, decisions: tuple[Decision, ...]) -> None:
-    lines = unknown(scenario, decisions)
+def _with_kube_proxy(installed: Installed, mode: KubeProxyMode, place: Place) -> Installed:
+    proxy = make_kube_proxy(place, mode)
+    identity: pulumi.Output[object] = pulumi.Output.all(installed.identity, proxy.addon_version)
+    return Installed([*installed.resources, proxy], identity, installed.values)
+
+
+def _check_values(lines: Sequence[str]) -> None:
     if lines:
         file = f"Pulumi.{pulumi.get_stack()}.yaml"
         raise pulumi.RunError("\n".join(f"{file}: scenario.values: {line}" for line in lines))

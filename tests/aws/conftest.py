@@ -11,10 +11,8 @@ from botocore.loaders import Loader, create_loader
 
 from bench.plan import plan_for
 from components.eks.names import cluster_name
-from components.eks.preflight import caller, duration, images
-from components.eks.preflight.findings import Report, report
-from components.eks.preflight.subject import Subject
-from components.eks.preflight.survey import Survey, survey
+from components.eks.preflight import Report, cost, machine, report
+from components.eks.preflight.survey import Subject, Survey, survey
 from components.settings_errors import StackFile
 from tests.aws.machine import put_aws_cli, set_up
 from tests.aws.server import AwsServer
@@ -49,35 +47,34 @@ def aws(
     set_up(monkeypatch, tmp_path, running.url)
     put_aws_cli(tmp_path / "bin")
     monkeypatch.setattr("botocore.session.create_loader", lambda path: models)
-    monkeypatch.setattr(caller, "public_address", lambda: ADDRESS)
-    monkeypatch.setattr(images, "look_up", lambda wanted: dict.fromkeys(wanted, "there"))
+    monkeypatch.setattr(machine, "public_address", lambda: ADDRESS)
+    monkeypatch.setattr(machine, "look_up_images", lambda wanted: dict.fromkeys(wanted, "there"))
     return running
 
 
 @pytest.fixture
 def check(aws: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Check:
-    """Check a stack with changed settings: what was found, and how it is told.
+    """Check a stack with changed settings: the survey, and its report.
 
     Measuring takes four minutes a run here, whatever the benchmark's probes are.
     """
-    monkeypatch.setattr(duration, "build_probes", lambda plan: ())
-    monkeypatch.setattr(duration, "time_bound", lambda plan, probes: 240.0 * plan.runs)
+    monkeypatch.setattr(cost, "build_probes", lambda plan: ())
+    monkeypatch.setattr(cost, "time_bound", lambda plan, probes: 240.0 * plan.runs)
 
     def run(
         changes: dict[str, object] | None = None, runs: int = 3, stack: str = STACK
     ) -> tuple[Survey, Report]:
         settings = read(stack, {"target": "eks", **(changes or {})})
-        scenario = settings.scenario
-        found = survey(
+        result = survey(
             Subject(
                 eks=settings.eks,
-                vpc_cni=scenario.cni_version if scenario.cni == "vpc-cni" else None,
+                scenario=settings.scenario,
                 plan=plan_for("standard", runs=runs),
                 stack=stack,
                 cluster=cluster_name("organization", stack),
                 now=datetime.now(UTC),
             )
         )
-        return found, report(found.findings, StackFile("cni-benchmark", stack))
+        return result, report(result.findings, StackFile("cni-benchmark", stack))
 
     return run

@@ -26,12 +26,12 @@ def checked(changes: dict[str, object]) -> Preflight:
 
 
 def test_a_stack_that_can_be_deployed(aws: AwsServer) -> None:
-    found = checked({})
-    assert found.account == Account("123456789012", "aws")
-    assert found.api_cidrs == (f"{ADDRESS}/32",)
-    assert found.facts.instance_type == "m6i.xlarge"
-    assert 0 < found.cost.usd < 10
-    assert any("extended support" in line for line in found.warnings)
+    result = checked({})
+    assert result.account == Account("123456789012", "aws")
+    assert result.api_cidrs == (f"{ADDRESS}/32",)
+    assert result.facts.instance_type == "m6i.xlarge"
+    assert 0 < result.cost.usd < 10
+    assert any("extended support" in line for line in result.warnings)
 
 
 def test_a_stack_that_cannot_be_is_one_error_with_every_line(aws: AwsServer) -> None:

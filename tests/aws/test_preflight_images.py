@@ -11,9 +11,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from bench.workloads import WORKLOADS
-from components.eks.preflight import images
-from components.eks.preflight.findings import Caution, Refusal
-from components.eks.preflight.images import Reference, judge, look_up, reference
+from components.eks.aws import Caution, Refusal
+from components.eks.preflight import machine
+from components.eks.preflight.machine import (
+    Reference,
+    check_images,
+    look_up_images,
+    parse_reference,
+)
 
 DIGEST = "sha256:" + "a2" * 32
 
@@ -60,9 +65,9 @@ class _Registry(BaseHTTPRequestHandler):
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Its name; it speaks plain HTTP."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Registry)
-    head = images._head
+    head = machine._head
     monkeypatch.setattr(
-        images, "_head", lambda url, headers: head(url.replace("https", "http", 1), headers)
+        machine, "_head", lambda url, headers: head(url.replace("https", "http", 1), headers)
     )
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -85,20 +90,22 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_names_are_read_as_runtimes_do(
     image: str, registry: str, repository: str, version: str
 ) -> None:
-    assert reference(image) == Reference(registry, repository, version)
+    assert parse_reference(image) == Reference(registry, repository, version)
 
 
 def test_images_that_are_there_are_no_finding(registry: str) -> None:
     wanted = [f"{registry}/group/tool:1.0", f"{registry}/group/tool:2.0@{DIGEST}"]
-    answers = look_up([*wanted, *wanted])
+    answers = look_up_images([*wanted, *wanted])
     assert answers == dict.fromkeys(wanted, "there")
-    assert list(judge(answers)) == []
+    assert list(check_images(answers)) == []
 
 
 def test_an_image_that_is_missing_is_refused_with_its_place(registry: str) -> None:
     image = f"{registry}/group/tool:1.1"
-    assert look_up([image]) == {image: "missing"}
-    assert [str(each) for each in judge({image: "missing"}) if isinstance(each, Refusal)] == [
+    assert look_up_images([image]) == {image: "missing"}
+    assert [
+        str(each) for each in check_images({image: "missing"}) if isinstance(each, Refusal)
+    ] == [
         f"images: {registry} has no {image} (any more). "
         "Fix: name another version in bench/workloads.py"
     ]
@@ -106,12 +113,14 @@ def test_an_image_that_is_missing_is_refused_with_its_place(registry: str) -> No
 
 def test_a_registry_that_cannot_say_is_one_warning(registry: str) -> None:
     silent = ["127.0.0.1:1/tool:1", "127.0.0.1:1/other:1"]
-    answers = look_up([f"{registry}/busy:1", *silent])
-    told = [each.text for each in judge(answers) if isinstance(each, Caution)]
-    assert f"not checked: whether {registry}/busy:1 can be pulled ({registry} answers 429)" in told
-    (refused,) = (line for line in told if "127.0.0.1:1 does not answer" in line)
+    answers = look_up_images([f"{registry}/busy:1", *silent])
+    warnings = [each.text for each in check_images(answers) if isinstance(each, Caution)]
+    assert (
+        f"not checked: whether {registry}/busy:1 can be pulled ({registry} answers 429)" in warnings
+    )
+    (refused,) = (line for line in warnings if "127.0.0.1:1 does not answer" in line)
     assert "whether 127.0.0.1:1/other:1, 127.0.0.1:1/tool:1 can be pulled" in refused
 
 
 def test_every_workload_names_a_version() -> None:
-    assert all(reference(each.image).version != "latest" for each in WORKLOADS)
+    assert all(parse_reference(each.image).version != "latest" for each in WORKLOADS)

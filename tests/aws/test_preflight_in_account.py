@@ -11,7 +11,7 @@ import pytest
 from cni.platform import Kernel
 from components.eks.names import CLUSTER_TAG, cluster_name
 from components.eks.preflight import Account
-from components.eks.preflight.actions import PREFLIGHT
+from components.eks.preflight.permissions import PREFLIGHT
 from tests.aws.account import REGION
 from tests.aws.conftest import ADDRESS, STACK, Check
 from tests.aws.server import AwsServer
@@ -29,22 +29,26 @@ def tagged(kind: ResourceTypeType) -> list[TagSpecificationTypeDef]:
 
 
 def test_everything_that_is_known_afterwards(check: Check) -> None:
-    found, told = check()
+    result, told = check()
     assert told.problems == ()
     assert told.warnings == (
         "Kubernetes 1.31 is in extended support, which ends on 2096-11-26: EKS charges the "
         "surcharge that the estimate has",
     )
-    assert found.account == Account("123456789012", "aws")
-    assert found.api_cidrs == (f"{ADDRESS}/32",)
-    assert found.facts is not None
-    assert (found.facts.driver, found.facts.vcpus, found.facts.kernel) == ("ena", 4, Kernel(6, 1))
-    assert found.cost is not None
+    assert result.account == Account("123456789012", "aws")
+    assert result.api_cidrs == (f"{ADDRESS}/32",)
+    assert result.facts is not None
+    assert (result.facts.driver, result.facts.vcpus, result.facts.kernel) == (
+        "ena",
+        4,
+        Kernel(6, 1),
+    )
+    assert result.cost is not None
     # 0.10 + 0.50 + 3 x 0.236 + 60 GiB x 0.0912 / 730 h + 0.059 + 0.005
-    assert found.cost.usd_per_hour == pytest.approx(1.3795, abs=0.0001)
+    assert result.cost.usd_per_hour == pytest.approx(1.3795, abs=0.0001)
     # 20 min to create, 12 to measure, 14 to destroy; and 1 GiB a node through the NAT gateway.
-    assert found.cost.usd == pytest.approx(1.3795 * 46 / 60 + 3 * 0.059, abs=0.001)
-    assert found.cost.source == "AWS's price list for ap-northeast-2"
+    assert result.cost.usd == pytest.approx(1.3795 * 46 / 60 + 3 * 0.059, abs=0.001)
+    assert result.cost.source == "AWS's price list for ap-northeast-2"
 
 
 def test_only_permissions_of_the_policy_are_used_and_none_that_changes_anything(
@@ -75,10 +79,10 @@ def test_questions_are_asked_at_once(check: Check, aws: AwsServer) -> None:
 def test_networks_are_taken_as_they_are_and_nobody_is_asked(
     check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("components.eks.preflight.caller.public_address")
-    found, told = check({"eks.apiCidrs": ["198.51.100.0/24"]})
+    monkeypatch.delattr("components.eks.preflight.machine.public_address")
+    result, told = check({"eks.apiCidrs": ["198.51.100.0/24"]})
     assert told.problems == ()
-    assert found.api_cidrs == ("198.51.100.0/24",)
+    assert result.api_cidrs == ("198.51.100.0/24",)
 
 
 def test_own_nodes_count_once(check: Check, aws: AwsServer) -> None:
@@ -96,10 +100,10 @@ def test_own_nodes_count_once(check: Check, aws: AwsServer) -> None:
     aws.account.clusters[CLUSTER] = {"tags": {CLUSTER_TAG: CLUSTER}}
     # The default VPC is one of the two.
     aws.account.quotas = {"L-1216C47A": 12, "L-F678F1CE": 2, "L-0263D0A3": 1}
-    found, told = check()
+    result, told = check()
     assert told.problems == ()
-    assert found.cost is not None
-    assert found.cost.duration.create == 0
+    assert result.cost is not None
+    assert result.cost.duration.create == 0
 
 
 def test_others_instances_take_from_the_quota(check: Check, aws: AwsServer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.eks.preflight.actions import PREFLIGHT
+from components.eks.preflight.permissions import PREFLIGHT
 from tests.aws.conftest import Check
 from tests.aws.server import AwsServer
 
@@ -43,20 +43,20 @@ def test_anything_else_is_a_warning_that_names_it(check: Check, aws: AwsServer) 
 
 def test_without_the_versions_the_estimate_has_the_surcharge(check: Check, aws: AwsServer) -> None:
     aws.account.denied = ["eks:DescribeClusterVersions"]
-    found, _ = check({"eks.version": "1.34"})
-    assert found.cost is not None
-    assert "its extended support" in [item.what for item in found.cost.items]
+    result, _ = check({"eks.version": "1.34"})
+    assert result.cost is not None
+    assert "its extended support" in [item.what for item in result.cost.items]
 
 
 def test_without_the_price_list_there_is_a_table_that_says_so(check: Check, aws: AwsServer) -> None:
     listed, _ = check()
     aws.account.denied = ["pricing:GetProducts"]
-    found, told = check()
+    result, told = check()
     assert told.problems == ()
-    assert found.cost is not None
+    assert result.cost is not None
     assert listed.cost is not None
-    assert found.cost.source == "a table of 2026-10-01 (all: AWS denies pricing:GetProducts)"
-    assert found.cost.usd == pytest.approx(listed.cost.usd)
+    assert result.cost.source == "a table of 2026-10-01 (all: AWS denies pricing:GetProducts)"
+    assert result.cost.usd == pytest.approx(listed.cost.usd)
 
 
 def test_a_price_that_nobody_knows_is_a_refusal(check: Check, aws: AwsServer) -> None:
@@ -73,10 +73,10 @@ def test_a_price_that_nobody_knows_is_a_refusal(check: Check, aws: AwsServer) ->
 
 def test_one_price_that_the_list_lacks_is_the_tables(check: Check, aws: AwsServer) -> None:
     aws.account.unpriced = ["NatGateway-Hours"]
-    found, told = check()
+    result, told = check()
     assert told.problems == ()
-    assert found.cost is not None
-    assert found.cost.source == (
+    assert result.cost is not None
+    assert result.cost.source == (
         "a table of 2026-10-01 (nat_gateway_hour: the price list has no price for "
         "NatGateway-Hours in ap-northeast-2) and AWS's price list for ap-northeast-2"
     )

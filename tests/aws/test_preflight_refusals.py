@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.eks.preflight import caller, images
+from components.eks.preflight import machine
 from tests.aws.conftest import Check
 from tests.aws.machine import put_aws_cli
 from tests.aws.server import AwsServer
@@ -27,12 +27,12 @@ def end_in(minutes: float, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_expired_credentials(check: Check, aws: AwsServer) -> None:
     """Nothing else is asked with them, so there is one line."""
     aws.account.credentials = "expired"
-    found, told = check()
+    result, told = check()
     assert told.problems == (
         "credentials: AWS says that they have expired. Fix: aws configure sso, or export new "
         "AWS_ACCESS_KEY_ID, … variables",
     )
-    assert found.account is None
+    assert result.account is None
     assert set(aws.calls) <= {"sts:GetCallerIdentity", "ec2:DescribeRegions"}
 
 
@@ -188,13 +188,13 @@ def test_a_version_that_is_gone(check: Check, aws: AwsServer) -> None:
 
 def test_a_vpc_cni_that_is_gone(check: Check, aws: AwsServer) -> None:
     aws.account.vpc_cni = ["1.21.1", "1.20.4"]
-    found, told = check(stack="scenario-a")
+    result, told = check(stack="scenario-a")
     assert told.problems == (
         "Pulumi.scenario-a.yaml: cni-benchmark:scenario.cniVersion: 1.19.2: EKS 1.31 in "
         "ap-northeast-2 offers the VPC CNI 1.20.4, 1.21.1. Fix: pulumi config set --path "
         "'scenario.cniVersion' 1.20.4 -s scenario-a",
     )
-    assert found.vpc_cni is None
+    assert result.cni_build is None
     # Which of them there are for another version is another question.
     (problem,) = check({"eks.version": "1.29"}, stack="scenario-a")[1].problems
     assert "eks.version" in problem
@@ -217,24 +217,31 @@ def test_no_aws_cli(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert problem.startswith("AWS CLI: not found on PATH, and the cluster's kubeconfig runs")
 
 
+CHECKIP = "https://checkip.amazonaws.com"
+
+
 def test_an_address_that_cannot_be_found(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> str:
-        raise caller.CallerUnknownError("https://checkip.amazonaws.com does not answer (timed out)")
+        raise machine.CallerUnknownError(
+            "https://checkip.amazonaws.com does not answer (timed out)"
+        )
 
-    monkeypatch.setattr(caller, "public_address", fail)
-    found, told = check({"eks.apiCidrs": ["198.51.100.0/24", "caller"]})
+    monkeypatch.setattr(machine, "public_address", fail)
+    result, told = check({"eks.apiCidrs": ["198.51.100.0/24", "caller"]})
     assert told.problems == (
         f"{SET}.apiCidrs[1]: caller: https://checkip.amazonaws.com does not answer (timed out); "
         "name the networks that this machine reaches AWS from. Fix: pulumi config set --path "
         "'eks.apiCidrs[1]' '<your public address>/32' -s scenario-e",
     )
-    assert found.facts is not None
+    assert result.facts is not None
 
 
 def test_an_image_that_is_gone(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = "ghcr.io/group/tool:1"
     monkeypatch.setattr(
-        images, "look_up", lambda wanted: {**dict.fromkeys(wanted, "there"), gone: "missing"}
+        machine,
+        "look_up_images",
+        lambda wanted: {**dict.fromkeys(wanted, "there"), gone: "missing"},
     )
     assert check()[1].problems == (
         f"images: ghcr.io has no {gone} (any more). Fix: name another version in "

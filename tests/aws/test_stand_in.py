@@ -50,8 +50,8 @@ def test_answers_have_the_shapes_of_botocores_models(service: str, operation: st
     answer = ANSWERS[service, operation](account, ASKED.get(operation, {}))
     assert answer
     shape = get_service_model(service).operation_model(operation).output_shape
-    found = ParamValidator().validate(answer, shape)
-    assert not found.has_errors(), found.generate_report()
+    result = ParamValidator().validate(answer, shape)
+    assert not result.has_errors(), result.generate_report()
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_another_process_changes_in_the_middle(
     assert sts.get_caller_identity()["Account"] == "123456789012"
     cluster = {"endpoint": "https://127.0.0.1:1", "certificateAuthority": {"data": "Q0E="}}
     account.write_text(json.dumps({"clusters": {"made": cluster}}))
-    found = eks.describe_cluster(name="made")["cluster"]
-    assert (found["endpoint"], found["status"]) == ("https://127.0.0.1:1", "ACTIVE")
+    result = eks.describe_cluster(name="made")["cluster"]
+    assert (result["endpoint"], result["status"]) == ("https://127.0.0.1:1", "ACTIVE")
     account.write_text(json.dumps({"credentials": "expired"}))
     with pytest.raises(ClientError, match="ExpiredToken"):
         sts.get_caller_identity()

@@ -11,7 +11,7 @@ import pytest
 from cni.guards import decide
 from cni.platform import PlatformFacts
 from cni.values import ClusterEndpoint
-from components.eks.values import cilium_values
+from components.eks.dataplane.cilium import cilium_values
 from components.kubernetes.cilium import release_values
 from tests.cni.charts import config_of, manifests
 from tests.cni.stackfiles import Load

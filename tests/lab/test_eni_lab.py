@@ -17,8 +17,8 @@ from bench.session import Pod
 from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity
 from cni.instances import known_facts
-from components.eks.interfaces import remove_left_behind
-from components.eks.policies import operator_policy
+from components.eks.dataplane.cilium import operator_policy
+from components.eks.janitor import remove_left_behind
 from lab import network
 from lab.cloud import calls
 from lab.cloud.cloud import EC2, METADATA, RECONCILER

@@ -12,7 +12,7 @@ from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity
 from cni.evidence import verify
 from cni.instances import known_facts
-from components.eks.policies import operator_policy
+from components.eks.dataplane.cilium import operator_policy
 from components.lab import evidence
 from lab.cloud import calls
 from lab.cloud.allocation import PREFIX_LENGTH

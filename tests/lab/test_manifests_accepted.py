@@ -17,7 +17,7 @@ from cni.guards import decide
 from cni.instances import known_facts
 from cni.platform import Kernel, PlatformFacts
 from cni.values import ClusterEndpoint
-from components.eks.values import cilium_values
+from components.eks.dataplane.cilium import cilium_values
 from components.kubernetes import manifests as ours
 from components.kubernetes.cilium import release_values
 from lab.api import Api, ApiError

@@ -1,87 +1,227 @@
-"""What AWS tells about the account and the region, each question asked once and all together."""
+"""What the account has already: room in its quotas, and what earlier runs of the stack left."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
-from components.eks.preflight import (
-    existing,
-    instance,
-    permissions,
-    prices,
-    quota,
-    region,
-    versions,
-    vpc_cni,
-)
-from components.eks.preflight.actions import ACTIONS, conditions
-from components.eks.preflight.aws import Clients
-from components.eks.preflight.enquiry import Asked, Enquiry
-from components.eks.preflight.quota import Use
-from components.eks.preflight.subject import Subject
+from botocore.exceptions import ClientError
+
+from components.eks.aws import Caution, Finding, Refusal, code_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_eks import EKSClient
+    from mypy_boto3_service_quotas import ServiceQuotasClient
+
+Tag = tuple[str, str]
+"""Name and value of the tag that everything of the stack has."""
+
+# -- quotas -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """The calls under way; see the functions behind them for what they answer."""
+class Quota:
+    """A quota of AWS, by the codes that Service Quotas knows it by."""
 
-    zones: Asked[tuple[region.Zone, ...]]
-    versions: Asked[tuple[versions.Version, ...]]
-    vpc_cni: Asked[tuple[str, ...]] | None
-    cluster: Asked[existing.ExistingCluster | None]
-    description: Asked[Mapping[str, Any] | None]
-    zones_with_type: Asked[frozenset[str]]
-    vcpu_limit: Asked[float]
-    vcpus: Asked[Use]
-    vpc_limit: Asked[float]
-    vpcs: Asked[Use]
-    address_limit: Asked[float]
-    addresses: Asked[Use]
-    interfaces: Asked[tuple[str, ...]]
-    prices: Mapping[str, Asked[float | str]]
-    denied: Asked[tuple[str, ...]]
+    service: str
+    code: str
+    name: str
 
 
-def ask(enquiry: Enquiry, clients: Clients, subject: Subject, caller: str) -> Questions:
-    """Start all calls.
+VPCS = Quota("vpc", "L-F678F1CE", "VPCs per region")
+ADDRESSES = Quota("ec2", "L-0263D0A3", "Elastic IP addresses")
 
-    :param caller: the ARN of who asks.
-    """
-    eks, tag = subject.eks, subject.tag
-    ec2, limits, name = clients.ec2, clients.quotas, eks.instance_type
-    vcpus = quota.vcpu_quota(name)
-    # Many organisations deny what is not in a region of theirs.
-    context = {"aws:RequestedRegion": eks.region, **conditions()}
-
-    def limit(of: quota.Quota) -> Asked[float]:
-        return enquiry.ask("servicequotas", partial(quota.limit, limits, of))
-
-    return Questions(
-        zones=enquiry.ask("ec2", partial(region.zones, ec2)),
-        versions=enquiry.ask("eks", partial(versions.offered, clients.eks)),
-        vpc_cni=enquiry.ask("eks", partial(vpc_cni.offered, clients.eks, eks.version))
-        if subject.vpc_cni
-        else None,
-        cluster=enquiry.ask("eks", partial(existing.cluster, clients.eks, subject.cluster, tag)),
-        description=enquiry.ask("ec2", partial(instance.describe, ec2, name)),
-        zones_with_type=enquiry.ask("ec2", partial(instance.zones_with, ec2, name)),
-        vcpu_limit=limit(vcpus),
-        vcpus=enquiry.ask("ec2", partial(quota.vcpus_in_use, ec2, vcpus, tag)),
-        vpc_limit=limit(quota.VPCS),
-        vpcs=enquiry.ask("ec2", partial(existing.vpcs, ec2, tag)),
-        address_limit=limit(quota.ADDRESSES),
-        addresses=enquiry.ask("ec2", partial(existing.addresses, ec2, tag)),
-        interfaces=enquiry.ask("ec2", partial(existing.stray_interfaces, ec2, tag)),
-        prices={
-            what: enquiry.ask(
-                "pricing", partial(prices.look_up, clients.pricing, product, eks.region)
-            )
-            for what, product in prices.products(name).items()
-        },
-        denied=enquiry.ask(
-            "iam", partial(permissions.denied, clients.iam, caller, ACTIONS, context)
-        ),
+_STANDARD = Quota("ec2", "L-1216C47A", "vCPUs of running on-demand standard instances")
+# Families of instance types that have a vCPU quota of their own, by the letters of their names.
+# Source: EC2 user guide, "On-Demand Instance quotas", and the codes that Service Quotas lists.
+_SPECIAL = {
+    letters: Quota("ec2", code, f"vCPUs of running on-demand {title} instances")
+    for code, title, families in (
+        ("L-6E869C2A", "DL", "dl"),
+        ("L-74FC7D96", "F", "f"),
+        ("L-DB2E81BA", "G and VT", "g gr vt"),
+        ("L-F7808C92", "HPC", "hpc"),
+        ("L-43DA4232", "high memory", "u"),
+        ("L-1945791B", "Inf", "inf"),
+        ("L-417A185B", "P", "p"),
+        ("L-2C3B7624", "Trn", "trn"),
+        ("L-7295265B", "X", "x"),
     )
+    for letters in families.split()
+}
+_STATES = ["pending", "running", "stopping", "shutting-down"]
+_TYPES_PER_CALL = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of a quota is taken: by this stack already, and by all others."""
+
+    ours: int
+    others: int
+
+
+def vcpu_quota(instance_type: str) -> Quota:
+    """The quota that running instances of a type count against."""
+    letters = re.match(r"[a-z]*", instance_type)
+    return _SPECIAL.get(letters.group() if letters else "", _STANDARD)
+
+
+def quota_limit(quotas: ServiceQuotasClient, quota: Quota) -> float:
+    """The quota's value for the account; AWS's default where nobody has changed it."""
+    try:
+        applied = quotas.get_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)
+        return applied["Quota"]["Value"]
+    except ClientError as error:
+        if code_of(error) != "NoSuchResourceException":
+            raise
+    default = quotas.get_aws_default_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)
+    return default["Quota"]["Value"]
+
+
+def vcpus_in_use(ec2: EC2Client, quota: Quota, own: Tag) -> Use:
+    """vCPUs of the on-demand instances that count against a quota."""
+    pages = ec2.get_paginator("describe_instances").paginate(
+        Filters=[{"Name": "instance-state-name", "Values": _STATES}]
+    )
+    types: list[tuple[str, bool]] = [
+        (str(instance["InstanceType"]), _has_tag(instance.get("Tags", []), own))
+        for page in pages
+        for reservation in page["Reservations"]
+        for instance in reservation["Instances"]
+        # Spot instances have quotas of their own.
+        if instance.get("InstanceLifecycle") is None
+        and vcpu_quota(str(instance["InstanceType"])) == quota
+    ]
+    sizes = _vcpus(ec2, sorted({name for name, _ in types}))
+    return Use(
+        ours=sum(sizes[name] for name, ours in types if ours),
+        others=sum(sizes[name] for name, ours in types if not ours),
+    )
+
+
+def _vcpus(ec2: EC2Client, names: list[str]) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for start in range(0, len(names), _TYPES_PER_CALL):
+        some = names[start : start + _TYPES_PER_CALL]
+        page = ec2.describe_instance_types(Filters=[{"Name": "instance-type", "Values": some}])
+        for item in page["InstanceTypes"]:
+            # The quota counts a type's default vCPUs, however its instances set their CPU options.
+            sizes[str(item["InstanceType"])] = item["VCpuInfo"]["DefaultVCpus"]
+    return sizes
+
+
+def _has_tag(tags: object, own: Tag) -> bool:
+    return isinstance(tags, list) and {"Key": own[0], "Value": own[1]} in tags
+
+
+def check_quota(
+    quota: Quota, limit: float, use: Use, needed: int, region: str
+) -> Iterator[Finding]:
+    """Whether the stack fits into a quota. What it has already is counted once.
+
+    :param needed: what the whole stack takes.
+    """
+    total = use.others + max(needed, use.ours)
+    if total > limit:
+        reason = (
+            f"{quota.name} in {region}: {limit:g}, of which others use {use.others}, "
+            f"and this stack needs {needed}"
+        )
+        raise_it = (
+            "aws service-quotas request-service-quota-increase --service-code "
+            f"{quota.service} --quota-code {quota.code} --desired-value {total} --region {region}"
+        )
+        yield Refusal("quota", reason, raise_it)
+
+
+# -- what an earlier run has left -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingCluster:
+    """A cluster with the name of this stack's cluster."""
+
+    version: str
+    status: str
+    ours: bool
+
+
+def existing_cluster(eks: EKSClient, name: str, own: Tag) -> ExistingCluster | None:
+    """The cluster of that name, if there is one."""
+    try:
+        cluster = eks.describe_cluster(name=name)["cluster"]
+    except ClientError as error:
+        if code_of(error) == "ResourceNotFoundException":
+            return None
+        raise
+    return ExistingCluster(
+        cluster["version"], cluster["status"], cluster.get("tags", {}).get(own[0]) == own[1]
+    )
+
+
+def vpcs_in_use(ec2: EC2Client, own: Tag) -> Use:
+    """The region's VPCs."""
+    pages = ec2.get_paginator("describe_vpcs").paginate()
+    return _use(_has_tag(vpc.get("Tags"), own) for page in pages for vpc in page["Vpcs"])
+
+
+def addresses_in_use(ec2: EC2Client, own: Tag) -> Use:
+    """The region's Elastic IP addresses."""
+    addresses = ec2.describe_addresses()["Addresses"]
+    return _use(_has_tag(address.get("Tags"), own) for address in addresses)
+
+
+def _use(are_ours: Iterable[bool]) -> Use:
+    ours = list(are_ours)
+    return Use(ours=sum(ours), others=len(ours) - sum(ours))
+
+
+def stray_interfaces(ec2: EC2Client, own: Tag) -> tuple[str, ...]:
+    """Ids of the network interfaces that a CNI made for this stack and that nothing uses."""
+    interfaces = ec2.describe_network_interfaces(
+        Filters=[
+            {"Name": "status", "Values": ["available"]},
+            {"Name": f"tag:{own[0]}", "Values": [own[1]]},
+        ]
+    )["NetworkInterfaces"]
+    return tuple(interface["NetworkInterfaceId"] for interface in interfaces)
+
+
+def check_cluster(
+    cluster: ExistingCluster | None, name: str, region: str, stack: str
+) -> Iterator[Finding]:
+    """Whether the cluster's name is free, or this stack's own."""
+    if cluster is None:
+        return
+    if not cluster.ours:
+        reason = f"{name} exists in {region} already, and is not of this stack"
+        yield Refusal("cluster", reason, "delete it, or give this stack another name")
+    elif cluster.status in ("DELETING", "FAILED"):
+        fix = f"pulumi refresh -s {stack} once it is gone"
+        yield Refusal("cluster", f"{name} is {cluster.status}", fix)
+
+
+def check_leftovers(
+    interfaces: tuple[str, ...], networks: Use, *, cluster_exists: bool, region: str, stack: str
+) -> Iterator[Finding]:
+    """What is left of an earlier cluster; the stack's state may still have it."""
+    if cluster_exists:
+        return
+    if interfaces:
+        ids = " ".join(interfaces)
+        yield Caution(
+            f"{len(interfaces)} network interfaces of an earlier cluster are left, and keep its "
+            f"subnets from being deleted: for i in {ids}; do aws ec2 delete-network-interface "
+            f"--region {region} --network-interface-id $i; done"
+        )
+    if networks.ours:
+        yield Caution(
+            f"a VPC of an earlier run of {stack} is left, perhaps with a NAT gateway that costs "
+            f"money: pulumi up -s {stack} goes on with it and pulumi destroy -s {stack} removes "
+            "it, as long as the stack's state knows of it (pulumi stack -s "
+            f"{stack})"
+        )

@@ -32,14 +32,14 @@ def of_type(program: Program, kind: str) -> list[Registered]:
 
 def before(program: Program, name: str) -> set[str]:
     """Everything that must be there before a resource: by dependencies, and its parents'."""
-    found: set[str] = set()
+    result: set[str] = set()
     todo = [name]
     while todo:
         resource = program.resources.get(todo.pop())
         if resource is None:  # the cluster's own resource, inside the component
             continue
         for other in (*resource.after, resource.parent):
-            if other not in found:
-                found.add(other)
+            if other not in result:
+                result.add(other)
                 todo.append(other)
-    return found
+    return result

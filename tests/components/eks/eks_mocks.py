@@ -11,8 +11,7 @@ import pytest
 from cni.instances import known_facts
 from components.eks import preflight
 from components.eks.preflight import Account, Preflight
-from components.eks.preflight.cost import Cost, Item
-from components.eks.preflight.duration import Duration
+from components.eks.preflight.cost import Cost, Duration, Item
 from components.scenario import ScenarioStack
 from components.settings import Settings
 from tests.components import engine_mocks

@@ -11,10 +11,15 @@ from bench.plan import plan_for
 from bench.probes import build_probes
 from bench.runner import time_bound
 from cni.problems import Problem
-from components.eks.preflight import cost, duration
-from components.eks.preflight.cost import Footprint
-from components.eks.preflight.duration import Duration
-from components.eks.preflight.prices import PriceError, Prices, complete, products
+from components.eks.preflight import cost
+from components.eks.preflight.cost import (
+    Duration,
+    Footprint,
+    PriceError,
+    Prices,
+    complete,
+    products,
+)
 
 PRICES = Prices(
     cluster_hour=0.1,
@@ -39,7 +44,7 @@ LENGTH = Duration(create=20, measure=30, destroy=10)
 
 
 def test_an_hour_and_a_run() -> None:
-    made = cost.estimate(FOOTPRINT, PRICES, LENGTH)
+    made = cost.estimate_cost(FOOTPRINT, PRICES, LENGTH)
     hour = 0.1 + 3 * 0.2 + 60 * 0.073 / 730 + 0.06 + 0.005
     assert made.usd_per_hour == pytest.approx(hour)
     # The whole run is an hour; the download is paid once.
@@ -54,32 +59,32 @@ def test_an_hour_and_a_run() -> None:
 
 def test_extended_support_is_an_item_of_its_own() -> None:
     extended = dataclasses.replace(FOOTPRINT, extended_support=True)
-    more = cost.estimate(extended, PRICES, LENGTH)
-    assert more.usd_per_hour - cost.estimate(FOOTPRINT, PRICES, LENGTH).usd_per_hour == (
+    more = cost.estimate_cost(extended, PRICES, LENGTH)
+    assert more.usd_per_hour - cost.estimate_cost(FOOTPRINT, PRICES, LENGTH).usd_per_hour == (
         pytest.approx(0.5)
     )
 
 
 def test_without_a_nat_gateway_nothing_goes_through_it() -> None:
     public = dataclasses.replace(FOOTPRINT, nat_gateways=0)
-    assert cost.estimate(public, PRICES, LENGTH).once_usd == 0
+    assert cost.estimate_cost(public, PRICES, LENGTH).once_usd == 0
 
 
 def test_the_ceiling_names_the_setting_and_a_value_that_would_do() -> None:
-    made = cost.estimate(FOOTPRINT, PRICES, LENGTH)
-    assert list(cost.judge(made, 1.0)) == []
-    (finding,) = cost.judge(made, 0.9)
+    made = cost.estimate_cost(FOOTPRINT, PRICES, LENGTH)
+    assert list(cost.check_cost(made, 1.0)) == []
+    (finding,) = cost.check_cost(made, 0.9)
     assert isinstance(finding, Problem)
     assert (finding.fix_key, finding.fix_value) == ("eks.maxCostUsd", 2)
-    assert list(cost.judge(made, float(str(finding.fix_value)))) == []
+    assert list(cost.check_cost(made, float(str(finding.fix_value)))) == []
 
 
 def test_a_run_is_as_long_as_its_plan() -> None:
     plan = plan_for("standard")
-    length = duration.estimate(plan, cluster_exists=False)
+    length = cost.estimate_duration(plan, cluster_exists=False)
     assert length.measure * 60 == time_bound(plan, build_probes(plan))
     assert length.total == length.create + length.measure + length.destroy
-    again = duration.estimate(plan, cluster_exists=True)
+    again = cost.estimate_duration(plan, cluster_exists=True)
     assert (again.create, again.up) == (0, length.measure)
 
 
@@ -88,21 +93,21 @@ def listed(region_price: float | str = 1.0) -> Mapping[str, float | str]:
 
 
 def test_prices_of_the_list() -> None:
-    found = complete(listed(), "eu-west-1", "c5.metal")
-    assert found.node_hour == 1.0
-    assert found.source == "AWS's price list for eu-west-1"
+    result = complete(listed(), "eu-west-1", "c5.metal")
+    assert result.node_hour == 1.0
+    assert result.source == "AWS's price list for eu-west-1"
 
 
 def test_prices_of_the_table_say_so_and_why() -> None:
-    found = complete(listed("it is shut"), "ap-northeast-2", "m6i.xlarge")
-    assert (found.node_hour, found.nat_gateway_hour) == (0.236, 0.059)
-    assert found.source == "a table of 2026-10-01 (all: it is shut)"
+    result = complete(listed("it is shut"), "ap-northeast-2", "m6i.xlarge")
+    assert (result.node_hour, result.nat_gateway_hour) == (0.236, 0.059)
+    assert result.source == "a table of 2026-10-01 (all: it is shut)"
 
 
 def test_prices_that_are_alike_everywhere_are_in_the_table_for_every_region() -> None:
-    found = complete({**listed(), "cluster_hour": "none"}, "eu-west-1", "c5.metal")
-    assert (found.cluster_hour, found.node_hour) == (0.10, 1.0)
-    assert found.source == (
+    result = complete({**listed(), "cluster_hour": "none"}, "eu-west-1", "c5.metal")
+    assert (result.cluster_hour, result.node_hour) == (0.10, 1.0)
+    assert result.source == (
         "a table of 2026-10-01 (cluster_hour: none) and AWS's price list for eu-west-1"
     )
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from components.eks.dataplane.cilium import Cilium
 from components.eks.names import CLUSTER_TAG
-from components.eks.nodes import AGENT_NOT_READY
 from tests.components.eks import eks_mocks
 from tests.components.eks.declared import (
     ATTACHMENT,
@@ -174,7 +174,7 @@ def test_graviton_nodes_get_its_image() -> None:
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_only_cilium_nodes_wait_for_their_agent(stack: str, programs: dict[str, Program]) -> None:
-    taint = {"key": AGENT_NOT_READY, "value": "true", "effect": "NO_EXECUTE"}
+    taint = {"key": Cilium.startup_taint, "value": "true", "effect": "NO_EXECUTE"}
     given = programs[stack].resources["nodes"].inputs.get("taints", [])
     assert given == ([taint] if stack in CILIUM else [])
 

@@ -14,8 +14,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from components.dynamic import UserError
-from components.eks.interfaces import LeftBehindError, remove_left_behind
-from components.eks.janitor import JanitorProvider
+from components.eks.janitor import JanitorProvider, LeftBehindError, remove_left_behind
 from components.eks.names import interface_tags
 
 if TYPE_CHECKING:
@@ -72,8 +71,8 @@ class _Vpc:
 
 
 def _left(ec2: EC2Client) -> set[str]:
-    found = ec2.describe_network_interfaces()["NetworkInterfaces"]
-    return {each["NetworkInterfaceId"] for each in found}
+    result = ec2.describe_network_interfaces()["NetworkInterfaces"]
+    return {each["NetworkInterfaceId"] for each in result}
 
 
 CILIUM = interface_tags("cilium", CLUSTER)
@@ -127,8 +126,8 @@ def test_an_interface_in_use_is_waited_for_and_then_deleted(ec2: EC2Client) -> N
         told.append(line)
         if not line.startswith("waiting"):
             return
-        found = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])
-        attachment = found["NetworkInterfaces"][0]["Attachment"]["AttachmentId"]
+        result = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])
+        attachment = result["NetworkInterfaces"][0]["Attachment"]["AttachmentId"]
         ec2.detach_network_interface(AttachmentId=attachment)
 
     remove_left_behind(ec2, vpc.id, CILIUM, say, patience=5, pause=0)

@@ -9,7 +9,7 @@ import pytest
 
 from cni.values import ClusterEndpoint
 from components.eks.names import cluster_name, tags
-from components.eks.subnets import share_out
+from components.eks.network import share_out
 
 STACKS = ["scenario-e", "a", "Scenario_E", "dev/with.odd chars", "x" * 100, "-", "9"]
 

@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from components.eks.policies import operator_policy, service_account_trust, service_trust
+from components.eks.dataplane.cilium import operator_policy
+from components.eks.iam import service_account_trust, service_trust
 
 CLUSTER, VPC = "c-1", "arn:aws:ec2:eu-west-1:123456789012:vpc/vpc-1"
 OTHER_VPC = VPC.replace("vpc-1", "vpc-2")

@@ -158,8 +158,8 @@ def test_kube_proxy_modes_that_eks_does_not_have(
 )
 def test_kube_proxy_with_nftables_where_eks_has_it(stack: str, more: dict[str, object]) -> None:
     changes: dict[str, object] = {"scenario.kubeProxy": "nftables", "eks.version": "1.33"}
-    found = read(stack, {"target": "eks", **changes, **more})
-    assert found.scenario.kube_proxy == "nftables"
+    result = read(stack, {"target": "eks", **changes, **more})
+    assert result.scenario.kube_proxy == "nftables"
 
 
 def test_eks_may_have_another_vpc_cni_than_the_lab() -> None:

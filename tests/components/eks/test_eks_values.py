@@ -10,7 +10,8 @@ from cni.guards import decide
 from cni.instances import known_facts
 from cni.values import ClusterEndpoint
 from components.eks.cluster import host_of, with_profile
-from components.eks.values import cilium_values, unknown
+from components.eks.dataplane.cilium import cilium_values
+from components.eks.dataplane.registry import dataplane
 from tests.components.eks.eks_mocks import KUBECONFIG
 from tests.components.stack_config import STACKS, read
 
@@ -46,7 +47,7 @@ def test_eni_values_have_the_role_and_the_tags_beside_the_users() -> None:
 def test_the_chart_knows_every_scenarios_values(stack: str) -> None:
     scenario, facts = read(stack).scenario, known_facts("m6i.xlarge")
     assert facts is not None
-    assert unknown(scenario, decide(scenario, facts)) == []
+    assert dataplane(scenario.cni).unknown_values(scenario, decide(scenario, facts)) == []
 
 
 def test_a_misspelt_value_is_found_without_the_chart() -> None:
@@ -54,7 +55,7 @@ def test_a_misspelt_value_is_found_without_the_chart() -> None:
     assert facts is not None
     changes: dict[str, object] = {"scenario.values": {"eni": {"gcIntervall": "1m"}}}
     scenario = read("scenario-d", changes).scenario
-    (line,) = unknown(scenario, decide(scenario, facts))
+    (line,) = dataplane(scenario.cni).unknown_values(scenario, decide(scenario, facts))
     assert line.startswith("eni.gcIntervall: not a value of this chart (did you mean eni.gcInt")
 
 

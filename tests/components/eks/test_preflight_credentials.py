@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from components.eks.preflight.credentials import (
+from components.eks.aws import Caution, Refusal
+from components.eks.credentials import (
     Credentials,
     CredentialsError,
     Profile,
-    judge,
+    check,
     open_profile,
     read,
 )
-from components.eks.preflight.findings import Caution, Refusal
 from tests.aws.machine import set_up
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -80,9 +80,9 @@ def refused(profile: str | None) -> str:
 def test_static_keys_do_not_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    found = read(open_profile(None), NOW)
-    assert found == Credentials("env", ends=None, says_when=True)
-    assert list(judge(found, NOW, 10 * HOUR, "log in")) == []
+    result = read(open_profile(None), NOW)
+    assert result == Credentials("env", ends=None, says_when=True)
+    assert list(check(result, NOW, 10 * HOUR, "log in")) == []
 
 
 def test_a_token_in_the_environment_may_say_its_end(
@@ -90,9 +90,9 @@ def test_a_token_in_the_environment_may_say_its_end(
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "a")
-    found = read(open_profile(None), NOW)
-    assert found == Credentials("env", ends=None, says_when=False)
-    (finding,) = judge(found, NOW, HOUR, "log in")
+    result = read(open_profile(None), NOW)
+    assert result == Credentials("env", ends=None, says_when=False)
+    (finding,) = check(result, NOW, HOUR, "log in")
     assert finding == Caution(
         "the credentials are temporary and do not say when they end: they must hold for 60 min"
     )
@@ -156,10 +156,10 @@ def test_single_sign_on_ends_with_its_token(
     keys = type("Frozen", (), {"token": "t"})
     loaded = type("Loaded", (), {"method": "sso", "get_frozen_credentials": lambda self: keys})
     monkeypatch.setattr(opened.core, "get_credentials", loaded)
-    found = read(opened, NOW)
-    assert found.ends == moments[end]
+    result = read(opened, NOW)
+    assert result.ends == moments[end]
     assert opened.login == f"aws sso login --profile {profile}"
-    (finding,) = [*judge(found, NOW, 100 * HOUR, opened.login)]
+    (finding,) = [*check(result, NOW, 100 * HOUR, opened.login)]
     assert isinstance(finding, Refusal)
     assert finding.fix == opened.login
 

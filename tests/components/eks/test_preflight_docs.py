@@ -10,11 +10,9 @@ import pytest
 
 from bench.plan import plan_for
 from cni.toggles import setting_name
-from components.eks.nodes import VOLUME_GIB
+from components.eks.cluster import VOLUME_GIB
 from components.eks.preflight import cost
-from components.eks.preflight.actions import ACTIONS, STATEMENTS, conditions, policy
-from components.eks.preflight.duration import Duration, estimate
-from components.eks.preflight.prices import complete, products
+from components.eks.preflight.permissions import ACTIONS, STATEMENTS, conditions, policy
 from components.eks.settings import EksSettings
 
 PAGE = (Path(__file__).parents[3] / "docs/eks.md").read_text()
@@ -39,11 +37,11 @@ def test_every_condition_of_the_policy_is_met_in_the_simulation() -> None:
 
 @pytest.mark.parametrize("extended", [False, True])
 def test_the_costs_are_the_estimates(extended: bool) -> None:
-    unread = dict.fromkeys(products("m6i.xlarge"), "not read")
-    made = cost.estimate(
+    unread = dict.fromkeys(cost.products("m6i.xlarge"), "not read")
+    made = cost.estimate_cost(
         cost.Footprint("m6i.xlarge", 3, VOLUME_GIB, 1, 1, 3.0, extended),
-        complete(unread, "ap-northeast-2", "m6i.xlarge"),
-        Duration(20, 30, 14),
+        cost.complete(unread, "ap-northeast-2", "m6i.xlarge"),
+        cost.Duration(20, 30, 14),
     )
     column = 3 if extended else 2
     hour = _row("**while it exists**").split("|")[column]
@@ -53,11 +51,11 @@ def test_the_costs_are_the_estimates(extended: bool) -> None:
 
 
 def test_the_times_are_the_estimates() -> None:
-    quick = estimate(plan_for("quick"), cluster_exists=False)
+    quick = cost.estimate_duration(plan_for("quick"), cluster_exists=False)
     assert "takes seven minutes at most" in PAGE
     assert "about 40 from nothing to nothing" in PAGE
     assert (round(quick.measure), round(quick.total, -1)) == (7, 40)
-    whole = estimate(plan_for("standard"), cluster_exists=False)
+    whole = cost.estimate_duration(plan_for("standard"), cluster_exists=False)
     assert "about 20 minutes to create, up to half an hour to measure, and about 14" in PAGE
     assert (whole.create, whole.destroy) == (20, 14)
     assert 25 < whole.measure < 30

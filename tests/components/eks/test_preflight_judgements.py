@@ -12,10 +12,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from cni.instances import known_facts
 from cni.platform import PlatformFacts
 from cni.problems import Problem
-from components.eks.preflight import caller, failures, instance, quota, region, tools, versions
-from components.eks.preflight.findings import Caution, Refusal, report
-from components.eks.preflight.region import Zone
-from components.eks.preflight.versions import Version
+from components.eks.aws import Caution, Refusal, about_credentials, refusal
+from components.eks.preflight import account, machine, offers, report
+from components.eks.preflight.offers import Version, Zone
 from components.settings import EksSettings
 from components.settings_errors import StackFile
 from tests.components.stack_config import read
@@ -34,9 +33,9 @@ def eks(**changes: object) -> EksSettings:
 
 
 def facts(name: str = "m6i.xlarge") -> PlatformFacts:
-    found = known_facts(name)
-    assert found is not None
-    return found
+    result = known_facts(name)
+    assert result is not None
+    return result
 
 
 def client_error(code: str, message: str = "no") -> ClientError:
@@ -80,20 +79,20 @@ def test_a_finding_is_told_once_and_settings_with_their_command() -> None:
     ],
 )
 def test_a_failed_call_is_one_line(error: Exception, line: str) -> None:
-    told = str(failures.refusal(error, "ec2", "log in"))
+    told = str(refusal(error, "ec2", "log in"))
     assert told.startswith(line)
     assert "\n" not in told
 
 
 def test_credentials_that_fail_one_call_fail_all() -> None:
-    assert failures.of_credentials(NoCredentialsError())
-    assert failures.of_credentials(client_error("ExpiredTokenException"))
-    assert not failures.of_credentials(client_error("UnauthorizedOperation"))
+    assert about_credentials(NoCredentialsError())
+    assert about_credentials(client_error("ExpiredTokenException"))
+    assert not about_credentials(client_error("UnauthorizedOperation"))
 
 
 def test_a_region_by_its_name_alone() -> None:
-    assert list(region.judge_region("eu-west-1", ["eu-west-1"])) == []
-    (problem,) = region.judge_region("eu-west-l", ["eu-west-1", "us-east-1"])
+    assert list(offers.check_region("eu-west-1", ["eu-west-1"])) == []
+    (problem,) = offers.check_region("eu-west-l", ["eu-west-1", "us-east-1"])
     assert isinstance(problem, Problem)
     assert "did you mean eu-west-1?" in problem.reason
 
@@ -107,24 +106,24 @@ def test_a_zone_where_eks_puts_no_cluster() -> None:
         Zone("us-east-1c", "use1-az4", False),
         Zone("us-east-1d", "use1-az6", True),
     ]
-    found = list(region.judge_zones(settings, zones))
-    assert [(p.key, p.fix_value) for p in found if isinstance(p, Problem)] == [
+    result = list(offers.check_zones(settings, zones))
+    assert [(p.key, p.fix_value) for p in result if isinstance(p, Problem)] == [
         ("eks.zones[1]", "us-east-1d"),
         ("eks.nodeZone", "us-east-1d"),
     ]
 
 
 def test_a_version_in_extended_support_says_so() -> None:
-    (finding,) = versions.judge("1.31", VERSIONS, NOW, existing=None)
+    (finding,) = offers.check_version("1.31", VERSIONS, NOW, existing=None)
     assert isinstance(finding, Caution)
     assert "which ends on 2026-11-26" in finding.text
 
 
 def test_a_version_whose_standard_support_ends_soon_says_so() -> None:
-    (finding,) = versions.judge("1.34", VERSIONS, NOW, existing=None)
+    (finding,) = offers.check_version("1.34", VERSIONS, NOW, existing=None)
     assert isinstance(finding, Caution)
     assert "goes into extended support on 2026-11-20" in finding.text
-    assert list(versions.judge("1.35", VERSIONS, NOW, existing=None)) == []
+    assert list(offers.check_version("1.35", VERSIONS, NOW, existing=None)) == []
 
 
 # 1.34 would have the surcharge within days.
@@ -132,7 +131,7 @@ def test_a_version_whose_standard_support_ends_soon_says_so() -> None:
 def test_a_version_that_is_not_offered_has_the_nearest_without_surcharge(
     wanted: str, proposed: str
 ) -> None:
-    (finding,) = versions.judge(wanted, VERSIONS, NOW, existing=None)
+    (finding,) = offers.check_version(wanted, VERSIONS, NOW, existing=None)
     assert isinstance(finding, Problem)
     assert finding.fix_value == proposed
     assert "1.31 (extended support), 1.34, 1.35, 1.36" in finding.reason
@@ -141,12 +140,12 @@ def test_a_version_that_is_not_offered_has_the_nearest_without_surcharge(
 @pytest.mark.parametrize(("name", "pods"), [("m6i.xlarge", 58), ("c5.metal", 737)])
 def test_room_for_pods_is_as_eks_publishes_it(name: str, pods: int) -> None:
     """As in eni-max-pods.txt of amazon-eks-ami."""
-    assert instance.max_pods(facts(name)) == pods
+    assert offers.max_pods(facts(name)) == pods
 
 
 def test_a_type_of_an_architecture_without_images() -> None:
     odd = dataclasses.replace(facts(), arch="i386")
-    (finding,) = instance.judge_fit(eks(), odd, pods=10)
+    (finding,) = offers.check_type_fits(eks(), odd, pods=10)
     assert isinstance(finding, Problem)
     assert finding.reason == "its architecture is i386; nodes' images are for x86_64 and arm64"
 
@@ -171,7 +170,7 @@ def test_a_type_of_an_architecture_without_images() -> None:
     ],
 )
 def test_a_type_counts_against_its_familys_quota(name: str, code: str) -> None:
-    assert quota.vcpu_quota(name).code == code
+    assert account.vcpu_quota(name).code == code
 
 
 @pytest.mark.parametrize(
@@ -179,9 +178,9 @@ def test_a_type_counts_against_its_familys_quota(name: str, code: str) -> None:
     [(12, 0, 0, True), (12, 12, 0, True), (12, 0, 1, False), (20, 12, 8, True), (19, 12, 8, False)],
 )
 def test_what_is_ours_counts_once(limit: float, ours: int, others: int, fits: bool) -> None:
-    use = quota.Use(ours, others)
-    found = list(quota.judge(quota.VPCS, limit, use, 12, "eu-west-1"))
-    assert (not found) is fits
+    use = account.Use(ours, others)
+    result = list(account.check_quota(account.VPCS, limit, use, 12, "eu-west-1"))
+    assert (not result) is fits
 
 
 @pytest.mark.parametrize(
@@ -199,12 +198,12 @@ def test_what_is_ours_counts_once(limit: float, ours: int, others: int, fits: bo
     ],
 )
 def test_the_aws_cli_must_be_new_enough(printed: str | None, fits: bool) -> None:
-    assert (not list(tools.judge_aws_cli(printed))) is fits
+    assert (not list(machine.check_aws_cli(printed))) is fits
 
 
 def test_the_caller_is_one_address_among_the_networks() -> None:
     cidrs = ("198.51.100.0/24", "caller", "203.0.113.7/32")
-    assert caller.resolve(cidrs, "203.0.113.7") == ("198.51.100.0/24", "203.0.113.7/32")
+    assert machine.resolve_caller(cidrs, "203.0.113.7") == ("198.51.100.0/24", "203.0.113.7/32")
 
 
 @pytest.mark.parametrize(
@@ -220,5 +219,5 @@ def test_an_address_that_is_none_is_an_error(
         return io.BytesIO(answer)
 
     monkeypatch.setattr("urllib.request.urlopen", answering)
-    with pytest.raises(caller.CallerUnknownError, match=said):
-        caller.public_address()
+    with pytest.raises(machine.CallerUnknownError, match=said):
+        machine.public_address()

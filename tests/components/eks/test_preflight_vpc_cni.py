@@ -10,7 +10,8 @@ import pytest
 from botocore.stub import Stubber
 
 from cni.problems import Problem
-from components.eks.preflight.vpc_cni import judge, latest_build, offered
+from components.eks.dataplane.vpc_cni import VpcCni
+from components.eks.preflight.offers import addon_builds, check_addon, latest_build
 from tests.components.stack_config import read
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def test_all_pages_of_offers_are_read(eks: EKSClient) -> None:
         stub.add_response(
             "describe_addon_versions", _page(OFFERS[2:]), {**asked, "nextToken": "more"}
         )
-        assert offered(eks, "1.31") == tuple(OFFERS)
+        assert addon_builds(eks, VpcCni.addon, "1.31") == tuple(OFFERS)
 
 
 def test_the_latest_build_is_by_number() -> None:
@@ -51,7 +52,11 @@ def test_the_latest_build_is_by_number() -> None:
 
 def _judged(offers: list[str]) -> list[Problem]:
     eks = read("scenario-a", {"target": "eks"}).eks
-    return [each for each in judge("1.19.2", offers, eks) if isinstance(each, Problem)]
+    return [
+        each
+        for each in check_addon(VpcCni.addon, "1.19.2", offers, eks)
+        if isinstance(each, Problem)
+    ]
 
 
 def test_a_version_that_is_offered_is_no_finding() -> None:

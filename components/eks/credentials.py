@@ -1,4 +1,4 @@
-"""The user's AWS credentials: where they come from, whether they hold for the whole run."""
+"""The user's AWS credentials: where they come from, and whether they last for the whole run."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from botocore.exceptions import (
 )
 
 from cni.problems import Problem, did_you_mean
-from components.eks.preflight.failures import first_line
-from components.eks.preflight.findings import Caution, Finding, Refusal
+from components.eks.aws import Caution, Finding, Refusal, first_line
 
-# Sources whose credentials are renewed by whoever reads them, for as long as a run can last.
+# Sources that give new credentials whenever they are read, for as long as a run can last.
 _RENEWING = {
     "assume-role",
     "assume-role-with-web-identity",
@@ -38,7 +37,7 @@ _ENV_END = "AWS_CREDENTIAL_EXPIRATION"  # as `aws configure export-credentials` 
 
 
 class CredentialsError(Exception):
-    """There are none that could be used; ``finding`` says why and what helps."""
+    """There are no usable credentials; ``finding`` says why and what helps."""
 
     def __init__(self, finding: Finding) -> None:
         self.finding = finding
@@ -47,10 +46,11 @@ class CredentialsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What is known of credentials besides that there are some.
+    """What is known of the credentials.
 
-    :param ends: when they end for good; None where they do not, or where nobody says.
-    :param says_when: False for temporary ones that do not tell their end.
+    :param method: boto3's name for their source, `sso` or `env` for example.
+    :param ends: when they end for good; None where they do not, or where it is not known.
+    :param says_when: False for temporary ones whose end is not known.
     """
 
     method: str
@@ -110,61 +110,55 @@ def open_profile(name: str | None) -> Profile:
     return Profile(core, core.profile or "default", {**sso, **config})
 
 
-def open_session(profile: str | None, region: str) -> boto3.Session:
-    """A session of a profile, for who needs nothing else of it.
-
-    :raises CredentialsError: there is no such profile.
-    """
-    return open_profile(profile).session(region)
-
-
 def read(profile: Profile, now: datetime) -> Credentials:
-    """Find a profile's credentials, as every other AWS tool would.
+    """Load a profile's credentials, as every other AWS tool would.
 
-    :raises CredentialsError: there are none, or they cannot be had without a person.
+    :raises CredentialsError: there are none, or only a person at a terminal can get them.
     """
     if "mfa_serial" in profile.config and "role_arn" in profile.config:
         # Every process of the run would ask for a code of its own, and has no terminal.
-        found = f"profile {profile.name} asks for an MFA code, and a run cannot answer"
-        raise CredentialsError(Refusal("credentials", found, profile.export))
+        reason = f"profile {profile.name} asks for an MFA code, and a run cannot answer"
+        raise CredentialsError(Refusal("credentials", reason, profile.export))
     try:
         loaded = profile.core.get_credentials()
         if loaded is None:
             raise NoCredentialsError
         method = str(loaded.method)
         ends = _known_end(method, profile)
-        # Asked for its keys, boto3 stumbles over ended ones: `judge` says it better.
+        # boto3 fails on ended credentials when it is asked for their keys: `check` says it better.
         temporary = (ends is not None and ends <= now) or loaded.get_frozen_credentials().token
     except NoCredentialsError:
         fix = "aws configure sso, or pulumi config set --path eks.profile <your profile>"
         raise CredentialsError(Refusal("credentials", "AWS has none for you", fix)) from None
     except MissingDependencyException:
-        found = f"profile {profile.name} is of `aws login`, which boto3 cannot read"
-        raise CredentialsError(Refusal("credentials", found, profile.export)) from None
-    # The latter three are boto3's for a credential_process that is not there or prints something
-    # else, and for credentials that have ended as soon as they are given.
+        reason = f"profile {profile.name} is of `aws login`, which boto3 cannot read"
+        raise CredentialsError(Refusal("credentials", reason, profile.export)) from None
+    # boto3 raises the last three for a credential_process that is missing or prints something
+    # else, and for credentials that have already ended when it gets them.
     except (BotoCoreError, ClientError, OSError, ValueError, RuntimeError) as error:
-        found = f"profile {profile.name}: {first_line(error)}"
-        raise CredentialsError(Refusal("credentials", found, profile.login)) from None
+        reason = f"profile {profile.name}: {first_line(error)}"
+        raise CredentialsError(Refusal("credentials", reason, profile.login)) from None
     if method in _RENEWING or not temporary:
         return Credentials(method)
     return Credentials(method, ends, says_when=ends is not None)
 
 
-def judge(found: Credentials, now: datetime, length: timedelta, login: str) -> Iterator[Finding]:
-    """Whether credentials hold for a run.
+def check(
+    credentials: Credentials, now: datetime, length: timedelta, login: str
+) -> Iterator[Finding]:
+    """Whether credentials last for a run.
 
     :param length: how long the run may take from now.
     :param login: the command that gets new ones.
     """
-    if not found.says_when:
+    if not credentials.says_when:
         yield Caution(
             "the credentials are temporary and do not say when they end: they must hold for "
             f"{_minutes(length)}"
         )
-    elif found.ends is not None and found.ends < now + length:
-        when = f"at {found.ends.astimezone(UTC):%H:%M} UTC"
-        left = found.ends - now
+    elif credentials.ends is not None and credentials.ends < now + length:
+        when = f"at {credentials.ends.astimezone(UTC):%H:%M} UTC"
+        left = credentials.ends - now
         state = f"end {when}, in {_minutes(left)}" if left > timedelta(0) else f"ended {when}"
         needed = f"and this run may take {_minutes(length)}"
         yield Refusal("credentials", f"they {state}, {needed}", login)
@@ -176,10 +170,12 @@ def _minutes(span: timedelta) -> str:
 
 def _no_profile(name: str | None, known: list[str]) -> Finding:
     if name is None:  # AWS_PROFILE names one that is not there
-        found = "AWS_PROFILE names a profile that ~/.aws/config does not have"
-        return Refusal("credentials", found, "aws configure list-profiles, then export AWS_PROFILE")
-    having = f"there are {', '.join(known)}" if known else "there are none"
-    reason = f"no such AWS profile{did_you_mean(name, known)}; {having}"
+        reason = "AWS_PROFILE names a profile that ~/.aws/config does not have"
+        return Refusal(
+            "credentials", reason, "aws configure list-profiles, then export AWS_PROFILE"
+        )
+    others = f"there are {', '.join(known)}" if known else "there are none"
+    reason = f"no such AWS profile{did_you_mean(name, known)}; {others}"
     return Problem("eks.profile", name, reason, "eks.profile", known[0] if known else None)
 
 
@@ -190,10 +186,10 @@ def _known_end(method: str, profile: Profile) -> datetime | None:
 
 
 def _sso_end(config: Mapping[str, Any]) -> datetime | None:
-    """When `aws sso login` will be needed again, from the token that it has left.
+    """When `aws sso login` is needed again, by the token in the user's cache.
 
-    A token of an `sso_session` is renewed until its client registration ends; one of a profile
-    without is not.
+    The token of an `sso_session` is renewed until its client registration ends. The token of a
+    profile without one is not renewed.
     """
     name = config.get("sso_session") or config.get("sso_start_url", "")
     file = Path.home() / ".aws/sso/cache" / f"{sha1(name.encode()).hexdigest()}.json"

@@ -1,0 +1,188 @@
+"""Cilium on EKS: a Helm release, and a role for its operator where pods have ENIs' addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pulumi
+
+from cni.chart_keys import chart_keys
+from cni.guards import Decision
+from cni.scenario import Scenario
+from cni.value_tree import HelmValues, leaves, merge
+from cni.values import ClusterEndpoint, helm_values, unknown_values
+from components.eks.cluster import Place
+from components.eks.dataplane.interface import EksDataplane, Installed, make_janitor
+from components.eks.iam import Document, Role, allow, document, trust_in
+from components.eks.names import CILIUM_CLUSTER_TAG, CLUSTER_TAG, interface_tags
+from components.kubernetes.cilium import CiliumRelease
+
+_OPERATOR = "cilium-operator"
+"""The operator's service account, as the chart names it."""
+# Of a cluster that is not there yet; the values' names do not depend on it.
+_ANY_CLUSTER = ClusterEndpoint(name="any", api_host="any", eni_subnet_ids=["any"])
+
+# What the operator reads to know subnets, limits and its own ENIs. EC2's Describe actions take no
+# resource and no condition on one.
+_OPERATOR_READS = (
+    "ec2:DescribeInstanceTypes",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+)
+# Only where it is told to pass over instances (the chart's `eni.instanceTagsFilter`).
+_OPERATOR_READS_INSTANCES = ("ec2:DescribeInstances",)
+
+
+class Cilium(EksDataplane):
+    """Cilium, as its chart installs it."""
+
+    # The operator takes it off a node once an agent runs there.
+    startup_taint = "node.cilium.io/agent-not-ready"
+    proves_toggles = True
+
+    def unknown_values(self, scenario: Scenario, decisions: tuple[Decision, ...]) -> list[str]:
+        """The scenario's values that the chart does not have.
+
+        The chart ignores what it does not know: a misspelt value would be measured as if it were
+        set.
+        """
+        values = cilium_values(scenario, decisions, _ANY_CLUSTER, "any", {})
+        return unknown_values(values, chart_keys())
+
+    def install(
+        self,
+        scenario: Scenario,
+        decisions: tuple[Decision, ...],
+        build: str | None,
+        place: Place,
+    ) -> Installed:
+        """Declare the release with the scenario's values for this cluster."""
+        role = _operator_role(scenario, place) if scenario.ipam == "eni" else None
+        before: list[pulumi.Resource] = []
+        if role is not None:
+            before = [role, make_janitor(interface_tags("cilium", place.name), role, place)]
+
+        def values(known: Sequence[str]) -> HelmValues:
+            host, subnet, *arn = known
+            endpoint = ClusterEndpoint(name=place.name, api_host=host, eni_subnet_ids=[subnet])
+            role_arn = arn[0] if arn else None
+            return cilium_values(scenario, decisions, endpoint, role_arn, place.tags)
+
+        inputs = [place.cluster.api_host, place.network.nodes.id, *([role.arn] if role else [])]
+        made = pulumi.Output.all(*inputs).apply(values)
+        release = CiliumRelease("cilium", made, place.cluster.kubernetes, place.after(*before))
+        return Installed([release], made, made)
+
+
+def cilium_values(
+    scenario: Scenario,
+    decisions: tuple[Decision, ...],
+    cluster: ClusterEndpoint,
+    operator_role: str | None,
+    tags: Mapping[str, str],
+) -> HelmValues:
+    """Everything that the chart is told.
+
+    :param operator_role: ARN of the role by which the operator manages ENIs; None where it has
+        none to manage.
+    :param tags: of the ENIs that it makes.
+    """
+    values = helm_values(scenario, decisions, cluster)
+    if operator_role is None:
+        return values
+    return merge(values, {"eni": {"iamRole": operator_role, "eniTags": dict(tags)}})
+
+
+def _operator_role(scenario: Scenario, place: Place) -> Role:
+    """The operator alone changes the network, by its service account; nodes and agents may not."""
+    cluster = place.cluster
+    filtered = bool(dict(leaves(scenario.values)).get("eni.instanceTagsFilter"))
+    policy = place.network.vpc.arn.apply(
+        lambda vpc: operator_policy(
+            place.partition,
+            place.settings.region,
+            place.account,
+            place.name,
+            vpc,
+            filters_instances=filtered,
+        )
+    )
+    trust = trust_in(cluster.oidc_provider, cluster.issuer, _OPERATOR)
+    return Role(_OPERATOR, place.partition, trust, place.after(), policy=policy)
+
+
+def operator_policy(
+    partition: str,
+    region: str,
+    account: str,
+    cluster: str,
+    vpc: str,
+    *,
+    filters_instances: bool = False,
+) -> Document:
+    """What Cilium's operator may do for ENI addressing (1.16.5, `pkg/aws/ec2`), and no more.
+
+    Every change is held to the stack's own cluster, each by the narrowest means that EC2 offers for
+    its action (Service Authorization Reference, Amazon EC2):
+
+    - a new ENI has to carry the cluster's tag, which the operator sets in the same call, and lies
+      in the stack's VPC; tags may be set by that call only, so that no other ENI can be made ours;
+    - ENIs are attached, changed and deleted by that tag, and attached to the stack's own nodes;
+    - addresses are given to any ENI of the VPC, since nodes' first ENIs, which Cilium uses too, are
+      not Cilium's own.
+
+    That this is what it calls, and all of it, is tested on the running operator (the lab's EC2 API
+    records its calls).
+
+    :param vpc: the VPC's ARN.
+    :param filters_instances: `eni.instanceTagsFilter` is set.
+    """
+    reads = _OPERATOR_READS + (_OPERATOR_READS_INSTANCES if filters_instances else ())
+    scope = f"arn:{partition}:ec2:{region}:{account}"
+    interfaces, instances = f"{scope}:network-interface/*", f"{scope}:instance/*"
+    return document(
+        allow("Read", reads, "*", StringEquals={"aws:RequestedRegion": region}),
+        allow(
+            "CreateMarked",
+            ["ec2:CreateNetworkInterface"],
+            [interfaces],
+            StringEquals={f"aws:RequestTag/{CILIUM_CLUSTER_TAG}": cluster},
+        ),
+        allow(
+            "CreateInVpc",
+            ["ec2:CreateNetworkInterface"],
+            [f"{scope}:subnet/*", f"{scope}:security-group/*"],
+            ArnEquals={"ec2:Vpc": vpc},
+        ),
+        allow(
+            "MarkCreated",
+            ["ec2:CreateTags"],
+            [interfaces],
+            StringEquals={"ec2:CreateAction": "CreateNetworkInterface"},
+        ),
+        allow(
+            "ChangeMarked",
+            [
+                "ec2:AttachNetworkInterface",
+                "ec2:DeleteNetworkInterface",
+                "ec2:ModifyNetworkInterfaceAttribute",
+            ],
+            [interfaces],
+            StringEquals={f"aws:ResourceTag/{CILIUM_CLUSTER_TAG}": cluster},
+        ),
+        allow(
+            "AttachToNodes",
+            # An attachment's attributes are the instance's as well.
+            ["ec2:AttachNetworkInterface", "ec2:ModifyNetworkInterfaceAttribute"],
+            [instances],
+            StringEquals={f"aws:ResourceTag/{CLUSTER_TAG}": cluster},
+        ),
+        allow(
+            "AddressInVpc",
+            ["ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"],
+            [interfaces],
+            ArnEquals={"ec2:Vpc": vpc},
+        ),
+    )

@@ -1,0 +1,95 @@
+"""What the EKS target asks of a CNI."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pulumi
+
+from cni.guards import Decision
+from cni.scenario import Scenario
+from cni.value_tree import HelmValues
+from components.eks.cluster import Place
+from components.eks.iam import Role
+from components.eks.janitor import Janitor
+
+
+@dataclass(frozen=True, slots=True)
+class Addon:
+    """An EKS add-on.
+
+    :param name: EKS's, `vpc-cni` for example.
+    :param title: as messages have it.
+    """
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A CNI that is installed, not yet running.
+
+    :param resources: what nodes must find, and what must not go before they have gone.
+    :param identity: what was installed, as data; another one is another dataplane.
+    :param values: the values of its Helm chart; None where there is no chart.
+    """
+
+    resources: Sequence[pulumi.Resource]
+    identity: pulumi.Output[object]
+    values: pulumi.Output[HelmValues] | None
+
+
+class EksDataplane(ABC):
+    """A CNI on EKS. It has no state: what it installs is the scenario's."""
+
+    #: The add-on that installs it, in the build that the preflight looks up; None for none.
+    addon: ClassVar[Addon | None] = None
+    #: AWS's managed policies that its roles have attached, by name.
+    managed_policies: ClassVar[tuple[str, ...]] = ()
+    #: Key of the taint that keeps pods off a node until its agent runs. It is for a CNI that takes
+    #: it off itself.
+    startup_taint: ClassVar[str | None] = None
+    #: Whether its agents, one a node, prove the scenario's toggles.
+    proves_toggles: ClassVar[bool] = False
+
+    def unknown_values(self, scenario: Scenario, decisions: tuple[Decision, ...]) -> list[str]:
+        """The scenario's own values that the installer would ignore, each as one sentence."""
+        return []
+
+    @abstractmethod
+    def install(
+        self,
+        scenario: Scenario,
+        decisions: tuple[Decision, ...],
+        build: str | None,
+        place: Place,
+    ) -> Installed:
+        """Declare the CNI before there are nodes.
+
+        Nothing here waits for what runs in the cluster: pods start with the first node. What the
+        CNI needs comes first (permissions, then the janitor of its network interfaces), so that on
+        destroy it goes last.
+
+        :param build: the add-on's, v1.19.2-eksbuild.5 for example; None for a CNI without one.
+        """
+
+
+def make_janitor(tags: Mapping[str, str], role: Role, place: Place) -> Janitor:
+    """Declare what removes, on destroy, the interfaces that a CNI leaves.
+
+    :param tags: of every network interface that the CNI makes for this cluster.
+    :param role: the one by which it makes them.
+    """
+    return Janitor(
+        "janitor",
+        tags,
+        place.cluster.name,
+        place.network.vpc.id,
+        place.settings.region,
+        place.settings.profile,
+        place.after(role),
+    )

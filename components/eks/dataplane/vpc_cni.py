@@ -1,0 +1,49 @@
+"""The VPC CNI on EKS: an add-on, with a role of its own."""
+
+from __future__ import annotations
+
+import pulumi
+
+from cni.guards import Decision
+from cni.scenario import Scenario
+from cni.vpc_cni.dataplane import daemon_environment
+from components.eks.cluster import Place, make_addon
+from components.eks.dataplane.interface import Addon, EksDataplane, Installed, make_janitor
+from components.eks.iam import Role, trust_in
+from components.eks.names import interface_tags
+
+_SERVICE_ACCOUNT = "aws-node"
+
+
+class VpcCni(EksDataplane):
+    """Amazon's CNI, as EKS's add-on."""
+
+    addon = Addon("vpc-cni", "VPC CNI")
+    managed_policies = ("AmazonEKS_CNI_Policy",)
+
+    def install(
+        self,
+        scenario: Scenario,
+        decisions: tuple[Decision, ...],
+        build: str | None,
+        place: Place,
+    ) -> Installed:
+        """Declare the add-on with the scenario's environment of the daemon."""
+        cluster = place.cluster
+        trust = trust_in(cluster.oidc_provider, cluster.issuer, _SERVICE_ACCOUNT)
+        role = Role("vpc-cni", place.partition, trust, place.after(), managed=self.managed_policies)
+        janitor = make_janitor(interface_tags("vpc-cni", place.name), role, place)
+        # Its environment variables are text.
+        configuration = {"env": daemon_environment(scenario, place.tags)}
+        addon = make_addon(
+            "vpc-cni",
+            place,
+            place.after(janitor, role),
+            version=build,
+            configuration=configuration,
+            role=role,
+        )
+        identity: pulumi.Output[object] = pulumi.Output.from_input(
+            {"version": build, **configuration}
+        )
+        return Installed([addon], identity, None)
