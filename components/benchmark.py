@@ -22,7 +22,7 @@ from bench.runner import BenchmarkError, run_benchmark
 from bench.session import SessionError, open_session
 from components.dynamic import VERSION, Provider, UserError, changed_inputs, inputs
 from components.handover import LATER, Asked, Handover, HandoverError
-from lab.toolchain.login import state_root
+from lab.toolchain.cache import state_root
 from report.history.store import keep_result
 
 _INPUTS = ("session", "plan", "stack", "version")

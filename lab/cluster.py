@@ -31,8 +31,7 @@ from lab.pods import Pods, program_path
 from lab.reachability import await_services
 from lab.sandbox import Place, Sandbox, refuse_hidden
 from lab.spec import SPEC, LabSpec
-from lab.toolchain import Toolchain
-from lab.toolchain.toolchain import CHECKOUT
+from lab.toolchain.toolchain import CHECKOUT, Toolchain
 
 __all__ = ["Lab", "LabSpec", "PodAddress"]
 
@@ -286,8 +285,10 @@ class Lab:
         """Versions of the programs that this lab runs."""
         known = self.toolchain.versions()
         used = ["kube-apiserver", "etcd", "coredns", "fortio", "go-httpbin"]
-        used += [*self.dataplane.programs, *([kubeproxy.NAME] if self.kube_proxy else [])]
-        return {name: known[name] for name in sorted(used)}
+        used += [kubeproxy.NAME] if self.kube_proxy else []
+        versions = {name: known[name] for name in used}
+        versions |= dict.fromkeys(self.dataplane.programs, self.spec.cni_version)
+        return dict(sorted(versions.items()))
 
     def cni_usage(self) -> list[tuple[str, str, cgroups.Usage]]:
         """CPU time and memory of every CNI component: (node, component, usage)."""

@@ -18,7 +18,7 @@ from lab.api import Api
 from lab.network import GATEWAY
 from lab.paths import LabPaths
 from lab.sandbox import Sandbox
-from lab.toolchain import Toolchain
+from lab.toolchain.toolchain import Toolchain
 from lab.wait import until
 
 API_PORT = 6443

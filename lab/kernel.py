@@ -1,12 +1,15 @@
-"""What the running kernel offers, as the lab's programs need to be told."""
+"""What the running kernel offers, as the lab's programs need to be told.
+
+The standard library only: a machine is checked before anything is installed.
+"""
 
 from __future__ import annotations
 
+import gzip
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
-
-from lab.toolchain.kernel_options import kernel_options
 
 #: Kernel options behind the modules that cilium-agent 1.16 looks for (pkg/datapath/iptables).
 _MODULE_OPTIONS = {
@@ -32,10 +35,8 @@ def cpus() -> int:
 
 
 def memory_mib() -> int:
-    """The machine's memory in MiB (proc_meminfo(5))."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    total = next(line for line in lines if line.startswith("MemTotal:"))
-    return int(total.split()[1]) // 1024
+    """The machine's memory in MiB."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1 << 20)
 
 
 def congestion_controls() -> list[str]:
@@ -55,3 +56,27 @@ def modules_listing() -> str:
     options = kernel_options() or {}
     builtin = (name for name, option in _MODULE_OPTIONS.items() if options.get(option) == "y")
     return text + "".join(f"{name} 0 0 - Live 0x0\n" for name in builtin)
+
+
+def kernel_options(root: Path = Path("/")) -> dict[str, str] | None:
+    """Options by name without ``CONFIG_``, from ``/proc/config.gz`` or ``/boot/config-<release>``.
+
+    None where neither can be read; an option that is not set is not in it.
+    """
+    candidates: tuple[tuple[Path, Callable[[bytes], bytes]], ...] = (
+        (root / "proc/config.gz", gzip.decompress),
+        (root / "boot" / f"config-{platform.release()}", bytes),
+    )
+    for path, read in candidates:
+        try:
+            return parse_options(read(path.read_bytes()).decode())
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def parse_options(text: str) -> dict[str, str]:
+    """``CONFIG_X=y`` lines of a kernel's configuration."""
+    lines = (line for line in text.splitlines() if line.startswith("CONFIG_"))
+    pairs = (line.removeprefix("CONFIG_").split("=", 1) for line in lines)
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}

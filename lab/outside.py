@@ -23,7 +23,7 @@ from lab import cgroups, network
 from lab.errors import CommandError, LabError
 from lab.node import Node
 from lab.sandbox import Place, Sandbox
-from lab.toolchain.packages import LLVM_BIN
+from lab.toolchain.programs.cilium import llvm_bin
 
 NAME = "outside"
 ADDRESS = str(network.SUBNET[200])
@@ -43,8 +43,12 @@ __attribute__((section("xdp"), used)) int pass(void *context) { return 2; /* XDP
 """
 
 
-def start(sandbox: Sandbox, nodes: Sequence[Node]) -> None:
-    """Put the machine on the fabric, and have nodes and router ready for DSR and XDP."""
+def start(sandbox: Sandbox, nodes: Sequence[Node], version: str) -> None:
+    """Put the machine on the fabric, and have nodes and router ready for DSR and XDP.
+
+    :param version: Cilium's, whose compiler is there.
+    :raises LabError: the compiler is not, or the kernel refuses something.
+    """
     cgroups.create(sandbox.paths.lab_id, NAME)
     mac = network.mac_of(ADDRESS)
     port, device = network.port_name(NAME, 0), network.device_name(0)
@@ -64,7 +68,7 @@ ethtool -K {device} tx off >/dev/null
 """,
         inside,
     )
-    program = _compiled(sandbox)
+    program = _compiled(sandbox, version)
     for node in nodes:
         whole = f"ip link set {device} mtu {MTU}\nethtool -K {device} tx off >/dev/null"
         sandbox.script(whole, Place(netns=node.name))
@@ -81,9 +85,9 @@ for check in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > "$check"; done
     )
 
 
-def _compiled(sandbox: Sandbox) -> Path:
+def _compiled(sandbox: Sandbox, version: str) -> Path:
     """The XDP program that lets all pass, as an object file."""
-    clang = shutil.which("clang", path=LLVM_BIN)
+    clang = shutil.which("clang", path=llvm_bin(version))
     if clang is None:
         raise LabError("clang is not installed. Fix: make setup")
     made = sandbox.paths.config / "pass.o"

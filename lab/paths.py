@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.toolchain import login
+from lab.toolchain import cache
 
 
 def state_root() -> Path:
     """The folder of all labs: ``$XDG_STATE_HOME/cni-benchmark/labs``."""
-    return login.state_root(os.environ) / "labs"
+    return cache.state_root(os.environ) / "labs"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from lab.network import SYSCTLS
 from lab.node import Node
 from lab.objects import PodSpec
 from lab.sandbox import Place, Sandbox
-from lab.toolchain import Toolchain
+from lab.toolchain.toolchain import Toolchain
 
 #: Where Debian's containernetworking-plugins puts portmap and its like.
 SYSTEM_PLUGINS = Path("/usr/lib/cni")

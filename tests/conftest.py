@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.toolchain import Toolchain, ToolchainError, doctor, packages
-from lab.toolchain.programs import Need
+from lab.toolchain import doctor, packages
+from lab.toolchain.errors import ToolchainError
+from lab.toolchain.programs import ALL, packages_for
+from lab.toolchain.toolchain import Toolchain
 from tests.lab import leftovers, logs
 
 _GONE_SECONDS = 20
@@ -81,7 +83,7 @@ def lab_host() -> None:
     problems = doctor.missing(doctor.gather())
     if problems:
         pytest.skip(doctor.message(problems))
-    lacking = packages.missing(packages.needed(frozenset(Need))) if packages.is_debian() else []
+    lacking = packages.missing(packages_for(ALL)) if packages.is_debian() else []
     if lacking:
         pytest.skip(f"Debian packages are missing ({', '.join(lacking)}): make setup")
     toolchain = Toolchain.default()

@@ -192,7 +192,7 @@ def _running(
     try:
         lab.start(spec, say)
         if from_outside:
-            outside.start(lab.sandbox, lab.nodes)
+            outside.start(lab.sandbox, lab.nodes, spec.cni_version)
             adaptations += outside.ADAPTATIONS
         lab.install(say)
         pods, services_ = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])

@@ -9,9 +9,10 @@ import yaml
 
 from cni.scenario import Scenario
 from cni.values import unknown_values
-from lab.toolchain import Toolchain, doctor, packages, scenarios
+from lab.toolchain import doctor, packages
 from lab.toolchain.errors import ToolchainError
-from lab.toolchain.programs import Need
+from lab.toolchain.programs import ENGINE, needs_of_lab, packages_for
+from lab.toolchain.toolchain import Toolchain
 
 
 def check_machine() -> None:
@@ -26,11 +27,13 @@ def check_programs(scenario: Scenario) -> None:
 
     :raises pulumi.RunError: naming what is missing, and the command that makes it.
     """
-    needs = scenarios.needs(scenario.cni, kube_proxy=scenario.kube_proxy != "none")
-    needs -= {Need.ENGINE}  # it runs already
+    needs = needs_of_lab(
+        scenario.cni, scenario.cni_version, kube_proxy=scenario.kube_proxy != "none"
+    )
+    needs -= {ENGINE}  # it runs already
     lacking = Toolchain.default().missing(needs)
     if packages.is_debian():
-        lacking += packages.missing(packages.needed(needs))
+        lacking += packages.missing(packages_for(needs))
     if lacking:
         raise pulumi.RunError(
             f"not set up for this stack yet: {', '.join(lacking)}. "

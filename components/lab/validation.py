@@ -45,7 +45,8 @@ def benchstat_program() -> Path:
 
     :raises ValidationLabError: it is not built.
     """
-    from lab.toolchain import Toolchain, ToolchainError
+    from lab.toolchain.errors import ToolchainError
+    from lab.toolchain.toolchain import Toolchain
 
     try:
         return Toolchain.default().program("benchstat")
@@ -71,7 +72,7 @@ def running_lab(say: Progress) -> Iterator[ValidationLab]:
     from lab.cluster import Lab
     from lab.errors import LabError
     from lab.exclusive import only_one
-    from lab.toolchain import ToolchainError
+    from lab.toolchain.errors import ToolchainError
 
     lab = Lab(LAB_ID)
     try:

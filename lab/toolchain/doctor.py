@@ -1,19 +1,19 @@
-"""Can this machine run the lab? Everything that is missing is told in one message."""
+"""Whether this machine can run the lab; one message names everything that is missing."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.toolchain.golang import Version, parse_version
-from lab.toolchain.kernel_options import kernel_options
+from lab.kernel import kernel_options
 
-OLDEST_KERNEL: Version = (5, 10, 0)
+_OLDEST_KERNEL = (5, 10)
 MACHINES = ("x86_64", "aarch64")
 KERNEL_OPTIONS = (
     "BPF_SYSCALL",
@@ -52,26 +52,26 @@ def missing(facts: Facts) -> list[str]:
     """Everything that keeps the lab from running here, as sentences; empty when it can."""
     if facts.system != "Linux":
         return [f"Linux is needed, this is {facts.system}"]
-    told: list[str] = []
+    problems: list[str] = []
     if facts.machine not in MACHINES:
-        told.append(f"one of {', '.join(MACHINES)} is needed, this is {facts.machine}")
-    if parse_version(facts.kernel) < OLDEST_KERNEL:
-        told.append(f"kernel 5.10 or newer is needed, this is {facts.kernel}")
+        problems.append(f"one of {', '.join(MACHINES)} is needed, this is {facts.machine}")
+    if tuple(map(int, re.findall(r"\d+", facts.kernel)[:2])) < _OLDEST_KERNEL:
+        problems.append(f"kernel 5.10 or newer is needed, this is {facts.kernel}")
     if not facts.root:
-        told.append("root is needed (network namespaces, BPF); run it as root")
-    told += [
+        problems.append("root is needed (network namespaces, BPF); run it as root")
+    problems += [
         f"the kernel has no {name} file system"
         for name in ("cgroup2", "bpf")
         if name not in facts.filesystems
     ]
     if facts.kernel_options is not None:
-        told += [
+        problems += [
             f"the kernel is built without CONFIG_{name}"
             for name in KERNEL_OPTIONS
             if facts.kernel_options.get(name) not in ("y", "m")
         ]
-    told += [f"{what}: {why}" for what, why in facts.probes.items()]
-    return told
+    problems += [f"{what}: {why}" for what, why in facts.probes.items()]
+    return problems
 
 
 def message(problems: Sequence[str]) -> str:
@@ -143,14 +143,14 @@ def _probe() -> dict[str, str]:
     failed = _fails([*base, "true"])
     if failed is not None:
         return {"network, mount and process namespaces": failed}
-    found: dict[str, str] = {}
+    failures: dict[str, str] = {}
     for what, tool, command in _PROBES:
         if shutil.which(tool) is None:
             continue
         failed = _fails([*base, *command.split()])
         if failed is not None:
-            found[what] = failed
-    return found
+            failures[what] = failed
+    return failures
 
 
 def _fails(argv: Sequence[str]) -> str | None:

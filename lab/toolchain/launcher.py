@@ -12,18 +12,26 @@ then nothing is changed.
 It also keeps Pulumi from fetching provider plugins for stacks that have no use for them:
 the Python environment holds their packages for all targets, which is enough for Pulumi to
 fetch hundreds of megabytes. Stacks on clusters outside the lab get theirs.
+
+Nothing but the standard library and PyYAML is imported: the copy runs by itself.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+PROJECT_FILE = "Pulumi.yaml"
+LAB_TARGET = "lab"
+"""The target that needs programs of ours and no plugins; the one of a stack that names none."""
+_OWN_SECRETS = {"encryptionsalt", "secretsprovider", "encryptedkey"}
 OPERATIONS = {
     "up",
     "update",
@@ -43,18 +51,22 @@ WITH_VALUE = {"-s", "--stack", "-C", "--cwd", "--config-file", "--color", "--tra
 
 def option(arguments: Sequence[str], *names: str) -> str | None:
     """The value of an option: ``-s x``, ``-sx``, ``--stack x``, ``--stack=x``."""
-    found: str | None = None
+    value: str | None = None
     for index, argument in enumerate(arguments):
         if argument == "--":
             break
         for name in names:
             if argument == name and index + 1 < len(arguments):
-                found = arguments[index + 1]
+                value = arguments[index + 1]
             elif name.startswith("--") and argument.startswith(f"{name}="):
-                found = argument.removeprefix(f"{name}=")
-            elif not name.startswith("--") and re.match(rf"{name}[^-=]", argument):
-                found = argument.removeprefix(name)
-    return found
+                value = argument.removeprefix(f"{name}=")
+            elif (
+                not name.startswith("--")
+                and argument.startswith(name)
+                and argument[len(name) :][:1] not in ("", "-", "=")
+            ):
+                value = argument.removeprefix(name)
+    return value
 
 
 def operation(arguments: Sequence[str]) -> str | None:
@@ -73,22 +85,62 @@ def operation(arguments: Sequence[str]) -> str | None:
 def project_of(folder: Path) -> Path | None:
     """The closest folder upwards that holds a ``Pulumi.yaml``."""
     for candidate in (folder, *folder.parents):
-        if (candidate / "Pulumi.yaml").is_file():
+        if (candidate / PROJECT_FILE).is_file():
             return candidate
     return None
 
 
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A file's map, which may be empty.
+
+    :raises ValueError: it is no YAML, or no map.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: no map of settings")
+    return content
+
+
+def settings_tree(project: Path, stack_file: Path) -> dict[str, Any]:
+    """A stack's settings over the project's defaults, by name without the project's namespace."""
+    about = read_yaml(project / PROJECT_FILE)
+    prefix = f"{about.get('name')}:"
+    tree: dict[str, Any] = {}
+    for key, declared in (about.get("config") or {}).items():
+        if isinstance(declared, dict) and "default" in declared:
+            _put(tree, key.removeprefix(prefix), declared["default"])
+    own = read_yaml(stack_file).get("config") if stack_file.is_file() else None
+    for key, value in (own or {}).items():
+        _put(tree, key.removeprefix(prefix), value)
+    return tree
+
+
+def _put(tree: dict[str, Any], path: str, value: object) -> None:
+    """Set a value at a dotted path; a map goes over what is there."""
+    *parents, last = path.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    if isinstance(value, dict) and isinstance(tree.get(last), dict):
+        tree[last] = {**tree[last], **value}
+    else:
+        tree[last] = value
+
+
+def target_of(settings: Mapping[str, Any]) -> str:
+    """The target of a stack's settings."""
+    return str(settings.get("target", LAB_TARGET))
+
+
 def is_ours(project: Path, name: str) -> bool:
-    text = (project / "Pulumi.yaml").read_text()
-    return re.search(rf"^name:\s*[\"']?{re.escape(name)}[\"']?\s*$", text, re.MULTILINE) is not None
+    return read_yaml(project / PROJECT_FILE).get("name") == name
 
 
 def needs_copy(stack_file: Path) -> bool:
     """Whether the file is one that Pulumi would add its salt to."""
-    if not stack_file.is_file():
-        return False
-    text = stack_file.read_text()
-    return re.search(r"^(encryptionsalt|secretsprovider|encryptedkey):", text, re.MULTILINE) is None
+    return stack_file.is_file() and not _OWN_SECRETS & read_yaml(stack_file).keys()
 
 
 def private_copy(stack_file: Path, folder: Path) -> Path:
@@ -125,14 +177,14 @@ def create_stack(pulumi: str, stack: str, environment: Mapping[str, str]) -> Non
 
 
 def selected_stack(pulumi: str, before: Sequence[str]) -> str | None:
-    told = subprocess.run(
+    answer = subprocess.run(
         [pulumi, *before, "stack", "--show-name"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
-    return told.stdout.strip() or None if told.returncode == 0 else None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
 def our_project(arguments: Sequence[str], environment: Mapping[str, str], cwd: Path) -> Path | None:
@@ -187,13 +239,6 @@ def rewritten(
     ]
 
 
-def in_the_lab(stack_file: Path) -> bool:
-    """Whether a stack's file leaves the target at the lab."""
-    text = stack_file.read_text() if stack_file.is_file() else ""
-    outside = r"^\s*[\"']?(cni-benchmark:)?target[\"']?:\s*[\"']?(eks|kubeconfig)\b"
-    return re.search(outside, text, re.MULTILINE) is None
-
-
 def without_plugins(
     pulumi: str, arguments: Sequence[str], environment: Mapping[str, str], cwd: Path
 ) -> dict[str, str]:
@@ -208,7 +253,8 @@ def without_plugins(
         stack = option(arguments, "-s", "--stack") or environment.get("PULUMI_STACK")
         stack = stack or selected_stack(pulumi, ["-C", str(project)]) or ""
         file = f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
-    return {NO_PLUGINS: "true"} if in_the_lab(project / file) else {}
+    in_the_lab = target_of(settings_tree(project, project / file)) == LAB_TARGET
+    return {NO_PLUGINS: "true"} if in_the_lab else {}
 
 
 def main() -> None:
@@ -218,10 +264,11 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         arguments = rewritten(pulumi, arguments, os.environ, Path.cwd())
-    except (OSError, KeyError) as error:
+        changes = without_plugins(pulumi, arguments, os.environ, Path.cwd())
+    except (OSError, KeyError, ValueError) as error:
         print(f"pulumi: the stack's file is used as it is: {error}", file=sys.stderr)
-    kept = without_plugins(pulumi, arguments, os.environ, Path.cwd())
-    os.execve(pulumi, [pulumi, *arguments], {**os.environ, **kept})
+        changes = {}
+    os.execve(pulumi, [pulumi, *arguments], {**os.environ, **changes})
 
 
 if __name__ == "__main__":

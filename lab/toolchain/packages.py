@@ -1,4 +1,4 @@
-"""The Debian packages that the lab takes from the distribution."""
+"""Debian packages: which are installed, and how to install more."""
 
 from __future__ import annotations
 
@@ -9,38 +9,6 @@ from collections.abc import Collection, Iterable
 
 from lab.toolchain import process
 from lab.toolchain.errors import ToolchainError
-from lab.toolchain.programs import Need
-
-LLVM_BIN = "/usr/lib/llvm-16/bin"
-
-PACKAGES: dict[Need, tuple[str, ...]] = {
-    Need.LAB: (
-        "bind9-dnsutils",
-        "ca-certificates",
-        "conntrack",
-        "containernetworking-plugins",
-        "dnsperf",
-        "ethtool",
-        "iperf3",
-        "iproute2",
-        "ipset",
-        "iptables",
-        "nftables",
-        "procps",
-        "util-linux",
-    ),
-    Need.CILIUM: ("bpftool", "ccache", "clang-16", "llvm-16"),
-}
-
-TESTS = ("chromium",)
-"""What only tests need, on machines that can be set up for all else."""
-
-
-def needed(needs: Collection[Need], *, tests: bool = False) -> list[str]:
-    own = TESTS if tests and Need.LAB in needs else ()
-    return sorted(
-        [*own, *(name for need, names in PACKAGES.items() if need in needs for name in names)]
-    )
 
 
 def missing(names: Iterable[str]) -> list[str]:
@@ -48,7 +16,7 @@ def missing(names: Iterable[str]) -> list[str]:
     wanted = list(names)
     if not wanted:
         return []
-    told = subprocess.run(
+    query = subprocess.run(
         [
             "dpkg-query",
             "--show",
@@ -60,7 +28,7 @@ def missing(names: Iterable[str]) -> list[str]:
         check=False,
     )
     there = {
-        line.split(" ", 1)[1] for line in told.stdout.splitlines() if line.startswith("installed ")
+        line.split(" ", 1)[1] for line in query.stdout.splitlines() if line.startswith("installed ")
     }
     return [name for name in wanted if name not in there]
 

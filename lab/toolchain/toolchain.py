@@ -6,12 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.toolchain.bootstrap import CHECKOUT
 from lab.toolchain.build import Builder
 from lab.toolchain.cache import Cache
 from lab.toolchain.errors import NotBuiltError, UnknownProgramError
 from lab.toolchain.programs import FAMILIES, Need, family_of, share_of
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+__all__ = ["CHECKOUT", "Toolchain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,18 @@ class Toolchain:
         """The toolchain of this checkout, in the user's cache."""
         return cls(Builder(CHECKOUT / "tools", Cache()))
 
-    def program(self, name: str) -> Path:
-        """The executable of this name; a clear error where it is not there yet."""
-        family = family_of(name)
+    def program(self, name: str, version: str | None = None) -> Path:
+        """The executable of this name.
+
+        :param version: of its family, where there are several; else the newest one is meant.
+        :raises UnknownProgramError: there is no such program.
+        :raises NotBuiltError: it is not built yet.
+        """
+        family = family_of(name, version)
         if family is None:
-            known = ", ".join(sorted(p.name for f in FAMILIES for p in f.programs))
-            raise UnknownProgramError(f"no program {name!r} in the toolchain; it has: {known}")
+            known = ", ".join(sorted({p.name for f in FAMILIES for p in f.programs}))
+            wanted = name if version is None else f"{name} {version}"
+            raise UnknownProgramError(f"no program {wanted!r} in the toolchain; it has: {known}")
         program = next(one for one in family.programs if one.name == name)
         path = self.builder.program_path(family, program)
         if not path.exists():
@@ -40,15 +47,16 @@ class Toolchain:
             )
         return path
 
-    def share(self, name: str) -> Path:
+    def share(self, name: str, version: str | None = None) -> Path:
         """The folder of a module's run-time files, in upstream's own layout.
 
         ``cilium``: chart, BPF sources and CRDs. ``aws-cni``: ``rpc/rpc.proto`` and its
-        Python stubs in ``python/``.
+        Python stubs in ``python/``. Parameters and errors as of
+        :meth:`program`.
         """
-        family = share_of(name)
+        family = share_of(name, version)
         if family is None or family.share is None:
-            known = ", ".join(sorted(f.share.name for f in FAMILIES if f.share))
+            known = ", ".join(sorted({f.share.name for f in FAMILIES if f.share}))
             raise UnknownProgramError(f"no shared files {name!r}; there are: {known}")
         path = self.builder.share_path(family, family.share)
         if not path.is_dir():
@@ -59,7 +67,7 @@ class Toolchain:
         return path
 
     def versions(self) -> dict[str, str]:
-        """Every program's exact upstream version."""
+        """Every program's exact upstream version; the newest, where there are several."""
         return {p.name: f.version_of(p) for f in FAMILIES for p in f.programs}
 
     def missing(self, needs: Collection[Need]) -> list[str]:

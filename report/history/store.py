@@ -43,7 +43,7 @@ class HistoryError(Exception):
 def default_path() -> Path:
     """``${XDG_STATE_HOME:-~/.local/state}/cni-benchmark/history.sqlite``."""
     # Where state is kept is said in one place, which needs nothing of the lab.
-    from lab.toolchain.login import state_root
+    from lab.toolchain.cache import state_root
 
     return state_root(os.environ) / "history.sqlite"
 

@@ -12,7 +12,8 @@ from cni.instances import known_facts
 from cni.platform import Kernel, PlatformFacts, lab_facts
 from cni.scenario import Scenario
 from cni.values import ClusterEndpoint
-from lab.toolchain import Toolchain, ToolchainError
+from lab.toolchain.errors import ToolchainError
+from lab.toolchain.toolchain import Toolchain
 from tests.cni.stackfiles import Load, stack_scenario
 
 

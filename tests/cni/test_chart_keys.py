@@ -11,7 +11,8 @@ import yaml
 
 from cni.chart_keys import chart_keys, skeleton
 from cni.value_tree import rendered_whole, unknown_values
-from lab.toolchain import Toolchain, ToolchainError
+from lab.toolchain.errors import ToolchainError
+from lab.toolchain.toolchain import Toolchain
 
 
 def test_the_keys_are_the_charts() -> None:

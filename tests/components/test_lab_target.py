@@ -17,13 +17,13 @@ from components.lab import preflight, target
 from components.target import toggle_outputs
 from lab import kernel
 from lab.cluster import LabSpec
-from lab.toolchain import Toolchain, doctor, packages
+from lab.toolchain import doctor, packages
 from lab.toolchain.build import Builder
 from lab.toolchain.cache import Cache
 from lab.toolchain.doctor import Facts
 from lab.toolchain.errors import NotBuiltError
 from lab.toolchain.programs import Need
-from lab.toolchain.toolchain import CHECKOUT
+from lab.toolchain.toolchain import CHECKOUT, Toolchain
 from tests.components.stack_config import STACKS, read
 
 CILIUM = STACKS[1:]

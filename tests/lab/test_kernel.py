@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from lab import kernel
-from lab.toolchain.kernel_options import kernel_options
 
 BUILT_IN = """\
 # Linux/x86 6.18.0 Kernel Configuration
@@ -23,6 +22,7 @@ CONFIG_LOCALVERSION="-x=y"
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty machine: a folder in place of /."""
+    kernel_options = kernel.kernel_options
     monkeypatch.setattr(kernel, "Path", lambda text: tmp_path / text.lstrip("/"))
     monkeypatch.setattr(kernel, "kernel_options", lambda: kernel_options(tmp_path))
     for folder in ("proc/sys/net/ipv4", "boot"):
@@ -51,7 +51,7 @@ def test_loaded_modules_stay_on_the_list(root: Path) -> None:
 
 def test_the_configuration_of_a_distributions_kernel(root: Path) -> None:
     (root / f"boot/config-{kernel.release()}").write_text(BUILT_IN)
-    found = kernel_options(root)
+    found = kernel.kernel_options()
     assert found == {
         "IP_NF_IPTABLES": "y",
         "IP_NF_NAT": "m",
@@ -61,12 +61,13 @@ def test_the_configuration_of_a_distributions_kernel(root: Path) -> None:
 
 
 def test_an_unknown_configuration_claims_nothing(root: Path) -> None:
-    assert kernel_options(root) is None
+    assert kernel.kernel_options() is None
     assert kernel.modules_listing() == ""
 
 
-def test_memory_and_congestion_controls(root: Path) -> None:
-    (root / "proc/meminfo").write_text("MemFree: 1 kB\nMemTotal:       16384000 kB\n")
+def test_memory_and_congestion_controls(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = {"SC_PHYS_PAGES": 4_096_000, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr("os.sysconf", machine.__getitem__)
     (root / "proc/sys/net/ipv4/tcp_available_congestion_control").write_text("reno bbr\n")
     assert kernel.memory_mib() == 16_000
     assert kernel.congestion_controls() == ["reno", "bbr"]

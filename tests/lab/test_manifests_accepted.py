@@ -22,7 +22,7 @@ from components.kubernetes import manifests as ours
 from components.kubernetes.cilium import release_values
 from lab.api import Api, ApiError
 from lab.cluster import Lab, LabSpec
-from lab.toolchain import Toolchain
+from lab.toolchain.toolchain import Toolchain
 from tests.cni.charts import manifests
 from tests.components.stack_config import read
 

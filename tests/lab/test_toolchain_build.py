@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from lab.toolchain.build import Builder, apply_patch, binary_name
+from lab.toolchain.build import (
+    Builder,
+    Go,
+    apply_patch,
+    binary_name,
+    needed_version,
+    parse_version,
+)
 from lab.toolchain.cache import Cache
 from lab.toolchain.errors import NotBuiltError, ToolchainError, UnknownProgramError
-from lab.toolchain.golang import Go, needed_version, parse_version
-from lab.toolchain.programs import FAMILIES, Family, Need, Patch, Program, Share
+from lab.toolchain.programs import FAMILIES, HELM, LAB
+from lab.toolchain.programs.family import Family, Patch, Program, Share
 from lab.toolchain.toolchain import CHECKOUT, Toolchain
 
 FAKE_GO = """#!/bin/sh
@@ -66,10 +73,10 @@ FAMILY = Family(
     folder="demo",
     module="example.com/demo",
     programs=(
-        Program("one", "example.com/demo/cmd/one", Need.LAB),
-        Program("two", "example.com/demo/cmd/two", Need.CILIUM),
+        Program("one", "example.com/demo/cmd/one", LAB),
+        Program("two", "example.com/demo/cmd/two", HELM),
     ),
-    share=Share("demo", Need.LAB, paths=("data",)),
+    share=Share("demo", LAB, paths=("data",)),
 )
 
 
@@ -80,10 +87,10 @@ def bench(tmp_path: Path) -> Bench:
 
 def test_only_what_is_needed_and_missing_is_built(bench: Bench) -> None:
     builder = bench.builder
-    assert [p.name for p in builder.missing(FAMILY, {Need.LAB})] == ["one"]
-    builder.build(bench.go, FAMILY, builder.missing(FAMILY, {Need.LAB}))
-    assert builder.missing(FAMILY, {Need.LAB}) == []
-    assert [p.name for p in builder.missing(FAMILY, {Need.LAB, Need.CILIUM})] == ["two"]
+    assert [p.name for p in builder.missing(FAMILY, {LAB})] == ["one"]
+    builder.build(bench.go, FAMILY, builder.missing(FAMILY, {LAB}))
+    assert builder.missing(FAMILY, {LAB}) == []
+    assert [p.name for p in builder.missing(FAMILY, {LAB, HELM})] == ["two"]
     assert builder.program_path(FAMILY, FAMILY.programs[0]).read_text() == "built\n"
 
 
@@ -92,11 +99,11 @@ def test_failed_build_publishes_nothing_and_shows_the_output(bench: Bench) -> No
     bench.broken.touch()
     with pytest.raises(ToolchainError, match=r"building demo 1\.0 .*\n.*compile error in one"):
         builder.build(bench.go, FAMILY, list(FAMILY.programs))
-    assert len(builder.missing(FAMILY, set(Need))) == 2
+    assert len(builder.missing(FAMILY, {LAB, HELM})) == 2
     assert list(builder.cache.path("tmp").iterdir()) == []
     bench.broken.unlink()
     builder.build(bench.go, FAMILY, list(FAMILY.programs))
-    assert builder.missing(FAMILY, set(Need)) == []
+    assert builder.missing(FAMILY, {LAB, HELM}) == []
 
 
 def test_changed_inputs_change_the_place(bench: Bench) -> None:
@@ -108,14 +115,14 @@ def test_changed_inputs_change_the_place(bench: Bench) -> None:
 
 
 def test_shared_files_are_copied_and_writable(bench: Bench) -> None:
-    share = bench.builder.missing_share(FAMILY, {Need.LAB})
+    share = bench.builder.missing_share(FAMILY, {LAB})
     assert share is not None
     (bench.module / "data" / "chart.yaml").chmod(0o444)
-    bench.builder.copy_share(bench.go, FAMILY, share, Path("python3"))
+    bench.builder.copy_share(bench.go, FAMILY, share)
     copied = bench.builder.share_path(FAMILY, share) / "data" / "chart.yaml"
     assert copied.read_text() == "a: 1\n"
     assert copied.stat().st_mode & 0o200
-    assert bench.builder.missing_share(FAMILY, {Need.LAB}) is None
+    assert bench.builder.missing_share(FAMILY, {LAB}) is None
 
 
 def test_patch_leaves_the_original_alone(bench: Bench) -> None:

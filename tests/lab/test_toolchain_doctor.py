@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.toolchain import doctor, packages, scenarios
-from lab.toolchain.__main__ import main
+from lab.toolchain import doctor, packages, stackfiles
+from lab.toolchain.commands import main
 from lab.toolchain.doctor import Facts
 from lab.toolchain.errors import ToolchainError
-from lab.toolchain.programs import Need
+from lab.toolchain.programs import ALL, ENGINE, KUBE_PROXY, LAB, cni_need, packages_for
 from lab.toolchain.toolchain import CHECKOUT
 
 
@@ -40,16 +40,42 @@ def test_everything_missing_is_told_at_once() -> None:
     assert "`kubeconfig`" in told
 
 
-def test_needs_are_read_from_words() -> None:
-    vpc = scenarios.of_text("config:\n  x:target: lab\n  x:scenario:\n    cni: vpc-cni\n")
-    assert Need.CILIUM not in vpc
-    assert {Need.LAB, Need.VPC_CNI, Need.KUBE_PROXY} <= vpc
-    cilium = scenarios.of_text("cni: cilium\nkubeProxy: none # not: vpc-cni\n")
-    assert Need.CILIUM in cilium
-    assert not {Need.VPC_CNI, Need.KUBE_PROXY} & cilium
-    assert scenarios.of_text("x:target: eks\ncni: cilium\n") == {Need.ENGINE}
-    assert scenarios.of_text("something: else\n") == scenarios.ALL
-    assert scenarios.of_text("cni: 'something'\n") == scenarios.ALL
+def _needs(folder: Path, config: str, project: str = "") -> frozenset[str]:
+    """What a stack needs that has these lines in its file."""
+    (folder / "Pulumi.yaml").write_text(f"name: x\nruntime: python\n{project}")
+    (folder / "Pulumi.s.yaml").write_text(config)
+    return stackfiles.needs_of_stack(folder, "s")
+
+
+def test_a_stack_needs_the_programs_of_its_cni_at_its_version_and_no_others(tmp_path: Path) -> None:
+    scenario = (
+        "config:\n  x:target: lab\n  x:scenario: {{cni: {}, cniVersion: {}, kubeProxy: {}}}\n"
+    )
+    vpc_cni, cilium = cni_need("vpc-cni", "1.19.2"), cni_need("cilium", "1.16.5")
+    vpc = _needs(tmp_path, scenario.format("vpc-cni", "1.19.2", "iptables"))
+    assert {LAB, vpc_cni, KUBE_PROXY} <= vpc
+    assert cilium not in vpc
+    without_proxy = _needs(tmp_path, scenario.format("cilium", "1.16.5", "none # not: vpc-cni"))
+    assert cilium in without_proxy
+    assert not {vpc_cni, KUBE_PROXY} & without_proxy
+    assert {"clang-16", "bpftool"} <= set(packages_for(without_proxy))
+    # The preview refuses it before anything is built.
+    assert _needs(tmp_path, scenario.format("cilium", "0.1", "none")) == {ENGINE}
+    assert _needs(tmp_path, "something: else\n") == {ENGINE}
+
+
+def test_targets_outside_the_lab_need_pulumi_alone(tmp_path: Path) -> None:
+    scenario = "  x:scenario: {cni: cilium, cniVersion: 1.16.5, kubeProxy: none}\n"
+    assert LAB in _needs(tmp_path, f"config:\n{scenario}")
+    assert _needs(tmp_path, f"config:\n  x:target: eks\n{scenario}") == {ENGINE}
+    default = "config:\n  target: {default: kubeconfig}\n"
+    assert _needs(tmp_path, f"config:\n{scenario}", default) == {ENGINE}
+    assert LAB in _needs(tmp_path, f"config:\n  x:target: lab\n{scenario}", default)
+
+
+def test_a_stack_file_that_is_no_yaml_is_told_in_one_message(tmp_path: Path) -> None:
+    with pytest.raises(ToolchainError, match=r"Pulumi\.s\.yaml"):
+        _needs(tmp_path, "config: [\n")
 
 
 def test_unknown_stack_is_one_line_with_the_stacks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +83,7 @@ def test_unknown_stack_is_one_line_with_the_stacks(capsys: pytest.CaptureFixture
     told = capsys.readouterr().err
     assert told.startswith("error: unknown stack 'scenario-q'; the stacks are: scenario-a, ")
     assert told.count("\n") == 1
-    assert "scenario-e" in scenarios.stacks(CHECKOUT)
+    assert "scenario-e" in stackfiles.stacks(CHECKOUT)
 
 
 def test_missing_packages_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -77,7 +103,6 @@ def test_without_root_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_browser_is_installed_for_tests_only_where_the_lab_is() -> None:
-    everything = frozenset(Need)
-    assert "chromium" not in packages.needed(everything)
-    assert "chromium" in packages.needed(everything, tests=True)
-    assert packages.needed(frozenset({Need.ENGINE}), tests=True) == []
+    assert "chromium" not in packages_for(ALL)
+    assert "chromium" in packages_for(ALL, tests=True)
+    assert packages_for(frozenset({ENGINE}), tests=True) == []

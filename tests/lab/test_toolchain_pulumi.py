@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.toolchain import engine, launcher, login, shell, stacks
+from lab.toolchain import launcher, pulumi
+from lab.toolchain.bootstrap import PythonEnv
 from lab.toolchain.build import Builder
 from lab.toolchain.cache import Cache
-from lab.toolchain.engine import Engine
-from lab.toolchain.python_env import PythonEnv
+from lab.toolchain.pulumi import Engine
 
 STACK_FILE = "config:\n  cni-benchmark:target: lab\n"
 
@@ -22,22 +22,22 @@ def of(home: Path, **variables: str) -> dict[str, str]:
 
 def test_without_a_login_a_folder_and_a_passphrase_of_our_own(tmp_path: Path) -> None:
     environment = of(tmp_path)
-    found = login.find_login(environment)
+    found = pulumi.find_login(environment)
     assert found.ours
     assert found.backend == f"file://{tmp_path}/state/cni-benchmark/pulumi"
-    login.prepare(found, environment)
+    pulumi.prepare(found, environment)
     secret = Path(found.exports["PULUMI_CONFIG_PASSPHRASE_FILE"])
     first = secret.read_text()
     assert len(first) > 20
     assert secret.stat().st_mode & 0o077 == 0
-    login.prepare(found, environment)
+    pulumi.prepare(found, environment)
     assert secret.read_text() == first
 
 
 def test_our_own_exports_are_not_taken_for_a_login(tmp_path: Path) -> None:
     environment = of(tmp_path)
-    first = login.find_login(environment)
-    assert login.find_login(environment | first.exports) == first
+    first = pulumi.find_login(environment)
+    assert pulumi.find_login(environment | first.exports) == first
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_our_own_exports_are_not_taken_for_a_login(tmp_path: Path) -> None:
 def test_login_in_the_environment_is_kept(
     tmp_path: Path, variables: dict[str, str], backend: str
 ) -> None:
-    found = login.find_login(of(tmp_path, **variables))
+    found = pulumi.find_login(of(tmp_path, **variables))
     assert (found.backend, found.ours, found.exports) == (backend, False, {})
 
 
@@ -60,24 +60,24 @@ def test_login_in_the_environment_is_kept(
 )
 def test_stored_login_is_kept(tmp_path: Path, stored: str, ours: bool) -> None:
     (tmp_path / "credentials.json").write_text(stored)
-    assert login.find_login(of(tmp_path)).ours is ours
+    assert pulumi.find_login(of(tmp_path)).ours is ours
 
 
 def test_backend_of_the_project_file_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "Pulumi.yaml"
     file.write_text("name: x\nbackend:\n  url: gs://bucket\n")
-    assert login.find_login(of(tmp_path), file).backend == "gs://bucket"
+    assert pulumi.find_login(of(tmp_path), file).backend == "gs://bucket"
 
 
 @pytest.mark.parametrize("name", ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"])
 def test_passphrase_of_the_user_is_kept(tmp_path: Path, name: str) -> None:
-    found = login.find_login(of(tmp_path, **{name: "mine"}))
+    found = pulumi.find_login(of(tmp_path, **{name: "mine"}))
     assert list(found.exports) == ["PULUMI_BACKEND_URL"]
 
 
 def test_exports_survive_any_posix_shell() -> None:
     variables = {"A": "it's", "B": 'a b; $HOME `id` "q" \\', "C": "line\nline"}
-    script = shell.as_exports(variables) + 'printf "%s|" "$A" "$B" "$C"'
+    script = pulumi.as_exports(variables) + 'printf "%s|" "$A" "$B" "$C"'
     told = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
     assert told.stdout == "".join(f"{value}|" for value in variables.values())
 
@@ -85,11 +85,11 @@ def test_exports_survive_any_posix_shell() -> None:
 def environment_for(tmp_path: Path, backend: str, *, ours: bool) -> dict[str, str]:
     cache = Cache(tmp_path / "cache")
     (tmp_path / "requirements.txt").write_text("")
-    return shell.changes(
+    return pulumi.changes(
         Builder(tmp_path / "tools", cache),
         PythonEnv(tmp_path, cache),
         Engine(tmp_path / "cache" / "pulumi-bin-x" / "pulumi", ours=ours),
-        login.Login(backend, ours=False, exports={}),
+        pulumi.Login(backend, ours=False, exports={}),
         "cni-benchmark",
         {"PATH": f"{tmp_path}/cache/old:/usr/bin", "HOME": str(tmp_path)},
     )
@@ -117,18 +117,18 @@ def test_our_pulumi_on_path_is_not_the_users(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "pulumi").touch(mode=0o755)
     ours = f"{tmp_path}/cache/pulumi-bin-x"
-    assert engine.own_pulumi(cache, {"PATH": ours}) is None
-    assert engine.own_pulumi(cache, {"PATH": f"{ours}:{tmp_path}/usr"}) == tmp_path / "usr/pulumi"
+    assert pulumi.own_pulumi(cache, {"PATH": ours}) is None
+    assert pulumi.own_pulumi(cache, {"PATH": f"{ours}:{tmp_path}/usr"}) == tmp_path / "usr/pulumi"
 
 
 def test_stacks_that_are_missing(tmp_path: Path) -> None:
-    found = login.Login(f"file://{tmp_path}", ours=True, exports={})
+    found = pulumi.Login(f"file://{tmp_path}", ours=True, exports={})
     file = found.state_file("cni-benchmark", "scenario-a")
     assert file is not None
     file.parent.mkdir(parents=True)
     file.touch()
     names = ["scenario-a", "scenario-b"]
-    assert stacks.missing_stacks(found, "cni-benchmark", names, tmp_path, {}) == ["scenario-b"]
+    assert pulumi.missing_stacks(found, "cni-benchmark", names, tmp_path, {}) == ["scenario-b"]
 
 
 class Project:

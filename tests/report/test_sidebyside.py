@@ -12,7 +12,8 @@ import pytest
 
 from bench.compare import from_dict
 from bench.limits import NOTES
-from lab.toolchain import Toolchain, ToolchainError
+from lab.toolchain.errors import ToolchainError
+from lab.toolchain.toolchain import Toolchain
 from report.export import COLUMNS, FORMATS, as_benchstat, as_csv, as_json, as_markdown
 from report.sidebyside import SideBySide, caveats, certainty, qualified, side_by_side
 from report.sources import MeasuredScenario

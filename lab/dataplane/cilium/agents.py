@@ -28,7 +28,7 @@ from lab.node import AGENTS, Node
 from lab.nshttp import http_get
 from lab.pods import Plugins
 from lab.sandbox import Place
-from lab.toolchain.packages import LLVM_BIN
+from lab.toolchain.programs.cilium import llvm_bin
 from lab.wait import until
 
 AGENT = "cilium-agent"
@@ -70,6 +70,13 @@ class Cilium(LabDataplane):
     programs = (AGENT,)
     adaptations = ADAPTATIONS
 
+    def _program(self, name: str) -> Path:
+        return self._toolchain.program(name, self._parts.version)
+
+    @property
+    def _share(self) -> Path:
+        return self._toolchain.share("cilium", self._parts.version)
+
     @cached_property
     def _config_dir(self) -> Path:
         return self._sandbox.paths.config / "cilium"
@@ -86,13 +93,13 @@ class Cilium(LabDataplane):
         }
 
     def prepare(self, api: Api) -> None:
-        crds = self._toolchain.share("cilium") / "pkg/k8s/apis/cilium.io/client/crds"
+        crds = self._share / "pkg/k8s/apis/cilium.io/client/crds"
         ciliumnodes.define(api, crds)
 
     def configure(self, progress: Progress) -> None:
         config = cilium_config(
             self._toolchain.program("helm"),
-            self._toolchain.share("cilium") / "install/kubernetes/cilium",
+            self._share / "install/kubernetes/cilium",
             self._values,
             self._toolchain.versions()["kube-apiserver"],
         )
@@ -117,7 +124,7 @@ class Cilium(LabDataplane):
         lab_id = self._sandbox.paths.lab_id
         self._sandbox.spawn(
             OPERATOR,
-            [str(self._toolchain.program(OPERATOR)), *self._configuration],
+            [str(self._program(OPERATOR)), *self._configuration],
             Place(
                 netns=node.name,
                 cgroup=cgroups.create(lab_id, f"{CONTROL_PLANE}/{AGENTS}/{OPERATOR}"),
@@ -138,12 +145,12 @@ class Cilium(LabDataplane):
 
     def start_agent(self, node: Node) -> None:
         """Start a node's agent; also again, after its end."""
-        sources = self._toolchain.share("cilium") / "bpf"
+        sources = self._share / "bpf"
         self._sandbox.script(_NODE.format(sources=sources), node.host)
         self._sandbox.spawn(
             f"{node.name}-{AGENT}",
             [
-                str(self._toolchain.program(AGENT)),
+                str(self._program(AGENT)),
                 *self._configuration,
                 f"--lib-dir={LIB}",
                 "--cgroup-root=/run/cilium/cgroupv2",
@@ -168,7 +175,7 @@ class Cilium(LabDataplane):
 
     def _compiler(self) -> dict[str, str]:
         """The environment in which an agent finds ``clang`` (:file:`clang/clang.sh`, ccache)."""
-        clang = shutil.which("clang", path=LLVM_BIN)
+        clang = shutil.which("clang", path=llvm_bin(self._parts.version))
         if clang is None or shutil.which("ccache") is None:
             raise LabError("clang or ccache is not installed. Fix: make setup")
         folder = self._sandbox.paths.root / "bin"
@@ -206,7 +213,7 @@ class Cilium(LabDataplane):
 
     def dbg(self, node: Node, *words: str, timeout: float = 20) -> str:
         """The output of ``cilium-dbg`` against one node's agent."""
-        argv = [str(self._toolchain.program("cilium-dbg")), *words]
+        argv = [str(self._program("cilium-dbg")), *words]
         return self._sandbox.run(argv, node.host, timeout=timeout).stdout
 
     def metrics(self, component: str, nodes: Collection[Node]) -> Mapping[str, str]:
@@ -224,7 +231,7 @@ class Cilium(LabDataplane):
 
     def plugins(self, nodes: Sequence[Node]) -> Plugins:
         # The configuration is the one that the agent would write.
-        plugin = self._toolchain.program("cilium-cni")
+        plugin = self._program("cilium-cni")
         log = self._sandbox.paths.log("cilium-cni")
         return Plugins(
             {

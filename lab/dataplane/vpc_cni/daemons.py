@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,6 @@ from lab.errors import LabError
 from lab.node import Node
 from lab.nshttp import http_get, refusal
 from lab.pods import Plugins
-from lab.sandbox import Sandbox
-from lab.toolchain import Toolchain
 from lab.wait import until
 
 DAEMON = "aws-node"
@@ -51,23 +49,17 @@ sysctl -qw net.ipv4.conf.{device}.rp_filter=2
 
 
 class Ipamd:
-    """The daemons of one lab.
-
-    :param env: environment variables, as the EKS add-on's configuration has them.
-    """
+    """The daemons of one lab; their values are environment variables."""
 
     name = DAEMON
     adaptations = (
         "The VPC CNI's daemon (ipamd) runs as a process, with the environment of its DaemonSet.",
     )
 
-    def __init__(
-        self, sandbox: Sandbox, toolchain: Toolchain, cloud: Cloud, env: Mapping[str, Any]
-    ) -> None:
-        self._sandbox = sandbox
-        self._toolchain = toolchain
+    def __init__(self, parts: LabParts, cloud: Cloud) -> None:
+        self._parts = parts
+        self._sandbox = parts.sandbox
         self._cloud = cloud
-        self._env = env
 
     def prepare(self, api: Api) -> None:
         """Define the custom resources that it watches."""
@@ -80,11 +72,11 @@ class Ipamd:
         self._sandbox.script(_NODE.format(device=device), node.host)
         self._sandbox.spawn(
             f"{node.name}-{self.name}",
-            [str(self._toolchain.program(_PROGRAM))],
+            [str(self._parts.toolchain.program(_PROGRAM, self._parts.version))],
             node.agent(self.name),
             env={
                 **container_environment(self._share / _MANIFEST),
-                **self._env,
+                **self._parts.values,
                 "AWS_EC2_ENDPOINT": self._cloud.endpoint,
                 **self._cloud.credentials(self.name),
                 "AWS_VPC_K8S_CNI_LOG_FILE": "stdout",
@@ -96,7 +88,7 @@ class Ipamd:
 
     @property
     def _share(self) -> Path:
-        return self._toolchain.share("aws-cni")
+        return self._parts.toolchain.share("aws-cni", self._parts.version)
 
 
 class AddressResponders:
@@ -113,9 +105,9 @@ class AddressResponders:
         "its CPU and memory are not measured.",
     )
 
-    def __init__(self, sandbox: Sandbox, toolchain: Toolchain, address: str) -> None:
-        self._sandbox = sandbox
-        self._toolchain = toolchain
+    def __init__(self, parts: LabParts, address: str) -> None:
+        self._parts = parts
+        self._sandbox = parts.sandbox
         self._address = address
 
     def prepare(self, api: Api) -> None:
@@ -124,7 +116,7 @@ class AddressResponders:
     def start(self, node: Node) -> None:
         """Start a node's responder, and let the fabric route its subnet."""
         network.route_to(self._sandbox, node.address, node.address.pod_cidr)
-        stubs = self._toolchain.share("aws-cni") / "python"
+        stubs = self._parts.toolchain.share("aws-cni", self._parts.version) / "python"
         state = self._sandbox.paths.root / "addresses"
         state.mkdir(exist_ok=True)
         argv = [sys.executable, str(RESPONDER), self._address, node.address.pod_cidr]
@@ -141,9 +133,9 @@ class VpcCni(LabDataplane):
     def __init__(self, parts: LabParts) -> None:
         super().__init__(parts)
         self.daemons: Ipamd | AddressResponders = (
-            AddressResponders(parts.sandbox, parts.toolchain, f"{_HOST}:{_PORT}")
+            AddressResponders(parts, f"{_HOST}:{_PORT}")
             if parts.cloud is None
-            else Ipamd(parts.sandbox, parts.toolchain, parts.cloud, parts.values)
+            else Ipamd(parts, parts.cloud)
         )
 
     @property
@@ -197,7 +189,7 @@ class VpcCni(LabDataplane):
                     {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
                 ],
             },
-            [self._toolchain.program("aws-cni").parent],
+            [self._toolchain.program("aws-cni", self._parts.version).parent],
             {},
         )
 

@@ -1,8 +1,0 @@
-//go:build tools
-
-// Package tools pins the upstream programs that are built from this module.
-package tools
-
-import (
-	_ "k8s.io/kubernetes/cmd/kubectl"
-)
