@@ -48,9 +48,8 @@ def _needs(folder: Path, config: str, project: str = "") -> frozenset[str]:
 
 
 def test_a_stack_needs_the_programs_of_its_cni_at_its_version_and_no_others(tmp_path: Path) -> None:
-    scenario = (
-        "config:\n  x:target: lab\n  x:scenario: {{cni: {}, cniVersion: {}, kubeProxy: {}}}\n"
-    )
+    start = "config:\n  x:target: lab\n"
+    scenario = start + "  x:scenario:\n    cni: {}\n    cniVersion: {}\n    kubeProxy: {}\n"
     vpc_cni, cilium = cni_need("vpc-cni", "1.19.2"), cni_need("cilium", "1.16.5")
     vpc = _needs(tmp_path, scenario.format("vpc-cni", "1.19.2", "iptables"))
     assert {LAB, vpc_cni, KUBE_PROXY} <= vpc
