@@ -1,8 +1,8 @@
-"""The probes, one file each, and the list of those that a plan runs."""
+"""The probes, a module each with its parser, and the registry of those that a plan runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 
 from bench.plan import Plan
 from bench.probes.base import Probe
@@ -14,9 +14,11 @@ from bench.probes.rtt import loaded_probe, rtt_probe
 from bench.probes.tcp import PerGigabyte, tcp_probe
 from bench.probes.udp import SocketLoss, udp_probe, udp_search_probe
 
+Builder = Callable[[Plan], Probe]
 
-def build_probes(plan: Plan, components: Sequence[str] = ()) -> tuple[Probe, ...]:
-    """The probes of one round, light ones first so that none runs in a heavy one's wake.
+
+def build_probes(plan: Plan, components: Iterable[str] = ()) -> tuple[Probe, ...]:
+    """The probes of one round.
 
     The CNI's cost under load is taken at the highest fixed HTTP rate: the same work for every
     scenario, which full speed is not.
@@ -26,19 +28,23 @@ def build_probes(plan: Plan, components: Sequence[str] = ()) -> tuple[Probe, ...
     fixed: list[Probe] = [http_probe(plan, rate) for rate in plan.http_rates]
     fixed[-1] = UnderLoad(fixed[-1], tuple(components))
     return (
-        idle_probe(plan),
-        dns_probe(plan),
-        rtt_probe(plan),
-        connect_probe(plan),
+        *(build(plan) for build in LIGHT_PROBES),
         *fixed,
-        connect_max_probe(plan),
-        dns_capacity_probe(plan),
-        http_probe(plan, None),
-        loaded_probe(plan),
-        PerGigabyte(tcp_probe(plan)),
-        udp_search_probe(plan),
-        SocketLoss(udp_probe(plan)),
+        *(build(plan) for build in HEAVY_PROBES),
     )
+
+
+LIGHT_PROBES: tuple[Builder, ...] = (idle_probe, dns_probe, rtt_probe, connect_probe)
+"""They run before the fixed HTTP rates, so that none runs in a heavy one's wake."""
+HEAVY_PROBES: tuple[Builder, ...] = (
+    connect_max_probe,
+    dns_capacity_probe,
+    lambda plan: http_probe(plan, None),
+    loaded_probe,
+    lambda plan: PerGigabyte(tcp_probe(plan)),
+    udp_search_probe,
+    lambda plan: SocketLoss(udp_probe(plan)),
+)
 
 
 def warmup_probes(plan: Plan) -> tuple[Probe, ...]:
