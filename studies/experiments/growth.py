@@ -1,5 +1,8 @@
-"""How a metric grows along an axis of numbers: constant, linear, or as a power.
+"""How a metric grows along an axis of numbers: over visits (:func:`growth`) or round by round
+(:func:`linear`).
 
+Over visits: constant, linear, or as a power
+---------------------------------------------
 What is fitted are medians of visits, not single samples: samples of one visit share whatever the
 machine did meanwhile, and would make every interval too narrow.
 
@@ -12,6 +15,12 @@ machine did meanwhile, and would make every interval too narrow.
   by :data:`ENOUGH` or more, and the interval of its exponent excludes 1
   (Burnham & Anderson, Model Selection and Multimodel Inference, 2nd ed., section 2.4). Both are
   fitted with weights in proportion to the values, since timings spread in proportion.
+
+Round by round
+--------------
+Every round is fitted by itself (least squares) and gives one slope; the slope reported is the
+median of the rounds', with the interval of order statistics (:mod:`bench.stats`). Nothing is
+assumed of the noise, and what all points of a round share (a drift) is not taken for growth.
 """
 
 from __future__ import annotations
@@ -25,8 +34,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from bench.compare.comparison import by_run
+from bench.stats import summarise
 from bench.text import number
-from studies.experiments.model import Fit
+from studies.experiments.model import Fit, Point
 
 LEVEL = 0.95
 ENOUGH = 4.0
@@ -153,5 +164,50 @@ def _signed(value: float) -> str:
 
 def fits(visits: Mapping[str, Sequence[Place]], units: Mapping[str, str], axis: str) -> list[Fit]:
     """The growth of every metric that has enough visits."""
-    found = (growth(name, units[name], axis, each) for name, each in visits.items())
-    return [fit for fit in found if fit is not None]
+    fitted = (growth(name, units[name], axis, each) for name, each in visits.items())
+    return [fit for fit in fitted if fit is not None]
+
+
+LEAST_POINTS = 3
+LEAST_LEVEL = 0.9
+"""Of an interval, for a growth to be called one: five rounds have it."""
+
+
+def linear(points: Sequence[Point], metric: str, per: str) -> Fit | None:
+    """A straight line through a metric's points.
+
+    :param per: what ``x`` counts, in one word, for the verdict.
+    :returns: None where fewer than three points share a round.
+    """
+    measured = [each for each in points if each.x is not None and metric in each.metrics]
+    runs = [by_run(each.metrics[metric]) for each in measured]
+    shared = [run for run in (runs[0] if runs else ()) if all(run in each for each in runs)]
+    if len(measured) < LEAST_POINTS or not shared:
+        return None
+    x = [float(each.x or 0.0) for each in measured]
+    lines = [np.polyfit(x, [each[run] for each in runs], 1) for run in shared]
+    slope = summarise([float(line[0]) for line in lines])
+    unit = measured[0].metrics[metric].unit
+    return Fit(
+        metric=metric,
+        form="linear",
+        constant=float(np.median([line[1] for line in lines])),
+        slope=slope.median,
+        slope_ci=(slope.low, slope.high),
+        level=slope.level,
+        verdict=_slope_verdict(
+            slope.median, slope.low, slope.high, slope.level, f"{unit} per {per}"
+        ),
+    )
+
+
+def _slope_verdict(slope: float, low: float, high: float, level: float, unit: str) -> str:
+    if level <= 0:
+        return "one round has no interval"
+    interval = f"{number(low)} to {number(high)}, {100 * level:.0f} %"
+    if level < LEAST_LEVEL:
+        return f"too few rounds to tell: {number(slope)} {unit} ({interval})"
+    if low <= 0 <= high:
+        return f"no growth seen: {number(slope)} {unit} ({interval})"
+    word = "grows" if slope > 0 else "falls"
+    return f"{word} by {number(abs(slope))} {unit} ({interval})"

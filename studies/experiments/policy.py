@@ -40,6 +40,7 @@ from bench.text import latency
 from bench.workloads import FORTIO_IMAGE
 from studies.experiments.base import Context, Findings, Progress, SkippedError, point
 from studies.experiments.capabilities import ExperimentPods, ObjectStore, PodRequest
+from studies.experiments.growth import linear
 from studies.experiments.hops import HTTP_ONLY
 from studies.experiments.model import Series
 from studies.experiments.policies import (
@@ -52,7 +53,6 @@ from studies.experiments.policies import (
     deny,
     let_through,
 )
-from studies.experiments.slopes import linear
 from studies.experiments.together import Together
 
 HTTP_RATE = 1_000

@@ -6,8 +6,8 @@ import pytest
 
 from bench.results import MetricResult
 from bench.stats import summarise
+from studies.experiments.growth import linear
 from studies.experiments.model import Point
-from studies.experiments.slopes import linear
 
 
 def _point(x: float, samples: list[float], missing: list[str] | None = None) -> Point:
