@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.kubernetes.errors import ApiError, KubernetesError
+from kube.errors import ApiError, KubernetesError
 
 #: Answers None once the awaited state is reached, else a word on what is still missing.
 Probe = Callable[[], str | None]
@@ -40,11 +40,11 @@ class Waiter:
         """
         start = self.monotonic()
         said, said_at = "", start
-        while (missing := _asked(probe)) is not None:
+        while (missing := _answer(probe)) is not None:
             now = self.monotonic()
             if now - start >= timeout:
                 raise KubernetesError(
-                    f"waited {timeout:.0f} s for {what}: {missing}{_shown(evidence)}"
+                    f"waited {timeout:.0f} s for {what}: {missing}{_evidence_text(evidence)}"
                 )
             if missing != said or now - said_at >= _REPEAT_SECONDS:
                 self.say(f"waiting for {what}: {missing} ({now - start:.0f} s)")
@@ -53,7 +53,7 @@ class Waiter:
         self.say(f"{what}: yes ({self.monotonic() - start:.0f} s)")
 
 
-def _asked(probe: Probe) -> str | None:
+def _answer(probe: Probe) -> str | None:
     try:
         return probe()
     except ApiError as error:
@@ -62,7 +62,7 @@ def _asked(probe: Probe) -> str | None:
         return str(error)
 
 
-def _shown(evidence: Callable[[], str]) -> str:
+def _evidence_text(evidence: Callable[[], str]) -> str:
     try:
         text = evidence()
     except KubernetesError as error:

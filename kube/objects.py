@@ -1,0 +1,53 @@
+"""Kubernetes objects as plain data, in the API's own field names, and the kinds used here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+Json = dict[str, Any]
+
+
+class Kind(NamedTuple):
+    """A kind of objects, as a manifest names it: ``apps/v1`` and ``Deployment``."""
+
+    api_version: str
+    name: str
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> Kind:
+        """The kind of a manifest."""
+        return cls(str(manifest["apiVersion"]), str(manifest["kind"]))
+
+    @property
+    def group_path(self) -> str:
+        """Where the API server serves the kind's group and version."""
+        return f"/{'apis' if '/' in self.api_version else 'api'}/{self.api_version}"
+
+
+CONFIG_MAP = Kind("v1", "ConfigMap")
+EVENT = Kind("v1", "Event")
+NAMESPACE = Kind("v1", "Namespace")
+NODE = Kind("v1", "Node")
+POD = Kind("v1", "Pod")
+SERVICE = Kind("v1", "Service")
+DAEMON_SET = Kind("apps/v1", "DaemonSet")
+DEPLOYMENT = Kind("apps/v1", "Deployment")
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice")
+CUSTOM_RESOURCE = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+
+
+def condition(item: Json, name: str) -> Json:
+    """A condition of an object's status; empty where the object does not report it."""
+    conditions = item.get("status", {}).get("conditions") or ()
+    return next((each for each in conditions if each["type"] == name), {})
+
+
+def is_true(item: Json, name: str) -> bool:
+    """Whether an object reports a condition as true."""
+    return condition(item, name).get("status") == "True"
+
+
+def is_ready(item: Json) -> bool:
+    """Whether a node or a pod reports that it is ready."""
+    return is_true(item, "Ready")
