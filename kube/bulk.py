@@ -24,7 +24,7 @@ from tenacity.wait import wait_exponential_jitter
 from kube import client
 from kube.client import Kube
 from kube.errors import ApiError
-from kube.objects import Json, Kind
+from kube.objects import Kind, Manifest
 
 #: Gets a line every two seconds.
 Progress = Callable[[str], None]
@@ -44,7 +44,7 @@ class Send(Protocol):
     async def __call__(self, method: str, path: str, body: bytes | None) -> Answer: ...
 
 
-def create(kube: Kube, manifests: Sequence[Json], namespace: str, say: Progress) -> None:
+def create(kube: Kube, manifests: Sequence[Manifest], namespace: str, say: Progress) -> None:
     """Create objects in a namespace; those that exist are left as they are.
 
     :raises ApiError: the first failure, which ends it.
@@ -59,7 +59,7 @@ def create(kube: Kube, manifests: Sequence[Json], namespace: str, say: Progress)
     _run(kube, "POST", requests, client.CONFLICT, "created", say)
 
 
-def delete(kube: Kube, manifests: Sequence[Json], namespace: str, say: Progress) -> None:
+def delete(kube: Kube, manifests: Sequence[Manifest], namespace: str, say: Progress) -> None:
     """Delete objects of a namespace; those that are gone already are passed over.
 
     :raises ApiError: the first failure, which ends it.
@@ -103,7 +103,9 @@ def _run(
 
     if requests:
         try:
-            asyncio.run(run())
+            # With a loop of its own: `asyncio.run` would take away the thread's, which Pulumi uses.
+            with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+                runner.run(run())
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 

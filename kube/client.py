@@ -20,7 +20,7 @@ from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 
 from kube.errors import ApiError, KubernetesError
-from kube.objects import Json, Kind
+from kube.objects import Json, Kind, Manifest
 
 Query = Sequence[tuple[str, str]]
 Network = Callable[[], AbstractContextManager[None]]
@@ -134,7 +134,7 @@ class Kube:
         query = [each for each in selectors if each[1]]
         return list(json.loads(self.read(self.path(kind, namespace), query))["items"])
 
-    def create(self, manifest: Json, query: Query = ()) -> Json:
+    def create(self, manifest: Manifest, query: Query = ()) -> Json:
         """Create an object.
 
         :raises ApiError: also with status 409, where there is one of that name.
@@ -142,7 +142,7 @@ class Kube:
         path = self.path(Kind.of(manifest), manifest["metadata"].get("namespace", ""))
         return dict(json.loads(self.request("POST", path, query, manifest)))
 
-    def ensure(self, manifest: Json) -> Json:
+    def ensure(self, manifest: Manifest) -> Json:
         """Create an object; one that exists is left as it is and given back."""
         try:
             return self.create(manifest)
@@ -153,15 +153,15 @@ class Kube:
         return self.get(Kind.of(manifest), metadata["name"], metadata.get("namespace", ""))
 
     def merge(
-        self, kind: Kind, name: str, change: Json, namespace: str = "", *, subresource: str = ""
+        self, kind: Kind, name: str, change: Manifest, namespace: str = "", *, subresource: str = ""
     ) -> Json:
         """Change an object, or its ``subresource``, by a JSON merge patch (RFC 7386)."""
         path = "/".join(filter(None, (self.path(kind, namespace, name), subresource)))
         return dict(json.loads(_repeated(self.request, "PATCH", path, (), change, MERGE_PATCH)))
 
-    def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
+    def delete(self, kind: Kind, name: str, namespace: str = "", query: Query = ()) -> None:
         """Have an object deleted; it may be there for a while yet."""
-        self.request("DELETE", self.path(kind, namespace, name))
+        self.request("DELETE", self.path(kind, namespace, name), query)
 
     def path(self, kind: Kind, namespace: str = "", name: str = "") -> str:
         """The path of a kind's objects, or of one of them.
@@ -214,7 +214,7 @@ class Kube:
         method: str,
         path: str,
         query: Query = (),
-        body: Json | None = None,
+        body: Manifest | None = None,
         content_type: str = JSON,
     ) -> str:
         """One request; the text of its answer.
@@ -234,7 +234,7 @@ class Kube:
             return attempt()
 
     def _request(
-        self, method: str, path: str, query: Query, body: Json | None, content_type: str
+        self, method: str, path: str, query: Query, body: Manifest | None, content_type: str
     ) -> str:
         try:
             answer = self._dynamic.request(

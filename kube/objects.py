@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
+"""What the API server answers."""
+Manifest = Mapping[str, Any]
+"""What it is sent."""
 
 
 class Kind(NamedTuple):
@@ -15,7 +18,7 @@ class Kind(NamedTuple):
     name: str
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> Kind:
+    def of(cls, manifest: Manifest) -> Kind:
         """The kind of a manifest."""
         return cls(str(manifest["apiVersion"]), str(manifest["kind"]))
 

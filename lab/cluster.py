@@ -17,8 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kube.client import Kube
+from kube.objects import POD, SERVICE
 from lab import cgroups, controlplane, coredns, facts, network, node, services
-from lab.api import Api
 from lab.cloud.cloud import Cloud
 from lab.dataplane import kubeproxy, registry
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
@@ -179,8 +180,8 @@ class Lab:
         return SPEC.validate_json(self._spec_file.read_bytes())
 
     @cached_property
-    def api(self) -> Api:
-        return Api(self.sandbox)
+    def api(self) -> Kube:
+        return controlplane.connect(self.sandbox)
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -243,16 +244,16 @@ class Lab:
 
     def pods_of(self, app: str) -> list[PodAddress]:
         """The pods with this ``app`` label, as the API server reports them."""
-        found = self.api.items(f"/api/v1/pods?labelSelector=app%3D{app}")
+        pods = self.api.items(POD, labels=f"app={app}")
         return [
             PodAddress(each["metadata"]["name"], each["spec"]["nodeName"], each["status"]["podIP"])
-            for each in found
+            for each in pods
         ]
 
     def service_address(self, namespace: str, name: str) -> tuple[str, int]:
         """ClusterIP and first port of a Service."""
-        found = self.api.request("GET", f"/api/v1/namespaces/{namespace}/services/{name}")
-        return str(found["spec"]["clusterIP"]), int(found["spec"]["ports"][0]["port"])
+        spec = self.api.get(SERVICE, name, namespace)["spec"]
+        return str(spec["clusterIP"]), int(spec["ports"][0]["port"])
 
     def kube_proxy_mode(self) -> str:
         """The mode that the running kube-proxies report, or ``none``."""

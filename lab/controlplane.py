@@ -14,8 +14,9 @@ import yaml
 from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from lab.api import Api
+from kube.client import Kube, settings_of
 from lab.network import GATEWAY
+from lab.nshttp import network_namespace
 from lab.paths import LabPaths
 from lab.sandbox import Sandbox
 from lab.toolchain.toolchain import Toolchain
@@ -35,7 +36,7 @@ ADAPTATIONS = (
 )
 
 
-def start(sandbox: Sandbox, toolchain: Toolchain, service_cidr: str) -> Api:
+def start(sandbox: Sandbox, toolchain: Toolchain, service_cidr: str) -> Kube:
     """Start etcd and the API server; a client of the latter once it is ready."""
     paths = sandbox.paths
     token = secrets.token_hex(16)
@@ -50,7 +51,7 @@ def start(sandbox: Sandbox, toolchain: Toolchain, service_cidr: str) -> Api:
         log=paths.log("kube-apiserver"),
     )
     _write_kubeconfig(paths, token, ca)
-    api = Api(sandbox)
+    api = connect(sandbox)
     until(
         "the API server to be ready",
         api.not_ready,
@@ -58,6 +59,18 @@ def start(sandbox: Sandbox, toolchain: Toolchain, service_cidr: str) -> Api:
         log=paths.log("kube-apiserver"),
     )
     return api
+
+
+def connect(sandbox: Sandbox) -> Kube:
+    """The API server of a running lab, by sockets that are made in the sandbox's network.
+
+    :raises LabError: no lab runs in the sandbox.
+    """
+    namespace = sandbox.netns_path(None)
+    settings = settings_of(str(sandbox.paths.kubeconfig))
+    # A proxy from the environment must never see the traffic of a sandbox.
+    settings.proxy = None
+    return Kube(settings, network=lambda: network_namespace(namespace))
 
 
 def _write_credentials(paths: LabPaths, token: str) -> None:

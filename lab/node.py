@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kube.client import Kube
+from kube.objects import NODE
 from lab import cgroups, network, objects
-from lab.api import Api
 from lab.errors import LabError
 from lab.network import NodeAddress
 from lab.sandbox import MODULES_FILE, Place, Sandbox
@@ -93,16 +94,16 @@ def start(sandbox: Sandbox, address: NodeAddress) -> Node:
 
 
 def register(
-    api: Api,
+    api: Kube,
     address: NodeAddress,
     labels: Mapping[str, str],
     provider_id: str | None,
     max_pods: int | None,
 ) -> None:
     """Make the Node object, as the node's kubelet and the cloud provider do."""
-    api.create("/api/v1/nodes", objects.node(address, labels, provider_id))
+    api.ensure(objects.node(address, labels, provider_id))
     status = objects.node_status(address, max_pods)
-    api.merge(f"/api/v1/nodes/{address.name}/status", status)
+    api.merge(NODE, address.name, status, subresource="status")
 
 
 def find(sandbox: Sandbox, address: NodeAddress) -> Node:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.api import Json
+from kube.objects import Json
 from lab.network import NodeAddress
 
 NAMESPACE = "default"

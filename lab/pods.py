@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
+from kube.client import Kube
+from kube.objects import POD
 from lab import objects
-from lab.api import Api
 from lab.errors import LabError
 from lab.network import SYSCTLS
 from lab.node import Node
@@ -48,7 +49,7 @@ class Plugins:
 class Pods:
     """Makes and removes pods of one lab."""
 
-    def __init__(self, sandbox: Sandbox, toolchain: Toolchain, api: Api, plugins: Plugins) -> None:
+    def __init__(self, sandbox: Sandbox, toolchain: Toolchain, api: Kube, plugins: Plugins) -> None:
         self._sandbox = sandbox
         self._toolchain = toolchain
         self._api = api
@@ -63,8 +64,7 @@ class Pods:
 
     def create(self, spec: PodSpec, node: Node) -> str:
         """Create the Pod object, wire it, start its command; returns its address."""
-        path = f"/api/v1/namespaces/{spec.namespace}/pods"
-        self._api.create(path, objects.pod(spec))
+        self._api.ensure(objects.pod(spec))
         self._sandbox.script(f"ip netns add {spec.name}")
         place = Place(netns=spec.name, cgroup=node.cgroup)
         self._sandbox.script(SYSCTLS, place)
@@ -72,7 +72,8 @@ class Pods:
             ip = self._wire(spec, node)
         program = program_path(self._toolchain, spec.argv[0])
         self._sandbox.spawn(spec.name, [program, *spec.argv[1:]], place)
-        self._api.merge(f"{path}/{spec.name}/status", objects.pod_status(ip, node.address.ip))
+        status = objects.pod_status(ip, node.address.ip)
+        self._api.merge(POD, spec.name, status, spec.namespace, subresource="status")
         return ip
 
     def remove(self, spec: PodSpec, node: Node) -> None:
@@ -82,8 +83,7 @@ class Pods:
             self._sandbox.run(["kill", "-KILL", str(pid)])
         self._cni("del", spec, node)
         self._sandbox.script(f"ip netns del {spec.name}")
-        path = f"/api/v1/namespaces/{spec.namespace}/pods/{spec.name}?gracePeriodSeconds=0"
-        self._api.request("DELETE", path)
+        self._api.delete(POD, spec.name, spec.namespace, [("gracePeriodSeconds", "0")])
 
     def _wire(self, spec: PodSpec, node: Node) -> str:
         answer = self._cni("add", spec, node)

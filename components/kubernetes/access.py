@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from components.kubernetes.api import Api
-from components.kubernetes.errors import KubernetesError
+from kube.client import Kube, settings_of
+from kube.errors import KubernetesError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +61,8 @@ def read_access(descriptor: str | Mapping[str, Any]) -> Access:
         raise KubernetesError(f"no descriptor of a cluster: {where}: {first['msg']}") from None
 
 
-def connect(descriptor: str | Mapping[str, Any]) -> Api:
-    """Log in to a cluster; the login is kept alive for as long as the :class:`Api` is used.
+def connect(descriptor: str | Mapping[str, Any]) -> Kube:
+    """Log in to a cluster; the login is kept alive for as long as the :class:`Kube` is used.
 
     :raises KubernetesError: the credentials are missing or refused, or there is no such cluster.
     """
@@ -71,6 +71,4 @@ def connect(descriptor: str | Mapping[str, Any]) -> Api:
         from components.kubernetes import eks_login  # boto3 takes a second to import
 
         return eks_login.connect(access.cluster, access.region, access.profile)
-    from components.kubernetes import kubeconfig
-
-    return kubeconfig.connect(access.path, access.context)
+    return Kube(settings_of(access.path, access.context))

@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from cni.evidence import EVIDENCE_COMMANDS, AgentEvidence
 from components.kubernetes import pods
-from components.kubernetes.api import Api
-from components.kubernetes.exec import Container
+from kube.client import Kube
+from kube.exec import Container
 
 _AT_ONCE = 8
 
 
-def collect(api: Api) -> list[AgentEvidence]:
+def collect(api: Kube) -> list[AgentEvidence]:
     """The evidence of every ready agent, by node; none where no agent runs.
 
     :raises KubernetesError: an agent cannot be asked.
@@ -28,5 +28,5 @@ def collect(api: Api) -> list[AgentEvidence]:
     return [AgentEvidence.parse(node, outputs[node]) for node in sorted(outputs)]
 
 
-def _ask(api: Api, agent: Container) -> dict[str, str]:
+def _ask(api: Kube, agent: Container) -> dict[str, str]:
     return {name: pods.output(api, agent, argv) for name, argv in EVIDENCE_COMMANDS.items()}

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
 
 from bench.parse import ParseError
 from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
 from cni.evidence import EvidenceError
-from components.kubernetes import exec as pod_exec
 from components.kubernetes import manifests, pods
-from components.kubernetes.api import Api
-from components.kubernetes.errors import ApiError, KubernetesError
-from components.kubernetes.exec import Container
 from components.kubernetes.names import NAMESPACE
-from components.kubernetes.rollout import is_ready
-from components.kubernetes.wait import Waiter
-from components.objects import KeepsObjects, Objects
-from components.wire import Wire
+from components.objects import KeepsObjects
+from kube import exec as pod_exec
+from kube.client import Kube
+from kube.errors import ApiError, KubernetesError
+from kube.exec import Container
+from kube.objects import POD, is_ready
+from kube.wait import Waiter
 from studies.experiments.capabilities import PodRequest
 
 _KUBE_PROXY, _AGENT = "kube-proxy", "cilium-agent"
@@ -44,7 +42,7 @@ def as_session_error() -> Iterator[None]:
 class KubernetesCapabilities(KeepsObjects):
     """The capabilities of a cluster's session."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Kube) -> None:
         self._api = api
         self._elsewhere: dict[str, str] = {}
         """The namespaces of an experiment's pods, by name."""
@@ -58,33 +56,32 @@ class KubernetesCapabilities(KeepsObjects):
         try:
             with as_session_error():
                 for pod in made:
-                    self._api.request("POST", _pods(pod["metadata"]["namespace"]), (), pod)
-                found = [self._awaited(each, places[each.name]) for each in wanted]
+                    self._api.create(pod)
+                pods = [self._awaited(each, places[each.name]) for each in wanted]
             self._elsewhere.update(places)
-            yield found
+            yield pods
         finally:
             with as_session_error():
                 self._remove(places)
 
     def _awaited(self, wanted: PodRequest, namespace: str) -> Pod:
-        path = f"{_pods(namespace)}/{wanted.name}"
-
         def missing() -> str | None:
-            return None if is_ready(self._api.get(path)) else "not ready"
+            pod = self._api.get(POD, wanted.name, namespace)
+            return None if is_ready(pod) else "not ready"
 
         what = f"the pod {wanted.name} on {wanted.node}"
         Waiter(lambda line: None, _LOOK_SECONDS).until(what, missing, timeout=_START_SECONDS)
-        ip = self._api.get(path)["status"]["podIP"]
+        ip = self._api.get(POD, wanted.name, namespace)["status"]["podIP"]
         return Pod(wanted.name, wanted.role, wanted.node, ip)
 
     def _remove(self, places: Mapping[str, str]) -> None:
         for name, namespace in places.items():
             self._elsewhere.pop(name, None)
             with suppress(ApiError):  # one that was never made, or is gone by itself
-                self._api.request("DELETE", f"{_pods(namespace)}/{name}")
+                self._api.delete(POD, name, namespace)
 
         def left() -> str | None:
-            there = [n for n, where in places.items() if self._api.find(f"{_pods(where)}/{n}")]
+            there = [name for name, space in places.items() if self._api.find(POD, name, space)]
             return f"{', '.join(there)} still there" if there else None
 
         Waiter(lambda line: None, _LOOK_SECONDS).until(
@@ -93,11 +90,9 @@ class KubernetesCapabilities(KeepsObjects):
 
     # -- ObjectStore --------------------------------------------------------------------------
 
-    @cached_property
-    def _objects(self) -> Objects:
-        api = self._api
-        wire = Wire(api.host, api.tls, lambda: api.authorization)
-        return Objects(api.send, wire.open, NAMESPACE)
+    @property
+    def _objects_in(self) -> tuple[Kube, str]:
+        return self._api, NAMESPACE
 
     # -- ComponentCommands, ComponentMetrics --------------------------------------------------
 
@@ -130,7 +125,3 @@ class KubernetesCapabilities(KeepsObjects):
             str(pod["spec"]["nodeName"]): pods.container(pod, component)
             for pod in pods.ready(self._api, "", selector)
         }
-
-
-def _pods(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/pods"

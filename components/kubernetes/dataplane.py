@@ -9,10 +9,10 @@ from bench import configuration
 from bench.parse import service_path
 from bench.session import Service, ServicePath, Setting
 from components.kubernetes import agents, pods
-from components.kubernetes.api import Api
 from components.kubernetes.discovery import kube_proxy_mode
-from components.kubernetes.errors import KubernetesError
-from components.kubernetes.exec import Container
+from kube.client import Kube
+from kube.errors import KubernetesError
+from kube.exec import Container
 
 # Whose pod on a node has a mechanism's program, and may run it: label and container.
 _KUBE_PROXY = ("k8s-app=kube-proxy", "kube-proxy")
@@ -37,7 +37,7 @@ class Requested:
     values: Mapping[str, object] | None
 
 
-def settings(api: Api, requested: Requested) -> Sequence[Setting]:
+def settings(api: Kube, requested: Requested) -> Sequence[Setting]:
     """Every setting that was asked for, with what is at work.
 
     :raises KubernetesError: the cluster cannot be asked.
@@ -49,7 +49,7 @@ def settings(api: Api, requested: Requested) -> Sequence[Setting]:
     )
 
 
-def path(api: Api, requested: Requested, node: str, service: Service) -> ServicePath:
+def path(api: Kube, requested: Requested, node: str, service: Service) -> ServicePath:
     """What leads connections of a node's pods to a Service, as its dataplane counts.
 
     :raises KubernetesError: no pod on the node can tell.
@@ -65,7 +65,7 @@ def path(api: Api, requested: Requested, node: str, service: Service) -> Service
     return ServicePath(service_path.expected(kube_proxy, values), counts)
 
 
-def _teller(api: Api, node: str, mechanism: str) -> Container:
+def _teller(api: Kube, node: str, mechanism: str) -> Container:
     selector, name = _TOLD_BY[mechanism]
     for pod in pods.ready(api, "", selector):
         if pod["spec"]["nodeName"] == node:

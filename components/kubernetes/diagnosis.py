@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from components.kubernetes.api import Api, Json
-from components.kubernetes.errors import ApiError
-from components.kubernetes.rollout import is_ready
+from kube.client import Kube
+from kube.errors import ApiError
+from kube.exec import Container
+from kube.objects import EVENT, POD, Json, is_ready
 
 _EVENTS = 5
 _LOG_LINES = 8
 _WIDTH = 300
 
 
-def of_pods(api: Api, namespace: str, selector: str) -> str:
+def of_pods(api: Kube, namespace: str, selector: str) -> str:
     """States, last events and last log lines of the first pod that is not ready.
 
     :raises KubernetesError: the API server cannot be asked.
     """
-    path = f"/api/v1/namespaces/{namespace}/pods"
-    pods = api.items(path, {"labelSelector": selector})
+    pods = api.items(POD, namespace, labels=selector)
     if not pods:
         return f"There is no pod with {selector} in {namespace}."
     pod = next((each for each in pods if not is_ready(each)), None)
@@ -31,7 +31,7 @@ def of_pods(api: Api, namespace: str, selector: str) -> str:
     lines += _states(pod)
     lines += _events(api, namespace, name)
     for container in _failing(pod):
-        lines += _log(api, f"{path}/{name}/log", container)
+        lines += _log(api, Container(namespace, name, container))
     return "\n".join(line[:_WIDTH] for line in lines)
 
 
@@ -60,9 +60,8 @@ def _failing(pod: Json) -> list[str]:
     return begun[:1]
 
 
-def _events(api: Api, namespace: str, pod: str) -> Iterable[str]:
-    query = {"fieldSelector": f"involvedObject.name={pod}"}
-    events = api.items(f"/api/v1/namespaces/{namespace}/events", query)
+def _events(api: Kube, namespace: str, pod: str) -> Iterable[str]:
+    events = api.items(EVENT, namespace, fields=f"involvedObject.name={pod}")
     events.sort(key=_when)
     return [f"  event {event['reason']}: {event['message']}" for event in events[-_EVENTS:]]
 
@@ -71,9 +70,10 @@ def _when(event: Json) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
-def _log(api: Api, path: str, container: str) -> list[str]:
+def _log(api: Kube, container: Container) -> list[str]:
+    path = f"{api.path(POD, container.namespace, container.pod)}/log"
     try:
-        text = api.text(path, {"container": container, "tailLines": _LOG_LINES})
+        text = api.read(path, [("container", container.name), ("tailLines", str(_LOG_LINES))])
     except ApiError:  # a container that has never begun has none
         return []
-    return [f"  log of {container}:", *(f"    {line}" for line in text.splitlines())]
+    return [f"  log of {container.name}:", *(f"    {line}" for line in text.splitlines())]

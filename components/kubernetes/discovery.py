@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from components.kubernetes.api import Api, Json
-from components.kubernetes.errors import KubernetesError
 from components.kubernetes.names import LINUX_NODES, OWNER_ANNOTATION, SYSTEM_NAMESPACE
-from components.kubernetes.rollout import is_ready, is_schedulable
+from components.kubernetes.rollout import is_schedulable
+from kube.client import Kube
+from kube.errors import KubernetesError
+from kube.objects import CONFIG_MAP, DAEMON_SET, ENDPOINT_SLICE, NODE, POD, Json, is_ready
 
 CniKind = Literal["none", "cilium", "aws", "other"]
 
@@ -71,17 +72,17 @@ class Cluster:
     api_port: int
 
 
-def inspect(api: Api) -> Cluster:
+def inspect(api: Kube) -> Cluster:
     """Look at a cluster; nothing in it is changed.
 
     :raises KubernetesError: it cannot be asked.
     """
-    nodes = api.items("/api/v1/nodes", LINUX_NODES)
-    daemonsets = api.items("/apis/apps/v1/daemonsets")
+    nodes = api.items(NODE, labels=LINUX_NODES)
+    daemonsets = api.items(DAEMON_SET)
     host, port = _endpoint(api)
     return Cluster(
         host=api.host,
-        version=str(api.get("/version")["gitVersion"]),
+        version=api.version(),
         nodes=nodes,
         schedulable=[node for node in nodes if is_schedulable(node)],
         cni=_with_config(api, detect_cni(daemonsets, nodes)),
@@ -119,43 +120,37 @@ def _known(kind: CniKind, name: str, daemonset: Json) -> Cni:
     )
 
 
-def _with_config(api: Api, cni: Cni) -> Cni:
+def _with_config(api: Kube, cni: Cni) -> Cni:
     if cni.kind != "cilium":
         return cni
-    config = api.find(f"/api/v1/namespaces/{cni.namespace}/configmaps/cilium-config") or {}
+    config = api.find(CONFIG_MAP, "cilium-config", cni.namespace) or {}
     return replace(cni, config=config.get("data") or {})
 
 
-def kube_proxy_mode(api: Api) -> str:
+def kube_proxy_mode(api: Kube) -> str:
     """kube-proxy's mode, "none" where none runs, "unknown" where its settings are not found.
 
     :raises KubernetesError: the cluster cannot be asked.
     """
-    pods = api.items(
-        f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods", {"labelSelector": "k8s-app=kube-proxy"}
-    )
-    if not pods:
+    if not api.items(POD, SYSTEM_NAMESPACE, labels="k8s-app=kube-proxy"):
         return "none"
     for name, key in _KUBE_PROXY_CONFIGS:
-        found = api.find(f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/configmaps/{name}")
-        text = ((found or {}).get("data") or {}).get(key)
+        settings = api.find(CONFIG_MAP, name, SYSTEM_NAMESPACE) or {}
+        text = (settings.get("data") or {}).get(key)
         if text:
             # Nothing said is the default (kube-proxy, KubeProxyConfiguration.mode).
             return str(yaml.safe_load(text).get("mode") or "iptables")
     return "unknown"
 
 
-def _endpoint(api: Api) -> tuple[str, int]:
+def _endpoint(api: Kube) -> tuple[str, int]:
     """The API server for nodes: the kubeconfig's address is often this machine's own."""
     parts = urlsplit(api.host)
     host = parts.hostname or ""
     if not host.startswith(_LOOPBACK):
         return host, parts.port or 443
-    slices = api.items(
-        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
-        {"labelSelector": "kubernetes.io/service-name=kubernetes"},
-    )
-    for each in slices:
+    labels = "kubernetes.io/service-name=kubernetes"
+    for each in api.items(ENDPOINT_SLICE, "default", labels=labels):
         for endpoint in each.get("endpoints") or ():
             return str(endpoint["addresses"][0]), int(each["ports"][0]["port"])
     raise KubernetesError(

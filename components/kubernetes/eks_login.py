@@ -18,8 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes import client
 
-from components.kubernetes.api import Api
-from components.kubernetes.errors import KubernetesError
+from kube.client import Kube
+from kube.errors import KubernetesError
 
 if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
@@ -82,7 +82,7 @@ class Tokens:
         return _PREFIX + encoded.rstrip("=")
 
 
-def connect(cluster: str, region: str, profile: str | None) -> Api:
+def connect(cluster: str, region: str, profile: str | None) -> Kube:
     """A cluster's API server, by the AWS credentials of this machine.
 
     :raises KubernetesError: no credentials, no such cluster, or one that has no endpoint yet.
@@ -109,4 +109,4 @@ def connect(cluster: str, region: str, profile: str | None) -> Api:
         api_key_prefix={"BearerToken": "Bearer"},
     )
     settings.refresh_api_key_hook = put_token  # type: ignore[assignment]
-    return Api(settings, tokens.renew)
+    return Kube(settings, renew=tokens.renew)

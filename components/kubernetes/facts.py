@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from components.kubernetes.api import Json
-from components.kubernetes.errors import KubernetesError
 from components.kubernetes.nodeprobe import NetworkDevice
+from kube.errors import KubernetesError
+from kube.objects import Json
 
 DEFAULT_DOMAIN = "cluster.local"
 

@@ -9,9 +9,9 @@ from cni.problems import Problem
 from cni.scenario import Scenario
 from cni.value_tree import HelmValues
 from components.kubernetes import facts
-from components.kubernetes.api import Json
 from components.kubernetes.discovery import Cluster
 from components.kubernetes.names import SYSTEM_NAMESPACE
+from kube.objects import Json
 
 _FEWEST_NODES = 2
 

@@ -11,18 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.workloads import DNS_SERVICE
 from components.kubernetes import diagnosis, rollout
-from components.kubernetes.api import Api
-from components.kubernetes.errors import KubernetesError
 from components.kubernetes.names import LINUX_NODES, SYSTEM_NAMESPACE
-from components.kubernetes.wait import Waiter
+from kube.client import Kube
+from kube.errors import KubernetesError
+from kube.objects import CUSTOM_RESOURCE, DAEMON_SET, DEPLOYMENT, ENDPOINT_SLICE, NODE, POD
+from kube.wait import Waiter
 
-_DAEMONSETS = f"/apis/apps/v1/namespaces/{SYSTEM_NAMESPACE}/daemonsets"
-_DEPLOYMENTS = f"/apis/apps/v1/namespaces/{SYSTEM_NAMESPACE}/deployments"
-_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_NODES = "/api/v1/nodes"
-_SLICES = f"/apis/discovery.k8s.io/v1/namespaces/{SYSTEM_NAMESPACE}/endpointslices"
-_OF_DNS = {"labelSelector": f"kubernetes.io/service-name={DNS_SERVICE}"}
-_PODS = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods"
+_OF_DNS = f"kubernetes.io/service-name={DNS_SERVICE}"
 
 # Seconds. Images are pulled meanwhile, and the operator starts only with the first node.
 _JOIN_SECONDS = 600
@@ -66,14 +61,14 @@ def read_spec(text: str) -> GateSpec:
         raise KubernetesError(f"no readiness gate: {error.errors()[0]['msg']}: {text}") from None
 
 
-def wait(api: Api, spec: GateSpec, waiter: Waiter) -> None:
+def wait(api: Kube, spec: GateSpec, waiter: Waiter) -> None:
     """Wait until the cluster's network is as ``spec`` says.
 
     :raises KubernetesError: what was waited for in vain, with its pods' last words.
     """
     waiter.until(
         "nodes to join",
-        lambda: _joined(len(api.items(_NODES, LINUX_NODES)), spec.nodes),
+        lambda: _joined(len(api.items(NODE, labels=LINUX_NODES)), spec.nodes),
         timeout=_JOIN_SECONDS,
     )
     if spec.cni == "cilium":
@@ -86,13 +81,15 @@ def wait(api: Api, spec: GateSpec, waiter: Waiter) -> None:
         _absent(api, waiter, "kube-proxy")
     waiter.until(
         "every node to be ready",
-        lambda: rollout.nodes_missing(api.items(_NODES, LINUX_NODES), spec.nodes),
+        lambda: rollout.nodes_missing(api.items(NODE, labels=LINUX_NODES), spec.nodes),
         timeout=_READY_SECONDS,
     )
     if spec.dns:
         waiter.until(
             "the cluster's DNS to have endpoints",
-            lambda: rollout.endpoints_missing(api.items(_SLICES, _OF_DNS)),
+            lambda: rollout.endpoints_missing(
+                api.items(ENDPOINT_SLICE, SYSTEM_NAMESPACE, labels=_OF_DNS)
+            ),
             timeout=_READY_SECONDS,
             evidence=_evidence(api, "k8s-app=kube-dns"),
         )
@@ -102,42 +99,44 @@ def _joined(nodes: int, expected: int) -> str | None:
     return None if nodes >= expected else f"{nodes} of {expected} have joined"
 
 
-def _cilium(api: Api, spec: GateSpec, waiter: Waiter) -> None:
+def _cilium(api: Kube, spec: GateSpec, waiter: Waiter) -> None:
     # Two CNIs on a node would both wire pods, and nobody could tell whose figures those are.
     _absent(api, waiter, "aws-node")
     waiter.until(
         "cilium-operator to run",
-        lambda: rollout.deployment_missing(api.find(f"{_DEPLOYMENTS}/cilium-operator")),
+        lambda: rollout.deployment_missing(
+            api.find(DEPLOYMENT, "cilium-operator", SYSTEM_NAMESPACE)
+        ),
         timeout=_OPERATOR_SECONDS,
         evidence=_evidence(api, "io.cilium/app=operator"),
     )
     waiter.until(
         "Cilium's CRDs to be established",
-        lambda: rollout.crds_missing(api.items(_CRDS)),
+        lambda: rollout.crds_missing(api.items(CUSTOM_RESOURCE)),
         timeout=_CRD_SECONDS,
         evidence=_evidence(api, "io.cilium/app=operator"),
     )
     _daemonset(api, waiter, "cilium", spec.nodes)
 
 
-def _daemonset(api: Api, waiter: Waiter, name: str, nodes: int) -> None:
+def _daemonset(api: Kube, waiter: Waiter, name: str, nodes: int) -> None:
     waiter.until(
         f"{name} to run on every node",
-        lambda: rollout.daemonset_missing(api.find(f"{_DAEMONSETS}/{name}"), nodes),
+        lambda: rollout.daemonset_missing(api.find(DAEMON_SET, name, SYSTEM_NAMESPACE), nodes),
         timeout=_AGENTS_SECONDS,
         evidence=_evidence(api, f"k8s-app={name}"),
     )
 
 
-def _absent(api: Api, waiter: Waiter, name: str) -> None:
+def _absent(api: Kube, waiter: Waiter, name: str) -> None:
     def present() -> str | None:
-        if api.find(f"{_DAEMONSETS}/{name}") is not None:
+        if api.find(DAEMON_SET, name, SYSTEM_NAMESPACE) is not None:
             return "its DaemonSet is there"
-        pods = api.items(_PODS, {"labelSelector": f"k8s-app={name}"})
+        pods = api.items(POD, SYSTEM_NAMESPACE, labels=f"k8s-app={name}")
         return f"{len(pods)} of its pods are there" if pods else None
 
     waiter.until(f"{name} to be absent", present, timeout=_READY_SECONDS)
 
 
-def _evidence(api: Api, selector: str) -> Callable[[], str]:
+def _evidence(api: Kube, selector: str) -> Callable[[], str]:
     return lambda: diagnosis.of_pods(api, SYSTEM_NAMESPACE, selector)

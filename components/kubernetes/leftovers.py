@@ -14,11 +14,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.kubernetes import exec as pod_exec
-from components.kubernetes.api import Api
-from components.kubernetes.errors import KubernetesError
-from components.kubernetes.exec import Container
 from components.kubernetes.names import TOOLS
+from kube import exec as pod_exec
+from kube.client import Kube
+from kube.errors import KubernetesError
+from kube.exec import Container
+from kube.objects import POD
 
 _SECONDS = 20.0
 
@@ -56,7 +57,7 @@ class Leftover:
 class Leftovers:
     """Those of one session; threads may share it."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Kube) -> None:
         self._api = api
         self._lock = threading.Lock()
         self._left: list[Leftover] = []
@@ -91,8 +92,7 @@ class Leftovers:
 
     def _tools(self, leftover: Leftover) -> Container | None:
         """Where the command can be ended from; None once its pod has ended."""
-        path = f"/api/v1/namespaces/{leftover.namespace}/pods/{leftover.pod}"
-        pod = self._api.find(path)
+        pod = self._api.find(POD, leftover.pod, leftover.namespace)
         if pod is None or pod["status"].get("phase") in ("Succeeded", "Failed"):
             return None
         names = [container["name"] for container in pod["spec"]["containers"]]

@@ -23,8 +23,8 @@ TOOLS: Final = "tools"
 connection."""
 
 OS_LABEL: Final = "kubernetes.io/os"
-LINUX_NODES: Final = {"labelSelector": f"{OS_LABEL}=linux"}
-"""All nodes that count: agents, workloads and probes run on no others."""
+LINUX_NODES: Final = f"{OS_LABEL}=linux"
+"""Label selector of all nodes that count: agents, workloads and probes run on no others."""
 
 HOST_CGROUPS: Final = "/host/cgroup"
 """Where the node probe sees the node's cgroups."""

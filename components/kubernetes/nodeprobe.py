@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from components.kubernetes.errors import KubernetesError
 from components.kubernetes.names import HOST_CGROUPS
+from kube.errors import KubernetesError
 
 # The device that the node reaches others by, its driver and its MTU, as `name: value` lines.
 NETWORK_COMMAND = (

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from components.kubernetes import exec as pod_exec
-from components.kubernetes.api import Api, Json
-from components.kubernetes.errors import KubernetesError, TornError
-from components.kubernetes.exec import Container
 from components.kubernetes.names import NODE_PROBE, NODES_NAMESPACE, ROLE_LABEL
-from components.kubernetes.rollout import is_ready
+from kube import exec as pod_exec
+from kube.client import Kube
+from kube.errors import KubernetesError, TornError
+from kube.exec import Container
+from kube.objects import POD, Json, is_ready
 
 _SECONDS = 30.0
 _AT_ONCE = 16
 
 
-def ready(api: Api, namespace: str, selector: str) -> list[Json]:
+def ready(api: Kube, namespace: str, selector: str) -> list[Json]:
     """Ready pods that are not about to go, by name; of all namespaces where it is empty.
 
     :raises KubernetesError: the cluster cannot be asked.
     """
-    path = f"/api/v1/namespaces/{namespace}/pods" if namespace else "/api/v1/pods"
-    pods = api.items(path, {"labelSelector": selector})
+    pods = api.items(POD, namespace, labels=selector)
     lasting = [pod for pod in pods if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
     return sorted(lasting, key=lambda pod: str(pod["metadata"]["name"]))
 
@@ -39,7 +38,7 @@ def running(pod: Json) -> Iterator[tuple[str, str]]:
             yield status["name"], status["containerID"].partition("://")[2]
 
 
-def output(api: Api, where: Container, argv: Sequence[str]) -> str:
+def output(api: Kube, where: Container, argv: Sequence[str]) -> str:
     """What a short command that changes nothing prints; asked once more if the connection breaks.
 
     :raises KubernetesError: it cannot be run, or fails.
@@ -55,7 +54,7 @@ def output(api: Api, where: Container, argv: Sequence[str]) -> str:
 
 
 def on_nodes(
-    api: Api, command: Callable[[str], Sequence[str]], nodes: Sequence[str]
+    api: Kube, command: Callable[[str], Sequence[str]], nodes: Sequence[str]
 ) -> dict[str, str]:
     """What a command prints in the node probe of each node, asked all at once.
 

@@ -18,10 +18,11 @@ from cni.guards import Decision
 from components.dynamic import Provider, UserError, inputs
 from components.kubernetes import agents, gate
 from components.kubernetes.access import connect
-from components.kubernetes.errors import KubernetesError
 from components.kubernetes.names import LINUX_NODES
-from components.kubernetes.wait import Waiter
 from components.target import toggle_outputs
+from kube.errors import KubernetesError
+from kube.objects import NODE
+from kube.wait import Waiter
 
 DECISIONS = TypeAdapter(tuple[Decision, ...])
 
@@ -67,7 +68,7 @@ def _evidence(access: str, expected: int) -> tuple[list[AgentEvidence], list[str
     if expected == 0:
         return [], []
     api = connect(access)
-    nodes = [node["metadata"]["name"] for node in api.items("/api/v1/nodes", LINUX_NODES)]
+    nodes = [node["metadata"]["name"] for node in api.items(NODE, labels=LINUX_NODES)]
     if len(nodes) < expected:
         raise KubernetesError(f"{len(nodes)} of {expected} nodes are there")
     return agents.collect(api), nodes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from components.kubernetes.api import Json
+from kube.objects import Json, condition, is_ready, is_true
 
 AGENT_TAINT = "node.cilium.io/agent-not-ready"
 """Set on new nodes of a Cilium scenario, and taken away by the operator once an agent runs."""
@@ -31,9 +31,7 @@ CILIUM_CRDS = tuple(
 
 def crds_missing(crds: Iterable[Json], wanted: Collection[str] = CILIUM_CRDS) -> str | None:
     """CustomResourceDefinitions that are not there or not established."""
-    established = {
-        crd["metadata"]["name"] for crd in crds if _condition(crd, "Established") == "True"
-    }
+    established = {crd["metadata"]["name"] for crd in crds if is_true(crd, "Established")}
     lacking = sorted(set(wanted) - established)
     if not lacking:
         return None
@@ -95,11 +93,6 @@ def endpoints_missing(slices: Iterable[Json]) -> str | None:
     return f"none of its {len(endpoints)} endpoints is ready"
 
 
-def is_ready(item: Json) -> bool:
-    """Whether a node or a pod says that it is ready."""
-    return _condition(item, "Ready") == "True"
-
-
 def is_schedulable(node: Json) -> bool:
     """Whether ordinary pods may be put on a node."""
     spec = node.get("spec", {})
@@ -114,12 +107,6 @@ def _passing(taint: str) -> bool:
     )
 
 
-def _condition(item: Json, kind: str) -> str:
-    conditions = item.get("status", {}).get("conditions") or ()
-    return next((str(each["status"]) for each in conditions if each["type"] == kind), "Unknown")
-
-
 def _message(node: Json) -> str:
-    conditions = node.get("status", {}).get("conditions") or ()
-    ready: Json = next((each for each in conditions if each["type"] == "Ready"), {})
+    ready = condition(node, "Ready")
     return str(ready.get("message") or ready.get("reason") or "its kubelet has not told anything")

@@ -21,14 +21,10 @@ from bench.session import (
 from bench.workloads import DNS_SERVICE
 from components.agents import summary
 from components.kubernetes import agents, dataplane, facts, nodeprobe, pods, usage
-from components.kubernetes import exec as pod_exec
 from components.kubernetes.access import connect as log_in
-from components.kubernetes.api import Api, Json
 from components.kubernetes.capabilities import KubernetesCapabilities, as_session_error
 from components.kubernetes.dataplane import Requested
 from components.kubernetes.discovery import kube_proxy_mode
-from components.kubernetes.errors import KubernetesError, TornError
-from components.kubernetes.exec import Container
 from components.kubernetes.leftovers import Leftover, Leftovers
 from components.kubernetes.names import (
     LINUX_NODES,
@@ -37,6 +33,11 @@ from components.kubernetes.names import (
     ROLE_LABEL,
     SYSTEM_NAMESPACE,
 )
+from kube import exec as pod_exec
+from kube.client import Kube
+from kube.errors import KubernetesError, TornError
+from kube.exec import Container
+from kube.objects import NODE, SERVICE, Json
 
 # Its image has a shell and iproute2.
 _TOLD_BY_ROLE = "dns-client"
@@ -49,7 +50,7 @@ class KubernetesSession(KubernetesCapabilities):
     :param about: facts for the results that the cluster does not know (scenario, target).
     """
 
-    def __init__(self, api: Api, requested: Requested, about: Mapping[str, Any]) -> None:
+    def __init__(self, api: Kube, requested: Requested, about: Mapping[str, Any]) -> None:
         super().__init__(api)
         self._requested = requested
         self._about = about
@@ -91,10 +92,10 @@ class KubernetesSession(KubernetesCapabilities):
     def service(self, name: str) -> Service:
         namespace = SYSTEM_NAMESPACE if name == DNS_SERVICE else NAMESPACE
         with as_session_error():
-            found = self._api.find(f"/api/v1/namespaces/{namespace}/services/{name}")
-        if found is None:
+            service = self._api.find(SERVICE, name, namespace)
+        if service is None:
             raise SessionError(f"there is no Service {name} in the namespace {namespace}")
-        spec = found["spec"]
+        spec = service["spec"]
         return Service(name, spec["clusterIP"], spec["ports"][0]["port"])
 
     def cni_usage(self) -> Sequence[ComponentUsage]:
@@ -132,7 +133,7 @@ class KubernetesSession(KubernetesCapabilities):
     def _environment(self) -> dict[str, Any]:
         api, nodes = self._api, self._node_facts
         workloads = pods.ready(api, NAMESPACE, ROLE_LABEL)
-        server = str(api.get("/version")["gitVersion"])
+        server = api.version()
         return {
             "target": f"Kubernetes API at {api.host}",
             "adaptations": [],
@@ -152,7 +153,7 @@ class KubernetesSession(KubernetesCapabilities):
     @cached_property
     def _node_facts(self) -> list[dict[str, Any]]:
         nodes = {
-            node["metadata"]["name"]: node for node in self._api.items("/api/v1/nodes", LINUX_NODES)
+            node["metadata"]["name"]: node for node in self._api.items(NODE, labels=LINUX_NODES)
         }
         outputs = pods.on_nodes(self._api, lambda node: nodeprobe.NETWORK_COMMAND, sorted(nodes))
         return [

@@ -21,12 +21,12 @@ from components.kubernetes import facts as node_facts
 from components.kubernetes.access import KubeconfigAccess
 from components.kubernetes.cilium import CiliumRelease
 from components.kubernetes.discovery import Cluster
-from components.kubernetes.errors import KubernetesError
 from components.kubernetes.gate import GateSpec
 from components.kubernetes.resources import Dataplane, ReadinessGate, Workloads, session_descriptor
 from components.settings import PROJECT, Settings
 from components.settings_errors import StackFile
 from components.target import Deployment
+from kube.errors import KubernetesError
 
 # What Kubernetes calls architectures, as EC2 and `uname -m` do.
 _ARCHITECTURES = {"amd64": "x86_64"}

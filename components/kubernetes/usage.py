@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from bench.session import ComponentUsage, MachineUsage, WorkloadUsage
 from components.kubernetes import facts, nodeprobe, pods
-from components.kubernetes.api import Api, Json
-from components.kubernetes.errors import KubernetesError
 from components.kubernetes.names import LINUX_NODES, MAIN, NAMESPACE, ROLE_LABEL
 from components.kubernetes.nodeprobe import ContainerUsage
+from kube.client import Kube
+from kube.errors import KubernetesError
+from kube.objects import NODE, POD, Json
 
 # The chart's labels, and those of the EKS add-ons and of kubeadm.
 _CNI_PODS = ("k8s-app in (cilium,cilium-envoy,aws-node,kube-proxy)", "io.cilium/app=operator")
@@ -27,19 +28,15 @@ class _Running:
     id: str
 
 
-def cni_pods(api: Api) -> list[Json]:
+def cni_pods(api: Kube) -> list[Json]:
     """The pods of agents, Envoys, operators and kube-proxies.
 
     :raises KubernetesError: the cluster cannot be asked.
     """
-    return [
-        pod
-        for selector in _CNI_PODS
-        for pod in api.items("/api/v1/pods", {"labelSelector": selector})
-    ]
+    return [pod for selector in _CNI_PODS for pod in api.items(POD, labels=selector)]
 
 
-def of_cni(api: Api) -> list[ComponentUsage]:
+def of_cni(api: Kube) -> list[ComponentUsage]:
     """Of every container of the CNI's pods, now; a component has its container's name.
 
     :raises KubernetesError: a container's figures cannot be read.
@@ -52,7 +49,7 @@ def of_cni(api: Api) -> list[ComponentUsage]:
     ]
 
 
-def of_workloads(api: Api) -> list[WorkloadUsage]:
+def of_workloads(api: Kube) -> list[WorkloadUsage]:
     """Of the main container of every pod of the workloads, with the commands run in it.
 
     :raises KubernetesError: a container's figures cannot be read.
@@ -66,14 +63,13 @@ def of_workloads(api: Api) -> list[WorkloadUsage]:
     ]
 
 
-def of_nodes(api: Api) -> list[MachineUsage]:
+def of_nodes(api: Kube) -> list[MachineUsage]:
     """Of every node, now.
 
     :raises KubernetesError: a node cannot be asked.
     """
     cpus = {
-        node["metadata"]["name"]: facts.cpus(node)
-        for node in api.items("/api/v1/nodes", LINUX_NODES)
+        node["metadata"]["name"]: facts.cpus(node) for node in api.items(NODE, labels=LINUX_NODES)
     }
     outputs = pods.on_nodes(api, lambda node: nodeprobe.CPU_COMMAND, sorted(cpus))
     times = {node: nodeprobe.parse_cpu(node, text) for node, text in outputs.items()}
@@ -91,7 +87,7 @@ def _running(found: Iterable[Json]) -> Iterable[_Running]:
             yield _Running(pod["spec"]["nodeName"], metadata["name"], role, name, container_id)
 
 
-def _read(api: Api, containers: Sequence[_Running]) -> list[ContainerUsage]:
+def _read(api: Kube, containers: Sequence[_Running]) -> list[ContainerUsage]:
     """The usage of each container, in order, read on all nodes at once."""
     ids: dict[str, list[str]] = {}
     for each in containers:

@@ -27,6 +27,7 @@ from components.lab.session import LabSession
 from components.settings import Settings
 from components.settings_errors import SettingsError
 from components.stackfile import read_settings
+from kube.errors import KubernetesError
 from lab import objects, outside, services
 from lab.cluster import Lab
 from lab.errors import LabError
@@ -44,7 +45,7 @@ _BASES: Mapping[str, tuple[str, str]] = {
 _TUNED = "scenario-e"
 _OUTSIDE = ("dsr", "xdp")
 _NODE_PORT = 30_080
-_ERRORS = (LabError, ToolchainError, EvidenceError, OSError)
+_ERRORS = (LabError, KubernetesError, ToolchainError, EvidenceError, OSError)
 
 
 class NorthSouthSession(LabSession):
@@ -80,7 +81,7 @@ class NorthSouthSession(LabSession):
         manifest = objects.service(spec)
         manifest["spec"] |= {"type": "NodePort"}
         manifest["spec"]["ports"][0]["nodePort"] = _NODE_PORT
-        lab.api.create(f"/api/v1/namespaces/{spec.namespace}/services", manifest)
+        lab.api.ensure(manifest)
         services.create(lab.api, spec, endpoints)
 
 

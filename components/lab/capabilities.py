@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
 
 from bench.parse import ParseError
 from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
 from components.lab import cpu
-from components.objects import KeepsObjects, Objects
-from components.wire import Wire
+from components.objects import KeepsObjects
+from kube.client import Kube
+from kube.errors import KubernetesError
 from lab.cluster import Lab
 from lab.dataplane.cilium.agents import AGENT
 from lab.errors import LabError
@@ -29,7 +29,7 @@ def as_session_error() -> Iterator[None]:
     """What the lab tells, in the session's words."""
     try:
         yield
-    except (LabError, ToolchainError, OSError, ParseError) as error:
+    except (LabError, KubernetesError, ToolchainError, OSError, ParseError) as error:
         raise SessionError(str(error)) from error
 
 
@@ -43,11 +43,9 @@ class LabCapabilities(KeepsObjects):
 
     # -- ObjectStore --------------------------------------------------------------------------
 
-    @cached_property
-    def _objects(self) -> Objects:
-        api = self._lab.api
-        wire = Wire(api.host, api.tls, lambda: api.authorization, api.make_socket)
-        return Objects(api.send, wire.open, NAMESPACE)
+    @property
+    def _objects_in(self) -> tuple[Kube, str]:
+        return self._lab.api, NAMESPACE
 
     # -- ComponentCommands, ComponentMetrics --------------------------------------------------
 

@@ -22,6 +22,7 @@ from components.dynamic import Provider, UserError, inputs
 from components.lab import evidence
 from components.lab.placement import pods_and_services
 from components.target import toggle_outputs
+from kube.errors import KubernetesError
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.spec import SPEC
@@ -133,7 +134,7 @@ def _told(step: str, lab: Lab | None = None) -> Iterator[None]:
     """Errors as one message; a lab whose step failed is stopped, its logs stay until destroy."""
     try:
         yield
-    except (LabError, ToolchainError, EvidenceError, OSError) as error:
+    except (LabError, KubernetesError, ToolchainError, EvidenceError, OSError) as error:
         hint = ""
         if lab is not None:
             _quietly(lab.stop)
@@ -144,5 +145,5 @@ def _told(step: str, lab: Lab | None = None) -> Iterator[None]:
 def _quietly(action: Callable[[], None]) -> None:
     try:
         action()
-    except (LabError, OSError) as error:
+    except (LabError, KubernetesError, OSError) as error:
         say(f"stopping the lab failed, pulumi destroy will try again: {error}")

@@ -69,6 +69,7 @@ def running_lab(say: Progress) -> Iterator[ValidationLab]:
 
     :raises ValidationLabError: another validation runs, or the lab does not come up.
     """
+    from kube.errors import KubernetesError
     from lab.cluster import Lab
     from lab.errors import LabError
     from lab.exclusive import only_one
@@ -88,7 +89,7 @@ def running_lab(say: Progress) -> Iterator[ValidationLab]:
                     yield ValidationLab(session, _link(session), LabFaults(lab))
             finally:
                 lab.remove()
-    except (LabError, ToolchainError, OSError) as error:
+    except (LabError, KubernetesError, ToolchainError, OSError) as error:
         raise ValidationLabError(f"the lab: {error}") from error
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from lab.api import Api
+from kube.client import Kube
 from lab.cloud.cloud import Cloud
 from lab.node import Node
 from lab.pods import Plugins
@@ -52,7 +52,7 @@ class LabDataplane(ABC):
         """How the CNI differs from a real cluster's, as sentences for a result's reader."""
 
     @abstractmethod
-    def prepare(self, api: Api) -> None:
+    def prepare(self, api: Kube) -> None:
         """Create what takes the API server a while, before the agents are there."""
 
     @abstractmethod
@@ -63,7 +63,7 @@ class LabDataplane(ABC):
         """
 
     @abstractmethod
-    def start(self, api: Api, nodes: Sequence[Node]) -> None:
+    def start(self, api: Kube, nodes: Sequence[Node]) -> None:
         """Start all agents; :meth:`wait_ready` follows."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class LabDataplane(ABC):
         """The CNI configuration, and where the plugins are that it names."""
 
     @abstractmethod
-    def eni_report(self, api: Api, node: Node) -> dict[str, Any]:
+    def eni_report(self, api: Kube, node: Node) -> dict[str, Any]:
         """What the CNI says of a node's ENIs, in its own words.
 
         :raises LabError: it does not answer.

@@ -15,9 +15,11 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from bench.session import CommandResult, Pod
+from kube.objects import POD, SERVICE
 from lab import network
 from lab.cloud.cloud import Cloud
 from lab.dataplane.cilium.agents import SOCKET, Cilium
+from lab.dataplane.cilium.nodes import CILIUM_NODE
 from lab.node import Node
 from lab.nshttp import network_namespace
 from lab.objects import PodSpec
@@ -84,7 +86,7 @@ class EniLab:
 
     def status(self, node: str) -> dict[str, Any]:
         """The status of a node's CiliumNode."""
-        found = self.running.lab.api.request("GET", f"/apis/cilium.io/v2/ciliumnodes/{node}")
+        found = self.running.lab.api.get(CILIUM_NODE, node)
         return dict(found["status"])
 
     def interfaces(self, node: str) -> dict[int, dict[str, Any]]:
@@ -191,8 +193,8 @@ ip route add default via {network.GATEWAY} dev eth0
 
     def await_node_port(self, service: str, node: str) -> None:
         """Publish a Service of the benchmark on every node; wait for it to answer outside."""
-        path = f"/api/v1/namespaces/default/services/{service}"
-        spec = self.running.lab.api.merge(path, {"spec": {"type": "NodePort"}})["spec"]
+        change = {"spec": {"type": "NodePort"}}
+        spec = self.running.lab.api.merge(SERVICE, service, change, "default")["spec"]
         port = spec["ports"][0]["nodePort"]
         url = f"http://{self.node(node).address.ip}:{port}/status/200"
 
@@ -206,7 +208,7 @@ ip route add default via {network.GATEWAY} dev eth0
 
     def addresses_on(self, node: str) -> set[str]:
         """Addresses of the benchmark's pods, CoreDNS among them, on a node."""
-        found = self.running.lab.api.items("/api/v1/pods")
+        found = self.running.lab.api.items(POD)
         return {each["status"]["podIP"] for each in found if each["spec"]["nodeName"] == node}
 
     def pods_on(self, node: str) -> int:

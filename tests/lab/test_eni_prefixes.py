@@ -16,6 +16,7 @@ from components.eks.dataplane.cilium import operator_policy
 from components.lab import evidence
 from lab.cloud import calls
 from lab.cloud.allocation import PREFIX_LENGTH
+from lab.dataplane.cilium.nodes import CILIUM_NODE
 from tests.lab.eni import EniLab, granted
 from tests.lab.running import bring_up
 
@@ -64,7 +65,7 @@ def test_every_pods_address_is_of_a_prefix_of_its_node(lab: EniLab) -> None:
 
 def test_a_nodes_router_address_is_of_its_prefixes(lab: EniLab) -> None:
     # Which one it is depends on who is first on a busy machine: the lab, or the agent.
-    nodes = lab.running.lab.api.items("/apis/cilium.io/v2/ciliumnodes")
+    nodes = lab.running.lab.api.items(CILIUM_NODE)
     for each in nodes:
         (router,) = [
             address["ip"]
@@ -108,7 +109,7 @@ def test_as_many_pods_fit_as_the_instance_type_allows(lab: EniLab) -> None:
     assert limit == 895
     # All of it in store at once, instead of eight addresses at a time.
     store = {"spec": {"ipam": {"pre-allocate": limit + 1}}}
-    lab.running.lab.api.merge(f"/apis/cilium.io/v2/ciliumnodes/{CLIENTS}", store)
+    lab.running.lab.api.merge(CILIUM_NODE, CLIENTS, store)
     lab.fill(CLIENTS, limit)
     assert [len(each["Ipv4Prefixes"]) for each in lab.described(CLIENTS)] == [14, 14, 14, 14]
     time.sleep(2)  # The operator has been told by now, and has nothing left to give.

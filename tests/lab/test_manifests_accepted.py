@@ -20,7 +20,8 @@ from cni.values import ClusterEndpoint
 from components.eks.dataplane.cilium import cilium_values
 from components.kubernetes import manifests as ours
 from components.kubernetes.cilium import release_values
-from lab.api import Api, ApiError
+from kube.client import Kube
+from kube.errors import ApiError
 from lab.cluster import Lab, LabSpec
 from lab.toolchain.toolchain import Toolchain
 from tests.cni.charts import manifests
@@ -36,7 +37,7 @@ Manifest = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def api(lab_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def api(lab_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
     """The API server of a lab without agents."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
@@ -51,9 +52,8 @@ def api(lab_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ap
 class Sender:
     """Sends objects as dry runs; what others live in has to be there first."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Kube) -> None:
         self._api = api
-        self._plurals: dict[str, dict[str, tuple[str, bool]]] = {}
 
     def take(self, manifest: Manifest) -> Manifest:
         """The object as the server would keep it.
@@ -61,31 +61,17 @@ class Sender:
         :raises ApiError: it is refused.
         """
         if manifest["kind"] == "Namespace":
-            self._api.create("/api/v1/namespaces", manifest)
-        path = f"{self._path(manifest)}?dryRun=All&fieldValidation=Strict"
+            self._api.ensure(manifest)
         try:
-            return dict(self._api.request("POST", path, manifest))
+            return self._api.create(manifest, [("dryRun", "All"), ("fieldValidation", "Strict")])
         except ApiError as error:
             if error.status != 409:  # the namespaces of this test, and those of every cluster
                 raise
             return manifest
 
-    def _path(self, manifest: Manifest) -> str:
-        version = manifest["apiVersion"]
-        group = f"/apis/{version}" if "/" in version else f"/api/{version}"
-        if group not in self._plurals:
-            self._plurals[group] = {
-                each["kind"]: (each["name"], each["namespaced"])
-                for each in self._api.request("GET", group)["resources"]
-                if "/" not in each["name"]
-            }
-        plural, namespaced = self._plurals[group][manifest["kind"]]
-        inside = f"/namespaces/{manifest['metadata']['namespace']}" if namespaced else ""
-        return f"{group}{inside}/{plural}"
-
 
 @pytest.fixture(scope="module")
-def sender(api: Api) -> Sender:
+def sender(api: Kube) -> Sender:
     return Sender(api)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from bench.workloads import WORKLOADS
 from components.lab.placement import pods_and_services
+from kube.objects import Json
 from lab import coredns, objects
-from lab.api import Json
 from lab.network import NodeAddress
 from lab.objects import PodSpec, ServicePort, ServiceSpec
 

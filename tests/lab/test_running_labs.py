@@ -20,8 +20,10 @@ from bench.targets import resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.evidence import verify
 from components.lab import evidence, session
+from kube.objects import NODE
 from lab import cgroups
 from lab.cluster import Lab
+from lab.dataplane.cilium.nodes import CILIUM_NODE
 from lab.errors import LabError
 from lab.node import AGENTS
 from lab.wait import until
@@ -93,7 +95,7 @@ def test_the_api_server_is_ready_and_refuses_whoever_has_no_token(running: Runni
 
 
 def test_every_node_is_ready_and_labelled(running: RunningLab) -> None:
-    found = {each["metadata"]["name"]: each for each in running.lab.api.items("/api/v1/nodes")}
+    found = {each["metadata"]["name"]: each for each in running.lab.api.items(NODE)}
     assert sorted(found) == [node.name for node in running.lab.nodes]
     for node in running.lab.nodes:
         status = found[node.name]["status"]
@@ -127,7 +129,7 @@ def test_it_is_found_again_by_its_id_alone(running: RunningLab) -> None:
 
 def test_pods_have_different_addresses_of_their_nodes_subnets(running: RunningLab) -> None:
     if running.cilium:
-        shown = running.lab.api.items("/apis/cilium.io/v2/ciliumnodes")
+        shown = running.lab.api.items(CILIUM_NODE)
         subnets = {
             each["metadata"]["name"]: IPv4Network(each["spec"]["ipam"]["podCIDRs"][0])
             for each in shown

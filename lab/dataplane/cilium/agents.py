@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
+from kube.client import Kube
 from lab import cgroups, network
-from lab.api import Api
 from lab.dataplane.cilium import nodes as ciliumnodes
 from lab.dataplane.interface import LabDataplane, Progress
 from lab.errors import CommandError, LabError, tail
@@ -92,7 +92,7 @@ class Cilium(LabDataplane):
             "eni": {**values["eni"], "subnetIDsFilter": [self._cloud.instances[0].subnet]},
         }
 
-    def prepare(self, api: Api) -> None:
+    def prepare(self, api: Kube) -> None:
         crds = self._share / "pkg/k8s/apis/cilium.io/client/crds"
         ciliumnodes.define(api, crds)
 
@@ -107,7 +107,7 @@ class Cilium(LabDataplane):
         write_config_dir(self._config_dir, kept)
         progress("chart rendered; starting cilium-operator and the agents")
 
-    def start(self, api: Api, nodes: Sequence[Node]) -> None:
+    def start(self, api: Kube, nodes: Sequence[Node]) -> None:
         self.start_operator(nodes[-1])
         for node in nodes:
             self.start_agent(node)
@@ -226,7 +226,7 @@ class Cilium(LabDataplane):
             return {}
         return {node.name: self.dbg(node, "metrics", "list", "-o", "json") for node in nodes}
 
-    def eni_report(self, api: Api, node: Node) -> dict[str, Any]:
+    def eni_report(self, api: Kube, node: Node) -> dict[str, Any]:
         return ciliumnodes.status(api, node.name)
 
     def plugins(self, nodes: Sequence[Node]) -> Plugins:

@@ -14,27 +14,29 @@ from typing import Any
 
 import yaml
 
+from kube.client import Kube
+from kube.errors import ApiError
+from kube.objects import Kind
 from lab import network
-from lab.api import Api, ApiError
 from lab.cloud.allocation import Taken, free_addresses
 from lab.cloud.vpc import Instance
 from lab.node import Node
 from lab.wait import until
 
-_PATH = "/apis/cilium.io/v2/ciliumnodes"
+CILIUM_NODE = Kind("cilium.io/v2", "CiliumNode")
 
 
-def define(api: Api, crds: Path) -> None:
+def define(api: Kube, crds: Path) -> None:
     """Create the CRD ``ciliumnodes``; it is served some time later.
 
     :param crds: the folder of Cilium's CRDs (``client/crds`` of the module).
     """
     crd = yaml.safe_load((crds / "v2" / "ciliumnodes.yaml").read_text())
-    api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    api.ensure(crd)
 
 
 def create(
-    api: Api,
+    api: Kube,
     nodes: Sequence[Node],
     values: Mapping[str, Any],
     instances: Mapping[str, Instance],
@@ -54,12 +56,12 @@ def create(
         subnets = pod_subnets(nodes, values)
         made = [_with_subnet(node, each) for node, each in zip(nodes, subnets, strict=True)]
     for each in made:
-        api.create(_PATH, each)
+        api.ensure(each)
 
 
-def status(api: Api, node: str) -> dict[str, Any]:
+def status(api: Kube, node: str) -> dict[str, Any]:
     """What a node's object says of its addresses; nothing before the operator has seen it."""
-    return dict(api.request("GET", f"{_PATH}/{node}").get("status", {}))
+    return dict(api.get(CILIUM_NODE, node).get("status", {}))
 
 
 def pod_subnets(nodes: Sequence[Node], values: Mapping[str, Any]) -> list[ipaddress.IPv4Network]:
@@ -109,9 +111,9 @@ def _cilium_node(
     }
 
 
-def _not_served(api: Api) -> str | None:
+def _not_served(api: Kube) -> str | None:
     try:
-        api.items(_PATH)
+        api.items(CILIUM_NODE)
     except ApiError as error:
         return str(error)
     return None

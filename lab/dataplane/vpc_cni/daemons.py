@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
+from kube.client import Kube
 from lab import network
-from lab.api import Api
 from lab.cloud.cloud import Cloud
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
 from lab.errors import LabError
@@ -61,10 +61,10 @@ class Ipamd:
         self._sandbox = parts.sandbox
         self._cloud = cloud
 
-    def prepare(self, api: Api) -> None:
+    def prepare(self, api: Kube) -> None:
         """Define the custom resources that it watches."""
         for crd in yaml.safe_load_all((self._share / _CRDS).read_text()):
-            api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+            api.ensure(crd)
 
     def start(self, node: Node) -> None:
         """Start a node's daemon; also again, after its end."""
@@ -110,7 +110,7 @@ class AddressResponders:
         self._sandbox = parts.sandbox
         self._address = address
 
-    def prepare(self, api: Api) -> None:
+    def prepare(self, api: Kube) -> None:
         """Nothing: they keep nothing in the API server."""
 
     def start(self, node: Node) -> None:
@@ -142,13 +142,13 @@ class VpcCni(LabDataplane):
     def adaptations(self) -> tuple[str, ...]:
         return self.daemons.adaptations
 
-    def prepare(self, api: Api) -> None:
+    def prepare(self, api: Kube) -> None:
         self.daemons.prepare(api)
 
     def configure(self, progress: Progress) -> None:
         pass  # the daemons' configuration is their environment
 
-    def start(self, api: Api, nodes: Sequence[Node]) -> None:
+    def start(self, api: Kube, nodes: Sequence[Node]) -> None:
         for node in nodes:
             self.daemons.start(node)
 
@@ -163,7 +163,7 @@ class VpcCni(LabDataplane):
                 log=self._sandbox.paths.log(f"{node.name}-{self.daemons.name}"),
             )
 
-    def eni_report(self, api: Api, node: Node) -> dict[str, Any]:
+    def eni_report(self, api: Kube, node: Node) -> dict[str, Any]:
         status, body = http_get(self._sandbox.netns_path(node.name), ENIS)
         if status != HTTPStatus.OK:
             raise LabError(f"{ENIS} on {node.name}: {status} {body}")

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from components.kubernetes import api, exec, kubeconfig
-from components.kubernetes.api import Api
+from kube import client as kube_client
+from kube import exec as pod_exec
+from kube.client import Kube, settings_of
 from tests.components.kubernetes.kube_api import KubeApi
 
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many attempts as always, with shorter waits between them."""
-    for module in (api, exec):
+    for module in (kube_client, pod_exec):
         monkeypatch.setattr(module, "_FIRST_WAIT_SECONDS", 0.005)
 
 
@@ -26,16 +27,16 @@ def server() -> Iterator[KubeApi]:
         yield api
 
 
-Connect = Callable[[KubeApi], Api]
+Connect = Callable[[KubeApi], Kube]
 
 
 @pytest.fixture
 def connect(tmp_path: Path) -> Connect:
     """Logs in to a served cluster by a kubeconfig."""
-    return lambda api: kubeconfig.connect(str(api.kubeconfig(tmp_path / "config")), None)
+    return lambda api: Kube(settings_of(str(api.kubeconfig(tmp_path / "config"))))
 
 
 @pytest.fixture
-def client(server: KubeApi, connect: Connect) -> Api:
+def client(server: KubeApi, connect: Connect) -> Kube:
     """A client of :func:`server`."""
     return connect(server)

@@ -36,6 +36,8 @@ _GROUPS = {
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
 }
 
+_CLUSTER_WIDE = ("Node", "Namespace", "CustomResourceDefinition")
+
 
 def _nothing(call: Exec) -> Reply:
     return Output()
@@ -113,6 +115,8 @@ class KubeApi:
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._manners])
         app.router.add_get("/version", self._version)
+        for group in {path.rpartition("/")[0] for path in _GROUPS.values()}:
+            app.router.add_get(group, self._kinds(group))
         pod = "/api/v1/namespaces/{namespace}/pods/{name}"
         app.router.add_get(f"{pod}/log", self._log)
         app.router.add_get(f"{pod}/exec", self._exec)
@@ -141,6 +145,20 @@ class KubeApi:
 
     async def _version(self, _: web.Request) -> web.Response:
         return web.json_response({"gitVersion": self.version})
+
+    def _kinds(self, group: str) -> Callable[[web.Request], Any]:
+        """The discovery document of a group and version."""
+        resources = [
+            {"name": path.rpartition("/")[2], "kind": kind, "namespaced": kind not in _CLUSTER_WIDE}
+            for kind, path in _GROUPS.items()
+            if path.rpartition("/")[0] == group
+        ]
+        resources.append({"name": "pods/log", "kind": "Pod", "namespaced": True})
+
+        async def respond(_: web.Request) -> web.Response:
+            return web.json_response({"kind": "APIResourceList", "resources": resources})
+
+        return respond
 
     async def _create_pod(self, request: web.Request) -> web.Response:
         """Take a pod and have it run at once, as its kubelet would."""

@@ -9,10 +9,10 @@ import pytest
 from cni.problems import Problem
 from cni.scenario import Scenario
 from components.kubernetes import discovery, fitness
-from components.kubernetes.api import Api
 from components.kubernetes.discovery import Cluster, Cni, detect_cni
-from components.kubernetes.errors import KubernetesError
 from components.kubernetes.names import OWNER_ANNOTATION
+from kube.client import Kube
+from kube.errors import KubernetesError
 from tests.cni.stackfiles import stack_scenario
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.kube_api import KubeApi
@@ -100,7 +100,7 @@ def _config_map(name: str, data: dict[str, str]) -> dict[str, Any]:
         (_config_map("other", {}), "unknown"),
     ],
 )
-def test_kube_proxys_mode(server: KubeApi, client: Api, config: dict[str, Any], mode: str) -> None:
+def test_kube_proxys_mode(server: KubeApi, client: Kube, config: dict[str, Any], mode: str) -> None:
     assert discovery.kube_proxy_mode(client) == "none"
     server.put(config)
     assert discovery.kube_proxy_mode(client) == "none"  # settings alone run nothing
@@ -109,7 +109,7 @@ def test_kube_proxys_mode(server: KubeApi, client: Api, config: dict[str, Any], 
     assert discovery.kube_proxy_mode(client) == mode
 
 
-def test_a_cluster_is_looked_at(server: KubeApi, client: Api) -> None:
+def test_a_cluster_is_looked_at(server: KubeApi, client: Kube) -> None:
     taint = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
     server.put(kube_objects.node("node-0", taints=[taint]))
     server.put(*(kube_objects.node(name) for name in NODES))
@@ -130,7 +130,7 @@ def test_a_cluster_is_looked_at(server: KubeApi, client: Api) -> None:
     assert {method for method, _ in server.requests} == {"GET"}
 
 
-def test_an_api_server_that_nodes_cannot_reach(server: KubeApi, client: Api) -> None:
+def test_an_api_server_that_nodes_cannot_reach(server: KubeApi, client: Kube) -> None:
     with pytest.raises(KubernetesError, match="this machine's own address"):
         discovery.inspect(client)
 

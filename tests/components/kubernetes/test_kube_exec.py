@@ -8,10 +8,10 @@ from contextlib import suppress
 
 import pytest
 
-from components.kubernetes import exec as pod_exec
-from components.kubernetes.api import Api
-from components.kubernetes.errors import KubernetesError, NotStartedError, TornError
-from components.kubernetes.exec import Container, Finished
+from kube import exec as pod_exec
+from kube.client import Kube
+from kube.errors import KubernetesError, NotStartedError, TornError
+from kube.exec import Container, Finished
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.conftest import Connect
 from tests.components.kubernetes.exec_replies import (
@@ -39,11 +39,11 @@ def _replies(server: KubeApi, *replies: Reply) -> None:
     server.handler = lambda call: next(remaining)
 
 
-def _run(client: Api, *argv: str, timeout: float = 10) -> Finished:
+def _run(client: Kube, *argv: str, timeout: float = 10) -> Finished:
     return pod_exec.run(client, CONTAINER, argv or ("true",), timeout=timeout)
 
 
-def test_output_and_errors_come_apart(server: KubeApi, client: Api) -> None:
+def test_output_and_errors_come_apart(server: KubeApi, client: Kube) -> None:
     _replies(server, Output("out\n", "err\n"))
     done = _run(client, "sh", "-c", "echo out; echo err >&2", "a b&c=d")
     assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "err\n")
@@ -53,13 +53,13 @@ def test_output_and_errors_come_apart(server: KubeApi, client: Api) -> None:
 
 
 @pytest.mark.parametrize("code", [1, 2, 137])
-def test_a_programs_own_code_is_a_result(server: KubeApi, client: Api, code: int) -> None:
+def test_a_programs_own_code_is_a_result(server: KubeApi, client: Kube, code: int) -> None:
     _replies(server, Output("some", "no", code=code))
     done = _run(client)
     assert (done.returncode, done.stdout, done.stderr) == (code, "some", "no")
 
 
-def test_a_large_output_in_small_pieces_is_whole(server: KubeApi, client: Api) -> None:
+def test_a_large_output_in_small_pieces_is_whole(server: KubeApi, client: Kube) -> None:
     # A request log: a line for each request, many of them a message of their own.
     lines = "".join(f'{{"latency":{i / 1e6:.6f},"ok":true,"µ":"é"}}\n' for i in range(100_000))
     # 4,093 is prime: letters of two bytes are cut in the middle.
@@ -70,7 +70,7 @@ def test_a_large_output_in_small_pieces_is_whole(server: KubeApi, client: Api) -
     assert time.monotonic() - start < 30
 
 
-def test_time_is_that_of_the_command(server: KubeApi, client: Api) -> None:
+def test_time_is_that_of_the_command(server: KubeApi, client: Kube) -> None:
     _replies(server, Refused(503, "not now"), Output("", seconds=0.4))
     start = time.monotonic()
     done = _run(client)
@@ -81,13 +81,13 @@ def test_time_is_that_of_the_command(server: KubeApi, client: Api) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_a_refused_stream_is_tried_again(server: KubeApi, client: Api, status: int) -> None:
+def test_a_refused_stream_is_tried_again(server: KubeApi, client: Kube, status: int) -> None:
     _replies(server, *[Refused(status, "error dialing backend: EOF")] * 2, Output("at last"))
     assert _run(client).stdout == "at last"
     assert len(server.executed) == 3
 
 
-def test_it_is_tried_a_bounded_number_of_times(server: KubeApi, client: Api) -> None:
+def test_it_is_tried_a_bounded_number_of_times(server: KubeApi, client: Kube) -> None:
     server.handler = lambda call: Refused(500, "error dialing backend: EOF")
     with pytest.raises(
         NotStartedError, match=r"client-0 \(main\).*500: error dialing backend: EOF"
@@ -96,7 +96,7 @@ def test_it_is_tried_a_bounded_number_of_times(server: KubeApi, client: Api) -> 
     assert len(server.executed) == 5
 
 
-def test_all_attempts_are_within_the_time(server: KubeApi, client: Api) -> None:
+def test_all_attempts_are_within_the_time(server: KubeApi, client: Kube) -> None:
     server.handler = lambda call: Refused(503, "not now")
     start = time.monotonic()
     with pytest.raises(NotStartedError):
@@ -104,7 +104,7 @@ def test_all_attempts_are_within_the_time(server: KubeApi, client: Api) -> None:
     assert time.monotonic() - start < 2
 
 
-def test_a_pod_that_is_not_there_is_not_tried_again(server: KubeApi, client: Api) -> None:
+def test_a_pod_that_is_not_there_is_not_tried_again(server: KubeApi, client: Kube) -> None:
     with pytest.raises(NotStartedError, match='404: pods "client-1" not found'):
         pod_exec.run(client, Container("cni-benchmark", "client-1", "main"), ["true"], timeout=5)
     assert len(server.requests) == 1
@@ -117,7 +117,7 @@ def test_no_server_at_all(connect: Connect) -> None:
         _run(client, timeout=1)
 
 
-def test_a_program_that_is_not_in_the_image(server: KubeApi, client: Api) -> None:
+def test_a_program_that_is_not_in_the_image(server: KubeApi, client: Kube) -> None:
     words = (
         "error executing command in container: failed to exec in container: failed to start exec: "
         'OCI runtime exec failed: exec failed: unable to start container process: exec: "timeout": '
@@ -134,7 +134,7 @@ def test_a_program_that_is_not_in_the_image(server: KubeApi, client: Api) -> Non
 
 @pytest.mark.parametrize("politely", [True, False])
 def test_a_connection_that_ends_before_the_command(
-    server: KubeApi, client: Api, politely: bool
+    server: KubeApi, client: Kube, politely: bool
 ) -> None:
     _replies(server, Torn("half a res", politely=politely))
     with pytest.raises(TornError, match=r"client-0 \(main\): `fortio load`: the connection"):
@@ -142,14 +142,14 @@ def test_a_connection_that_ends_before_the_command(
     assert len(server.executed) == 1
 
 
-def test_a_status_without_a_code_says_nothing_of_the_command(server: KubeApi, client: Api) -> None:
+def test_a_status_without_a_code_says_nothing_of_the_command(server: KubeApi, client: Kube) -> None:
     _replies(server, Failed("error reading from error stream: next reader: EOF"))
     with pytest.raises(TornError, match="error reading from error stream"):
         _run(client)
     assert len(server.executed) == 1
 
 
-def test_a_command_that_does_not_end(server: KubeApi, client: Api) -> None:
+def test_a_command_that_does_not_end(server: KubeApi, client: Kube) -> None:
     _replies(server, Silence(30))
     start = time.monotonic()
     with pytest.raises(TornError, match="had not ended after 0 s"):
@@ -157,7 +157,7 @@ def test_a_command_that_does_not_end(server: KubeApi, client: Api) -> None:
     assert time.monotonic() - start < 2
 
 
-def test_a_command_that_never_stops_talking_is_bounded_too(server: KubeApi, client: Api) -> None:
+def test_a_command_that_never_stops_talking_is_bounded_too(server: KubeApi, client: Kube) -> None:
     _replies(server, Output("x" * 40_000_000, piece=100))
     start = time.monotonic()
     with pytest.raises(TornError):
@@ -165,7 +165,7 @@ def test_a_command_that_never_stops_talking_is_bounded_too(server: KubeApi, clie
     assert time.monotonic() - start < 3
 
 
-def test_every_error_is_one_of_the_clusters(server: KubeApi, client: Api) -> None:
+def test_every_error_is_one_of_the_clusters(server: KubeApi, client: Kube) -> None:
     for reply in (Torn(), Failed("x"), Refused(403, "no"), Silence(9)):
         _replies(server, reply)
         with suppress(KubernetesError):

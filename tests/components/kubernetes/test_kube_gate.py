@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from components.kubernetes import gate, rollout
-from components.kubernetes.api import Api
-from components.kubernetes.errors import ApiError, KubernetesError
 from components.kubernetes.gate import GateSpec
 from components.kubernetes.rollout import AGENT_TAINT, CILIUM_CRDS
-from components.kubernetes.wait import Waiter
+from kube.client import Kube
+from kube.errors import ApiError, KubernetesError
+from kube.wait import Waiter
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.kube_api import KubeApi
 
@@ -56,7 +56,7 @@ def _awaited(time: Time) -> list[str]:
     return [line.partition(": yes")[0] for line in time.said if ": yes" in line]
 
 
-def test_a_cluster_that_is_up_is_not_waited_for(up: KubeApi, client: Api, time: Time) -> None:
+def test_a_cluster_that_is_up_is_not_waited_for(up: KubeApi, client: Kube, time: Time) -> None:
     gate.wait(client, CILIUM, time.waiter())
     assert time.now == 0
     assert _awaited(time) == [
@@ -70,7 +70,7 @@ def test_a_cluster_that_is_up_is_not_waited_for(up: KubeApi, client: Api, time: 
     ]
 
 
-def test_the_vpc_cni_and_kube_proxy(server: KubeApi, client: Api, time: Time) -> None:
+def test_the_vpc_cni_and_kube_proxy(server: KubeApi, client: Kube, time: Time) -> None:
     server.put(*(kube_objects.node(name) for name in NODES), *kube_objects.vpc_cni(NODES))
     gate.wait(client, VPC_CNI, time.waiter())
     assert _awaited(time) == [
@@ -81,7 +81,7 @@ def test_the_vpc_cni_and_kube_proxy(server: KubeApi, client: Api, time: Time) ->
     ]
 
 
-def test_it_waits_as_a_cluster_comes_up(server: KubeApi, client: Api, time: Time) -> None:
+def test_it_waits_as_a_cluster_comes_up(server: KubeApi, client: Kube, time: Time) -> None:
     taint = {"key": AGENT_TAINT, "value": "true", "effect": "NoExecute"}
     cilium = kube_objects.cilium(NODES)
     crds = [item for item in cilium if item["kind"] == "CustomResourceDefinition"]
@@ -116,7 +116,7 @@ def test_it_waits_as_a_cluster_comes_up(server: KubeApi, client: Api, time: Time
     assert text.count("waiting for nodes to join") == 2  # not every five seconds
 
 
-def test_the_vpc_cni_beside_cilium_is_an_error(up: KubeApi, client: Api, time: Time) -> None:
+def test_the_vpc_cni_beside_cilium_is_an_error(up: KubeApi, client: Kube, time: Time) -> None:
     up.put(*kube_objects.vpc_cni(NODES))
     with pytest.raises(
         KubernetesError, match="waited 300 s for aws-node to be absent: its DaemonSet is there"
@@ -127,7 +127,7 @@ def test_the_vpc_cni_beside_cilium_is_an_error(up: KubeApi, client: Api, time: T
         gate.wait(client, CILIUM, time.waiter())
 
 
-def test_kube_proxy_must_be_as_the_scenario_says(up: KubeApi, client: Api, time: Time) -> None:
+def test_kube_proxy_must_be_as_the_scenario_says(up: KubeApi, client: Kube, time: Time) -> None:
     spec = GateSpec(cni="cilium", kube_proxy=True, nodes=2)
     with pytest.raises(KubernetesError, match="kube-proxy to run on every node: there is no such"):
         gate.wait(client, spec, time.waiter())
@@ -137,13 +137,13 @@ def test_kube_proxy_must_be_as_the_scenario_says(up: KubeApi, client: Api, time:
         gate.wait(client, CILIUM, time.waiter())
 
 
-def test_too_few_nodes(up: KubeApi, client: Api, time: Time) -> None:
+def test_too_few_nodes(up: KubeApi, client: Kube, time: Time) -> None:
     spec = GateSpec(cni="cilium", kube_proxy=False, nodes=3)
     with pytest.raises(KubernetesError, match="waited 600 s for nodes to join: 2 of 3 have joined"):
         gate.wait(client, spec, time.waiter())
 
 
-def test_dns_that_somebody_else_has_installed(up: KubeApi, client: Api, time: Time) -> None:
+def test_dns_that_somebody_else_has_installed(up: KubeApi, client: Kube, time: Time) -> None:
     spec = GateSpec(cni="cilium", kube_proxy=False, nodes=2, dns=True)
     up.put(kube_objects.endpoints("kube-dns"))
     time.then = {20: lambda: up.put(kube_objects.endpoints("kube-dns", "10.0.1.7"))}
@@ -172,7 +172,7 @@ def _failing_agent() -> dict[str, Any]:
     return pod
 
 
-def test_an_agent_that_crashes_says_why(up: KubeApi, client: Api, time: Time) -> None:
+def test_an_agent_that_crashes_says_why(up: KubeApi, client: Kube, time: Time) -> None:
     up.remove("Pod", "cilium-node-2", "kube-system")
     up.put(kube_objects.daemonset("cilium", "x", 2, ready=1), _failing_agent())
     for number, reason in enumerate(("Pulled", "BackOff")):
@@ -205,7 +205,7 @@ def test_an_agent_that_crashes_says_why(up: KubeApi, client: Api, time: Time) ->
     assert "line 43" in text
 
 
-def test_no_pod_at_all_is_said(up: KubeApi, client: Api, time: Time) -> None:
+def test_no_pod_at_all_is_said(up: KubeApi, client: Kube, time: Time) -> None:
     up.remove("Deployment", "cilium-operator", "kube-system")
     up.remove("Pod", "cilium-operator-0", "kube-system")
     with pytest.raises(KubernetesError, match=r"There is no pod with io.cilium/app=operator in"):
@@ -213,7 +213,7 @@ def test_no_pod_at_all_is_said(up: KubeApi, client: Api, time: Time) -> None:
 
 
 def test_an_api_server_that_is_being_replaced_is_waited_for(
-    up: KubeApi, client: Api, time: Time
+    up: KubeApi, client: Kube, time: Time
 ) -> None:
     def answer() -> str | None:
         if time.now < 30:
@@ -225,7 +225,7 @@ def test_an_api_server_that_is_being_replaced_is_waited_for(
     assert "waiting for it: GET /x: no answer: connection refused (0 s)" in time.said
 
 
-def test_being_forbidden_is_not_waited_out(up: KubeApi, client: Api, time: Time) -> None:
+def test_being_forbidden_is_not_waited_out(up: KubeApi, client: Kube, time: Time) -> None:
     up.trouble = [403]
     with pytest.raises(ApiError, match="403"):
         gate.wait(client, CILIUM, time.waiter())

@@ -5,7 +5,6 @@ A lab has no kubelets: stand-ins run the commands in its pods. All the way to th
 
 from __future__ import annotations
 
-import json
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -24,12 +23,15 @@ from bench.session import Session, SessionError, open_session
 from bench.targets import resolve_targets
 from bench.workloads import IPERF_PORT, WORKLOADS
 from cni.guards import decide
-from components.kubernetes import kubeconfig, manifests
-from components.kubernetes.api import Api
-from components.kubernetes.errors import ApiError
+from components.kubernetes import manifests
 from components.kubernetes.names import MAIN, NAMESPACE, ROLE_LABEL
 from components.lab import target
 from components.lab.placement import pods_and_services
+from kube import exec as pod_exec
+from kube.client import Kube, settings_of
+from kube.errors import ApiError, NotStartedError
+from kube.exec import Container
+from kube.objects import NODE, Json
 from lab.cluster import Lab
 from lab.controlplane import API_PORT
 from lab.network import GATEWAY
@@ -79,7 +81,7 @@ def _bring_up(lab: Lab) -> None:
     spec, _ = target.spec(settings, decide(settings.scenario, target.facts(settings)))
     lab.start(spec, print)
     lab.install(print)
-    lab.api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+    lab.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     pods, services = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
     lab.deploy(
         [replace(pod, namespace=NAMESPACE) for pod in pods],
@@ -91,7 +93,8 @@ def _bring_up(lab: Lab) -> None:
 def _known_by_address(lab: Lab, node: Node) -> None:
     """API servers prefer nodes' names, which nothing resolves in a lab."""
     address = {"type": "InternalIP", "address": node.address.ip}
-    lab.api.merge(f"/api/v1/nodes/{node.name}/status", {"status": {"addresses": [address]}})
+    change = {"status": {"addresses": [address]}}
+    lab.api.merge(NODE, node.name, change, subresource="status")
 
 
 def _write_kubeconfig(lab: Lab, port: int, file: Path) -> None:
@@ -171,23 +174,23 @@ def test_bulk_transfer_and_exit_codes(reached: Reached) -> None:
 def test_a_container_that_is_not_in_the_pod_is_refused_by_the_real_server(
     reached: Reached,
 ) -> None:
-    api = kubeconfig.connect(str(reached.kubeconfig), None)
+    api = Kube(settings_of(str(reached.kubeconfig)))
     pod = reached.session.pods("fortio-client")[0]
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod.name}/exec"
-    query = [("container", "tools"), ("stdout", "true"), ("command", "true")]
-    with pytest.raises(ApiError, match=r"400: container tools is not valid for pod fortio-client"):
-        api.websocket(path, query, "v4.channel.k8s.io", 5)
+    where = Container(NAMESPACE, pod.name, "tools")
+    refused = r"400: container tools is not valid for pod fortio-client"
+    with pytest.raises(NotStartedError, match=refused):
+        pod_exec.run(api, where, ["true"], timeout=5)
 
 
 def test_pods_keep_the_strictest_security_level(reached: Reached) -> None:
     # Deployments are never refused for it, only their pods are.
-    api = kubeconfig.connect(str(reached.kubeconfig), None)
+    api = Kube(settings_of(str(reached.kubeconfig)))
     space = next(each for each in manifests.namespaces() if each["metadata"]["name"] == NAMESPACE)
     space["metadata"]["name"] = "strict"
-    api.request("POST", "/api/v1/namespaces", (), space)
+    api.create(space)
     for deployed in (*manifests.clients(), *manifests.servers()):
         pod = _pod(deployed)
-        made = json.loads(_create(api, pod))
+        made = _create(api, pod)
         assert made["spec"]["containers"][0]["name"] == MAIN
     pod["spec"]["hostNetwork"] = True
     with pytest.raises(ApiError, match=r'403: .*violates PodSecurity "restricted'):
@@ -199,14 +202,13 @@ def _pod(deployed: dict[str, Any]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": template["metadata"]["labels"][ROLE_LABEL]},
+        "metadata": {"name": template["metadata"]["labels"][ROLE_LABEL], "namespace": "strict"},
         "spec": template["spec"],
     }
 
 
-def _create(api: Api, pod: dict[str, Any]) -> str:
-    query = {"dryRun": "All", "fieldValidation": "Strict"}
-    return api.request("POST", "/api/v1/namespaces/strict/pods", query, pod)
+def _create(api: Kube, pod: dict[str, Any]) -> Json:
+    return api.create(pod, [("dryRun", "All"), ("fieldValidation", "Strict")])
 
 
 def test_last_a_kubelet_that_is_gone(reached: Reached) -> None:

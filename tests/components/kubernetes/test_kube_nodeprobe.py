@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from components.kubernetes import facts, nodeprobe
-from components.kubernetes.errors import KubernetesError
 from components.kubernetes.leftovers import kill_command
 from components.kubernetes.nodeprobe import ContainerUsage, NetworkDevice
+from kube.errors import KubernetesError
 
 AGENT, PROXY = "4f" * 32, "a0" * 32
 
