@@ -283,7 +283,7 @@ def test_a_context_that_does_not_exist(settings: Callable[..., Settings]) -> Non
 def test_a_cluster_that_does_not_answer(settings: Callable[..., Settings], server: KubeApi) -> None:
     server.trouble = [503] * 9
     (line,) = _refusal(settings("scenario-c"), "scenario-c")
-    assert "cannot be asked: GET /api/v1/nodes: 503: not now" in line
+    assert "cannot be asked: GET /api/v1: 503: not now" in line
 
 
 def test_a_misspelt_value_is_refused(settings: Callable[..., Settings]) -> None:
