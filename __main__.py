@@ -7,15 +7,14 @@ import signal
 import pulumi
 
 from components.scenario import ScenarioStack
-from components.settings import SettingsError, from_pulumi_config
+from components.settings import SettingsError
+from components.targets import settings_of
 
 # The engine ends a program by SIGINT once a step has failed: a traceback would bury that error.
 signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 try:
-    settings = from_pulumi_config(
-        json.loads(os.environ.get("PULUMI_CONFIG", "{}")), pulumi.get_stack()
-    )
+    settings = settings_of(json.loads(os.environ.get("PULUMI_CONFIG", "{}")), pulumi.get_stack())
 except SettingsError as error:
     raise pulumi.RunError(str(error)) from None
 

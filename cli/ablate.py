@@ -1,13 +1,48 @@
-"""``python -m bench ablate``: its arguments."""
+"""``python -m bench ablate``: each tuning toggle by itself."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from bench.plan import ALLOWABLE
-from studies.experiments.ablate.extent import BASES, INSIDE, OUTSIDE, QUESTION, ROUNDS, SECONDS
+from bench.checks import PreconditionError
+from bench.clock import Clock
+from bench.compare import runs_needed
+from bench.plan import Plan, PlanError, plan_for
+from bench.session import SessionError
+from cli.common import (
+    NO_RESULTS,
+    OK,
+    PRECONDITION,
+    SESSION,
+    USAGE,
+    FatalError,
+    add_allow,
+    descriptor,
+    interrupted_by_term,
+    progress,
+)
+from cli.experiments import show_experiment
+from components.targets import open_session
+from studies.experiments.ablate.extent import (
+    BASES,
+    INSIDE,
+    OUTSIDE,
+    QUESTION,
+    RATE,
+    ROUNDS,
+    SECONDS,
+)
+from studies.experiments.ablate.run import Work, merged, metrics_of
+from studies.experiments.ablate.stage import Described, Stage, StageError, Trial
+from studies.experiments.ablate.trials import OtherPlanError, TrialFileError, measure_trials
+from studies.experiments.model import Experiment
+
+ALL, FIGURE = "ablation.json", "effects.svg"
 
 _EPILOG = f"""Base and variant are up at once and measured in turn, probe by probe:
 {", ".join(INSIDE)}; from outside {", ".join(OUTSIDE)}.
@@ -18,12 +53,13 @@ variant: --session d.json --variant hostRouting=host.json (with no- before
 the name where the base has the toggle and the variant has not)."""
 
 
-def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "ablate", help=QUESTION, description=QUESTION, epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    parser.set_defaults(execute=_ablate)
     parser.add_argument(
         "--base", choices=tuple(BASES), default="d",
         help="; ".join(f"{name}: {what}" for name, what in BASES.items()),
@@ -44,16 +80,111 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "--variant", action="append", default=[], metavar="TOGGLE=FILE",
         help="the session of a variant that is up",
     )  # fmt: skip
-    parser.add_argument(
-        "--allow", action="append", default=[], metavar="NAME",
-        help="measure although this precondition fails: " + ", ".join(ALLOWABLE),
-    )  # fmt: skip
+    add_allow(parser)
 
 
 def _ablate(options: argparse.Namespace) -> int:
-    from studies.experiments.ablate.trials import run  # with what no other command needs
+    # Draws with matplotlib, which most commands do without.
+    from report.experiments.figures import draw_effects
 
-    return run(options)
+    try:
+        plan = plan_for("quick", runs=options.rounds, seconds=options.seconds, allow=options.allow)
+        stage = _stage(options)
+        trials = _trials(stage, options.toggles)
+    except PlanError as error:
+        raise FatalError(USAGE, str(error)) from None
+    except (SessionError, StageError) as error:
+        raise FatalError(SESSION, str(error)) from None
+    work = Work(
+        stage.base_name, replace(plan, http_rates=(RATE,)), _again(options), Clock(), progress
+    )
+    _warn_of_few(work.plan)
+    folder = Path(options.out or f"ablation-{options.base}")
+    parts = _measured(stage, work, [each for each in trials if each.reason is None], folder)
+    skipped = [each for each in trials if each.reason is not None]
+    for trial in skipped:
+        progress(f"{trial.label(work.base_name)}: not tried: {trial.reason}")
+    if not parts:
+        raise FatalError(USAGE, "none of these toggles can be tried here")
+    whole = merged(work, parts, skipped)
+    show_experiment(whole, str(folder / ALL))
+    (folder / FIGURE).write_text(draw_effects(whole), encoding="utf-8")
+    progress(f"the effects: {folder / FIGURE}")
+    return OK
 
 
-COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {"ablate": _ablate}
+def _stage(options: argparse.Namespace) -> Stage:
+    if bool(options.session) != bool(options.variant):
+        raise FatalError(USAGE, "--session and --variant go together: a base and its variants")
+    if not options.session:
+        return lab_stage(options.base)
+    variants = {}
+    for each in options.variant:
+        name, equals, path = each.partition("=")
+        if not equals:
+            raise FatalError(USAGE, f"--variant wants TOGGLE=FILE, not {each!r}")
+        variants[name] = descriptor(path)
+    return Described(
+        options.base.upper(), descriptor(options.session), variants, open_session=open_session
+    )
+
+
+def lab_stage(base: str) -> Stage:
+    """The lab's stage of a base.
+
+    :raises StageError: a stack's file is refused.
+    """
+    # The lab, which no other cluster's ablation needs.
+    from components.lab.ablation import stage
+
+    return stage(base)
+
+
+def _trials(stage: Stage, wanted: Sequence[str] | None) -> list[Trial]:
+    known = stage.trials()
+    if wanted is None:
+        return list(known)
+    unknown = sorted(set(wanted) - {each.toggle for each in known})
+    if unknown:
+        names = ", ".join(dict.fromkeys(each.toggle for each in known))
+        raise FatalError(USAGE, f"no toggle {', '.join(unknown)}: choose of {names}")
+    return [each for each in known if each.toggle in wanted]
+
+
+def _warn_of_few(plan: Plan) -> None:
+    family = metrics_of(plan, INSIDE)
+    needed = runs_needed(family)
+    if plan.runs < needed:
+        progress(
+            f"{plan.runs} rounds allow no verdict on {family} metrics: --rounds {needed} or more do"
+        )
+
+
+def _measured(stage: Stage, work: Work, trials: Sequence[Trial], folder: Path) -> list[Experiment]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FatalError(USAGE, f"cannot write into {folder}: {error}") from None
+    try:
+        with interrupted_by_term():
+            return measure_trials(stage, work, trials, folder)
+    except TrialFileError as error:
+        raise FatalError(NO_RESULTS, str(error)) from None
+    except OtherPlanError as error:
+        raise FatalError(USAGE, str(error)) from None
+    except PreconditionError as error:
+        raise FatalError(PRECONDITION, str(error)) from None
+    except (SessionError, StageError) as error:
+        raise FatalError(SESSION, str(error)) from None
+
+
+def _again(options: argparse.Namespace) -> str:
+    words = ["python", "-m", "bench", "ablate", "--base", options.base]
+    if options.toggles:
+        words += ["--toggles", ",".join(options.toggles)]
+    words += ["--rounds", str(options.rounds), "--seconds", str(options.seconds)]
+    for each in options.variant:
+        words += ["--variant", f"{each.partition('=')[0]}=FILE"]
+    for name in options.allow:
+        words += ["--allow", name]
+    return shlex.join(words)

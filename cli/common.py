@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from bench.plan import ALLOWABLE
 from bench.session import SessionError
 
 OK, MISSING_NUMBERS, USAGE, PRECONDITION, SESSION, NO_RESULTS, CHECK_FAILED = range(7)
@@ -58,6 +59,23 @@ def descriptor(path: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise SessionError(f"session descriptor {path}: not a JSON object")
     return data
+
+
+SESSION_FILE = 'JSON: {"target": "lab", "args": {…}}, as a stack keeps it'
+"""What is said of an option that takes a session's descriptor."""
+
+
+def add_allow(command: argparse.ArgumentParser) -> None:
+    """Add the option that lets preconditions fail."""
+    command.add_argument(
+        "--allow", action="append", default=[], metavar="NAME",
+        help="measure although this precondition fails; once for each: " + ", ".join(ALLOWABLE),
+    )  # fmt: skip
+
+
+def names(text: str) -> list[str]:
+    """Names that are separated by commas, as an argument."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def progress(line: str) -> None:

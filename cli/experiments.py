@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from bench.checks import PreconditionError
-from bench.plan import ALLOWABLE, PlanError
-from bench.session import SessionError, open_session
+from bench.plan import PlanError
+from bench.session import SessionError
 from cli.common import (
     NO_RESULTS,
     OK,
     PRECONDITION,
     SESSION,
+    SESSION_FILE,
     USAGE,
     FatalError,
+    add_allow,
     descriptor,
     interrupted_by_term,
     progress,
 )
+from components.targets import open_session
 from report.stack import StackError, read_session
 from studies.experiments.definition import Definition, Extent, ExtentError
 from studies.experiments.registry import EXPERIMENTS
@@ -34,19 +37,16 @@ from studies.experiments.registry import EXPERIMENTS
 if TYPE_CHECKING:
     from studies.experiments.model import Experiment
 
-Command = Callable[[argparse.Namespace], int]
-
 
 def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
     """Add every experiment's command."""
     for each in EXPERIMENTS.values():
         usual = each.usual
         parser = commands.add_parser(each.name, help=each.question, description=each.question)
+        parser.set_defaults(execute=_run)
         source = parser.add_mutually_exclusive_group(required=True)
         source.add_argument("--stack", metavar="NAME", help="a Pulumi stack that is up")
-        source.add_argument(
-            "--session", metavar="FILE", help='JSON: {"factory": "package.module:callable", …}'
-        )
+        source.add_argument("--session", metavar="FILE", help=SESSION_FILE)
         parser.add_argument(
             "--points", metavar="P,P", type=lambda text: text.split(","), default=[],
             help=f"where on the axis, {each.axis}: {','.join(map(str, usual.points))}",
@@ -62,10 +62,7 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
         )
         parser.add_argument("--subject", metavar="TEXT", help="what is measured: the scenario")
         parser.add_argument("--out", metavar="FILE", help="write the JSON; - prints only that")
-        parser.add_argument(
-            "--allow", action="append", default=[], metavar="NAME",
-            help="measure although this precondition fails: " + ", ".join(ALLOWABLE),
-        )  # fmt: skip
+        add_allow(parser)
     _add_files(commands)
 
 
@@ -76,11 +73,13 @@ def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="show|plot|fill")
     show_ = actions.add_parser("show", help="print what was found")
+    show_.set_defaults(execute=_of_files(_show))
     show_.add_argument(
         "--markdown", choices=("points", "effects"),
         help="as Markdown: metrics by points, or each comparison's effects",
     )  # fmt: skip
     plot = actions.add_parser("plot", help="draw it: a panel per metric, a line per scenario")
+    plot.set_defaults(execute=_of_files(_plot))
     plot.add_argument("--out", required=True, metavar="FILE", help="the SVG to write")
     for each in (show_, plot):
         each.add_argument(
@@ -93,15 +92,21 @@ def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
     fill = actions.add_parser(
         "fill", help="make a Markdown document's tables anew: <!-- table: points FILE METRICS -->"
     )
+    fill.set_defaults(execute=_of_files(_fill))
     fill.add_argument("document", metavar="FILE", help="the Markdown document, which is changed")
 
 
-def _files(options: argparse.Namespace) -> int:
-    try:
-        _ACTIONS[options.action](options)
-    except (OSError, ValueError) as error:  # an ExperimentError, too
-        raise FatalError(NO_RESULTS, str(error)) from None
-    return OK
+def _of_files(action: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
+    """A command on files of experiments, which ends in one line where they cannot be read."""
+
+    def execute(options: argparse.Namespace) -> int:
+        try:
+            action(options)
+        except (OSError, ValueError) as error:  # an ExperimentError, too
+            raise FatalError(NO_RESULTS, str(error)) from None
+        return OK
+
+    return execute
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -112,7 +117,7 @@ def _show(options: argparse.Namespace) -> None:
         table = points_table if options.markdown == "points" else effects_table
         print(table(found, options.metrics), end="")
     else:
-        show(found, None, options.metrics)
+        show_experiment(found, None, options.metrics)
 
 
 def _plot(options: argparse.Namespace) -> None:
@@ -129,13 +134,6 @@ def _fill(options: argparse.Namespace) -> None:
     document = Path(options.document)
     text = filled(document.read_text(encoding="utf-8"), document.parent)
     document.write_text(text, encoding="utf-8")
-
-
-_ACTIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
-    "show": _show,
-    "plot": _plot,
-    "fill": _fill,
-}
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -163,11 +161,11 @@ def _run(options: argparse.Namespace) -> int:
         raise FatalError(PRECONDITION, str(error)) from None
     except (SessionError, StackError) as error:
         raise FatalError(SESSION, str(error)) from None
-    show(found, options.out)
+    show_experiment(found, options.out)
     return OK
 
 
-def show(found: Experiment, out: str | None, names: Sequence[str] = ()) -> None:
+def show_experiment(found: Experiment, out: str | None, names: Sequence[str] = ()) -> None:
     """Print an experiment, and write it where that is asked for.
 
     :param names: the metrics or facts to print; by default all.
@@ -208,6 +206,3 @@ def _again(definition: Definition, extent: Extent, options: argparse.Namespace) 
     for name in options.allow:
         words += ["--allow", name]
     return shlex.join(words)
-
-
-COMMANDS: Mapping[str, Command] = {**dict.fromkeys(EXPERIMENTS, _run), "experiments": _files}

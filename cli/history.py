@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from bench.results import Results, ResultsError
-from cli.common import NO_RESULTS, OK, REGRESSION, UNDECIDED, USAGE, FatalError, progress
+from cli.common import NO_RESULTS, OK, REGRESSION, UNDECIDED, USAGE, FatalError, names, progress
+from components.state import history as kept
 from report.history.gate import judge
 from report.history.show import metric_lines, run_table
-from report.history.store import History, HistoryError
+from report.history.store import HistoryError
 from report.show import print_results
 from report.sources import SourceError, load
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-Command = Callable[[argparse.Namespace], int]
 
 FORMATS = ("table", "csv", "json")
 OF_HISTORY = "history:"
@@ -30,8 +28,9 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
     """Add both commands."""
     history = commands.add_parser(
         "history", help="what was measured before, and how a metric went",
-        epilog=f"It is kept in {History().path}; delete the file to forget it all.",
+        epilog=f"It is kept in {kept().path}; delete the file to forget it all.",
     )  # fmt: skip
+    history.set_defaults(execute=_history)
     history.add_argument("--metric", metavar="NAME", help="this one over time, by stack")
     history.add_argument("--stack", metavar="NAME", help="of this stack only")
     history.add_argument("--format", choices=FORMATS, default="table", help="table by default")
@@ -41,24 +40,21 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
         f"baseline's is missing, with --fail-on missing); {UNDECIDED} too few runs to tell; "
         f"{NO_RESULTS} no results; {USAGE} wrong arguments",
     )  # fmt: skip
+    gate.set_defaults(execute=_gate)
     gate.add_argument("results", metavar="RESULTS", help=_SOURCE)
     gate.add_argument("--baseline", required=True, metavar="RESULTS", help="likewise")
     gate.add_argument(
-        "--metrics", type=_names, metavar="M,M",
+        "--metrics", type=names, metavar="M,M",
         help="only these, chosen before any was looked at: fewer metrics need fewer runs",
     )  # fmt: skip
     gate.add_argument(
-        "--fail-on", type=_names, default=["worse"], metavar="WHAT,WHAT",
+        "--fail-on", type=names, default=["worse"], metavar="WHAT,WHAT",
         help="worse (default), missing: a metric of the baseline that cannot be compared",
     )  # fmt: skip
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _history(options: argparse.Namespace) -> int:
-    history = History()
+    history = kept()
     try:
         if options.metric is None:
             found = history.runs(options.stack)
@@ -110,9 +106,6 @@ def _gate(options: argparse.Namespace) -> int:
     return {"pass": OK, "fail": REGRESSION, "undecided": UNDECIDED}[verdict.outcome]
 
 
-COMMANDS: Mapping[str, Command] = {"history": _history, "gate": _gate}
-
-
 def _results(source: str) -> Results:
     try:
         if source.startswith(OF_HISTORY):
@@ -130,4 +123,4 @@ def _of_history(text: str) -> Results:
         raise FatalError(
             USAGE, f"{OF_HISTORY}{text}: a number as python -m bench history lists them is wanted"
         )
-    return History().results(int(text))[1]
+    return kept().results(int(text))[1]

@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import shlex
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -17,17 +17,26 @@ from rich.console import Console
 
 from bench.compare import ALPHA, runs_needed
 from bench.interleave import JournalError, shuffled
-from bench.plan import ALLOWABLE, MAX_RUNS, PROFILES, Plan, PlanError, plan_for
+from bench.plan import MAX_RUNS, PROFILES, Plan, PlanError, plan_for
 from bench.probes import build_probes
 from bench.results import Results
-from cli.common import INTERRUPTED, MISSING_NUMBERS, OK, SESSION, USAGE, FatalError, progress
+from cli.common import (
+    INTERRUPTED,
+    MISSING_NUMBERS,
+    OK,
+    SESSION,
+    USAGE,
+    FatalError,
+    add_allow,
+    progress,
+)
 from cli.matrix_display import display, minutes
+from components.state import history
+from components.targets import open_session
 from report.history.store import keep_result
-from studies.matrix.folder import FolderError, MatrixFolder, MatrixState
 from studies.matrix.run import Matrix
 from studies.matrix.stacks import StackFailedError, Stacks
-
-Command = Callable[[argparse.Namespace], int]
+from studies.matrix.state import FolderError, MatrixFolder, MatrixState
 
 PROJECT = Path(__file__).parents[1]
 _SEEDS = 2**31
@@ -43,13 +52,14 @@ exit codes:
   130  stopped"""
 
 
-def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command."""
     matrix = commands.add_parser(
         "matrix", help="bring scenarios up, measure them in interleaved rounds, take them down",
         description="Measure scenarios side by side.", epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    matrix.set_defaults(execute=_matrix)
     matrix.add_argument(
         "stacks", nargs="*", metavar="STACK", help="every Pulumi.scenario-*.yaml by default"
     )
@@ -59,10 +69,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     matrix.add_argument(
         "--seed", type=int, metavar="N", help="of the order within the rounds; by chance by default"
     )
-    matrix.add_argument(
-        "--allow", action="append", default=[], metavar="NAME",
-        help="measure although this precondition fails; once for each: " + ", ".join(ALLOWABLE),
-    )  # fmt: skip
+    add_allow(matrix)
     matrix.add_argument(
         "--out", default="matrix", metavar="FOLDER",
         help="for <stack>.json and matrix.json; matrix by default",
@@ -89,9 +96,6 @@ def _matrix(options: argparse.Namespace) -> int:
         raise FatalError(USAGE, str(error)) from None
     except OSError as error:
         raise FatalError(USAGE, f"--out: {error}") from None
-
-
-COMMANDS: Mapping[str, Command] = {"matrix": _matrix}
 
 
 def _asked(options: argparse.Namespace) -> MatrixState:
@@ -173,7 +177,9 @@ def _with(
     down: bool,
 ) -> int:
     with display(state.stacks, Console(stderr=True)) as shown, _stopped_by_signal(stacks):
-        matrix = Matrix(folder, state, stacks, shown, keep_up=options.keep, remember=_remember)
+        matrix = Matrix(
+            folder, state, stacks, shown, open_session, keep_up=options.keep, remember=_remember
+        )
         stopped = False
         try:
             if down:
@@ -214,7 +220,7 @@ def _stopped_by_signal(stacks: Stacks) -> Iterator[None]:
 
 
 def _remember(stack: str, results: Results) -> None:
-    keep_result("matrix", stack, results, progress)
+    keep_result(history(), "matrix", stack, results, progress)
 
 
 def _outlook(state: MatrixState, folder: Path) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Protocol
 
 from rich import box
 from rich.console import Console, Group
@@ -20,22 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.interleave import Step
-
-
-class Display(Protocol):
-    """Takes in what happens; from any thread."""
-
-    def phase(self, name: str) -> None:
-        """A phase of the whole begins."""
-        ...
-
-    def about(self, stack: str, text: str) -> None:
-        """What a stack is at."""
-        ...
-
-    def step(self, step: Step) -> None:
-        """A sample begins or has ended."""
-        ...
+from studies.matrix.stacks import Display
 
 
 def minutes(seconds: float) -> str:
@@ -50,15 +34,15 @@ class Lines:
         self._say = say
 
     def phase(self, name: str) -> None:
-        """See :class:`Display`."""
+        """See :class:`studies.matrix.stacks.Display`."""
         self._say(name)
 
     def about(self, stack: str, text: str) -> None:
-        """See :class:`Display`."""
+        """See :class:`studies.matrix.stacks.Display`."""
         self._say(f"{stack}: {text}")
 
     def step(self, step: Step) -> None:
-        """See :class:`Display`: ends only."""
+        """See :class:`studies.matrix.stacks.Display`: ends only."""
         if step.outcome is not None:
             self._say(
                 f"[{step.done}/{step.total}] round {step.round} of {step.rounds}: {step.label} "
@@ -86,19 +70,19 @@ class LiveTable:
         self._lock = Lock()
 
     def phase(self, name: str) -> None:
-        """See :class:`Display`."""
+        """See :class:`studies.matrix.stacks.Display`."""
         with self._lock:
             self._phase, self._left = name, None
             self._draw()
 
     def about(self, stack: str, text: str) -> None:
-        """See :class:`Display`."""
+        """See :class:`studies.matrix.stacks.Display`."""
         with self._lock:
             self._rows[stack].at = text
             self._draw()
 
     def step(self, step: Step) -> None:
-        """See :class:`Display`."""
+        """See :class:`studies.matrix.stacks.Display`."""
         with self._lock:
             row = self._rows[step.label]
             self._left, self._round = step.seconds_left, f"round {step.round} of {step.rounds}"

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from cli.common import NO_RESULTS, OK, USAGE, FatalError, progress
+from cli.common import NO_RESULTS, OK, USAGE, FatalError, names, progress
 from report.export import FORMATS, as_csv
 from report.show import print_results
 from report.show_comparison import render
 from report.sidebyside import SideBySide, side_by_side
 from report.sources import Collection, SourceError, load
-
-Command = Callable[[argparse.Namespace], int]
 
 DEFAULT = "matrix"
 PAGE, MARKDOWN, TABLE, RAW = "index.html", "report.md", "metrics.csv", "comparison.json"
@@ -35,9 +33,10 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
     compare = commands.add_parser(
         "compare", help="what differs between scenarios, and how sure that is"
     )
+    compare.set_defaults(execute=_compare)
     compare.add_argument("sources", nargs="+", metavar="SOURCE", help=_SOURCES)
     compare.add_argument(
-        "--metrics", type=_names, metavar="M,M",
+        "--metrics", type=names, metavar="M,M",
         help="only these, chosen before any was looked at: fewer metrics need fewer runs",
     )  # fmt: skip
     compare.add_argument(
@@ -49,6 +48,7 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
     )
     compare.add_argument("--out", metavar="FILE", help="write into a file instead")
     report = commands.add_parser("report", help="one page with all there is, for people")
+    report.set_defaults(execute=_report)
     report.add_argument(
         "sources", nargs="*", default=[DEFAULT], metavar="SOURCE",
         help=f"{_SOURCES}; {DEFAULT} by default, where a matrix puts its results",
@@ -57,10 +57,6 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
         "--out", default="report", metavar="FOLDER",
         help=f"for {PAGE}, {MARKDOWN}, {TABLE}, {RAW}; report by default",
     )  # fmt: skip
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -119,9 +115,6 @@ def _report(options: argparse.Namespace) -> int:
             (folder / name).write_text(text, encoding="utf-8")
     progress(f"report: {folder / PAGE}")
     return OK
-
-
-COMMANDS: Mapping[str, Command] = {"compare": _compare, "report": _report}
 
 
 def _load(sources: Sequence[str]) -> Collection:

@@ -7,10 +7,8 @@ stack shows as its results has been measured in the cluster that it has; until t
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -19,10 +17,11 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 from bench.checks import PreconditionError
 from bench.plan import Plan
 from bench.runner import BenchmarkError, run_benchmark
-from bench.session import SessionError, open_session
+from bench.session import SessionError
 from components.dynamic import VERSION, Provider, UserError, changed_inputs, inputs
 from components.handover import LATER, Asked, Handover, HandoverError
-from lab.toolchain.cache import state_root
+from components.state import failed_results, history
+from components.targets import open_session
 from report.history.store import keep_result
 
 _INPUTS = ("session", "plan", "stack", "version")
@@ -64,7 +63,7 @@ class BenchmarkProvider(Provider):
             with closing(session):
                 results = run_benchmark(session, plan, progress=_say)
         except BenchmarkError as error:
-            kept = _failed(props["stack"])
+            kept = failed_results(props["stack"])
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(error.results.to_json())
             raise UserError(
@@ -73,8 +72,8 @@ class BenchmarkProvider(Provider):
             ) from None
         except (PreconditionError, SessionError) as error:
             raise UserError(f"nothing was measured: {error}") from None
-        _failed(props["stack"]).unlink(missing_ok=True)
-        keep_result("up", props["stack"], results, _say)
+        failed_results(props["stack"]).unlink(missing_ok=True)
+        keep_result(history(), "up", props["stack"], results, _say)
         return {**inputs(props, _INPUTS), "results": results.to_dict()}
 
 
@@ -106,11 +105,6 @@ class Benchmark(Resource):
             "results": None,
         }
         super().__init__(BenchmarkProvider(), name, props, opts)
-
-
-def _failed(stack: str) -> Path:
-    """Where the results of a stack's failed benchmark are, until one succeeds."""
-    return state_root(os.environ) / "failed" / f"{stack}.json"
 
 
 def _say(line: str) -> None:

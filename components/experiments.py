@@ -11,8 +11,9 @@ import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from bench.checks import PreconditionError
-from bench.session import SessionError, open_session
+from bench.session import SessionError
 from components.dynamic import VERSION, Provider, UserError, inputs
+from components.targets import open_session
 from studies.experiments.definition import Extent
 from studies.experiments.registry import EXPERIMENTS
 

@@ -4,47 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import pulumi
 
 from bench.plan import Plan, PlanError, plan_for
-from cni.guards import Decision, GuardError, decide
-from cni.platform import PlatformFacts, al2023_kernel
+from cni.guards import GuardError, decide
 from components import handover
 from components.benchmark import Benchmark
 from components.experiment_settings import extents
 from components.experiments import run_experiments
 from components.settings import Settings
-from components.target import Deployment
-
-_EKS_MODULES = ("components.eks.target", "pulumi_aws.ec2", "pulumi_aws.eks", "pulumi_aws.iam")
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """A target that can take the stack.
-
-    :param facts: by which guards decide.
-    :param existing: what the user pays for while the stack exists, and how it ends; None for
-        targets that cost nothing.
-    """
-
-    facts: PlatformFacts
-    deploy: Callable[[tuple[Decision, ...], pulumi.Resource], Deployment]
-    existing: Mapping[str, Any] | None = None
+from components.targets import TARGETS
 
 
 class ScenarioStack(pulumi.ComponentResource):
     """A scenario on its target, measured.
 
     :ivar results: None as long as the measurement is put off (:mod:`components.handover`).
-    :ivar session: how the cluster is reached again, as JSON text (``bench.session``).
+    :ivar session: how the cluster is reached again, as JSON text (:mod:`components.targets`).
     :ivar experiments: what the experiments found by name; None where none is asked for, or as long
         as the measurement is put off.
     :ivar cluster: what costs money while the stack exists, and the command that ends it; None for
@@ -66,7 +46,9 @@ class ScenarioStack(pulumi.ComponentResource):
         with _refused_plainly():
             asked = handover.asked(os.environ)
             plan = _plan(settings)
-            target = _target(settings, plan)
+            target = TARGETS[settings.target].prepare(settings, plan)
+            for warning in target.warnings:
+                pulumi.log.warn(warning)
             decisions = decide(settings.scenario, target.facts)
         deployment = target.deploy(decisions, self)
         self.session = deployment.session.apply(
@@ -100,75 +82,6 @@ def _refused_plainly() -> Iterator[None]:
         ) from None
     except handover.HandoverError as error:
         raise pulumi.RunError(str(error)) from None
-
-
-def _target(settings: Settings, plan: Plan) -> _Target:
-    """The stack's target, found able to take it; imported only when it is asked for."""
-    match settings.target:
-        case "lab":
-            return _lab(settings)
-        case "eks":
-            return _eks(settings, plan)
-        case "kubeconfig":
-            return _kubeconfig(settings)
-
-
-def _lab(settings: Settings) -> _Target:
-    from components.lab import preflight, target
-
-    preflight.check_machine()
-    return _Target(
-        target.facts(settings),
-        lambda decisions, parent: target.deploy(settings, decisions, parent),
-    )
-
-
-def _eks(settings: Settings, plan: Plan) -> _Target:
-    from components.eks import preflight
-
-    # Seconds of CPU, while the preflight waits for AWS.
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        imported = [pool.submit(_load, name) for name in _EKS_MODULES]
-        found = preflight.check(settings, plan)
-    for each in imported:
-        each.result()
-    from components.eks import target
-
-    existing = target.existing(settings, found)
-    stack = pulumi.get_stack()
-    pulumi.log.info(
-        f"EKS: {found.cost.summary()}. If an up stops midway, what it has made stays and costs up "
-        f"to that per hour: pulumi up -s {stack} goes on, {existing['clean_up']} removes it all."
-    )
-    _warn(found.warnings)
-    # EC2 does not know what will boot; the version decides, and EKS's image for it.
-    facts = replace(found.facts, kernel=al2023_kernel(settings.eks.version))
-    return _Target(
-        facts,
-        lambda decisions, parent: target.deploy(settings, found, decisions, parent),
-        existing,
-    )
-
-
-def _load(module: str) -> None:
-    """Import a module to its end: parts of pulumi_aws wait for the first use of a name in them."""
-    getattr(import_module(module), "__all__", None)
-
-
-def _kubeconfig(settings: Settings) -> _Target:
-    from components.kubernetes import target
-
-    found = target.check(settings)
-    _warn(found.warnings)
-    return _Target(
-        target.facts(settings, found),
-        lambda decisions, parent: target.deploy(settings, found, decisions, parent),
-    )
-
-
-def _warn(warnings: Iterable[str]) -> None:
-    for warning in warnings:
-        pulumi.log.warn(warning)
 
 
 def _plan(settings: Settings) -> Plan:

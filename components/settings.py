@@ -1,47 +1,49 @@
 """The project's settings: what a stack file says, typed and checked as a whole.
 
-`from_pulumi_config` takes the configuration as the engine passes it to a program (`PULUMI_CONFIG`:
-every value a string, objects as JSON) and needs no engine itself.
+A stack has the settings of its scenario and of the benchmark, and the sections that its target
+reads (:class:`TargetSettings`); no target is known here. :func:`from_pulumi_config` takes the
+configuration as the engine passes it to a program (`PULUMI_CONFIG`: every value a string, objects
+as JSON) and needs no engine itself.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from itertools import combinations
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_model
 
 from bench.plan import ALLOWABLE, MAX_CONNECTIONS, MAX_RATE, MAX_RUNS, MAX_SECONDS
-from cni.combinations import LAB_VPC_CNI_VERSION
 from cni.problems import Problem, did_you_mean
 from cni.scenario import Scenario
 from cni.toggles import SETTINGS
-from components.eks.settings import EksSettings, contradictions
 from components.experiment_settings import Experiments
 from components.settings_errors import SettingsError, StackFile
 
 __all__ = [
     "PROJECT",
     "BenchmarkSettings",
-    "EksSettings",
-    "KubeconfigSettings",
-    "LabSettings",
     "Settings",
     "SettingsError",
+    "TargetSettings",
     "from_pulumi_config",
+    "overlapping_ranges",
+    "small_pool",
 ]
 
 PROJECT = "cni-benchmark"
 # Namespaces that Pulumi and the providers in use read for themselves.
 _OTHER_NAMESPACES = ("pulumi", "aws", "eks", "kubernetes")
 _POOL_MASK = 24  # The chart's default for each node's part of a cluster pool.
-_USUAL_RANGES = {"scenario.podCidr": "10.244.0.0/16", "eks.serviceCidr": "10.100.0.0/16"}
+_POD_CIDR = "scenario.podCidr"
+_USUAL_RANGES = {_POD_CIDR: "10.244.0.0/16", "eks.serviceCidr": "10.100.0.0/16"}
 
-Target = Literal["lab", "eks", "kubeconfig"]
 Profile = Literal["quick", "standard", "published"]
+Section = TypeVar("Section", bound=BaseModel)
 
 
 def _each_once(rates: tuple[int, ...]) -> tuple[int, ...]:
@@ -84,66 +86,111 @@ class BenchmarkSettings(BaseModel):
     """What else to find out, after the benchmark."""
 
 
-class LabSettings(BaseModel):
-    """The embedded lab. Client and server need a node each."""
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """What a target reads of a stack file.
 
-    model_config = SETTINGS
+    :param name: the value of ``target`` that asks for it.
+    :param sections: the models of the top-level settings that it reads, by name. Two targets may
+        read the same section.
+    :param problems: what is wrong between its sections, or between them and the scenario.
+    :param profile: the benchmark's profile where the stack names none.
+    """
 
-    nodes: int = Field(default=3, ge=2, le=9, examples=[3])
-    eni: Literal["real", "routed"] = "real"
-    """Where pods have addresses of ENIs: the CNI's own ENI mode against a local EC2 API, or a
-    routed pod subnet per node, which needs less of the machine."""
-
-
-class KubeconfigSettings(BaseModel):
-    """An existing cluster; None is kubectl's own default."""
-
-    model_config = SETTINGS
-
-    path: str | None = None
-    context: str | None = None
+    name: str
+    sections: Mapping[str, type[BaseModel]] = field(default_factory=dict)
+    problems: Callable[[Settings], Iterable[Problem]] = lambda settings: ()
+    profile: Profile = "standard"
 
 
-class Settings(BaseModel):
-    """Everything that a stack's configuration says."""
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a stack's configuration says.
 
-    model_config = SETTINGS
+    :param target: the target's name.
+    :param profile: the benchmark's profile: the stack's, or else the target's.
+    :param sections: the target's own settings, by name.
+    """
 
-    target: Target = "lab"
+    target: str
     scenario: Scenario
-    benchmark: BenchmarkSettings = BenchmarkSettings()
-    eks: EksSettings
-    lab: LabSettings = LabSettings()
-    kubeconfig: KubeconfigSettings = KubeconfigSettings()
+    benchmark: BenchmarkSettings
+    profile: Profile
+    sections: Mapping[str, BaseModel]
 
-    @property
-    def profile(self) -> Profile:
-        """The benchmark's profile: quick in the lab and standard elsewhere, unless it is set."""
-        return self.benchmark.profile or ("quick" if self.target == "lab" else "standard")
+    def section(self, model: type[Section]) -> Section:
+        """The target's section of this model.
+
+        :raises LookupError: the target does not read it.
+        """
+        for section in self.sections.values():
+            if isinstance(section, model):
+                return section
+        raise LookupError(f"the target {self.target} reads no {model.__name__}")
 
 
-def from_pulumi_config(raw: Mapping[str, str], stack: str) -> Settings:
-    """Read and check a stack's configuration, keyed `namespace:name`.
+def from_pulumi_config(
+    raw: Mapping[str, str], stack: str, targets: Sequence[TargetSettings]
+) -> Settings:
+    """Read and check a stack's configuration.
 
-    Raises SettingsError with one line for every problem found: where, what, why and the fix.
+    :param raw: values by `namespace:name`.
+    :param targets: the targets that there are; the first is the usual one.
+    :raises SettingsError: with one line for every problem: where, what, why and the fix.
     """
     file = StackFile(PROJECT, stack)
     if f"{PROJECT}:scenario" not in raw:
         raise SettingsError([file.without_scenario()])
-    lines = [file.stray(key, reason) for key, reason in _stray_keys(raw)]
     tree = {
-        name: _decode(raw[f"{PROJECT}:{name}"])
-        for name in Settings.model_fields
-        if f"{PROJECT}:{name}" in raw
+        key.removeprefix(f"{PROJECT}:"): _decode(value)
+        for key, value in raw.items()
+        if key.startswith(f"{PROJECT}:")
     }
+    by_name = {each.name: each for each in targets}
+    target = by_name.get(str(tree.get("target")), targets[0])
+    model = _model(targets, target)
+    lines = [file.stray(key, reason) for key, reason in _stray_keys(raw, model)]
+    known = {name: value for name, value in tree.items() if name in model.model_fields}
     try:
-        settings = Settings.model_validate(tree, by_alias=True, by_name=False)
+        read: Any = model.model_validate(known, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise SettingsError(lines + file.explain(Settings, error)) from None
-    lines += [file.contradiction(problem) for problem in _cross_checks(settings)]
+        raise SettingsError(lines + file.explain(model, error)) from None
+    settings = Settings(
+        target=target.name,
+        scenario=read.scenario,
+        benchmark=read.benchmark,
+        profile=read.benchmark.profile or target.profile,
+        sections={name: getattr(read, name) for name in target.sections},
+    )
+    lines += [file.contradiction(problem) for problem in target.problems(settings)]
     if lines:
         raise SettingsError(lines)
     return settings
+
+
+def _model(targets: Sequence[TargetSettings], chosen: TargetSettings) -> type[BaseModel]:
+    """The model of a whole stack file.
+
+    Sections of other targets may be there and are checked alike; only the chosen target's are
+    demanded.
+    """
+    fields: dict[str, Any] = {
+        # By the names of the targets, for the refusal's words and its proposal.
+        "target": (Literal.__getitem__(tuple(each.name for each in targets)), targets[0].name),
+        "scenario": (Scenario, ...),
+        "benchmark": (BenchmarkSettings, BenchmarkSettings()),
+    }
+    for target in targets:
+        for name, section in target.sections.items():
+            fields[name] = (section, _default(section) if name in chosen.sections else None)
+    return create_model("StackSettings", __config__=SETTINGS, **fields)
+
+
+def _default(section: type[BaseModel]) -> Any:
+    """A section that is not there: its defaults, or demanded where a setting has none."""
+    if any(each.is_required() for each in section.model_fields.values()):
+        return ...
+    return section()
 
 
 def _decode(text: str) -> object:
@@ -154,9 +201,9 @@ def _decode(text: str) -> object:
         return text
 
 
-def _stray_keys(raw: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _stray_keys(raw: Mapping[str, str], model: type[BaseModel]) -> Iterator[tuple[str, str]]:
     """Top-level keys that nobody reads, each with the reason against it."""
-    known = [f"{PROJECT}:{name}" for name in Settings.model_fields]
+    known = [f"{PROJECT}:{name}" for name in model.model_fields]
     for key in raw:
         namespace = key.partition(":")[0]
         if namespace == PROJECT and key not in known:
@@ -165,48 +212,21 @@ def _stray_keys(raw: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield key, f"unknown namespace{did_you_mean(namespace, (PROJECT, *_OTHER_NAMESPACES))}"
 
 
-def _cross_checks(settings: Settings) -> Iterator[Problem]:
-    """Contradictions between sections."""
-    yield from _overlaps(settings)
-    yield from _pool_checks(settings)
-    if settings.target == "eks":
-        yield from contradictions(settings.eks, settings.scenario)
-    if settings.target == "lab":
-        yield from _lab_version(settings.scenario)
+def overlapping_ranges(scenario: Scenario, others: Mapping[str, str]) -> Iterator[Problem]:
+    """Address ranges that are not apart, but must be: a cluster pool's and others.
 
-
-def _lab_version(scenario: Scenario) -> Iterator[Problem]:
-    version = scenario.cni_version
-    if scenario.cni == "vpc-cni" and version != LAB_VPC_CNI_VERSION:
-        key, reason = "scenario.cniVersion", f"the lab has the VPC CNI {LAB_VPC_CNI_VERSION} only"
-        yield Problem(key, version, reason, key, LAB_VPC_CNI_VERSION)
-
-
-def _overlaps(settings: Settings) -> Iterator[Problem]:
-    """Address ranges that must be apart: pods of a cluster pool, Services, and the nodes."""
-    if settings.target == "kubeconfig":
-        return
-    eks, pool = settings.eks, settings.scenario.pod_cidr
-    nodes = {"eks.vpcCidr": eks.vpc_cidr}
-    if settings.target == "lab":
-        from lab.network import VPC_CIDR  # other targets do without the lab
-
-        nodes = {"the lab's fabric": str(VPC_CIDR)}
-    ranges = {"scenario.podCidr": pool} if pool else {}
-    ranges |= {"eks.serviceCidr": eks.service_cidr} | nodes
-    for (key, cidr), (other, other_cidr) in combinations(ranges.items(), 2):
+    :param others: IPv4 networks by the setting that names each, or by what else they are.
+    """
+    ranges = {_POD_CIDR: scenario.pod_cidr} if scenario.pod_cidr else {}
+    for (key, cidr), (other, other_cidr) in combinations((ranges | dict(others)).items(), 2):
         if IPv4Network(cidr).overlaps(IPv4Network(other_cidr)):
             yield Problem(key, cidr, f"overlaps {other} {other_cidr}", key, _USUAL_RANGES[key])
 
 
-def _pool_checks(settings: Settings) -> Iterator[Problem]:
-    scenario = settings.scenario
+def small_pool(scenario: Scenario, nodes: int) -> Iterator[Problem]:
+    """A cluster pool that has not a part for every node."""
     if scenario.pod_cidr is None:
         return
-    nodes = settings.lab.nodes if settings.target == "lab" else settings.eks.nodes
     if IPv4Network(scenario.pod_cidr).num_addresses < nodes << (32 - _POOL_MASK):
-        key, reason = "scenario.podCidr", f"too small: each of {nodes} nodes takes a /{_POOL_MASK}"
-        yield Problem(key, scenario.pod_cidr, reason, key, _USUAL_RANGES[key])
-    if settings.target == "eks" and scenario.toggles.native_routing:
-        reason = "a VPC does not route a cluster pool's addresses; native routing wants ipam: eni"
-        yield Problem("scenario.ipam", scenario.ipam, reason, "scenario.ipam", "eni")
+        reason = f"too small: each of {nodes} nodes takes a /{_POOL_MASK}"
+        yield Problem(_POD_CIDR, scenario.pod_cidr, reason, _POD_CIDR, _USUAL_RANGES[_POD_CIDR])

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-from components.settings import PROJECT, Settings, SettingsError, from_pulumi_config
+from components.settings import PROJECT, Settings, TargetSettings, from_pulumi_config
 from lab.toolchain.stackfiles import settings_of_stack
 from lab.toolchain.toolchain import CHECKOUT
 
 
-def read_settings(stack: str, checkout: Path = CHECKOUT) -> Settings:
-    """The settings of ``Pulumi.<stack>.yaml`` over the project's defaults in ``Pulumi.yaml``, as
-    the engine would pass them.
+def read_settings(stack: str, target: TargetSettings) -> Settings:
+    """A stack's settings for one target, whatever target its file names.
 
     :raises SettingsError: they are refused.
     :raises lab.toolchain.errors.ToolchainError: there is no such stack.
     """
-    tree = settings_of_stack(checkout, stack)
-    raw = {f"{PROJECT}:{name}": _as_the_engine(value) for name, value in tree.items()}
-    return from_pulumi_config(raw, stack)
+    tree = settings_of_stack(CHECKOUT, stack)
+    names = {"scenario", "benchmark", *target.sections} & tree.keys()
+    raw = {f"{PROJECT}:{name}": _as_the_engine(tree[name]) for name in sorted(names)}
+    return from_pulumi_config(raw | {f"{PROJECT}:target": target.name}, stack, [target])
 
 
 def _as_the_engine(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-__all__ = ["SettingsError", "read_settings"]

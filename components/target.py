@@ -1,14 +1,85 @@
-"""What every target gives to the benchmark, however it comes to be."""
+"""What a target is: a folder here with one :class:`Target`, and a line in :mod:`.targets`.
+
+A target gives facts to decide by, deploys a stack up to its workloads, and reaches it again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
+from bench.plan import Plan
+from bench.session import Session
 from cni.evidence import ToggleState
+from cni.guards import Decision
+from cni.platform import PlatformFacts
+from components.settings import Settings, TargetSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A cluster with its CNI and the workloads, ready to be measured.
+
+    :param session: descriptor of the session (:func:`descriptor`), known once the workloads run.
+    :param toggles: the state of every toggle by name: requested, applied, verified, reason.
+    :param warnings: what the reader of the results should know, decided before the deployment.
+    """
+
+    session: pulumi.Output[Mapping[str, Any]]
+    toggles: pulumi.Output[Mapping[str, Any]]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A target that was found able to take a stack.
+
+    :param facts: by which guards decide.
+    :param deploy: declares the stack's resources below a parent.
+    :param existing: what the user pays for while the stack exists, and how it ends; None where it
+        costs nothing.
+    :param warnings: shown at preview and at every `up`.
+    """
+
+    facts: PlatformFacts
+    deploy: Callable[[tuple[Decision, ...], pulumi.Resource], Deployment]
+    existing: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Target(ABC):
+    """One target. Importing its class is cheap: it imports the rest of its folder when used."""
+
+    settings: TargetSettings
+
+    @abstractmethod
+    def prepare(self, settings: Settings, plan: Plan) -> Prepared:
+        """Look whether the target can take the stack; nothing is started or declared.
+
+        :raises pulumi.RunError: it cannot, with one line for each reason.
+        """
+
+    @abstractmethod
+    def open_session(self, **args: Any) -> Session:
+        """The session of a stack that is up.
+
+        :param args: those of its descriptor.
+        :raises SessionError: it cannot be reached.
+        """
+
+
+def descriptor(target: str, args: Mapping[str, Any], boot: str) -> dict[str, Any]:
+    """How a stack's cluster is reached again, as JSON-able data.
+
+    :param target: the target's name.
+    :param args: of its :meth:`Target.open_session`.
+    :param boot: what is measured; another one is measured again.
+    """
+    return {"target": target, "args": dict(args), "boot": boot}
 
 
 def toggle_outputs(states: Iterable[ToggleState]) -> dict[str, dict[str, Any]]:
@@ -29,18 +100,3 @@ def toggle_outputs(states: Iterable[ToggleState]) -> dict[str, dict[str, Any]]:
         }
         for state in states
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """A cluster with its CNI and the workloads, ready to be measured.
-
-    :param session: descriptor of the session (``bench.session.open_session``), known once the
-        workloads run.
-    :param toggles: the state of every toggle by name: requested, applied, verified, reason.
-    :param warnings: what the reader of the results should know, decided before the deployment.
-    """
-
-    session: pulumi.Output[Mapping[str, Any]]
-    toggles: pulumi.Output[Mapping[str, Any]]
-    warnings: tuple[str, ...] = ()

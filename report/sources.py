@@ -19,7 +19,7 @@ from bench.results import Results, ResultsError
 from report.stack import StackError, read_stack
 from studies.experiments import model as experiments
 from studies.experiments.model import Experiment, ExperimentError
-from studies.matrix.folder import MATRIX, MatrixRecord
+from studies.matrix.state import MATRIX, MatrixRecord
 
 EXPERIMENTS: Final = "experiments"
 

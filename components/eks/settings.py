@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from cni.problems import Problem, did_you_mean, property_path
 from cni.scenario import Cidr, Scenario
-from cni.toggles import SETTINGS
+from cni.toggles import SETTINGS as MODEL
+from components.settings import Settings, TargetSettings, overlapping_ranges, small_pool
 
 CALLER = "caller"
 """In `apiCidrs`: the public address that this machine's own requests come from."""
@@ -91,7 +92,7 @@ def _number(value: object) -> object:
 class EksSettings(BaseModel):
     """The EKS cluster. Shared by all scenarios: its values stand in Pulumi.yaml."""
 
-    model_config = SETTINGS
+    model_config = MODEL
 
     version: Annotated[str, AfterValidator(_kubernetes_version)] = Field(examples=["1.31"])
     region: str = Field(examples=["ap-northeast-2"])
@@ -124,8 +125,15 @@ class EksSettings(BaseModel):
     """Tags of everything that is made, beside this project's own."""
 
 
-def contradictions(eks: EksSettings, scenario: Scenario) -> Iterator[Problem]:
+def _problems(settings: Settings) -> Iterator[Problem]:
     """What is wrong between the section's settings, with its tags, or with a scenario on EKS."""
+    scenario, eks = settings.scenario, settings.section(EksSettings)
+    ranges = {"eks.serviceCidr": eks.service_cidr, "eks.vpcCidr": eks.vpc_cidr}
+    yield from overlapping_ranges(scenario, ranges)
+    yield from small_pool(scenario, eks.nodes)
+    if scenario.pod_cidr is not None and scenario.toggles.native_routing:
+        reason = "a VPC does not route a cluster pool's addresses; native routing wants ipam: eni"
+        yield Problem("scenario.ipam", scenario.ipam, reason, "scenario.ipam", "eni")
     yield from _zones(eks)
     yield from _tags(eks)
     yield from _kube_proxy(eks, scenario)
@@ -171,3 +179,6 @@ def _kube_proxy(eks: EksSettings, scenario: Scenario) -> Iterator[Problem]:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
+
+
+SETTINGS = TargetSettings(name="eks", sections={"eks": EksSettings}, problems=_problems)

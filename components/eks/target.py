@@ -47,7 +47,7 @@ def deploy(
 
     :raises pulumi.RunError: values that the chart does not know; nothing has been declared then.
     """
-    scenario, eks = settings.scenario, settings.eks
+    scenario, eks = settings.scenario, settings.section(EksSettings)
     cni = dataplane(scenario.cni)
     _check_values(cni.unknown_values(scenario, decisions))
     place = _place(eks, preflight, parent)
@@ -74,6 +74,7 @@ def deploy(
     )
     return Deployment(
         session=session_descriptor(
+            settings.target,
             access,
             _about(settings),
             workloads.ready,
@@ -87,7 +88,7 @@ def deploy(
 
 def existing(settings: Settings, preflight: Preflight) -> dict[str, Any]:
     """What a stack's user pays for from the first `up` on; how to log in to it, and to end it."""
-    stack, eks = pulumi.get_stack(), settings.eks
+    stack, eks = pulumi.get_stack(), settings.section(EksSettings)
     name = cluster_name(pulumi.get_organization(), stack)
     profile = f" --profile {eks.profile}" if eks.profile else ""
     return {
@@ -148,7 +149,9 @@ def _check_values(lines: Sequence[str]) -> None:
 def _gate_spec(settings: Settings) -> GateSpec:
     scenario = settings.scenario
     kube_proxy = scenario.kube_proxy != "none"
-    return GateSpec(cni=scenario.cni, kube_proxy=kube_proxy, nodes=settings.eks.nodes)
+    return GateSpec(
+        cni=scenario.cni, kube_proxy=kube_proxy, nodes=settings.section(EksSettings).nodes
+    )
 
 
 def _revision(
@@ -164,7 +167,7 @@ def _revision(
 def _about(settings: Settings) -> Mapping[str, Any]:
     scenario = settings.scenario
     return {
-        "target": f"eks: a cluster of its own in {settings.eks.region}",
+        "target": f"eks: a cluster of its own in {settings.section(EksSettings).region}",
         "scenario": scenario.title,
         "cni": f"{scenario.cni} {scenario.cni_version}",
     }

@@ -20,6 +20,7 @@ from components.kubernetes import manifests
 from components.kubernetes.gate import GateSpec
 from components.kubernetes.manifests import Manifest
 from components.kubernetes.providers import DECISIONS, DataplaneProvider, GateProvider
+from components.target import descriptor
 
 _KINDS: Mapping[str, type[pulumi.CustomResource]] = {
     "Namespace": kubernetes.core.v1.Namespace,
@@ -139,6 +140,7 @@ def _logical(manifest: Manifest, name: str) -> str:
 
 
 def session_descriptor(
+    target: str,
     access: pulumi.Input[str],
     about: Mapping[str, Any],
     boot: pulumi.Input[str],
@@ -148,20 +150,21 @@ def session_descriptor(
 ) -> pulumi.Output[Mapping[str, Any]]:
     """The descriptor of the cluster's session, known once its workloads run.
 
+    :param target: the target's name.
     :param about: facts for the results that the cluster does not know: scenario, target.
     :param boot: what is measured; another one is measured again.
     :param kube_proxy: the mode that the stack asks for, or none.
     :param values: Cilium's Helm values; None where Cilium is not the CNI.
     """
     return pulumi.Output.all(access, boot, values).apply(
-        lambda known: {
-            "factory": "components.kubernetes.session:connect",
-            "args": {
+        lambda known: descriptor(
+            target,
+            {
                 "access": json.loads(known[0]),
                 "kube_proxy": kube_proxy,
                 "values": known[2],
                 "about": dict(about),
             },
-            "boot": known[1],
-        }
+            known[1],
+        )
     )

@@ -16,6 +16,7 @@ from cni.instances import known_facts
 from cni.platform import Kernel, PlatformFacts
 from cni.value_tree import HelmValues, unknown_values
 from cni.values import ClusterEndpoint, helm_values
+from components.kubeconfig.settings import KubeconfigSettings
 from components.kubernetes import access, discovery, fitness
 from components.kubernetes import facts as node_facts
 from components.kubernetes.access import KubeconfigAccess
@@ -51,7 +52,7 @@ def check(settings: Settings) -> Found:
     :raises pulumi.RunError: with everything that stands against the scenario there.
     """
     stack, scenario = pulumi.get_stack(), settings.scenario
-    wanted = settings.kubeconfig
+    wanted = settings.section(KubeconfigSettings)
     path = str(Path(wanted.path).expanduser().absolute()) if wanted.path else None
     how = KubeconfigAccess(path=path, context=wanted.context)
     try:
@@ -135,6 +136,7 @@ def deploy(
     }
     return Deployment(
         session=session_descriptor(
+            settings.target,
             how,
             about,
             workloads.ready,

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from bench.session import Pod, Service, Session, SessionError
 from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
@@ -24,6 +25,7 @@ from cni.toggles import TOGGLES, Toggles
 from components.lab import evidence, target
 from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
+from components.lab.settings import SETTINGS
 from components.settings import Settings
 from components.settings_errors import SettingsError
 from components.stackfile import read_settings
@@ -34,7 +36,7 @@ from lab.errors import LabError
 from lab.exclusive import only_one
 from lab.objects import ServicePort, ServiceSpec
 from lab.toolchain.errors import ToolchainError
-from studies.experiments.ablate.stage import Progress, StageError, Trial
+from studies.experiments.ablate.stage import Progress, Stage, StageError, Trial
 
 BASE_ID, VARIANT_ID = "cni-benchmark-ablation-base", "cni-benchmark-ablation-variant"
 _BASES: Mapping[str, tuple[str, str]] = {
@@ -46,6 +48,34 @@ _TUNED = "scenario-e"
 _OUTSIDE = ("dsr", "xdp")
 _NODE_PORT = 30_080
 _ERRORS = (LabError, KubernetesError, ToolchainError, EvidenceError, OSError)
+
+
+class StackSession(LabSession):
+    """The session of a stack's lab, which can have variants of its scenario beside it.
+
+    :param stack: the stack's name; None where the lab is no stack's.
+    """
+
+    def __init__(self, lab: Lab, about: Mapping[str, Any], stack: str | None) -> None:
+        super().__init__(lab, about)
+        self._stack = stack
+
+    def toggle_stage(self) -> Stage:
+        """See :class:`studies.experiments.capabilities.Variants`."""
+        if self._stack is None:
+            raise StageError("this lab is no stack's, so it has no variants")
+        return stage_of(self._stack)
+
+
+def connect(
+    lab_id: str, about: Mapping[str, Any] | None = None, stack: str | None = None
+) -> StackSession:
+    """The session of a running lab.
+
+    :param about: what the lab itself does not know (:class:`LabSession`).
+    :param stack: the name of the stack whose lab it is.
+    """
+    return StackSession(Lab(lab_id), about or {}, stack)
 
 
 class NorthSouthSession(LabSession):
@@ -152,7 +182,7 @@ class LabStage:
     @contextmanager
     def variant(self, trial: Trial, say: Progress) -> Iterator[Session]:
         scenario, decisions = self._made(trial)
-        settings = self._settings.model_copy(update={"scenario": scenario})
+        settings = replace(self._settings, scenario=scenario)
         with (
             _told(trial.label(self.base_name)),
             _running(VARIANT_ID, settings, decisions, self._outside, say) as session,
@@ -228,8 +258,7 @@ def _told(what: str) -> Iterator[None]:
 
 
 def stage(base: str) -> LabStage:
-    """The lab's stage for a base of :data:`studies.experiments.ablate.extent.BASES` (what
-    :mod:`studies.experiments.ablate.stage` imports).
+    """The lab's stage for a base of :data:`studies.experiments.ablate.extent.BASES`.
 
     :raises StageError: a stack's file is refused.
     """
@@ -250,7 +279,7 @@ def stage_of(stack: str) -> LabStage:
 
 def _of(name: str, stack: str, *, from_outside: bool = False) -> LabStage:
     try:
-        tuned = read_settings(_TUNED).scenario.toggles
-        return LabStage(name, read_settings(stack), tuned, from_outside=from_outside)
+        tuned = read_settings(_TUNED, SETTINGS).scenario.toggles
+        return LabStage(name, read_settings(stack, SETTINGS), tuned, from_outside=from_outside)
     except (SettingsError, ToolchainError) as error:
         raise StageError(str(error)) from error

@@ -31,7 +31,6 @@ from lab.errors import LabError
 from lab.latency import IdleHold
 from lab.objects import NAMESPACE
 from lab.spec import LabSpec
-from studies.experiments.ablate.stage import Stage
 
 
 class LabSession(LabCapabilities):
@@ -125,13 +124,6 @@ class LabSession(LabCapabilities):
     def allowances(self) -> Mapping[str, Mapping[str, int]]:
         return {}  # nobody limits a veth
 
-    def toggle_stage(self) -> Stage:
-        """See :class:`studies.experiments.capabilities.Variants`: a lab's id begins with its stack
-        name."""
-        from components.lab.ablation import stage_of  # which makes sessions like this one
-
-        return stage_of(self._lab.paths.lab_id.rpartition("-")[0])
-
     def environment(self) -> Mapping[str, Any]:
         with as_session_error():
             return self._environment
@@ -167,8 +159,3 @@ class LabSession(LabCapabilities):
 
 def _helm_values(spec: LabSpec) -> Mapping[str, Any] | None:
     return spec.values if spec.cni == "cilium" else None
-
-
-def connect(lab_id: str, about: Mapping[str, Any] | None = None) -> LabSession:
-    """The session of a running lab (a factory for :func:`bench.session.open_session`)."""
-    return LabSession(Lab(lab_id), about or {})

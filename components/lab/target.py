@@ -20,6 +20,7 @@ from cni.values import ClusterEndpoint, LabFabric, lab_values
 from cni.vpc_cni.dataplane import daemon_environment
 from components.dynamic import VERSION
 from components.eks.names import interface_tags
+from components.eks.settings import EksSettings
 from components.lab import preflight
 from components.lab.providers import (
     DECISIONS,
@@ -28,8 +29,9 @@ from components.lab.providers import (
     SlotProvider,
     WorkloadsProvider,
 )
+from components.lab.settings import LabSettings
 from components.settings import Settings
-from components.target import Deployment
+from components.target import Deployment, descriptor
 from lab import kernel, network
 from lab.controlplane import API_PORT
 from lab.spec import SPEC, CloudSpec, LabSpec
@@ -112,7 +114,7 @@ def facts(settings: Settings) -> PlatformFacts:
         has_fq=False,
         has_bbr="bbr" in kernel.congestion_controls(),
     )
-    known = known_facts(settings.eks.instance_type, kernel=mine.kernel)
+    known = known_facts(settings.section(EksSettings).instance_type, kernel=mine.kernel)
     if known is None:
         return mine
     return dataclasses.replace(
@@ -135,7 +137,7 @@ def _basis(instance_type: str) -> str:
 
 def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, tuple[str, ...]]:
     """What to build for a stack, and how its values differ from EKS's."""
-    scenario, eks = settings.scenario, settings.eks
+    scenario, eks = settings.scenario, settings.section(EksSettings)
     preflight.check_programs(scenario)
     cloud = _cloud(settings)
     values, adaptations = _values(scenario, decisions, routed=cloud is None)
@@ -146,7 +148,7 @@ def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, 
     }
     adaptations += (_basis(eks.instance_type),)
     made = LabSpec(
-        nodes=settings.lab.nodes,
+        nodes=settings.section(LabSettings).nodes,
         service_cidr=eks.service_cidr,
         node_labels=labels,
         kube_proxy=scenario.kube_proxy,
@@ -163,8 +165,8 @@ def _cloud(settings: Settings) -> CloudSpec | None:
 
     :raises pulumi.RunError: EC2's limits for the instance type are not known here.
     """
-    scenario, eks = settings.scenario, settings.eks
-    if scenario.ipam not in ("eni", "vpc") or settings.lab.eni == "routed":
+    scenario, eks = settings.scenario, settings.section(EksSettings)
+    if scenario.ipam not in ("eni", "vpc") or settings.section(LabSettings).eni == "routed":
         return None
     known = known_facts(eks.instance_type)
     if known is None:
@@ -187,7 +189,7 @@ def about(settings: Settings, made: LabSpec, adaptations: Iterable[str]) -> dict
 
     :param made: the specification, as :func:`spec` gives it with ``adaptations``.
     """
-    scenario, instance_type = settings.scenario, settings.eks.instance_type
+    scenario, instance_type = settings.scenario, settings.section(EksSettings).instance_type
     found: dict[str, object] = {
         "scenario": scenario.title,
         "cni": f"{scenario.cni} {scenario.cni_version}",
@@ -237,12 +239,11 @@ def deploy(
     cluster = _Cluster("cluster", slot.lab_id, made, after(slot))
     cni = _Cni("cni", cluster, slot.lab_id, decisions, after(cluster))
     workloads = _Workloads("workloads", cluster, cni, slot.lab_id, after(cni))
+    stack = pulumi.get_stack()
     told = about(settings, made, adaptations)
-    descriptor = pulumi.Output.all(slot.lab_id, cluster.boot, workloads.id).apply(
-        lambda known: {
-            "factory": "components.lab.session:connect",
-            "args": {"lab_id": known[0], "about": told},
-            "boot": known[1],
-        }
+    session = pulumi.Output.all(slot.lab_id, cluster.boot, workloads.id).apply(
+        lambda known: descriptor(
+            "lab", {"lab_id": known[0], "about": told, "stack": stack}, known[1]
+        )
     )
-    return Deployment(session=descriptor, toggles=cni.toggles)
+    return Deployment(session=session, toggles=cni.toggles)

@@ -1,4 +1,4 @@
-"""A lab of its own for the validation, and what is imposed in it. Nothing else here imports lab.
+"""A lab of its own for the validation, and what is imposed in it.
 
 The lab has the baseline's dataplane (VPC CNI plugin, kube-proxy): nothing on its path that could
 itself be in question. Its id is fixed, so what a killed validation has left is ended by the next.
@@ -12,16 +12,21 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.probes.udp import overflows
-from bench.session import Session, open_session
+from bench.session import Session
 from bench.workloads import IPERF_PORT, WORKLOADS
 from cni.combinations import LAB_VPC_CNI_VERSION
-from studies.validate.faults import Link, LossCount
-
-if TYPE_CHECKING:
-    from lab.cluster import Lab
+from components.lab.placement import pods_and_services
+from components.lab.session import LabSession
+from kube.errors import KubernetesError
+from lab.cluster import Lab, LabSpec
+from lab.errors import LabError
+from lab.exclusive import only_one
+from lab.sandbox import Place
+from lab.toolchain.errors import ToolchainError
+from lab.toolchain.toolchain import Toolchain
+from studies.validate.faults import Link, LossCount, ValidationTestbed
 
 LAB_ID = "cni-benchmark-validation"
 _SERVER = "iperf3-server"
@@ -45,48 +50,26 @@ def benchstat_program() -> Path:
 
     :raises ValidationLabError: it is not built.
     """
-    from lab.toolchain.errors import ToolchainError
-    from lab.toolchain.toolchain import Toolchain
-
     try:
         return Toolchain.default().program("benchstat")
     except ToolchainError as error:
         raise ValidationLabError(str(error)) from error
 
 
-@dataclass(frozen=True, slots=True)
-class ValidationLab:
-    """A running lab: the session to measure by, the wire, and :class:`Faults`."""
-
-    session: Session
-    link: Link
-    faults: LabFaults
-
-
 @contextmanager
-def running_lab(say: Progress) -> Iterator[ValidationLab]:
+def running_lab(say: Progress) -> Iterator[ValidationTestbed]:
     """Bring a lab up, and remove it at the end, whatever happens.
 
     :raises ValidationLabError: another validation runs, or the lab does not come up.
     """
-    from kube.errors import KubernetesError
-    from lab.cluster import Lab
-    from lab.errors import LabError
-    from lab.exclusive import only_one
-    from lab.toolchain.errors import ToolchainError
-
     lab = Lab(LAB_ID)
     try:
         with only_one(LAB_ID, "validation"):
             try:
                 _bring_up(lab, say)
                 about = {"scenario": "validation: VPC CNI, kube-proxy"}
-                descriptor = {
-                    "factory": "components.lab.session:connect",
-                    "args": {"lab_id": LAB_ID, "about": about},
-                }
-                with closing(open_session(descriptor)) as session:
-                    yield ValidationLab(session, _link(session), LabFaults(lab))
+                with closing(LabSession(Lab(LAB_ID), about)) as session:
+                    yield ValidationTestbed(session, _link(session), LabFaults(lab))
             finally:
                 lab.remove()
     except (LabError, KubernetesError, ToolchainError, OSError) as error:
@@ -94,9 +77,6 @@ def running_lab(say: Progress) -> Iterator[ValidationLab]:
 
 
 def _bring_up(lab: Lab, say: Progress) -> None:
-    from components.lab.placement import pods_and_services
-    from lab.cluster import LabSpec
-
     spec = LabSpec(
         nodes=_NODES,
         service_cidr=_SERVICE_CIDR,
@@ -147,8 +127,6 @@ class LabFaults:
     @contextmanager
     def udp_loss(self, probability: float) -> Iterator[Callable[[], LossCount]]:
         """A random match of iptables in the server's pod, before its socket."""
-        from lab.sandbox import Place
-
         (server,) = self.lab.pods_of(_SERVER)
         place = Place(netns=server.name)
         match = f"PREROUTING -p udp --dport {IPERF_PORT}"

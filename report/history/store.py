@@ -5,7 +5,6 @@ Every result is stored whole, with its metrics as rows beside it. To forget it a
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -40,19 +39,11 @@ class HistoryError(Exception):
     """The history cannot be read or written; the message names its file and says why."""
 
 
-def default_path() -> Path:
-    """``${XDG_STATE_HOME:-~/.local/state}/cni-benchmark/history.sqlite``."""
-    # Where state is kept is said in one place, which needs nothing of the lab.
-    from lab.toolchain.cache import state_root
-
-    return state_root(os.environ) / "history.sqlite"
-
-
 class History:
     """The results in one file, which is made when the first one is added."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path or default_path()
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def add(self, origin: Origin, stack: str, results: Results) -> int:
         """Keep results; those of the same rounds of a stack replace each other.
@@ -166,10 +157,12 @@ class History:
             raise HistoryError(f"the history {self.path} cannot be used: {error}") from None
 
 
-def keep_result(origin: Origin, stack: str, results: Results, say: Callable[[str], None]) -> None:
-    """Add results to the history. A measurement is worth more than its place there, so that one
+def keep_result(
+    history: History, origin: Origin, stack: str, results: Results, say: Callable[[str], None]
+) -> None:
+    """Add results to a history. A measurement is worth more than its place there, so that one
     that cannot be added is told and not lost."""
     try:
-        History().add(origin, stack, results)
+        history.add(origin, stack, results)
     except HistoryError as error:
         say(f"warning: not kept in the history: {error}")

@@ -42,12 +42,6 @@ class Definition:
     ``needs`` are capabilities (:mod:`studies.experiments.capabilities`); ``usual`` is its extent
     where nothing else is asked for. Points that are numbers lie between ``lowest`` and
     ``highest``; names are some of the usual ones; ``fixed`` ones cannot be chosen.
-
-    ``run`` is the place of its function, ``package.module:callable``, which is imported when the
-    experiment is run: it takes a :class:`studies.experiments.base.Context`, returns
-    :class:`~studies.experiments.base.Findings`, raises ``SkippedError`` where the cluster has
-    nothing to experiment on, and cleans up what it made, also when
-    interrupted.
     """
 
     name: str
@@ -55,7 +49,6 @@ class Definition:
     axis: str
     needs: tuple[type, ...]
     usual: Extent
-    run: str
     unit: str = ""
     lowest: int = 0
     highest: int = 0

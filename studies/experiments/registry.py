@@ -1,4 +1,7 @@
-"""The experiments by name."""
+"""The experiments by name, as data that a stack's settings are checked with.
+
+What runs each is in :mod:`studies.experiments.run`, with the statistics that this does without.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,6 @@ _HOST = Definition(
     axis="path",
     needs=(ExperimentPods,),
     usual=Extent(points=("node to node", "pod to pod"), rounds=11, seconds=2),
-    run="studies.experiments.host:run",
     fixed=True,
 )
 
@@ -32,7 +34,6 @@ _SCALE = Definition(
     unit="Services",
     needs=(ObjectStore, ComponentCommands, ComponentMetrics),
     usual=Extent(points=(4, 104, 1_000, 5_000, 10_000), rounds=5, seconds=1),
-    run="studies.experiments.scale.run:run",
     lowest=4,
     highest=20_000,
 )
@@ -44,13 +45,12 @@ _HOPS = Definition(
     unit="hops",
     needs=(ObjectStore, ExperimentPods),
     usual=Extent(points=(1, 2, 3, 4, 5, 6, 7, 8), rounds=8, seconds=2),
-    run="studies.experiments.hops:run",
     lowest=1,
     highest=8,
 )
 
 
-def _policies(name: str, kind: str, run: str) -> Definition:
+def _policies(name: str, kind: str) -> Definition:
     return Definition(
         name=name,
         question=f"What do objects of kind {kind} cost, and how fast do they take effect?",
@@ -58,7 +58,6 @@ def _policies(name: str, kind: str, run: str) -> Definition:
         unit="policies",
         needs=(ObjectStore, ExperimentPods),
         usual=Extent(points=(0, 10, 100, 1_000), rounds=6, seconds=1),
-        run=f"studies.experiments.policy:{run}",
         lowest=0,
         highest=3_000,
     )
@@ -70,10 +69,9 @@ _TOGGLES = Definition(
     axis="toggle",
     needs=(Variants,),
     usual=Extent(points=tuple(TOGGLES), rounds=ROUNDS, seconds=SECONDS),
-    run="studies.experiments.ablate.beside:run",
 )
-_POLICY = _policies("policy", "NetworkPolicy", "kubernetes")
-_CILIUM_POLICY = _policies("cilium-policy", "CiliumNetworkPolicy", "cilium")
+_POLICY = _policies("policy", "NetworkPolicy")
+_CILIUM_POLICY = _policies("cilium-policy", "CiliumNetworkPolicy")
 
 EXPERIMENTS: Mapping[str, Definition] = {
     each.name: each for each in (_HOST, _SCALE, _HOPS, _TOGGLES, _POLICY, _CILIUM_POLICY)

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import cast
 
 from bench.clock import Clock
 from bench.interleave import Evidence, prepare
 from bench.plan import plan_for
 from bench.session import Session
+from studies.experiments import hops, host, policy
+from studies.experiments.ablate import beside
 from studies.experiments.base import Context, Findings, Progress, SkippedError
 from studies.experiments.capabilities import lacking
 from studies.experiments.definition import Definition, Extent
 from studies.experiments.model import Axis, Experiment, Series
+from studies.experiments.scale import run as scale
+
+RUNS: Mapping[str, Callable[[Context], Findings]] = {
+    "host": host.run,
+    "scale": scale.run,
+    "hops": hops.run,
+    "toggles": beside.run,
+    "policy": policy.kubernetes,
+    "cilium-policy": policy.cilium,
+}
+"""What runs each experiment of :data:`studies.experiments.registry.EXPERIMENTS`.
+
+It raises ``SkippedError`` where the cluster has nothing to experiment on, and cleans up what it
+made, also when interrupted.
+"""
 
 
 def run_experiment(
@@ -52,7 +67,7 @@ def run_experiment(
         side = prepare(name, session, plan, clock=clock, deadline=start + within, say=say)
         evidence = side.evidence or evidence
         try:
-            found = _function(definition)(Context(side, plan, extent, name, say))
+            found = RUNS[definition.name](Context(side, plan, extent, name, say))
         except SkippedError as error:
             reason = str(error)
     if reason is not None:
@@ -73,11 +88,6 @@ def run_experiment(
         checks=list(evidence.checks),
         warnings=[*evidence.warnings, *found.warnings],
     )
-
-
-def _function(definition: Definition) -> Callable[[Context], Findings]:
-    module, _, name = definition.run.partition(":")
-    return cast("Callable[[Context], Findings]", getattr(importlib.import_module(module), name))
 
 
 def _iso(moment: datetime) -> str:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from typing import Any
 
 from bench.checks import PreconditionError
 from bench.clock import Clock
@@ -15,11 +14,9 @@ from bench.plan import Plan
 from bench.probes import build_probes
 from bench.results import Results
 from bench.runner import time_bound
-from bench.session import Session, SessionError, open_session
-from cli.matrix_display import Display
-from studies.matrix.folder import MatrixFolder, MatrixState
-from studies.matrix.memory import Memory
-from studies.matrix.stacks import Progress, StackFailedError, Stacks
+from bench.session import Opener, SessionError
+from studies.matrix.stacks import Display, Progress, StackFailedError, Stacks
+from studies.matrix.state import MatrixFolder, MatrixState, StateKeeper
 
 AT_ONCE = 2
 """Stacks that are brought up or taken down at the same time."""
@@ -30,6 +27,7 @@ Remember = Callable[[str, Results], None]
 class Matrix:
     """One matrix in its folder, from wherever it is at.
 
+    :param open_session: what opens a stack's session by its descriptor.
     :param keep_up: leave up what it has brought up.
     :param remember: gets every scenario's results once they are complete.
     """
@@ -40,27 +38,27 @@ class Matrix:
         state: MatrixState,
         stacks: Stacks,
         display: Display,
+        open_session: Opener,
         *,
         keep_up: bool = False,
         remember: Remember = lambda stack, results: None,
         clock: Clock | None = None,
-        connect: Callable[[Mapping[str, Any]], Session] = open_session,
     ) -> None:
         self._clock = clock or Clock()
         self._folder = folder
-        self._memory = Memory(folder, state, self._clock)
+        self._keeper = StateKeeper(folder, state, self._clock)
         self._stacks = stacks
         self._display = display
         self._keep_up = keep_up
         self._remember = remember
-        self._connect = connect
+        self._open_session = open_session
         self._plan = Plan.from_dict(state.plan)
         self._stopping = False
 
     @property
     def state(self) -> MatrixState:
         """Where it is at."""
-        return self._memory.state
+        return self._keeper.state
 
     def run(self) -> MatrixState:
         """Do what is left to do.
@@ -70,27 +68,27 @@ class Matrix:
         :raises JournalError: the samples so far are damaged.
         :raises OSError: the folder cannot be written.
         """
-        memory = self._memory
+        keeper = self._keeper
         if self.state.status == "measuring":
-            with memory.timed("bring up"):
+            with keeper.timed("bring up"):
                 self._display.phase(f"bringing stacks up, {AT_ONCE} at a time")
-                self._each(memory.left(), self._up)
+                self._each(keeper.remaining(), self._up)
             self._measure()
-            memory.reach("measured")
-        with memory.timed("hand over"):
+            keeper.reach("measured")
+        with keeper.timed("hand over"):
             self._hand_over()
         if not self._keep_up:
             self.take_down()
         # What could not be taken down is tried again by the same command.
         if self._keep_up or not self.state.brought_up:
-            memory.reach("finished")
+            keeper.reach("finished")
         return self.state
 
     def end(self) -> MatrixState:
         """Take down what was brought up; a matrix that is not finished does not go on."""
         self.take_down()
         if self.state.status != "finished" and not self.state.brought_up:
-            self._memory.reach("ended")
+            self._keeper.reach("ended")
         return self.state
 
     def take_down(self) -> None:
@@ -100,18 +98,18 @@ class Matrix:
         """
         if self.state.brought_up:
             self._display.phase("taking down what was brought up")
-            with self._memory.timed("take down"):
+            with self._keeper.timed("take down"):
                 self._each(self.state.brought_up, self._down)
 
     def _say(self, stack: str) -> Progress:
         return lambda line: self._display.about(stack, line)
 
     def _fail(self, stack: str, why: str) -> None:
-        self._memory.fail(stack, why)
+        self._keeper.fail(stack, why)
         self._display.about(stack, f"failed: {why}")
 
     def _warn(self, stack: str, what: str) -> None:
-        self._memory.warn(stack, what)
+        self._keeper.warn(stack, what)
         self._display.about(stack, what)
 
     def _up(self, stack: str) -> None:
@@ -121,7 +119,7 @@ class Matrix:
             # What this matrix began to bring up may be torn; what was up before is left as it is.
             if found.session is None or stack in self.state.brought_up:
                 if not found.exists:
-                    self._memory.bringing_up(stack)
+                    self._keeper.record_start(stack)
                 found = self._stacks.up(stack, say)
         except StackFailedError as error:
             if not self._stopping:
@@ -130,7 +128,7 @@ class Matrix:
         if found.session is None:
             self._fail(stack, "it came up without a session to measure in")
             return
-        self._memory.is_up(stack, dict(found.session), found.toggles)
+        self._keeper.record_up(stack, dict(found.session), found.toggles)
         say("up")
 
     def _down(self, stack: str) -> None:
@@ -140,7 +138,7 @@ class Matrix:
             if not self._stopping:
                 self._warn(stack, f"could not be taken down: {error}")
             return
-        self._memory.is_down(stack)
+        self._keeper.record_down(stack)
         self._display.about(stack, "down")
 
     def _each(self, stacks: Sequence[str], do: Callable[[str], None]) -> None:
@@ -156,16 +154,16 @@ class Matrix:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _measure(self) -> None:
-        labels = self._memory.left()
+        labels = self._keeper.remaining()
         bound = time_bound(self._plan, build_probes(self._plan))
         deadline = self._clock.monotonic() + len(labels) * bound
         with ExitStack() as opened:
-            with self._memory.timed("preconditions"):
+            with self._keeper.timed("preconditions"):
                 self._display.phase("checking preconditions")
                 prepared = [self._prepared(stack, deadline, opened) for stack in labels]
             sides = [side for side in prepared if side is not None]
             if sides:
-                with self._memory.timed("rounds"):
+                with self._keeper.timed("rounds"):
                     self._display.phase("measuring")
                     found = self._rounds(sides)
                 for stack, results in found.items():
@@ -173,7 +171,7 @@ class Matrix:
 
     def _prepared(self, stack: str, deadline: float, opened: ExitStack) -> Side | None:
         try:
-            session = opened.enter_context(closing(self._connect(self.state.sessions[stack])))
+            session = opened.enter_context(closing(self._open_session(self.state.sessions[stack])))
             return prepare(
                 stack, session, self._plan,
                 clock=self._clock, deadline=deadline, say=self._say(stack),
@@ -189,7 +187,7 @@ class Matrix:
         }
         journal = self._journal(identities)
         known = journal.entries(identities)
-        self._memory.begin_part(anew=not known)
+        self._keeper.begin_part(anew=not known)
         return interleave(
             sides,
             self._plan,
@@ -232,7 +230,7 @@ class Matrix:
     def _hand_over(self) -> None:
         """Give the stacks that stay up their results."""
         mine = [] if self._keep_up else self.state.own
-        stay = [stack for stack in self._memory.left() if stack not in mine]
+        stay = [stack for stack in self._keeper.remaining() if stack not in mine]
         if stay:
             self._display.phase("writing results back")
         for stack in stay:

@@ -1,4 +1,4 @@
-"""The seam between the matrix and whoever brings stacks up.
+"""The seams of the matrix: whoever brings stacks up, and whoever shows what happens.
 
 With Pulumi that is :mod:`components.automation`, which only the command line knows of.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bench.interleave import Step
 from bench.results import Results
 
 Progress = Callable[[str], None]
@@ -29,6 +30,22 @@ class StackState:
     exists: bool
     session: Mapping[str, Any] | None = None
     toggles: object = None
+
+
+class Display(Protocol):
+    """Takes in what happens; from any thread."""
+
+    def phase(self, name: str) -> None:
+        """A phase of the whole begins."""
+        ...
+
+    def about(self, stack: str, text: str) -> None:
+        """What a stack is at."""
+        ...
+
+    def step(self, step: Step) -> None:
+        """A sample begins or has ended."""
+        ...
 
 
 class Stacks(Protocol):

@@ -1,7 +1,7 @@
 """What is imposed on a path, so that the truth is known: a rate or a loss.
 
-:class:`Faults` is the seam: the lab implements it with the kernel's own means
-(:mod:`components.lab.validation`). What an imposed rate leaves for payload is arithmetic, and here.
+:class:`ValidationTestbed` is the seam: the lab implements it with the kernel's own means. What an
+imposed rate leaves for payload is arithmetic, and here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
+
+from bench.session import Session
 
 _ETHERNET = 14
 _IPV4 = 20
@@ -78,3 +80,12 @@ class Link:
     def udp_share(self, datagram: int) -> float:
         """Payload as a share of the bits on the wire, for datagrams of so many bytes."""
         return datagram / (datagram + _UDP + _IPV4 + self.encapsulation + _ETHERNET)
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationTestbed:
+    """A cluster to validate on: the session to measure by, the wire, and what can be imposed."""
+
+    session: Session
+    link: Link
+    faults: Faults

@@ -16,9 +16,9 @@ from bench.probes import build_probes
 from bench.probes.base import Bench
 from bench.session import SessionError
 from bench.targets import resolve_targets
-from components.lab.validation import ValidationLab
 from studies.validate.agreement import Sides, agree, exact
 from studies.validate.false_alarms import Rounds, analyse
+from studies.validate.faults import ValidationTestbed
 from studies.validate.model import (
     Agreement,
     Check,
@@ -72,7 +72,7 @@ class _Found:
 
 
 def run_validation(
-    lab: ValidationLab,
+    lab: ValidationTestbed,
     plan: Plan,
     benchstat: Path,
     say: Progress,
@@ -119,7 +119,7 @@ def run_validation(
     )
 
 
-def _truth(found: _Found, lab: ValidationLab, bench: Bench, plan: Plan, say: Progress) -> None:
+def _truth(found: _Found, lab: ValidationTestbed, bench: Bench, plan: Plan, say: Progress) -> None:
     checks = TruthChecks(bench, lab.faults, lab.link, plan, say)
     for name, check in checks.all():
         say(f"known truth: {name}")
@@ -130,7 +130,7 @@ def _truth(found: _Found, lab: ValidationLab, bench: Bench, plan: Plan, say: Pro
 
 
 def _sensitivity(
-    found: _Found, lab: ValidationLab, bench: Bench, plan: Plan, family: int, say: Progress
+    found: _Found, lab: ValidationTestbed, bench: Bench, plan: Plan, family: int, say: Progress
 ) -> None:
     say("sensitivity: a cut of known size")
     with found.part("Sensitivity", "a cut of known size"):
@@ -139,7 +139,7 @@ def _sensitivity(
         found.compared["cut"] = sides
 
 
-def _parity(found: _Found, lab: ValidationLab, bench: Bench, plan: Plan, say: Progress) -> None:
+def _parity(found: _Found, lab: ValidationTestbed, bench: Bench, plan: Plan, say: Progress) -> None:
     checks = ParityChecks(bench, lab.faults, plan, say)
     for subject in checks.subjects():
         with found.part("Parity", subject.probe):

@@ -13,6 +13,7 @@ from bench.plan import plan_for
 from components.eks.names import cluster_name
 from components.eks.preflight import Report, cost, machine, report
 from components.eks.preflight.survey import Subject, Survey, survey
+from components.eks.settings import EksSettings
 from components.settings_errors import StackFile
 from tests.aws.machine import put_aws_cli, set_up
 from tests.aws.server import AwsServer
@@ -67,7 +68,7 @@ def check(aws: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Check:
         settings = read(stack, {"target": "eks", **(changes or {})})
         result = survey(
             Subject(
-                eks=settings.eks,
+                eks=settings.section(EksSettings),
                 scenario=settings.scenario,
                 plan=plan_for("standard", runs=runs),
                 stack=stack,

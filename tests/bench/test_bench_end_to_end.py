@@ -11,6 +11,7 @@ from bench.plan import plan_for
 from bench.probes import build_probes
 from cli.main import main
 from tests.bench.netns import NetnsSession, lacking
+from tests.sessions_target import descriptor, register
 
 pytestmark = [
     pytest.mark.integration,
@@ -18,22 +19,18 @@ pytestmark = [
 ]
 
 
-_running: list[NetnsSession] = []
-
-
-def running() -> NetnsSession:
-    """A session factory: the one that the test has started, and will end."""
-    return _running[0]
-
-
 def test_the_quick_plan_measures_everything(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = tmp_path / "session.json"
-    session.write_text(json.dumps({"factory": f"{__name__}:running"}))
+    session.write_text(json.dumps(descriptor("running")))
     out = tmp_path / "results.json"
     with NetnsSession() as started:
-        _running[:] = [started]
+
+        def running() -> NetnsSession:
+            return started
+
+        register(monkeypatch, running)
         code = main(["run", "--session", str(session), "--profile", "quick", "--out", str(out)])
     said = capsys.readouterr()
     with capsys.disabled():

@@ -1,46 +1,14 @@
-"""Descriptors, workloads, numbers as text."""
+"""Workloads, targets, numbers as text."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from bench.session import SessionError, open_session
+from bench.session import SessionError
 from bench.targets import resolve_targets
 from bench.text import latency, number, tail, tally
 from bench.workloads import WORKLOADS, roles
 from tests.bench.fakes import FakeSession
-
-
-def make(mood: str) -> FakeSession:
-    """A session factory."""
-    found = FakeSession()
-    found.nodes["client"] = mood
-    return found
-
-
-def test_a_descriptor_opens_a_session() -> None:
-    session = open_session({"factory": f"{__name__}:make", "args": {"mood": "calm"}})
-    assert session.pods("fortio-client")[0].node == "calm"
-
-
-@pytest.mark.parametrize(
-    ("descriptor", "reason"),
-    [
-        ({}, "a session descriptor is"),
-        ({"factory": "no colon"}, "a session descriptor is"),
-        ({"factory": "a:b:c"}, "a session descriptor is"),
-        ({"factory": "bench.stats:median", "args": []}, "a session descriptor is"),
-        ({"factory": "no.such.module:connect"}, "cannot be imported"),
-        ({"factory": ":connect"}, "cannot be imported"),
-        ({"factory": "bench.stats:nothing"}, "cannot be imported"),
-        ({"factory": "bench.stats:TARGET_LEVEL"}, "is not callable"),
-    ],
-)
-def test_a_bad_descriptor_is_refused(descriptor: dict[str, Any], reason: str) -> None:
-    with pytest.raises(SessionError, match=reason):
-        open_session(descriptor)
 
 
 def test_workloads_are_complete() -> None:

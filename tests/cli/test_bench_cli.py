@@ -14,35 +14,34 @@ from bench.plan import PROFILES, Plan
 from bench.results import Results
 from bench.runner import Progress, run_benchmark
 from cli.main import main
-from report.history.store import History
+from components.state import history
 from report.stack import StackError, parse_outputs, read_stack
 from tests.bench.fakes import FakeSession, failing
+from tests.sessions_target import descriptor, register
 
 ROOT = Path(__file__).parents[2]
 RESULTS_PLAN = ["--runs", "1", "--seconds", "1", "--http-rates", "100"]
 
 
 def healthy() -> FakeSession:
-    """A session factory."""
     return FakeSession()
 
 
 def without_dns() -> FakeSession:
-    """A session factory: queries fail after the preconditions."""
+    """Queries fail after the preconditions."""
     session = FakeSession()
     session.spoil["dig-answers"] = [failing("gone")] * 99
     return session
 
 
 def on_one_node() -> FakeSession:
-    """A session factory."""
     session = FakeSession()
     session.nodes["server"] = "node-1"
     return session
 
 
 def stopped() -> FakeSession:
-    """A session factory: the user presses ^C."""
+    """The user presses ^C."""
     raise KeyboardInterrupt
 
 
@@ -53,18 +52,19 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def in_no_time(session: FakeSession, plan: Plan, *, progress: Progress) -> Results:
         return run_benchmark(session, plan, progress=progress, clock=session.time.clock())
 
-    monkeypatch.setattr("cli.main.run_benchmark", in_no_time)
+    monkeypatch.setattr("cli.measure.run_benchmark", in_no_time)
+    register(monkeypatch, healthy, without_dns, on_one_node, stopped)
     monkeypatch.setenv("COLUMNS", "80")
 
 
-def descriptor(folder: Path, factory: str) -> str:
+def session_file(folder: Path, name: str) -> str:
     path = folder / "session.json"
-    path.write_text(json.dumps({"factory": f"{__name__}:{factory}"}))
+    path.write_text(json.dumps(descriptor(name)))
     return str(path)
 
 
-def run(folder: Path, factory: str, *more: str) -> int:
-    return main(["run", "--session", descriptor(folder, factory), *RESULTS_PLAN, *more])
+def run(folder: Path, name: str, *more: str) -> int:
+    return main(["run", "--session", session_file(folder, name), *RESULTS_PLAN, *more])
 
 
 def ten_queries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_run_prints_progress_and_table_and_writes_results(
     assert "[12/12] run 1 of 1: udp" in said.err
     assert "tcp_throughput" in said.out
     assert json.loads(out.read_text())["metrics"]["http_100_p99"]["n"] == 1
-    assert list(History().runs()["origin"]) == ["run"]
+    assert list(history().runs()["origin"]) == ["run"]
     assert main(["show", "--file", str(out)]) == 0
     assert "http_100_p99" in capsys.readouterr().out
 
@@ -107,28 +107,37 @@ def test_missing_numbers_end_with_1_and_keep_the_rest(
 
 
 @pytest.mark.parametrize(
-    ("factory", "more", "code", "message"),
+    ("name", "more", "code", "message"),
     [
         ("healthy", ["--runs", "0"], 2, "runs must be a whole number from 1"),
         ("healthy", ["--http-rates", "-5"], 2, "an HTTP rate must be"),
         ("healthy", ["--profile", "slow"], 2, "unknown profile 'slow'"),
         ("on_one_node", [], 3, "precondition 'placement' failed"),
-        ("no_such_factory", [], 4, "cannot be imported"),
         ("stopped", [], 130, "interrupted"),
     ],
 )
 def test_failures_are_one_line_and_a_code(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    factory: str,
+    name: str,
     more: list[str],
     code: int,
     message: str,
 ) -> None:
-    assert run(tmp_path, factory, *more) == code
+    assert run(tmp_path, name, *more) == code
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bench:")]
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_a_session_of_an_earlier_version_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "session.json"
+    file.write_text(json.dumps({"factory": "components.lab.session:connect", "args": {}}))
+    assert main(["run", "--session", str(file), *RESULTS_PLAN]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "recorded by an earlier version of this project. Fix: pulumi up" in line
 
 
 def test_unusable_files_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from cli import matrix as command
 from cli.main import main
 from cli.matrix_display import display, minutes
 from components import automation
-from report.history.store import History
+from components.state import history
 from studies.matrix.run import Matrix
 from tests.bench.fakes import PLAN
 from tests.studies.fake_stacks import FakeStacks
@@ -30,7 +30,8 @@ def stacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeStacks:
     """Stacks in Pulumi's place, whose sessions fit the profile that is measured."""
     made = FakeStacks()
     monkeypatch.setattr(automation, "PulumiStacks", lambda: made)
-    fitted = partial(Matrix, connect=made.connect, clock=made.time.clock())
+    fitted = partial(Matrix, clock=made.time.clock())
+    monkeypatch.setattr(command, "open_session", made.connect)
     monkeypatch.setattr(command, "Matrix", fitted)
     monkeypatch.setitem(PROFILES, "quick", PLAN)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -58,7 +59,7 @@ def test_it_measures_tells_and_remembers(
     assert "results: matrix; next: python -m bench report matrix" in told
     assert record()["seed"] == 7
     assert Path("matrix/.gitignore").read_text() == "*\n"
-    assert sorted(History().runs()["stack"]) == list(AB)
+    assert sorted(history().runs()["stack"]) == list(AB)
     assert stacks.done[-1] == "close"
 
 
@@ -150,7 +151,7 @@ def test_a_finished_one_is_measured_anew(stacks: FakeStacks) -> None:
     assert run("scenario-b", "--rounds", "1", "--seed", "2") == 0
     assert record()["id"] != first["id"]
     assert not Path("matrix/scenario-a.json").exists()
-    assert len(History().runs()) == 3
+    assert len(history().runs()) == 3
 
 
 def test_exit_codes_of_what_failed(stacks: FakeStacks, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.settings import Settings, SettingsError, from_pulumi_config
+from components.settings import Settings, SettingsError
+from components.targets import settings_of
 
 ROOT = Path(__file__).parents[2]
 STACKS = [f"scenario-{letter}" for letter in "abcde"]
@@ -53,11 +54,11 @@ def pulumi_config(tree: Tree) -> dict[str, str]:
 
 def read(stack: str = "scenario-e", changes: dict[str, object] | None = None) -> Settings:
     """The settings of a changed stack."""
-    return from_pulumi_config(pulumi_config(stack_tree(stack, changes)), stack)
+    return settings_of(pulumi_config(stack_tree(stack, changes)), stack)
 
 
 def refusal(config: dict[str, str], stack: str = "scenario-e") -> list[str]:
     """The lines with which a configuration is refused."""
     with pytest.raises(SettingsError) as caught:
-        from_pulumi_config(config, stack)
+        settings_of(config, stack)
     return str(caught.value).splitlines()

@@ -11,10 +11,9 @@ import pytest
 from bench.results import from_dict, from_json
 from bench.runner import run_benchmark
 from bench.session import SessionError
-from components import benchmark
+from components import benchmark, state
 from components.benchmark import BenchmarkProvider
 from components.dynamic import UserError
-from report.history.store import History
 from tests.bench.fakes import PLAN, FakeSession, failing
 
 
@@ -65,7 +64,7 @@ def test_creating_measures_and_records_what_with(
 
 def test_what_was_measured_is_in_the_history(session: _Session) -> None:
     BenchmarkProvider().create(PROPS)
-    runs = History().runs()
+    runs = state.history().runs()
     assert list(zip(runs["stack"], runs["origin"], strict=True)) == [("scenario-e", "up")]
 
 

@@ -97,7 +97,8 @@ def test_what_is_given_to_each_step(stack: str) -> None:
     given = DECISIONS.validate_json(resources["cni"].inputs["decisions"])
     assert given == _decisions(stack)
     session = json.loads(resources["benchmark"].inputs["session"])
-    assert session["factory"] == "components.lab.session:connect"
+    assert session["target"] == "lab"
+    assert session["args"]["stack"] == stack
     assert session["args"]["lab_id"] == "scenario-x-1f"
     # Another boot is another session, which is measured again.
     assert session["boot"] == "b001"

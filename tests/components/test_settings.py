@@ -7,7 +7,11 @@ import json
 import pytest
 import yaml
 
+from components.eks.settings import EksSettings
+from components.kubeconfig.settings import KubeconfigSettings
+from components.lab.settings import LabSettings
 from components.settings import SettingsError
+from components.targets import settings_of
 from tests.components.stack_config import (
     EKS,
     ROOT,
@@ -24,7 +28,7 @@ def test_the_stack_files_are_settings_for_the_lab(stack: str) -> None:
     settings = read(stack)
     assert settings.target == "lab"
     assert settings.profile == "quick"
-    assert settings.lab.nodes == 3
+    assert settings.section(LabSettings).nodes == 3
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -36,8 +40,25 @@ def test_what_stands_where_nothing_is_set() -> None:
     settings = read()
     assert settings.benchmark.runs is None
     assert settings.benchmark.http_qps == (1000, 5000)
-    assert settings.kubeconfig.path is None
-    assert settings.eks.zones == ("ap-northeast-2a", "ap-northeast-2c")
+    assert settings.section(EksSettings).zones == ("ap-northeast-2a", "ap-northeast-2c")
+
+
+def test_an_existing_cluster_is_kubectls_own_where_nothing_is_set() -> None:
+    assert read(changes={"target": "kubeconfig"}).section(KubeconfigSettings).path is None
+
+
+def test_a_section_is_had_from_the_targets_that_read_it_only() -> None:
+    with pytest.raises(LookupError, match="the target kubeconfig reads no EksSettings"):
+        read(changes={"target": "kubeconfig"}).section(EksSettings)
+
+
+def test_an_existing_cluster_needs_no_eks_section_but_a_wrong_one_is_told() -> None:
+    tree = stack_tree("scenario-a", {"target": "kubeconfig"})
+    del tree["eks"]
+    assert settings_of(pulumi_config(tree), "scenario-a").target == "kubeconfig"
+    tree["eks"] = {**EKS, "nodes": 0}
+    (line,) = refusal(pulumi_config(tree), "scenario-a")
+    assert "cni-benchmark:eks.nodes: 0: must be at least 2" in line
 
 
 def test_the_project_gives_each_eks_setting_that_stacks_share() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from bench.session import CommandResult, Pod
 from bench.workloads import WORKLOADS
 from cni.guards import Decision, decide
-from components.lab import session, target
+from components.lab import ablation, target
 from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
 from lab.cluster import Lab, LabSpec
@@ -83,5 +83,5 @@ def bring_up(
         lab.remove()
         raise
     # As the benchmark does: from the id alone, with nothing shared but the machine.
-    connected = session.connect(lab.paths.lab_id, target.about(settings, spec, adaptations))
+    connected = ablation.connect(lab.paths.lab_id, target.about(settings, spec, adaptations))
     return RunningLab(Lab(lab.paths.lab_id), connected, boot, addresses, decisions)

@@ -19,7 +19,7 @@ from bench.session import Pod, SessionError
 from bench.targets import resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.evidence import verify
-from components.lab import evidence, session
+from components.lab import ablation, evidence
 from kube.objects import NODE
 from lab import cgroups
 from lab.cluster import Lab
@@ -441,7 +441,7 @@ def test_logs_stay_until_it_is_removed(labs: dict[str, RunningLab]) -> None:
 
 
 def test_a_lab_that_has_ended_is_told_to_whoever_asks(labs: dict[str, RunningLab]) -> None:
-    ended = session.connect(labs[BASELINE].lab.paths.lab_id)
+    ended = ablation.connect(labs[BASELINE].lab.paths.lab_id)
     pod = Pod("dns-client", "dns-client", "node-1", "172.30.11.4")
     with pytest.raises(SessionError, match=r"is not running\. Fix:"):
         ended.run(pod, ["true"], timeout=5)

@@ -8,8 +8,8 @@ import pytest
 
 from bench.results import Results
 from cli.main import main
+from components.state import history
 from report.history.gate import judge
-from report.history.store import History
 from tests.bench.sample_results import metric, results
 
 LABELS = ("old", "new")
@@ -87,7 +87,7 @@ def test_exit_codes(tmp_path: Path, new: Results, more: list[str], code: int) ->
 def test_a_baseline_may_come_from_the_history(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    id_ = History().add("up", "scenario-e", made())
+    id_ = history().add("up", "scenario-e", made())
     new = file(tmp_path, "new", made(1.5))
     assert main(["gate", new, "--baseline", f"history:{id_}"]) == 7
     assert f"against history:{id_}" in capsys.readouterr().out

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from bench.results import Results, SharedRounds
 from cli.main import main
+from components import state
 from report.history.show import metric_lines, run_table, sparkline
-from report.history.store import History, HistoryError, default_path, keep_result
+from report.history.store import History, HistoryError, keep_result
 from tests.bench.sample_results import metric, results
 
 
@@ -21,7 +22,7 @@ from tests.bench.sample_results import metric, results
 def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("COLUMNS", "100")
-    return History()
+    return state.history()
 
 
 def made(day: int, *samples: float, rounds: str | None = None) -> Results:
@@ -36,7 +37,7 @@ def made(day: int, *samples: float, rounds: str | None = None) -> Results:
 def test_results_come_back_whole(history: History) -> None:
     id_ = history.add("run", "scenario-a", made(1, 10.0, 11.0, 12.0))
     assert history.results(id_) == ("scenario-a", made(1, 10.0, 11.0, 12.0))
-    assert history.path == default_path()
+    assert history.path == state.history().path
     assert history.path.parts[-2:] == ("cni-benchmark", "history.sqlite")
 
 
@@ -65,7 +66,7 @@ def test_the_same_rounds_are_kept_once(history: History) -> None:
 
 def test_several_may_write_at_once(history: History) -> None:
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda day: History().add("up", "a", made(day, 1.0)), range(1, 17)))
+        list(pool.map(lambda day: state.history().add("up", "a", made(day, 1.0)), range(1, 17)))
     assert len(history.runs()) == 16
 
 
@@ -73,7 +74,7 @@ def test_a_history_that_cannot_be_written_costs_no_measurement(history: History)
     history.path.parent.parent.mkdir(parents=True)
     history.path.parent.write_text("a file in the folder's place")
     said: list[str] = []
-    keep_result("up", "a", made(1, 1.0), said.append)
+    keep_result(history, "up", "a", made(1, 1.0), said.append)
     assert said[0].startswith("warning: not kept in the history: ")
     with pytest.raises(HistoryError, match="cannot be used"):
         history.add("up", "a", made(1, 1.0))

@@ -13,9 +13,9 @@ import pytest
 
 from bench.plan import PROFILES, Plan
 from bench.session import CommandResult, Pod, Service, SessionError
+from cli import ablate as command
 from cli.common import OK, SESSION, USAGE
 from cli.main import main
-from studies.experiments.ablate import trials
 from studies.experiments.ablate.run import WITH, WITHOUT, compared
 from studies.experiments.ablate.stage import Progress, Stage, StageError, Trial
 from studies.experiments.model import Experiment, from_dict
@@ -24,6 +24,7 @@ from studies.experiments.run import run_experiment
 from tests.bench import fakes
 from tests.bench.fakes import FakeSession
 from tests.report.samples import scenario_results
+from tests.sessions_target import descriptor, register
 
 HOST = Trial("hostRouting", "+", ("bpfMasquerade",))
 BBR = Trial("bbr", "+", reason="needs the fq queueing discipline")
@@ -115,14 +116,14 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> FakeStage:
     def made(base: str) -> Stage:
         return found
 
-    monkeypatch.setattr(trials, "lab_stage", made)
-    monkeypatch.setattr(trials, "plan_for", _recorded)
-    monkeypatch.setattr(trials, "RATE", 100)
+    monkeypatch.setattr(command, "lab_stage", made)
+    monkeypatch.setattr(command, "plan_for", _recorded)
+    monkeypatch.setattr(command, "RATE", 100)
     monkeypatch.setattr(
         "studies.experiments.ablate.run.INSIDE", ("rtt", "connect", "http_100", "udp")
     )
     monkeypatch.setattr("studies.experiments.ablate.run.OUTSIDE", ("connect", "http_max"))
-    monkeypatch.setattr(trials, "Clock", lambda: fakes.FakeClock().clock())
+    monkeypatch.setattr(command, "Clock", lambda: fakes.FakeClock().clock())
     return found
 
 
@@ -230,15 +231,18 @@ def test_from_outside_the_other_client_asks_the_node_port(stage: FakeStage, tmp_
 
 
 def test_sessions_that_are_up_need_no_stage(
-    stage: FakeStage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stage: FakeStage,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("base", "variant"):
-        described = {
-            "factory": "tests.studies.test_experiment_ablate:connect",
-            "args": {"name": name},
-        }
-        (tmp_path / f"{name}.json").write_text(json.dumps(described))
-    base, variant = str(tmp_path / "base.json"), f"no-hubbleOff={tmp_path / 'variant.json'}"
+    for name in ("base_session", "variant_session"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(descriptor(name)))
+    register(monkeypatch, base_session, variant_session)
+    base, variant = (
+        str(tmp_path / "base_session.json"),
+        f"no-hubbleOff={tmp_path / 'variant_session.json'}",
+    )
     assert _ablate(tmp_path, "--session", base, "--variant", variant) == OK
     (series,) = _found(tmp_path).series
     assert series.subject == "D - hubbleOff"
@@ -297,6 +301,9 @@ def test_a_variant_that_does_not_come_up_fails_the_experiment(beside: Beside) ->
         _beside(beside, "ctTables")
 
 
-def connect(name: str) -> FakeSession:
-    """A session by its descriptor."""
-    return Slower() if name == "variant" else FakeSession()
+def base_session() -> FakeSession:
+    return FakeSession()
+
+
+def variant_session() -> FakeSession:
+    return Slower()

@@ -22,6 +22,7 @@ from studies.experiments.registry import EXPERIMENTS
 from studies.experiments.run import run_experiment
 from tests.bench import fakes
 from tests.bench.fakes import FakeSession
+from tests.sessions_target import descriptor, register
 
 HOST = EXPERIMENTS["host"]
 
@@ -144,8 +145,8 @@ def _without_none(data: object) -> dict[str, object]:
     return stripped
 
 
-SIZES = Definition("sizes", "How large?", "size", (), Extent((4, 100), 5, 1), "x:y", "n", 2, 500)
-NAMES = Definition("names", "Which?", "name", (), Extent(("a", "b", "c"), 5, 1), "x:y")
+SIZES = Definition("sizes", "How large?", "size", (), Extent((4, 100), 5, 1), "n", 2, 500)
+NAMES = Definition("names", "Which?", "name", (), Extent(("a", "b", "c"), 5, 1))
 
 
 @pytest.mark.parametrize(
@@ -187,19 +188,19 @@ def test_impossible_numbers_are_refused(rounds: int | None, seconds: int | None)
 
 
 def can_run_pods() -> FakeSession:
-    """A session factory."""
     return PodsSession()
 
 
 def cannot() -> FakeSession:
-    """A session factory."""
     return FakeSession()
 
 
-def _command(folder: Path, factory: str, *more: str) -> int:
+def _command(folder: Path, name: str, *more: str) -> int:
     path = folder / "session.json"
-    path.write_text(json.dumps({"factory": f"{__name__}:{factory}"}))
-    return main(["host", "--session", str(path), *more])
+    path.write_text(json.dumps(descriptor(name)))
+    with pytest.MonkeyPatch.context() as patch:
+        register(patch, can_run_pods, cannot)
+        return main(["host", "--session", str(path), *more])
 
 
 def test_the_command_prints_what_was_found_and_how_to_find_it_again(

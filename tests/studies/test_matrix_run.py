@@ -15,9 +15,9 @@ import pytest
 from bench.interleave import Step, shuffled
 from bench.results import Results
 from report.sources import load
-from studies.matrix.folder import FolderError, MatrixFolder, MatrixState
 from studies.matrix.run import Matrix
 from studies.matrix.stacks import StackFailedError
+from studies.matrix.state import FolderError, MatrixFolder, MatrixState
 from tests.bench.fakes import PLAN, FakeSession, failing
 from tests.studies.fake_stacks import FakeStacks
 
@@ -34,15 +34,15 @@ class Shown:
         self.stop_after: int | None = None
 
     def phase(self, name: str) -> None:
-        """See ``cli.matrix_display.Display``."""
+        """See ``studies.matrix.stacks.Display``."""
         self.told.append(name)
 
     def about(self, stack: str, text: str) -> None:
-        """See ``cli.matrix_display.Display``."""
+        """See ``studies.matrix.stacks.Display``."""
         self.told.append(f"{stack}: {text}")
 
     def step(self, step: Step) -> None:
-        """See ``cli.matrix_display.Display``; may press Ctrl-C."""
+        """See ``studies.matrix.stacks.Display``; may press Ctrl-C."""
         if step.outcome is not None:
             self.steps.append(step)
             if len(self.steps) == self.stop_after:
@@ -84,9 +84,8 @@ def matrix(
 ) -> Matrix:
     kept = {} if kept is None else kept
     return Matrix(
-        folder, state or folder.load() or state_of(), stacks, shown or Shown(),
+        folder, state or folder.load() or state_of(), stacks, shown or Shown(), stacks.connect,
         keep_up=keep_up, remember=kept.__setitem__, clock=stacks.time.clock(),
-        connect=stacks.connect,
     )  # fmt: skip
 
 

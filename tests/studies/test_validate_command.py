@@ -15,10 +15,11 @@ from bench.checks import Check as Precondition
 from bench.checks import PreconditionError
 from bench.session import SessionError
 from cli import main as command_line
-from cli import validate as command
 from cli.validate import DATA, PAGE, line, validation_plan
+from components.lab import validation
 from components.lab.validation import ValidationLabError
 from report.validation.page import render
+from studies.validate import run as checks
 from studies.validate.model import Check, Report
 
 HOLDS = Check(
@@ -51,9 +52,9 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Report]
             finally:
                 ended.append("removed")
 
-        monkeypatch.setattr(command, "running_lab", lab)
-        monkeypatch.setattr(command, "benchstat_program", lambda: Path("benchstat"))
-        monkeypatch.setattr(command, "run_validation", lambda *_, **__: run())
+        monkeypatch.setattr(validation, "running_lab", lab)
+        monkeypatch.setattr(validation, "benchstat_program", lambda: Path("benchstat"))
+        monkeypatch.setattr(checks, "run_validation", lambda *_, **__: run())
         return ended
 
     return prepare

@@ -11,20 +11,19 @@ import pytest
 from bench.session import CommandResult, SessionError
 from components.lab.validation import (
     LAB_ID,
-    LabFaults,
-    ValidationLab,
     ValidationLabError,
     running_lab,
 )
 from lab.cluster import Lab
 from lab.sandbox import Place
+from studies.validate.faults import ValidationTestbed
 from tests.lab.leftovers import Footprint, Host
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("lab_host")]
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[ValidationLab]:
+def lab() -> Iterator[ValidationTestbed]:
     """A running lab, and everything of it gone afterwards."""
     host = Host.now()
     with running_lab(lambda line: None) as running:
@@ -35,30 +34,30 @@ def lab() -> Iterator[ValidationLab]:
     assert not Lab(LAB_ID).paths.root.exists()
 
 
-def transfer(lab: ValidationLab, *options: str, timeout: float = 20) -> CommandResult:
+def transfer(lab: ValidationTestbed, *options: str, timeout: float = 20) -> CommandResult:
     client, server = (lab.session.pods(f"iperf3-{side}")[0] for side in ("client", "server"))
     argv = ["iperf3", "-c", server.ip, "-t", "1", "-J", *options]
     return lab.session.run(client, argv, timeout=timeout)
 
 
-def received(lab: ValidationLab) -> float:
+def received(lab: ValidationTestbed) -> float:
     """Bits/s of TCP payload."""
     report = json.loads(transfer(lab, "-P", "2").stdout)
     return float(report["end"]["sum_received"]["bits_per_second"])
 
 
-def test_pods_have_the_whole_frame_where_nothing_is_encapsulated(lab: ValidationLab) -> None:
+def test_pods_have_the_whole_frame_where_nothing_is_encapsulated(lab: ValidationTestbed) -> None:
     assert (lab.link.mtu, lab.link.encapsulation) == (9001, 0)
 
 
-def test_a_rate_limit_holds_in_its_block_only(lab: ValidationLab) -> None:
+def test_a_rate_limit_holds_in_its_block_only(lab: ValidationTestbed) -> None:
     with lab.faults.rate_limit(50_000_000):
         limited = received(lab)
     assert limited == pytest.approx(50e6 * lab.link.tcp_share(), rel=0.1)
     assert received(lab) > 2 * limited
 
 
-def test_a_loss_is_counted_and_ends_with_its_block(lab: ValidationLab) -> None:
+def test_a_loss_is_counted_and_ends_with_its_block(lab: ValidationTestbed) -> None:
     with lab.faults.udp_loss(0.1) as counts:
         before = counts()
         # iperf3 greets the server by a single datagram, and waits without end if that is lost.
@@ -73,15 +72,15 @@ def test_a_loss_is_counted_and_ends_with_its_block(lab: ValidationLab) -> None:
     assert shown.strip() == "-P PREROUTING ACCEPT"
 
 
-def test_what_is_imposed_goes_with_a_failure_too(lab: ValidationLab) -> None:
-    faults: LabFaults = lab.faults
+def test_what_is_imposed_goes_with_a_failure_too(lab: ValidationTestbed) -> None:
+    faults = lab.faults
     for _ in range(2):  # a second one could not be imposed on top of the first
         with pytest.raises(RuntimeError, match="meanwhile"), faults.rate_limit(100_000_000):
             raise RuntimeError("meanwhile")
     assert "tbf" not in Lab(LAB_ID).sandbox.script("tc qdisc show")
 
 
-def test_a_second_validation_is_refused_and_the_first_stays(lab: ValidationLab) -> None:
+def test_a_second_validation_is_refused_and_the_first_stays(lab: ValidationTestbed) -> None:
     with pytest.raises(ValidationLabError, match="another validation runs"), running_lab(print):
         raise AssertionError("unreachable")
     assert lab.session.pods("httpbin")

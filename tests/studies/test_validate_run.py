@@ -13,11 +13,10 @@ import pytest
 from bench.checks import PreconditionError
 from bench.plan import PROFILES
 from bench.probes.base import Bench
-from components.lab.validation import ValidationLab
 from report.validation.page import render
 from studies.validate import parity, raw, run, truth
 from studies.validate.agreement import exact
-from studies.validate.faults import Link, LossCount
+from studies.validate.faults import Link, LossCount, ValidationTestbed
 from studies.validate.model import Report
 from studies.validate.run import run_validation
 from tests.bench.fakes import PLAN, FakeSession, failing
@@ -43,9 +42,9 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_MOST_ROUNDS", 8)
 
 
-def lab_of(session: FakeSession) -> ValidationLab:
+def lab_of(session: FakeSession) -> ValidationTestbed:
     faults = cast(Any, Recorded(LossCount(1_000, 10)))
-    return ValidationLab(session, Link(9001, 0), faults)
+    return ValidationTestbed(session, Link(9001, 0), faults)
 
 
 def validate(session: FakeSession, benchstat: Path) -> tuple[Report, list[str]]:

@@ -15,6 +15,7 @@ from components.eks.aws import Caution, Finding, Refusal
 from components.eks.names import PROJECT, cluster_name
 from components.eks.preflight.cost import Cost
 from components.eks.preflight.survey import Account, Subject, survey
+from components.eks.settings import EksSettings
 from components.settings import Settings
 from components.settings_errors import StackFile
 
@@ -49,7 +50,7 @@ def check(settings: Settings, plan: Plan) -> Preflight:
     stack = pulumi.get_stack()
     result = survey(
         Subject(
-            eks=settings.eks,
+            eks=settings.section(EksSettings),
             scenario=settings.scenario,
             plan=plan,
             stack=stack,

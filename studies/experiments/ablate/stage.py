@@ -7,17 +7,14 @@ a stack that is up already, named by its session's descriptor (:class:`Described
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from bench.session import Pod, Service, Session, SessionError, open_session
+from bench.session import Opener, Pod, Service, Session
 
 Progress = Callable[[str], None]
-LAB = "components.lab.ablation:stage"
-"""Makes the lab's stage of a base (:data:`studies.experiments.ablate.extent.BASES`)."""
 
 _NO = "no-"
 
@@ -93,11 +90,13 @@ class Described:
     """A base and variants that are up already, each with the descriptor of its session.
 
     :param variants: by toggle; ``no-`` before it says that the base has it and the variant has not.
+    :param open_session: what opens a session by its descriptor.
     """
 
     name: str
     descriptor: Mapping[str, Any]
     variants: Mapping[str, Mapping[str, Any]]
+    open_session: Opener
 
     @property
     def base_name(self) -> str:
@@ -111,24 +110,11 @@ class Described:
 
     @contextmanager
     def base(self, say: Progress) -> Iterator[Session]:
-        with closing(open_session(self.descriptor)) as session:
+        with closing(self.open_session(self.descriptor)) as session:
             yield session
 
     @contextmanager
     def variant(self, trial: Trial, say: Progress) -> Iterator[Session]:
         key = f"{_NO}{trial.toggle}" if trial.sign == "-" else trial.toggle
-        with closing(open_session(self.variants[key])) as session:
+        with closing(self.open_session(self.variants[key])) as session:
             yield session
-
-
-def lab_stage(base: str) -> Stage:
-    """The lab's stage, imported only when it is asked for.
-
-    :raises SessionError: what it needs is not installed.
-    """
-    module, _, name = LAB.partition(":")
-    try:
-        make = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise SessionError(f"the lab cannot be used: {error}") from error
-    return cast("Callable[[str], Stage]", make)(base)

@@ -12,6 +12,7 @@ from cni.instances import known_facts
 from components.eks import preflight
 from components.eks.preflight import Account, Preflight
 from components.eks.preflight.cost import Cost, Duration, Item
+from components.eks.settings import EksSettings
 from components.scenario import ScenarioStack
 from components.settings import Settings
 from tests.components import engine_mocks
@@ -99,7 +100,7 @@ WARNING = "a warning of the preflight"
 
 def checked(settings: Settings) -> Preflight:
     """What the preflight would find for an ordinary account."""
-    facts = known_facts(settings.eks.instance_type)
+    facts = known_facts(settings.section(EksSettings).instance_type)
     assert facts is not None
     account = Account(ACCOUNT, "aws")
     build = VPC_CNI_BUILD if settings.scenario.cni == "vpc-cni" else None

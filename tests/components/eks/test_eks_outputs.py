@@ -57,7 +57,7 @@ def test_the_cluster_is_reached_by_a_descriptor_without_secrets(
         "region": "ap-northeast-2",
         "profile": None,
     }
-    assert session["factory"] == "components.kubernetes.session:connect"
+    assert session["target"] == "eks"
     assert session["args"]["access"] == access
     assert session["args"]["about"]["scenario"] == read(stack).scenario.title
     for step in ("gate", "dataplane"):

@@ -32,7 +32,7 @@ def test_what_a_user_sets() -> None:
         "eks.profile": "bench",
         "eks.tags": {"owner": "net", "cost centre/2": "a:b=c+d-e@f"},
     }
-    eks = read(STACK, {"target": "eks", **changes}).eks
+    eks = read(STACK, {"target": "eks", **changes}).section(EksSettings)
     assert eks.api_cidrs == ("203.0.113.0/24", CALLER, "0.0.0.0/0")
     assert eks.profile == "bench"
     assert eks.tags == {"owner": "net", "cost centre/2": "a:b=c+d-e@f"}
@@ -40,7 +40,9 @@ def test_what_a_user_sets() -> None:
 
 @pytest.mark.parametrize("given", [20, 2.5, "2.5", "20"])
 def test_the_ceiling_is_a_number_however_the_config_command_has_written_it(given: object) -> None:
-    assert read(STACK, {"eks.maxCostUsd": given}).eks.max_cost_usd == float(str(given))
+    assert read(STACK, {"eks.maxCostUsd": given}).section(EksSettings).max_cost_usd == float(
+        str(given)
+    )
 
 
 API = "--path 'eks.apiCidrs[0]' caller"

@@ -15,7 +15,7 @@ from cni.problems import Problem
 from components.eks.aws import Caution, Refusal, about_credentials, refusal
 from components.eks.preflight import account, machine, offers, report
 from components.eks.preflight.offers import Version, Zone
-from components.settings import EksSettings
+from components.eks.settings import EksSettings
 from components.settings_errors import StackFile
 from tests.components.stack_config import read
 
@@ -29,7 +29,9 @@ VERSIONS = [
 
 
 def eks(**changes: object) -> EksSettings:
-    return read("scenario-e", {f"eks.{name}": value for name, value in changes.items()}).eks
+    return read("scenario-e", {f"eks.{name}": value for name, value in changes.items()}).section(
+        EksSettings
+    )
 
 
 def facts(name: str = "m6i.xlarge") -> PlatformFacts:

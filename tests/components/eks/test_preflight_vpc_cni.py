@@ -12,6 +12,7 @@ from botocore.stub import Stubber
 from cni.problems import Problem
 from components.eks.dataplane.vpc_cni import VpcCni
 from components.eks.preflight.offers import addon_builds, check_addon, latest_build
+from components.eks.settings import EksSettings
 from tests.components.stack_config import read
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def test_the_latest_build_is_by_number() -> None:
 
 
 def _judged(offers: list[str]) -> list[Problem]:
-    eks = read("scenario-a", {"target": "eks"}).eks
+    eks = read("scenario-a", {"target": "eks"}).section(EksSettings)
     return [
         each
         for each in check_addon(VpcCni.addon, "1.19.2", offers, eks)

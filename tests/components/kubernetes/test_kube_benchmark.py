@@ -9,12 +9,13 @@ from pathlib import Path
 
 from bench.results import Results, from_dict
 from bench.runner import run_benchmark
-from bench.session import Session, open_session
+from bench.session import Session
 from cni.guards import decide
 from cni.instances import known_facts
 from cni.platform import Kernel
 from cni.scenario import Scenario
 from cni.values import ClusterEndpoint, helm_values
+from components.targets import open_session
 from tests.bench.fakes import PLAN, FakeSession
 from tests.cni.stackfiles import stack_scenario
 from tests.components.kubernetes.exec_replies import Exec, Reply, Torn
@@ -44,7 +45,7 @@ def _session(api: KubeApi, stack: str, folder: Path) -> Session:
         "values": _values(stack),
         "about": {"target": "eks: bench", "scenario": stack},
     }
-    return open_session({"factory": "components.kubernetes.session:connect", "args": args})
+    return open_session({"target": "eks", "args": args})
 
 
 class Measured:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from bench.parse.prometheus import total
-from bench.session import Session, SessionError, open_session
+from bench.session import Session, SessionError
 from components.kubernetes import capabilities
 from components.kubernetes.names import MAIN, NAMESPACE, NODES_NAMESPACE
+from components.targets import open_session
 from studies.experiments.capabilities import (
     ComponentCommands,
     ComponentMetrics,
@@ -35,7 +36,7 @@ def api() -> Iterator[KubeApi]:
 def session(api: KubeApi, tmp_path: Path) -> Session:
     access = {"kind": "kubeconfig", "path": str(api.kubeconfig(tmp_path / "config"))}
     args: dict[str, Any] = {"access": access, "kube_proxy": "none", "values": {}}
-    return open_session({"factory": "components.kubernetes.session:connect", "args": args})
+    return open_session({"target": "kubeconfig", "args": args})
 
 
 def _request(name: str, *, host_network: bool = False) -> PodRequest:

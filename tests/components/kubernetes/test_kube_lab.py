@@ -19,7 +19,7 @@ import yaml
 
 from bench.probes.fortio import fortio_argv, load_of
 from bench.probes.iperf import parse_tcp
-from bench.session import Session, SessionError, open_session
+from bench.session import Session, SessionError
 from bench.targets import resolve_targets
 from bench.workloads import IPERF_PORT, WORKLOADS
 from cni.guards import decide
@@ -27,6 +27,7 @@ from components.kubernetes import manifests
 from components.kubernetes.names import MAIN, NAMESPACE, ROLE_LABEL
 from components.lab import target
 from components.lab.placement import pods_and_services
+from components.targets import open_session
 from kube import exec as pod_exec
 from kube.client import Kube, settings_of
 from kube.errors import ApiError, NotStartedError
@@ -119,7 +120,7 @@ def _execute(lab: Lab, node: str, call: Exec) -> Output:
 
 def _session(file: Path) -> Session:
     args = {"access": {"kind": "kubeconfig", "path": str(file)}, "kube_proxy": "iptables"}
-    return open_session({"factory": "components.kubernetes.session:connect", "args": args})
+    return open_session({"target": "kubeconfig", "args": args})
 
 
 def test_pods_and_services_are_those_of_the_lab(reached: Reached) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from bench.parse import service_path
-from bench.session import Pod, Service, Session, SessionError, open_session
+from bench.session import Pod, Service, Session, SessionError
 from bench.targets import resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.evidence import EVIDENCE_COMMANDS
 from components.kubernetes import nodeprobe
 from components.kubernetes.leftovers import kill_command
 from components.kubernetes.names import MAIN, NAMESPACE, NODES_NAMESPACE, TOOLS
+from components.targets import open_session
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.exec_replies import (
     Exec,
@@ -51,7 +52,7 @@ def connect(tmp_path: Path) -> Open:
         access = {"kind": "kubeconfig", "path": str(api.kubeconfig(tmp_path / "config"))}
         return open_session(
             {
-                "factory": "components.kubernetes.session:connect",
+                "target": "eks",
                 "args": {"access": access, "kube_proxy": "none", "values": VALUES, **args},
             }
         )

@@ -12,7 +12,6 @@ from typing import Any
 import pulumi
 import pytest
 
-from bench.session import open_session
 from bench.workloads import WORKLOADS
 from cni.guards import decide
 from cni.platform import Kernel
@@ -23,6 +22,7 @@ from components.kubernetes.session import KubernetesSession
 from components.scenario import ScenarioStack
 from components.settings import Settings
 from components.target import Deployment
+from components.targets import open_session
 from tests.components import engine_mocks
 from tests.components.engine_mocks import Program, Registered
 from tests.components.kubernetes import kube_objects

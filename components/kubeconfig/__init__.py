@@ -1,0 +1,1 @@
+"""The target `kubeconfig`: a scenario on a cluster that somebody has made."""

@@ -1,0 +1,20 @@
+"""The settings of a stack on an existing cluster."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from cni.toggles import SETTINGS as MODEL
+from components.settings import TargetSettings
+
+
+class KubeconfigSettings(BaseModel):
+    """An existing cluster; None is kubectl's own default."""
+
+    model_config = MODEL
+
+    path: str | None = None
+    context: str | None = None
+
+
+SETTINGS = TargetSettings(name="kubeconfig", sections={"kubeconfig": KubeconfigSettings})

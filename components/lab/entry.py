@@ -1,0 +1,31 @@
+"""The embedded lab as a target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.plan import Plan
+from bench.session import Session
+from components.lab.settings import SETTINGS
+from components.settings import Settings
+from components.target import Prepared, Target
+
+
+class LabTarget(Target):
+    """Network namespaces of this machine. The lab is imported where it is used only."""
+
+    settings = SETTINGS
+
+    def prepare(self, settings: Settings, plan: Plan) -> Prepared:
+        from components.lab import preflight, target
+
+        preflight.check_machine()
+        return Prepared(
+            target.facts(settings),
+            lambda decisions, parent: target.deploy(settings, decisions, parent),
+        )
+
+    def open_session(self, **args: Any) -> Session:
+        from components.lab.ablation import connect
+
+        return connect(**args)

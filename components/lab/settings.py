@@ -1,0 +1,52 @@
+"""The settings of a stack in the lab, which imitates the EKS cluster of the section ``eks``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from cni.combinations import LAB_VPC_CNI_VERSION
+from cni.problems import Problem
+from cni.scenario import Scenario
+from cni.toggles import SETTINGS as MODEL
+from components.eks.settings import EksSettings
+from components.settings import Settings, TargetSettings, overlapping_ranges, small_pool
+
+
+class LabSettings(BaseModel):
+    """The embedded lab. Client and server need a node each."""
+
+    model_config = MODEL
+
+    nodes: int = Field(default=3, ge=2, le=9, examples=[3])
+    eni: Literal["real", "routed"] = "real"
+    """Where pods have addresses of ENIs: the CNI's own ENI mode against a local EC2 API, or a
+    routed pod subnet per node, which needs less of the machine."""
+
+
+def _problems(settings: Settings) -> Iterator[Problem]:
+    # Only a stack in the lab needs any of it.
+    from lab.network import VPC_CIDR
+
+    scenario, eks = settings.scenario, settings.section(EksSettings)
+    ranges = {"eks.serviceCidr": eks.service_cidr, "the lab's fabric": str(VPC_CIDR)}
+    yield from overlapping_ranges(scenario, ranges)
+    yield from small_pool(scenario, settings.section(LabSettings).nodes)
+    yield from _version(scenario)
+
+
+def _version(scenario: Scenario) -> Iterator[Problem]:
+    version = scenario.cni_version
+    if scenario.cni == "vpc-cni" and version != LAB_VPC_CNI_VERSION:
+        key, reason = "scenario.cniVersion", f"the lab has the VPC CNI {LAB_VPC_CNI_VERSION} only"
+        yield Problem(key, version, reason, key, LAB_VPC_CNI_VERSION)
+
+
+SETTINGS = TargetSettings(
+    name="lab",
+    sections={"eks": EksSettings, "lab": LabSettings},
+    problems=_problems,
+    profile="quick",
+)

@@ -1,0 +1,19 @@
+"""The files that the project keeps for the user, beside Pulumi's state and the labs'."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lab.toolchain.cache import state_root
+from report.history.store import History
+
+
+def history() -> History:
+    """``${XDG_STATE_HOME:-~/.local/state}/cni-benchmark/history.sqlite``."""
+    return History(state_root(os.environ) / "history.sqlite")
+
+
+def failed_results(stack: str) -> Path:
+    """Where the results of a stack's failed benchmark are, until one succeeds."""
+    return state_root(os.environ) / "failed" / f"{stack}.json"

@@ -1,0 +1,53 @@
+"""The targets by name. A new one is a folder here and a line in this list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.session import Session, SessionError
+from components.eks.entry import EksTarget
+from components.kubeconfig.entry import KubeconfigTarget
+from components.lab.entry import LabTarget
+from components.settings import Settings, from_pulumi_config
+from components.target import Target
+
+#: The first is taken where a stack names none.
+TARGETS: dict[str, Target] = {
+    target.settings.name: target for target in (LabTarget(), EksTarget(), KubeconfigTarget())
+}
+
+
+def settings_of(raw: Mapping[str, str], stack: str) -> Settings:
+    """A stack's settings, for any of the targets.
+
+    :param raw: the configuration as the engine passes it, by `namespace:name`.
+    :raises SettingsError: with one line for every problem.
+    """
+    return from_pulumi_config(raw, stack, [each.settings for each in TARGETS.values()])
+
+
+def open_session(descriptor: Mapping[str, Any]) -> Session:
+    """Reach the cluster that a descriptor names.
+
+    :param descriptor: as :func:`components.target.descriptor` makes it.
+    :raises SessionError: the descriptor is malformed or of an earlier version, its target is
+        unknown, or the cluster cannot be reached.
+    """
+    if "factory" in descriptor:
+        raise SessionError(
+            "the session was recorded by an earlier version of this project. Fix: pulumi up"
+        )
+    name, args = descriptor.get("target"), descriptor.get("args", {})
+    if not isinstance(name, str) or not isinstance(args, Mapping):
+        raise SessionError(
+            'a session descriptor is {"target": "lab", "args": {...}}, '
+            f"got target={name!r}, args={args!r}"
+        )
+    target = TARGETS.get(name)
+    if target is None:
+        raise SessionError(f"no target {name!r}: there are {', '.join(TARGETS)}")
+    try:
+        return target.open_session(**args)
+    except TypeError as error:
+        raise SessionError(f"the session's args do not fit the target {name}: {error}") from error
