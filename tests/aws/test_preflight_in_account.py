@@ -29,9 +29,9 @@ def tagged(kind: ResourceTypeType) -> list[TagSpecificationTypeDef]:
 
 
 def test_everything_that_is_known_afterwards(check: Check) -> None:
-    result, told = check()
-    assert told.problems == ()
-    assert told.warnings == (
+    result, report = check()
+    assert report.problems == ()
+    assert report.warnings == (
         "Kubernetes 1.31 is in extended support, which ends on 2096-11-26: EKS charges the "
         "surcharge that the estimate has",
     )
@@ -80,8 +80,8 @@ def test_networks_are_taken_as_they_are_and_nobody_is_asked(
     check: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr("components.eks.preflight.machine.public_address")
-    result, told = check({"eks.apiCidrs": ["198.51.100.0/24"]})
-    assert told.problems == ()
+    result, report = check({"eks.apiCidrs": ["198.51.100.0/24"]})
+    assert report.problems == ()
     assert result.api_cidrs == ("198.51.100.0/24",)
 
 
@@ -100,8 +100,8 @@ def test_own_nodes_count_once(check: Check, aws: AwsServer) -> None:
     aws.account.clusters[CLUSTER] = {"tags": {CLUSTER_TAG: CLUSTER}}
     # The default VPC is one of the two.
     aws.account.quotas = {"L-1216C47A": 12, "L-F678F1CE": 2, "L-0263D0A3": 1}
-    result, told = check()
-    assert told.problems == ()
+    result, report = check()
+    assert report.problems == ()
     assert result.cost is not None
     assert result.cost.duration.create == 0
 
@@ -162,8 +162,8 @@ def test_what_an_earlier_run_has_left_is_told(check: Check) -> None:
         SubnetId=subnet["SubnetId"], TagSpecifications=tagged("network-interface")
     )["NetworkInterface"]
     left = interface["NetworkInterfaceId"]
-    told = check()[1]
-    assert told.problems == ()
-    interfaces, network = told.warnings[1:]
+    report = check()[1]
+    assert report.problems == ()
+    interfaces, network = report.warnings[1:]
     assert f"for i in {left}; do aws ec2 delete-network-interface" in interfaces
     assert "a VPC of an earlier run of scenario-e is left" in network

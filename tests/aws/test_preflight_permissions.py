@@ -34,9 +34,9 @@ def test_what_it_needs_is_a_line_each_that_names_the_permission(
 
 def test_anything_else_is_a_warning_that_names_it(check: Check, aws: AwsServer) -> None:
     aws.account.denied = OPTIONAL
-    told = check()[1]
-    assert told.problems == ()
-    unchecked = [line for line in told.warnings if line.startswith("not checked: ")]
+    report = check()[1]
+    assert report.problems == ()
+    unchecked = [line for line in report.warnings if line.startswith("not checked: ")]
     for action in OPTIONAL:
         assert any(f"AWS denies {action})" in line for line in unchecked), action
 
@@ -51,8 +51,8 @@ def test_without_the_versions_the_estimate_has_the_surcharge(check: Check, aws: 
 def test_without_the_price_list_there_is_a_table_that_says_so(check: Check, aws: AwsServer) -> None:
     listed, _ = check()
     aws.account.denied = ["pricing:GetProducts"]
-    result, told = check()
-    assert told.problems == ()
+    result, report = check()
+    assert report.problems == ()
     assert result.cost is not None
     assert listed.cost is not None
     assert result.cost.source == "a table of 2026-10-01 (all: AWS denies pricing:GetProducts)"
@@ -73,8 +73,8 @@ def test_a_price_that_nobody_knows_is_a_refusal(check: Check, aws: AwsServer) ->
 
 def test_one_price_that_the_list_lacks_is_the_tables(check: Check, aws: AwsServer) -> None:
     aws.account.unpriced = ["NatGateway-Hours"]
-    result, told = check()
-    assert told.problems == ()
+    result, report = check()
+    assert report.problems == ()
     assert result.cost is not None
     assert result.cost.source == (
         "a table of 2026-10-01 (nat_gateway_hour: the price list has no price for "
@@ -84,20 +84,22 @@ def test_one_price_that_the_list_lacks_is_the_tables(check: Check, aws: AwsServe
 
 def test_what_iam_would_deny_is_told(check: Check, aws: AwsServer) -> None:
     aws.account.policy_denies = ["eks:CreateCluster", "iam:CreateRole"]
-    told = check()[1]
-    assert told.problems == ()
+    report = check()[1]
+    assert report.problems == ()
     assert any(
         line.startswith("IAM's simulation denies you eks:CreateCluster, iam:CreateRole; unless")
-        for line in told.warnings
+        for line in report.warnings
     )
 
 
 def test_a_roles_policies_are_found_by_its_session(check: Check, aws: AwsServer) -> None:
     """moto has no such role, which is a warning like any other failure."""
     aws.account.arn = "arn:aws:sts::123456789012:assumed-role/Admin/somebody"
-    told = check()[1]
-    assert told.problems == ()
-    assert any("your permissions (GetRole: Role Admin not found" in line for line in told.warnings)
+    report = check()[1]
+    assert report.problems == ()
+    assert any(
+        "your permissions (GetRole: Role Admin not found" in line for line in report.warnings
+    )
 
 
 def test_the_accounts_root_may_do_all(check: Check, aws: AwsServer) -> None:

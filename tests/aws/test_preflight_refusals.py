@@ -27,8 +27,8 @@ def end_in(minutes: float, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_expired_credentials(check: Check, aws: AwsServer) -> None:
     """Nothing else is asked with them, so there is one line."""
     aws.account.credentials = "expired"
-    result, told = check()
-    assert told.problems == (
+    result, report = check()
+    assert report.problems == (
         "credentials: AWS says that they have expired. Fix: aws configure sso, or export new "
         "AWS_ACCESS_KEY_ID, … variables",
     )
@@ -48,10 +48,10 @@ def test_a_session_that_ends_before_the_run_would(
     """It takes 20 minutes to create and up to 12 to measure."""
     end_in(30, monkeypatch)
     (problem,) = check()[1].problems
-    told = (
+    expected = (
         r"credentials: they end at \d\d:\d\d UTC, in 30 min, and this run may take 32 min\. Fix: "
     )
-    assert re.match(told, problem)
+    assert re.match(expected, problem)
     end_in(34, monkeypatch)
     assert check()[1].problems == ()
     # Measured longer, the same session is too short.
@@ -156,7 +156,7 @@ def test_the_nodes_zone_does_not_have_the_type(check: Check, aws: AwsServer) -> 
 
 
 def test_only_a_zone_outside_the_cluster_has_the_type(check: Check, aws: AwsServer) -> None:
-    """Both settings that have to change are told at once."""
+    """Both settings that have to change are reported at once."""
     aws.account.zones_with_type = {"m6i.xlarge": ["ap-northeast-2d"]}
     assert [line.partition("Fix: ")[2] for line in check()[1].problems] == [
         "pulumi config set --path 'eks.zones[0]' ap-northeast-2d -s scenario-e",
@@ -188,8 +188,8 @@ def test_a_version_that_is_gone(check: Check, aws: AwsServer) -> None:
 
 def test_a_vpc_cni_that_is_gone(check: Check, aws: AwsServer) -> None:
     aws.account.vpc_cni = ["1.21.1", "1.20.4"]
-    result, told = check(stack="scenario-a")
-    assert told.problems == (
+    result, report = check(stack="scenario-a")
+    assert report.problems == (
         "Pulumi.scenario-a.yaml: cni-benchmark:scenario.cniVersion: 1.19.2: EKS 1.31 in "
         "ap-northeast-2 offers the VPC CNI 1.20.4, 1.21.1. Fix: pulumi config set --path "
         "'scenario.cniVersion' 1.20.4 -s scenario-a",
@@ -227,8 +227,8 @@ def test_an_address_that_cannot_be_found(check: Check, monkeypatch: pytest.Monke
         )
 
     monkeypatch.setattr(machine, "public_address", fail)
-    result, told = check({"eks.apiCidrs": ["198.51.100.0/24", "caller"]})
-    assert told.problems == (
+    result, report = check({"eks.apiCidrs": ["198.51.100.0/24", "caller"]})
+    assert report.problems == (
         f"{SET}.apiCidrs[1]: caller: https://checkip.amazonaws.com does not answer (timed out); "
         "name the networks that this machine reaches AWS from. Fix: pulumi config set --path "
         "'eks.apiCidrs[1]' '<your public address>/32' -s scenario-e",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from cni.capacity import vpc_cni_max_pods
 from cni.platform import PlatformFacts
 from cni.problems import Problem, did_you_mean
 from components.eks.aws import Caution, Finding, Refusal
@@ -259,21 +260,13 @@ def check_type_fits(eks: EksSettings, facts: PlatformFacts, pods: int) -> Iterat
 
     if facts.arch not in ARCHITECTURES:
         yield unfit(f"its architecture is {facts.arch}; nodes' images are for {_IMAGES_FOR}")
-    room = max_pods(facts)
-    if room is not None and room < pods:
+    if facts.max_enis is None or facts.addresses_per_eni is None:
+        return
+    # EKS's default, whatever the CNI.
+    room = vpc_cni_max_pods(facts, prefix_delegation=False)
+    if room < pods:
         enis = f"{facts.max_enis} network interfaces of {facts.addresses_per_eni} addresses"
         yield unfit(f"its {enis} let a node hold {room} pods, and the benchmark's needs {pods}")
-
-
-def max_pods(facts: PlatformFacts) -> int | None:
-    """How many pods EKS lets a node run by default, or None where EC2 does not describe its ENIs.
-
-    Source: `eni-max-pods.txt` of amazon-eks-ami: ENIs x (addresses of each - 1) + 2; the two are
-    pods in the host's network.
-    """
-    if facts.max_enis is None or facts.addresses_per_eni is None:
-        return None
-    return facts.max_enis * (facts.addresses_per_eni - 1) + 2
 
 
 # -- builds of add-ons ------------------------------------------------------------------------

@@ -141,11 +141,11 @@ def test_the_outputs_say_what_exists_what_it_costs_and_how_it_ends(
 
 
 def test_the_cost_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(pulumi.log, "info", told.append)
-    monkeypatch.setattr(pulumi.log, "warn", told.append)
+    logged: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", logged.append)
+    monkeypatch.setattr(pulumi.log, "warn", logged.append)
     eks_mocks.program("scenario-e")
-    (cost, warning) = told
+    (cost, warning) = logged
     assert eks_mocks.COST.summary() in cost
     assert "pulumi up -s scenario-e goes on" in cost
     assert "pulumi destroy -s scenario-e removes it all" in cost

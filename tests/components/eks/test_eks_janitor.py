@@ -79,11 +79,11 @@ CILIUM = interface_tags("cilium", CLUSTER)
 
 
 def test_what_cilium_left_is_deleted(ec2: EC2Client) -> None:
-    vpc, told = _Vpc(ec2), list[str]()
+    vpc, lines = _Vpc(ec2), list[str]()
     ours = [vpc.interface(CILIUM), vpc.interface(CILIUM)]
-    remove_left_behind(ec2, vpc.id, CILIUM, told.append, patience=1, pause=0)
+    remove_left_behind(ec2, vpc.id, CILIUM, lines.append, patience=1, pause=0)
     assert not set(ours) & _left(ec2)
-    assert [line for line in told if ours[0] in line and "deleted" in line]
+    assert [line for line in lines if ours[0] in line and "deleted" in line]
 
 
 def test_what_the_vpc_cni_left_is_deleted(ec2: EC2Client) -> None:
@@ -119,11 +119,11 @@ def test_another_vpcs_interfaces_stay_whatever_their_marks(ec2: EC2Client) -> No
 
 
 def test_an_interface_in_use_is_waited_for_and_then_deleted(ec2: EC2Client) -> None:
-    vpc, told = _Vpc(ec2), list[str]()
+    vpc, lines = _Vpc(ec2), list[str]()
     interface, _ = vpc.attached(CILIUM)
 
     def say(line: str) -> None:
-        told.append(line)
+        lines.append(line)
         if not line.startswith("waiting"):
             return
         result = ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])
@@ -132,7 +132,7 @@ def test_an_interface_in_use_is_waited_for_and_then_deleted(ec2: EC2Client) -> N
 
     remove_left_behind(ec2, vpc.id, CILIUM, say, patience=5, pause=0)
     assert interface not in _left(ec2)
-    assert told[0].startswith(f"waiting for network interfaces: {interface}")
+    assert lines[0].startswith(f"waiting for network interfaces: {interface}")
 
 
 def test_an_interface_that_stays_in_use_is_named_with_its_instance(ec2: EC2Client) -> None:
@@ -211,11 +211,11 @@ def test_deleting_the_janitor_deletes_the_interfaces(ec2: EC2Client) -> None:
 def test_a_profile_that_is_gone_is_told_in_one_line(ec2: EC2Client) -> None:
     with pytest.raises(UserError) as caught:
         JanitorProvider().delete("", _props("vpc-1", profile="nobody"))
-    told = str(caught.value)
-    assert told.startswith("could not remove the network interfaces of c-1: ")
-    assert "nobody" in told
-    assert told.endswith("Another pulumi destroy goes on once the cause is gone")
-    assert "\n" not in told
+    text = str(caught.value)
+    assert text.startswith("could not remove the network interfaces of c-1: ")
+    assert "nobody" in text
+    assert text.endswith("Another pulumi destroy goes on once the cause is gone")
+    assert "\n" not in text
 
 
 def test_another_profile_changes_the_janitor_and_another_cluster_replaces_it() -> None:

@@ -1,23 +1,31 @@
-"""What follows from facts about regions, versions, types, quotas and tools: pure judgements."""
+"""The preflight's checks as pure functions: of regions, versions, types, add-ons, quotas, tools."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.stub import Stubber
 
 from cni.instances import known_facts
 from cni.platform import PlatformFacts
 from cni.problems import Problem
 from components.eks.aws import Caution, Refusal, about_credentials, refusal
+from components.eks.dataplane.vpc_cni import VpcCni
 from components.eks.preflight import account, machine, offers, report
 from components.eks.preflight.offers import Version, Zone
 from components.eks.settings import EksSettings
 from components.settings_errors import StackFile
 from tests.components.stack_config import read
+
+if TYPE_CHECKING:
+    from mypy_boto3_eks import EKSClient
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 VERSIONS = [
@@ -47,13 +55,13 @@ def client_error(code: str, message: str = "no") -> ClientError:
 def test_a_finding_is_told_once_and_settings_with_their_command() -> None:
     same = Refusal("network", "down", "wait")
     setting = Problem("eks.version", "1.30", "gone", "eks.version", "1.34")
-    told = report([same, Caution("mind"), setting, same, Caution("mind")], StackFile("p", "s"))
-    assert told.problems == (
+    lines = report([same, Caution("mind"), setting, same, Caution("mind")], StackFile("p", "s"))
+    assert lines.problems == (
         "network: down. Fix: wait",
         "Pulumi.s.yaml: p:eks.version: 1.30: gone. "
         "Fix: pulumi config set --path 'eks.version' 1.34 -s s",
     )
-    assert told.warnings == ("mind",)
+    assert lines.warnings == ("mind",)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +89,9 @@ def test_a_finding_is_told_once_and_settings_with_their_command() -> None:
     ],
 )
 def test_a_failed_call_is_one_line(error: Exception, line: str) -> None:
-    told = str(refusal(error, "ec2", "log in"))
-    assert told.startswith(line)
-    assert "\n" not in told
+    text = str(refusal(error, "ec2", "log in"))
+    assert text.startswith(line)
+    assert "\n" not in text
 
 
 def test_credentials_that_fail_one_call_fail_all() -> None:
@@ -137,12 +145,6 @@ def test_a_version_that_is_not_offered_has_the_nearest_without_surcharge(
     assert isinstance(finding, Problem)
     assert finding.fix_value == proposed
     assert "1.31 (extended support), 1.34, 1.35, 1.36" in finding.reason
-
-
-@pytest.mark.parametrize(("name", "pods"), [("m6i.xlarge", 58), ("c5.metal", 737)])
-def test_room_for_pods_is_as_eks_publishes_it(name: str, pods: int) -> None:
-    """As in eni-max-pods.txt of amazon-eks-ami."""
-    assert offers.max_pods(facts(name)) == pods
 
 
 def test_a_type_of_an_architecture_without_images() -> None:
@@ -223,3 +225,65 @@ def test_an_address_that_is_none_is_an_error(
     monkeypatch.setattr("urllib.request.urlopen", answering)
     with pytest.raises(machine.CallerUnknownError, match=said):
         machine.public_address()
+
+
+# -- the build of the VPC CNI ------------------------------------------------------------------
+
+OFFERS = ["v1.20.4-eksbuild.1", "v1.19.2-eksbuild.1", "v1.19.2-eksbuild.10", "v1.19.2-eksbuild.5"]
+
+
+def _page(builds: Iterable[str], token: str | None = None) -> dict[str, Any]:
+    """An answer in the shape that botocore's model of EKS has; the stubber checks it."""
+    versions = [{"addonVersion": each} for each in builds]
+    page: dict[str, Any] = {"addons": [{"addonName": "vpc-cni", "addonVersions": versions}]}
+    return {**page, **({"nextToken": token} if token else {})}
+
+
+@pytest.fixture
+def client() -> EKSClient:
+    return boto3.client(
+        "eks", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+
+
+def test_all_pages_of_offers_are_read(client: EKSClient) -> None:
+    asked = {"addonName": "vpc-cni", "kubernetesVersion": "1.31"}
+    with Stubber(client) as stub:
+        stub.add_response("describe_addon_versions", _page(OFFERS[:2], "more"), asked)
+        stub.add_response(
+            "describe_addon_versions", _page(OFFERS[2:]), {**asked, "nextToken": "more"}
+        )
+        assert offers.addon_builds(client, VpcCni.addon, "1.31") == tuple(OFFERS)
+
+
+def test_the_latest_build_is_by_number() -> None:
+    assert offers.latest_build(OFFERS, "1.19.2") == "v1.19.2-eksbuild.10"
+    assert offers.latest_build(OFFERS, "1.19.20") is None
+    assert offers.latest_build(["v1.19.2", "v1.19.2-eksbuild"], "1.19.2") is None
+
+
+def _checked(builds: list[str]) -> list[Problem]:
+    findings = offers.check_addon(VpcCni.addon, "1.19.2", builds, eks())
+    return [each for each in findings if isinstance(each, Problem)]
+
+
+def test_a_version_that_is_offered_is_no_finding() -> None:
+    assert _checked(OFFERS) == []
+
+
+@pytest.mark.parametrize(
+    ("builds", "listed", "fix"),
+    [
+        (["v1.20.4-eksbuild.1", "v1.9.0-eksbuild.1", "v1.21.1-eksbuild.8"], "the VPC CNI 1.9.0, "
+         "1.20.4, 1.21.1", "1.20.4"),
+        (["v1.9.0-eksbuild.1"], "the VPC CNI 1.9.0", "1.9.0"),
+        ([], "no VPC CNI", None),
+    ],
+)  # fmt: skip
+def test_a_version_that_is_not_offered_is_refused_with_those_that_are(
+    builds: list[str], listed: str, fix: str | None
+) -> None:
+    (problem,) = _checked(builds)
+    assert problem.key == problem.fix_key == "scenario.cniVersion"
+    assert problem.reason == f"EKS 1.31 in ap-northeast-2 offers {listed}"
+    assert problem.fix_value == fix
