@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from kube.client import Kube
 from kube.objects import POD, SERVICE
-from lab import cgroups, controlplane, coredns, facts, network, node, services
+from lab import cgroups, controlplane, coredns, kernel, network, node, services
 from lab.cloud.cloud import Cloud
 from lab.dataplane import kubeproxy, registry
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
@@ -307,5 +307,12 @@ class Lab:
         return {node.name: self.dataplane.eni_report(self.api, node) for node in self.nodes}
 
     def facts(self) -> dict[str, Any]:
-        """What a result's reader must know of the machine."""
-        return facts.collect(self.sandbox, self.nodes[0].name, coredns.NAME)
+        """What a result's reader must know of the machine: kernel, CPUs, MTUs in bytes."""
+        a_node = self.nodes[0].name
+        return {
+            "kernel": kernel.release(),
+            "cpus": kernel.cpus(),
+            "node_mtu": network.mtu(self.sandbox, a_node, network.device_name(0)),
+            "pod_mtu": network.mtu(self.sandbox, coredns.NAME, "eth0"),
+            "congestion_control": network.congestion_control(self.sandbox, a_node),
+        }

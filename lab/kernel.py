@@ -1,4 +1,4 @@
-"""What the running kernel offers, as the lab's programs need to be told.
+"""What the running kernel offers, as the lab's programs need to be told; its idle CPUs.
 
 The standard library only: a machine is checked before anything is installed.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import gzip
 import os
 import platform
+import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 #: Kernel options behind the modules that cilium-agent 1.16 looks for (pkg/datapath/iptables).
@@ -24,6 +26,17 @@ _MODULE_OPTIONS = {
     "ip6table_filter": "IP6_NF_FILTER",
     "xt_socket": "NETFILTER_XT_MATCH_SOCKET",
 }
+
+_CPU_LATENCY = Path("/dev/cpu_dma_latency")
+
+HELD = (
+    "CPUs are kept from deep idle states while measuring (/dev/cpu_dma_latency held at 0 µs): "
+    "waking a virtual CPU would cost more than what is measured."
+)
+NOT_HELD = (
+    "CPUs may sleep between packets (/dev/cpu_dma_latency cannot be held here): latencies include "
+    "their waking up."
+)
 
 
 def release() -> str:
@@ -80,3 +93,34 @@ def parse_options(text: str) -> dict[str, str]:
     lines = (line for line in text.splitlines() if line.startswith("CONFIG_"))
     pairs = (line.removeprefix("CONFIG_").split("=", 1) for line in lines)
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+
+
+@dataclass(slots=True)
+class IdleHold:
+    """Keeps idle CPUs from sleeping deeply while something is measured.
+
+    A virtual CPU that goes idle halts, and waking it takes tens of microseconds: more than any CNI
+    costs. Holding ``/dev/cpu_dma_latency`` open with 0 forbids that for the whole machine until
+    :meth:`release` or the end of the process (Linux, "PM Quality Of Service Interface").
+    """
+
+    fd: int | None = None
+
+    @classmethod
+    def take(cls, device: Path = _CPU_LATENCY) -> IdleHold:
+        """Ask for 0 µs; where the kernel has no such device nothing is held."""
+        try:
+            fd = os.open(device, os.O_WRONLY)
+        except OSError:
+            return cls(None)
+        os.write(fd, struct.pack("i", 0))
+        return cls(fd)
+
+    @property
+    def adaptation(self) -> str:
+        return NOT_HELD if self.fd is None else HELD
+
+    def release(self) -> None:
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None

@@ -11,6 +11,7 @@ VPC.
 from __future__ import annotations
 
 import ipaddress
+import json
 from dataclasses import dataclass
 
 from lab.sandbox import Place, Sandbox
@@ -153,3 +154,14 @@ def batch(sandbox: Sandbox, commands: list[str]) -> None:
 def congestion_control(sandbox: Sandbox, netns: str) -> str:
     """The TCP congestion control that new sockets of a namespace really get."""
     return sandbox.script("sysctl -n net.ipv4.tcp_congestion_control", Place(netns=netns)).strip()
+
+
+def mtu(sandbox: Sandbox, netns: str, device: str) -> int:
+    """A device's MTU in bytes, or the default route's where it is smaller (Cilium leaves room for
+    a tunnel's headers there)."""
+    place = Place(netns=netns)
+    links = json.loads(sandbox.run(["ip", "-json", "link", "show", device], place).stdout)
+    routes = json.loads(sandbox.run(["ip", "-json", "route", "show", "default"], place).stdout)
+    metrics = [metric for each in routes for metric in each.get("metrics", [])]
+    limits = [int(metric["mtu"]) for metric in metrics if "mtu" in metric]
+    return min([int(links[0]["mtu"]), *limits])

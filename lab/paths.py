@@ -1,11 +1,15 @@
-"""Where one lab keeps its files on the host."""
+"""Where one lab keeps its files on the host, and a lock for labs with a fixed id."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.errors import LabError
 from lab.toolchain import cache
 
 
@@ -52,3 +56,22 @@ class LabPaths:
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
+
+
+@contextmanager
+def only_one(name: str, what: str) -> Iterator[None]:
+    """Hold a lock of this name for the length of the block.
+
+    With a fixed id, what a killed run has left is ended by the next one.
+
+    :param what: the work, for the message: "validation".
+    :raises LabError: somebody else holds it.
+    """
+    folder = state_root()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(f"another {what} runs on this machine. Fix: wait for its end") from None
+        yield

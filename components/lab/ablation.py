@@ -33,8 +33,8 @@ from kube.errors import KubernetesError
 from lab import objects, outside, services
 from lab.cluster import Lab
 from lab.errors import LabError
-from lab.exclusive import only_one
 from lab.objects import ServicePort, ServiceSpec
+from lab.paths import only_one
 from lab.toolchain.errors import ToolchainError
 from studies.experiments.ablate.stage import Progress, Stage, StageError, Trial
 

@@ -28,7 +28,7 @@ from components.lab.capabilities import LabCapabilities, as_session_error, comma
 from lab import coredns
 from lab.cluster import Lab
 from lab.errors import LabError
-from lab.latency import IdleHold
+from lab.kernel import IdleHold
 from lab.objects import NAMESPACE
 from lab.spec import LabSpec
 

@@ -22,7 +22,7 @@ from components.lab.session import LabSession
 from kube.errors import KubernetesError
 from lab.cluster import Lab, LabSpec
 from lab.errors import LabError
-from lab.exclusive import only_one
+from lab.paths import only_one
 from lab.sandbox import Place
 from lab.toolchain.errors import ToolchainError
 from lab.toolchain.toolchain import Toolchain

@@ -8,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from lab.cloud import api, calls, metadata, vpc
+from lab.cloud import calls, metadata, vpc
 from lab.cloud.calls import Call
-from lab.cloud.interfaces import INTERFACES, attached, describe
-from lab.cloud.vpc import INSTANCES, Instance
+from lab.cloud.vpc import INSTANCES, INTERFACES, Instance, attached, describe
 from lab.errors import LabError, tail
 from lab.network import GATEWAY, NodeAddress
 from lab.nshttp import network_namespace, refusal
@@ -129,9 +128,9 @@ class Cloud:
 
     # -- what is there ------------------------------------------------------------------------
 
-    def client(self, caller: str = api.OWNER) -> EC2Client:
+    def client(self, caller: str = vpc.OWNER) -> EC2Client:
         """A client of the API, to be used inside the sandbox's network namespace."""
-        return api.connect(self.endpoint, self._spec.region, caller)
+        return vpc.connect(self.endpoint, self._spec.region, caller)
 
     @cached_property
     def instances(self) -> list[Instance]:
@@ -146,7 +145,7 @@ class Cloud:
 
         :param caller: the access key, by which the recorded calls tell callers apart.
         """
-        return {"AWS_ACCESS_KEY_ID": caller, "AWS_SECRET_ACCESS_KEY": api.SECRET}
+        return {"AWS_ACCESS_KEY_ID": caller, "AWS_SECRET_ACCESS_KEY": vpc.SECRET}
 
     @property
     def _calls_file(self) -> Path:

@@ -17,8 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from lab.cloud.interfaces import INTERFACES, Interface
-from lab.cloud.vpc import INSTANCES, Instance
+from lab.cloud.vpc import INSTANCES, INTERFACES, Instance, Interface
 from lab.network import SUBNETS, VPC_CIDR
 
 #: The address that every EC2 instance finds its metadata at.

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from lab.cloud.allocation import SubnetFullError, Taken, free_addresses, free_prefixes
+from lab.cloud.vpc import SubnetFullError, Taken, free_addresses, free_prefixes
 from lab.network import SUBNET, node_addresses
 
 SMALL = IPv4Network("10.0.0.0/26")

@@ -18,9 +18,8 @@ from botocore.exceptions import ClientError
 
 from cni.instances import known_facts
 from cni.platform import from_describe_instance_types
-from lab.cloud import api, calls, vpc
-from lab.cloud.interfaces import attached, describe
-from lab.cloud.vpc import Instance
+from lab.cloud import calls, vpc
+from lab.cloud.vpc import Instance, attached, describe
 from lab.network import SUBNET, node_addresses
 from lab.toolchain.toolchain import CHECKOUT
 from lab.wait import until
@@ -82,7 +81,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         )
     try:
         until("the EC2 API to listen", lambda: _refusal(port), timeout=60)
-        ec2 = api.connect(f"http://127.0.0.1:{port}", REGION, "cilium-operator")
+        ec2 = vpc.connect(f"http://127.0.0.1:{port}", REGION, "cilium-operator")
         zones = ["ap-northeast-2a", "ap-northeast-2c"]
         made = vpc.create(ec2, NODES, instance_type="m6i.xlarge", zones=zones)
         yield Running(ec2, made, log)

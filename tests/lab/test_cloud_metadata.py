@@ -11,9 +11,8 @@ from threading import Thread
 
 import pytest
 
-from lab.cloud.interfaces import Interface
 from lab.cloud.metadata import Handler, read, tree
-from lab.cloud.vpc import Instance
+from lab.cloud.vpc import Instance, Interface
 
 INSTANCE = Instance(
     id="i-0a",

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from lab.cloud import hypervisor, router
-from lab.cloud.hypervisor import Plugged
-from lab.cloud.interfaces import Interface
-from lab.cloud.router import Route
+from lab.cloud import reconciler
+from lab.cloud.reconciler import Plugged, Route
+from lab.cloud.vpc import Interface
 
 FIRST = Interface(
     eni="eni-1",
@@ -29,14 +28,14 @@ SECOND = Interface(
 )
 BOTH = [FIRST, SECOND]
 PLUGGED = {Plugged("node-1-ens5", FIRST.mac), Plugged("node-1-ens6", SECOND.mac)}
-ROUTED = router.wanted(FIRST) | router.wanted(SECOND)
+ROUTED = reconciler.routes_of(FIRST) | reconciler.routes_of(SECOND)
 
 
 # -- hypervisor ---------------------------------------------------------------------------------
 
 
 def test_an_attached_interface_is_plugged_in_under_its_own_name_and_mac() -> None:
-    commands = hypervisor.plan(BOTH, {Plugged("node-1-ens5", FIRST.mac)})
+    commands = reconciler.plan_plugging(BOTH, {Plugged("node-1-ens5", FIRST.mac)})
     assert commands[0] == (
         "link add node-1-ens6 mtu 9001 type veth "
         "peer name ens6 mtu 9001 address 02:00:ac:1e:00:04 netns node-1"
@@ -46,16 +45,16 @@ def test_an_attached_interface_is_plugged_in_under_its_own_name_and_mac() -> Non
 
 
 def test_nothing_is_done_twice() -> None:
-    assert hypervisor.plan(BOTH, PLUGGED) == []
+    assert reconciler.plan_plugging(BOTH, PLUGGED) == []
 
 
 def test_a_detached_interface_is_taken_out() -> None:
-    assert hypervisor.plan([FIRST], PLUGGED) == ["link del node-1-ens6"]
+    assert reconciler.plan_plugging([FIRST], PLUGGED) == ["link del node-1-ens6"]
 
 
 @pytest.mark.parametrize("mac", ["", "02:00:ac:1e:00:05"], ids=["half made", "another's"])
 def test_a_port_that_is_not_this_interfaces_makes_way(mac: str) -> None:
-    commands = hypervisor.plan(
+    commands = reconciler.plan_plugging(
         BOTH, {Plugged("node-1-ens5", FIRST.mac), Plugged("node-1-ens6", mac)}
     )
     assert commands[0] == "link del node-1-ens6"
@@ -64,7 +63,7 @@ def test_a_port_that_is_not_this_interfaces_makes_way(mac: str) -> None:
 
 def test_an_interface_that_has_moved_is_taken_out_before_it_is_plugged_in() -> None:
     moved = replace(SECOND, node="node-2")
-    commands = hypervisor.plan([FIRST, moved], PLUGGED)
+    commands = reconciler.plan_plugging([FIRST, moved], PLUGGED)
     assert commands[0] == "link del node-1-ens6"
     assert commands[1].startswith("link add node-2-ens6 ")
     assert "netns node-2" in commands[1]
@@ -77,7 +76,7 @@ def test_only_ports_of_nodes_are_anybodys_business() -> None:
         {"ifname": "node-3-ens5", "ifalias": "02:00:ac:1e:00:0d"},
         {"ifname": "outside"},
     ]
-    assert hypervisor.found(printed, ["node-1", "node-2"]) == {
+    assert reconciler.plugged_in(printed, ["node-1", "node-2"]) == {
         Plugged("node-1-ens5", FIRST.mac),
         Plugged("node-2-ens19"),
     }
@@ -87,7 +86,7 @@ def test_only_ports_of_nodes_are_anybodys_business() -> None:
 
 
 def test_every_address_is_led_to_its_interface() -> None:
-    assert router.plan([SECOND], []) == [
+    assert reconciler.plan_routes([SECOND], []) == [
         "neigh replace 172.30.0.4 lladdr 02:00:ac:1e:00:04 dev node-1-ens6 nud permanent",
         "route replace 172.30.0.4/32 dev node-1-ens6 src 172.30.0.1",
         "route replace 172.30.4.0/32 via 172.30.0.4 dev node-1-ens6 onlink",
@@ -96,22 +95,24 @@ def test_every_address_is_led_to_its_interface() -> None:
 
 
 def test_routes_that_are_there_stay() -> None:
-    assert router.plan(BOTH, ROUTED) == []
+    assert reconciler.plan_routes(BOTH, ROUTED) == []
 
 
 def test_an_address_that_was_given_or_taken_changes_one_route() -> None:
     given = replace(SECOND, addresses=(*SECOND.addresses, "172.30.4.2"))
-    assert router.plan([FIRST, given], ROUTED) == [
+    assert reconciler.plan_routes([FIRST, given], ROUTED) == [
         "route replace 172.30.4.2/32 via 172.30.0.4 dev node-1-ens6 onlink"
     ]
     taken = replace(SECOND, addresses=("172.30.4.0",))
-    assert router.plan([FIRST, taken], ROUTED) == ["route del 172.30.4.1/32 dev node-1-ens6"]
+    assert reconciler.plan_routes([FIRST, taken], ROUTED) == [
+        "route del 172.30.4.1/32 dev node-1-ens6"
+    ]
 
 
 def test_an_address_that_has_moved_loses_its_old_route_first() -> None:
     first = replace(FIRST, addresses=("172.30.4.1",))
     second = replace(SECOND, addresses=("172.30.4.0",))
-    assert router.plan([first, second], ROUTED) == [
+    assert reconciler.plan_routes([first, second], ROUTED) == [
         "route del 172.30.4.1/32 dev node-1-ens6",
         "route replace 172.30.4.1/32 via 172.30.0.11 dev node-1-ens5 onlink",
     ]
@@ -135,5 +136,5 @@ def test_routes_are_found_as_ip_prints_them() -> None:
         },
         {"dst": "198.51.100.0/24", "dev": "outside", "flags": []},
     ]
-    assert router.found(printed, ["node-1-ens5"]) == router.wanted(FIRST)
-    assert router.found(printed, ["outside"]) == {Route("198.51.100.0/24", "outside")}
+    assert reconciler.routes_to(printed, ["node-1-ens5"]) == reconciler.routes_of(FIRST)
+    assert reconciler.routes_to(printed, ["outside"]) == {Route("198.51.100.0/24", "outside")}

@@ -15,7 +15,7 @@ from cni.instances import known_facts
 from components.eks.dataplane.cilium import operator_policy
 from components.lab import evidence
 from lab.cloud import calls
-from lab.cloud.allocation import PREFIX_LENGTH
+from lab.cloud.vpc import PREFIX_LENGTH
 from lab.dataplane.cilium.nodes import CILIUM_NODE
 from tests.lab.eni import EniLab, granted
 from tests.lab.running import bring_up

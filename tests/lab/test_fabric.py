@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from lab import network
-from lab.cloud import hypervisor, router
-from lab.cloud.interfaces import Interface
+from lab.cloud import reconciler
+from lab.cloud.vpc import Interface
 from lab.network import node_addresses
 from lab.paths import LabPaths
 from lab.sandbox import Place, Sandbox
@@ -73,8 +73,8 @@ def _plan(sandbox: Sandbox, interfaces: list[Interface]) -> tuple[list[str], lis
     routes = json.loads(sandbox.run(["ip", "-json", "-4", "route", "show"]).stdout)
     ports = {each.port for each in interfaces}
     return (
-        hypervisor.plan(interfaces, hypervisor.found(links, NAMES)),
-        router.plan(interfaces, router.found(routes, ports)),
+        reconciler.plan_plugging(interfaces, reconciler.plugged_in(links, NAMES)),
+        reconciler.plan_routes(interfaces, reconciler.routes_to(routes, ports)),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.latency import HELD, NOT_HELD, IdleHold
+from lab.kernel import HELD, NOT_HELD, IdleHold
 
 
 @pytest.fixture

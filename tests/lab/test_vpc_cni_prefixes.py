@@ -14,7 +14,7 @@ from cni.capacity import capacity
 from cni.instances import known_facts
 from components.lab import addresses
 from lab.cloud import calls
-from lab.cloud.allocation import PREFIX_LENGTH
+from lab.cloud.vpc import PREFIX_LENGTH
 from lab.dataplane.vpc_cni.daemons import DAEMON
 from lab.spec import LabSpec
 from tests.lab.running import bring_up

@@ -18,8 +18,7 @@ from kube.client import Kube
 from kube.errors import ApiError
 from kube.objects import Kind
 from lab import network
-from lab.cloud.allocation import Taken, free_addresses
-from lab.cloud.vpc import Instance
+from lab.cloud.vpc import Instance, Taken, free_addresses
 from lab.node import Node
 from lab.wait import until
 
