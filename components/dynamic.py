@@ -7,24 +7,19 @@ classes keep their names; a change of what they do is told to the engine by :dat
 from __future__ import annotations
 
 import os
-import select
-import subprocess
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+import psutil
 from pulumi.dynamic import DiffResult, ResourceProvider
 
 #: Input of every resource: raising it makes existing stacks take up a provider's new behaviour.
 VERSION = 1
-
-_LOOK_SECONDS = 1.0
 
 
 class UserError(Exception):
@@ -93,61 +88,26 @@ def _show_user_errors_plainly() -> None:
 
 @cache
 def _end_with_the_engine() -> None:
-    """An engine that is killed leaves the host of its providers behind, which would go on with its
-    step, beside the next `up`, and would never end."""
-    engine = _engine(os.getppid())
+    """End this process when the engine ends.
+
+    An engine that is killed leaves the host of its providers behind, which would go on with its
+    step, beside the next `up`, and would never end.
+    """
+    engine = _engine()
     if engine is None:
         return
-    wait = _end_of(engine)
 
     def end() -> None:
-        wait()
+        engine.wait()
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
 
 
-def _engine(pid: int) -> int | None:
-    """PID of the Pulumi command that has started a process, directly or by a script."""
-    while pid > 1:
-        name, parent = _process(pid)
-        if name == "pulumi":
-            return pid
-        pid = parent
+def _engine() -> psutil.Process | None:
+    """The Pulumi command that has started this process, directly or by a script."""
+    for parent in psutil.Process().parents():
+        with suppress(psutil.NoSuchProcess):
+            if parent.name() == "pulumi":
+                return parent
     return None
-
-
-def _process(pid: int) -> tuple[str, int]:
-    """A process's name and its parent; no name and no parent where it has ended."""
-    if sys.platform != "linux":
-        return _process_by_ps(pid)
-    status = Path(f"/proc/{pid}/status").read_text().splitlines()
-    fields = dict(line.split(":", 1) for line in status)
-    return fields["Name"].strip(), int(fields["PPid"])
-
-
-def _process_by_ps(pid: int) -> tuple[str, int]:
-    command = ["ps", "-o", "ppid=,comm=", "-p", str(pid)]
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    # macOS gives the program's path, which may have spaces.
-    parent, _, program = told.strip().partition(" ")
-    return (Path(program.strip()).name, int(parent)) if program else ("", 0)
-
-
-def _end_of(pid: int) -> Callable[[], None]:
-    """Waits until a process has ended, when it is called."""
-    if not hasattr(os, "pidfd_open"):  # Linux has it
-        return lambda: _until_gone(pid)
-    watched = os.pidfd_open(pid)
-
-    def wait() -> None:
-        select.select([watched], [], [])
-
-    return wait
-
-
-def _until_gone(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        while True:
-            os.kill(pid, 0)
-            time.sleep(_LOOK_SECONDS)

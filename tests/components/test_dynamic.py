@@ -12,7 +12,6 @@ import pytest
 from pulumi.dynamic import CreateResult
 from pulumi.dynamic.dynamic import serialize_provider
 
-from components import dynamic
 from components.benchmark import BenchmarkProvider
 from components.dynamic import Provider, UserError, changed_inputs, inputs
 from components.lab.providers import (
@@ -183,14 +182,11 @@ sys.path.insert(0, os.getcwd())
 from components import dynamic
 {machine}
 dynamic._end_with_the_engine()
-print(os.getpid(), dynamic._engine(os.getppid()), flush=True)
+print(os.getpid(), dynamic._engine().pid, flush=True)
 time.sleep(60)
 """
 _LINUX = ""
-_MACOS = """
-del os.pidfd_open
-dynamic._process, dynamic._LOOK_SECONDS = dynamic._process_by_ps, 0.05
-"""
+_WITHOUT_PIDFDS = "del os.pidfd_open"
 
 
 def _ended(pid: int) -> str | None:
@@ -202,7 +198,7 @@ def _ended(pid: int) -> str | None:
         return None
 
 
-@pytest.mark.parametrize("machine", [_LINUX, _MACOS], ids=["linux", "macos"])
+@pytest.mark.parametrize("machine", [_LINUX, _WITHOUT_PIDFDS], ids=["pidfd", "polling"])
 def test_a_host_of_providers_ends_with_its_engine(tmp_path: Path, machine: str) -> None:
     host = tmp_path / "host.py"
     host.write_text(_HOST_OF_PROVIDERS.format(machine=machine))
@@ -213,14 +209,8 @@ def test_a_host_of_providers_ends_with_its_engine(tmp_path: Path, machine: str) 
         [program, "-c", _ENGINE, command], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as engine:
         assert engine.stdout is not None
-        pid, found = map(int, engine.stdout.readline().split())
-        assert found == engine.pid
+        pid, ancestor = map(int, engine.stdout.readline().split())
+        assert ancestor == engine.pid
         assert _ended(pid)
         engine.kill()
     until("the host to end", lambda: _ended(pid), timeout=10)
-
-
-def test_a_process_that_has_ended_has_no_parent() -> None:
-    with subprocess.Popen(["true"]) as ended:
-        pass
-    assert dynamic._process_by_ps(ended.pid) == ("", 0)
