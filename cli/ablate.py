@@ -38,8 +38,13 @@ from studies.experiments.ablate.extent import (
     SECONDS,
 )
 from studies.experiments.ablate.run import Work, merged, metrics_of
-from studies.experiments.ablate.stage import Described, Stage, StageError, Trial
-from studies.experiments.ablate.trials import OtherPlanError, TrialFileError, measure_trials
+from studies.experiments.ablate.trials import (
+    Described,
+    OtherPlanError,
+    TrialFileError,
+    measure_trials,
+)
+from studies.experiments.capabilities import Stage, StageError, Trial
 from studies.experiments.model import Experiment
 
 ALL, FIGURE = "ablation.json", "effects.svg"

@@ -36,7 +36,7 @@ from lab.errors import LabError
 from lab.objects import ServicePort, ServiceSpec
 from lab.paths import only_one
 from lab.toolchain.errors import ToolchainError
-from studies.experiments.ablate.stage import Progress, Stage, StageError, Trial
+from studies.experiments.capabilities import Progress, Stage, StageError, Trial
 
 BASE_ID, VARIANT_ID = "cni-benchmark-ablation-base", "cni-benchmark-ablation-variant"
 _BASES: Mapping[str, tuple[str, str]] = {
@@ -86,7 +86,7 @@ class NorthSouthSession(LabSession):
         return self._lab
 
     def outside(self) -> tuple[Pod, Service]:
-        """See :class:`studies.experiments.ablate.stage.Outside`."""
+        """See :class:`studies.experiments.capabilities.Outside`."""
         return self._entrance
 
     @cached_property
@@ -116,7 +116,7 @@ class NorthSouthSession(LabSession):
 
 
 class LabStage:
-    """See :class:`studies.experiments.ablate.stage.Stage`.
+    """See :class:`studies.experiments.capabilities.Stage`.
 
     What the base has is taken away from it, what it has not is added.
 

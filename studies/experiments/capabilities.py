@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from bench.session import CommandResult, Pod, Session
-
-if TYPE_CHECKING:
-    from studies.experiments.ablate.stage import Stage
+from bench.session import CommandResult, Pod, Service, Session
 
 Manifest = Mapping[str, Any]
 """A Kubernetes object as JSON-able data, with ``apiVersion``, ``kind`` and ``metadata.name``; its
@@ -132,6 +129,72 @@ class ExperimentPods(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One toggle tried by itself.
+
+    ``sign`` says whether the variant has the toggle (``+``) or the base does (``-``). ``along`` are
+    toggles that change with it. ``reason`` is why it cannot be tried, None where it can. ``notes``
+    are what else a reader should know. ``outside``: measured from outside the nodes, through a
+    NodePort.
+    """
+
+    toggle: str
+    sign: Literal["+", "-"]
+    along: tuple[str, ...] = ()
+    reason: str | None = None
+    notes: tuple[str, ...] = ()
+    outside: bool = False
+
+    def label(self, base: str) -> str:
+        """What it is called: ``D + hostRouting (with bpfMasquerade)``."""
+        along = f" (with {', '.join(self.along)})" if self.along else ""
+        return f"{base} {self.sign} {self.toggle}{along}"
+
+
+class StageError(Exception):
+    """A base or a variant could not be brought up, or is not what it should be."""
+
+
+class Stage(Protocol):
+    """A base and its variants. Both run at the same time; trials come one after the other."""
+
+    @property
+    def base_name(self) -> str:
+        """What the base is called: D."""
+        ...
+
+    def trials(self) -> Sequence[Trial]:
+        """All toggles, in order."""
+        ...
+
+    def base(self, say: Progress) -> AbstractContextManager[Session]:
+        """The base, for the length of the block.
+
+        :raises StageError: it does not come up.
+        """
+        ...
+
+    def variant(self, trial: Trial, say: Progress) -> AbstractContextManager[Session]:
+        """The variant of a trial without a ``reason``, for the length of the block.
+
+        :raises StageError: it does not come up, or its toggle is not verified.
+        """
+        ...
+
+
+@runtime_checkable
+class Outside(Protocol):
+    """A session that has a client outside the cluster, on the nodes' own network."""
+
+    def outside(self) -> tuple[Pod, Service]:
+        """The client, and httpbin as it reaches it: a node without a pod of it, and the NodePort.
+
+        :raises SessionError: either cannot be had.
+        """
+        ...
+
+
 @runtime_checkable
 class Variants(Protocol):
     """Variants of the session's scenario, brought up beside it."""
@@ -139,7 +202,7 @@ class Variants(Protocol):
     def toggle_stage(self) -> Stage:
         """A stage whose base is the session's own cluster (its ``base`` is not asked for).
 
-        :raises studies.experiments.ablate.stage.StageError: there are no variants of it.
+        :raises StageError: there are no variants of it.
         """
         ...
 

@@ -17,7 +17,7 @@ from cli import ablate as command
 from cli.common import OK, SESSION, USAGE
 from cli.main import main
 from studies.experiments.ablate.run import WITH, WITHOUT, compared
-from studies.experiments.ablate.stage import Progress, Stage, StageError, Trial
+from studies.experiments.capabilities import Progress, Stage, StageError, Trial
 from studies.experiments.model import Experiment, from_dict
 from studies.experiments.registry import EXPERIMENTS
 from studies.experiments.run import run_experiment
@@ -58,7 +58,7 @@ class FromOutside(FakeSession):
         self.asked: list[tuple[str, str]] = []
 
     def outside(self) -> tuple[Pod, Service]:
-        """See ``studies.experiments.ablate.stage.Outside``."""
+        """See ``studies.experiments.capabilities.Outside``."""
         return Pod("outside", "fortio-client", "outside", "172.30.0.200"), Service(
             "httpbin-outside", "172.30.0.11", 30_080
         )

@@ -9,9 +9,8 @@ from bench.probes.cost import components_of
 from bench.session import SessionError
 from studies.experiments.ablate.extent import INSIDE, RATE
 from studies.experiments.ablate.run import Work, effects, prepared, run_trial
-from studies.experiments.ablate.stage import StageError
 from studies.experiments.base import Context, Findings, SkippedError
-from studies.experiments.capabilities import Variants
+from studies.experiments.capabilities import StageError, Variants
 from studies.experiments.model import Series
 
 

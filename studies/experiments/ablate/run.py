@@ -17,8 +17,8 @@ from bench.results import Results
 from bench.session import Session
 from bench.text import number
 from studies.experiments.ablate.extent import INSIDE, NAME, OUTSIDE, QUESTION
-from studies.experiments.ablate.stage import Outside, Progress, Trial
 from studies.experiments.base import point
+from studies.experiments.capabilities import Outside, Progress, Trial
 from studies.experiments.model import Axis, Experiment, Series
 
 AXIS = Axis(name="toggle")

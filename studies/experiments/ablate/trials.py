@@ -3,12 +3,53 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from bench.session import Opener, Session
 from studies.experiments.ablate.run import Work, effects, prepared, run_trial
-from studies.experiments.ablate.stage import Stage, Trial
+from studies.experiments.capabilities import Progress, Stage, Trial
 from studies.experiments.model import Experiment, ExperimentError, from_dict
+
+_NO = "no-"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A base and variants that are up already, each with the descriptor of its session.
+
+    :param variants: by toggle; ``no-`` before it says that the base has it and the variant has not.
+    :param open_session: what opens a session by its descriptor.
+    """
+
+    name: str
+    descriptor: Mapping[str, Any]
+    variants: Mapping[str, Mapping[str, Any]]
+    open_session: Opener
+
+    @property
+    def base_name(self) -> str:
+        return self.name
+
+    def trials(self) -> Sequence[Trial]:
+        return [
+            Trial(each.removeprefix(_NO), "-" if each.startswith(_NO) else "+")
+            for each in self.variants
+        ]
+
+    @contextmanager
+    def base(self, say: Progress) -> Iterator[Session]:
+        with closing(self.open_session(self.descriptor)) as session:
+            yield session
+
+    @contextmanager
+    def variant(self, trial: Trial, say: Progress) -> Iterator[Session]:
+        key = f"{_NO}{trial.toggle}" if trial.sign == "-" else trial.toggle
+        with closing(self.open_session(self.variants[key])) as session:
+            yield session
 
 
 class TrialFileError(Exception):
