@@ -7,17 +7,17 @@ on PATH, so the toolchain's launcher keeps tracked files clean here too.
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+import psutil
 from pulumi import automation
 from pulumi.automation import events
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -63,7 +63,7 @@ class PulumiStacks:
 
     def state(self, stack: str) -> StackState:
         """See :class:`studies.matrix.stacks.Stacks`."""
-        with _told():
+        with _one_line_failures():
             try:
                 exported = self._workspace().export_stack(stack)
             except automation.StackNotFoundError:
@@ -88,9 +88,7 @@ class PulumiStacks:
             file = Path(folder) / f"{stack}.json"
             handover.write(file, session, results)
             asked = {handover.RESULTS: str(file)}
-            changes = self._operate(
-                stack, lambda found, watch: found.preview(on_event=watch, color="never"), say, asked
-            ).change_summary
+            changes = self._operate(stack, _preview, say, asked).change_summary
             if not _results_only(changes):
                 raise StackFailedError(
                     "its file or the program has changed since its up, so more than its results "
@@ -103,17 +101,15 @@ class PulumiStacks:
         self._operate(stack, _destroy, say, {})
 
     def interrupt(self) -> None:
-        """See :class:`studies.matrix.stacks.Stacks`: as by Ctrl-C, where only we were told."""
-        for pid in _children("pulumi"):
-            try:
-                os.kill(pid, signal.SIGINT)
-            except ProcessLookupError:
-                continue
+        """See :class:`studies.matrix.stacks.Stacks`: as Ctrl-C does, where only we got it."""
+        for child in _children("pulumi"):
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(signal.SIGINT)
 
     def close(self) -> None:
         """See :class:`studies.matrix.stacks.Stacks`: the API selects the stack that it works on."""
         if self._selected is not None:
-            with _told():
+            with _one_line_failures():
                 self._workspace().select_stack(self._selected.name)
 
     def _workspace(self, environment: Mapping[str, str] | None = None) -> automation.LocalWorkspace:
@@ -144,24 +140,28 @@ class PulumiStacks:
         say: Progress,
         environment: Mapping[str, str],
     ) -> T:
-        """Run an operation, told as it goes, once nobody else is at work on the stack."""
+        """Run an operation once nobody else is at work on the stack, and say how it goes."""
         watch = _Watch(say)
-        with _told(watch):
-            found = self._select(stack, self._workspace(environment))
+        with _one_line_failures(watch):
+            selected = self._select(stack, self._workspace(environment))
             waiting = Retrying(
                 retry=retry_if_exception_type(automation.ConcurrentUpdateError),
                 stop=stop_after_delay(_LOCK_WAIT_SECONDS),
                 wait=wait_fixed(_LOCK_POLL_SECONDS),
-                before_sleep=lambda state: _unlock(found, state, say),
+                before_sleep=lambda state: _unlock(selected, state, say),
                 reraise=True,
             )
-            return waiting(operation, found, watch)
+            return waiting(operation, selected, watch)
 
 
 def _results_only(changes: automation.OpMap) -> bool:
     """At most one resource would be updated, which then is the benchmark, and nothing else done."""
     counts = {automation.OpType(op).value: count for op, count in changes.items() if count}
     return counts.keys() <= {"same", "update"} and counts.get("update", 0) <= 1
+
+
+def _preview(stack: automation.Stack, watch: Watch) -> automation.PreviewResult:
+    return stack.preview(on_event=watch, color="never")
 
 
 # With secrets in what they return, both would have Pulumi write its passphrase's salt into the
@@ -182,60 +182,55 @@ class _Watch:
         self.errors: list[str] = []
 
     def __call__(self, event: events.EngineEvent) -> None:
-        told = event.diagnostic_event
-        if told is None:
+        diagnostic = event.diagnostic_event
+        if diagnostic is None:
             return
-        text = re.sub(r"<\{%.*?%\}>", "", told.message).strip()  # the engine's marks of colour
-        if told.severity == "error":
+        text = re.sub(r"<\{%.*?%\}>", "", diagnostic.message).strip()  # without marks of colour
+        if diagnostic.severity == "error":
             self.errors.append(text)
-        elif told.severity.startswith("info") and text:
+        elif diagnostic.severity.startswith("info") and text:
             self._say(text.splitlines()[-1])
 
 
 @contextmanager
-def _told(watch: _Watch | None = None) -> Iterator[None]:
+def _one_line_failures(watch: _Watch | None = None) -> Iterator[None]:
     """Failed commands as one message: the first error of our own steps, or what Pulumi says."""
     try:
         yield
     except automation.CommandError as error:
         errors = [text for text in (watch.errors if watch else []) if text]
         ours = [text for text in errors if not text.startswith(_ENGINES)]
-        told = (ours or errors or [_words(error)])[0]
-        lines = [line.strip() for line in told.splitlines() if line.strip()]
+        first = (ours or errors or [_words(error)])[0]
+        lines = [line.strip() for line in first.splitlines() if line.strip()]
         raise StackFailedError("; ".join(lines)) from None
 
 
 def _words(error: automation.CommandError) -> str:
     """What Pulumi calls the error, or else the end of all that it said."""
-    found = re.findall(r"error: (.+)", str(error))
-    return found[0] if found else tail(str(error))
+    match = re.search(r"error: (.+)", str(error))
+    return match[1] if match else tail(str(error))
 
 
-def _unlock(found: automation.Stack, state: RetryCallState, say: Progress) -> None:
-    """Free a stack whose lock is of a process of this machine that is gone."""
+def _unlock(stack: automation.Stack, state: RetryCallState, say: Progress) -> None:
+    """Free a stack whose lock is held by a process of this machine that has ended."""
     error = state.outcome.exception() if state.outcome else None
     holders = _HOLDER.findall(str(error))
     say("waiting: another update of this stack is under way")
-    if holders and all(host == socket.gethostname() and _gone(int(pid)) for host, pid in holders):
+    if holders and all(
+        host == socket.gethostname() and not psutil.pid_exists(int(pid)) for host, pid in holders
+    ):
         say("freeing the lock of an update that was killed")
-        found.cancel()
+        stack.cancel()
 
 
-def _gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists()
-
-
-def _children(command: str) -> list[int]:
-    """PIDs of our own child processes that run a command."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        except OSError:
-            continue  # it has ended meanwhile
-        if fields["Name"].strip() == command and int(fields["PPid"]) == os.getpid():
-            found.append(int(status.parent.name))
-    return found
+def _children(command: str) -> list[psutil.Process]:
+    """This process's own children that run a command."""
+    children = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if child.name() == command:
+                children.append(child)
+    return children
 
 
 def read_state(deployment: Mapping[str, Any]) -> StackState:

@@ -71,15 +71,18 @@ def test_steps_are_told_and_our_own_error_is_the_one_that_counts() -> None:
     ):
         watch(event)
     assert said == ["starting etcd"]
-    with pytest.raises(StackFailedError) as caught, ours._told(watch):
+    with pytest.raises(StackFailedError) as caught, ours._one_line_failures(watch):
         raise failed("a page of output")
     assert str(caught.value) == "could not install the CNI: it crashed; The lab was stopped."
 
 
 def test_without_an_error_of_the_engine_pulumis_words_are_told() -> None:
-    with pytest.raises(StackFailedError, match=r"^no stack named 'x' found$"), ours._told():
+    with (
+        pytest.raises(StackFailedError, match=r"^no stack named 'x' found$"),
+        ours._one_line_failures(),
+    ):
         raise failed("a warning\nerror: no stack named 'x' found\n")
-    with pytest.raises(StackFailedError, match="stderr: panic"), ours._told():
+    with pytest.raises(StackFailedError, match="stderr: panic"), ours._one_line_failures():
         raise failed("panic")
 
 
@@ -142,12 +145,16 @@ def test_a_hand_over_changes_nothing_but_the_benchmark(changes: Any, only: bool)
     assert ours._results_only(changes) == only
 
 
+def _pids(command: str) -> list[int]:
+    return [child.pid for child in ours._children(command)]
+
+
 def test_only_our_own_commands_are_interrupted() -> None:
     child = subprocess.Popen(["sleep", "60"])
     try:
-        assert child.pid in ours._children("sleep")
-        assert os.getpid() not in ours._children("python")
-        assert child.pid not in ours._children("pulumi")
+        assert child.pid in _pids("sleep")
+        assert os.getpid() not in _pids("python")
+        assert child.pid not in _pids("pulumi")
     finally:
         child.kill()
         child.wait()
