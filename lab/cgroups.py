@@ -10,6 +10,8 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from lab.errors import LabError
 from lab.wait import until
 
@@ -19,6 +21,7 @@ BRANCH = "cni-benchmark"
 
 def hierarchy() -> Path:
     """Where the host has mounted its cgroup v2 hierarchy (hybrid hosts have it beside v1)."""
+    # Not by psutil, which prefers /etc/mtab, where containers may have a file that is out of date.
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, mountpoint, fstype, *_ = line.split()
         if fstype == "cgroup2":
@@ -49,23 +52,22 @@ class Usage:
 
 def usage(cgroup: Path) -> Usage:
     """What a cgroup's processes use: ``cpu.stat`` counts microseconds also without a controller
-    (Linux, "Control Group v2"); memory is the sum of VmRSS (proc_pid_status(5)).
+    (Linux, "Control Group v2"); memory is the sum of what is resident.
 
     :raises LabError: when no process runs in it.
     """
     stat = dict(line.split() for line in (cgroup / "cpu.stat").read_text().splitlines())
-    resident = [_resident(pid) for pid in (cgroup / "cgroup.procs").read_text().split()]
+    resident = [_resident(int(pid)) for pid in (cgroup / "cgroup.procs").read_text().split()]
     if not resident:
         raise LabError(f"no process runs in {cgroup}")
     return Usage(int(stat["usage_usec"]) / 1e6, sum(resident))
 
 
-def _resident(pid: str) -> int:
-    with contextlib.suppress(OSError):  # it may end while we look
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return 0
+def _resident(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.NoSuchProcess:  # it has ended meanwhile
+        return 0
 
 
 def remove(lab_id: str) -> None:

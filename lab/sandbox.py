@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from lab import cgroups, kernel
 from lab.errors import CommandError, LabError
 from lab.paths import LabPaths
@@ -56,7 +58,10 @@ def refuse_hidden(places: Iterable[Path]) -> None:
 
 
 def _is_first(pid: int) -> bool:
-    """Whether a process is number 1 of a PID namespace below ours (proc_pid_status(5), NSpid)."""
+    """Whether a process is number 1 of a PID namespace below ours.
+
+    By ``NSpid`` (proc_pid_status(5)), which psutil does not read.
+    """
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -137,22 +142,18 @@ class Sandbox:
         return self._init
 
     def _find(self) -> int | None:
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and self._is_init(int(entry.name)):
-                return int(entry.name)
-        return None
+        return next((pid for pid in psutil.pids() if self._is_init(pid)), None)
 
     def _is_init(self, pid: int) -> bool:
         try:
-            argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
+            argv = psutil.Process(pid).cmdline()
+        except psutil.Error:
             return False
         # `unshare` has the same words on its command line, further back; an editor or a search of
         # that file may have them too, but is no process 1 of another PID namespace.
-        if len(argv) != 6 or not argv[3].endswith(b"lab/init.py"):
+        if len(argv) != 5 or not argv[3].endswith("lab/init.py"):
             return False
-        words = [b"-I", b"-S", argv[3], self.paths.lab_id.encode(), b""]
-        return argv[1:] == words and _is_first(pid)
+        return argv[1:] == ["-I", "-S", argv[3], self.paths.lab_id] and _is_first(pid)
 
     # -- commands -----------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from bench.session import MachineUsage
 from lab import kernel
 
@@ -53,21 +55,21 @@ def _text(stream: IO[bytes]) -> str:
 def of_process(proc: Path) -> float:
     """CPU seconds of a process's threads, those that ended included (proc_pid_stat(5)).
 
-    :param proc: its folder in /proc.
+    Not by psutil, which knows processes by their numbers in its own PID namespace only.
+
+    :param proc: its folder in a /proc, which may be that of another PID namespace.
     """
     fields = (proc / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
 def of_machine(name: str, nodes: tuple[str, ...]) -> MachineUsage:
-    """What all CPUs have done so far (proc_stat(5), first line)."""
-    with Path("/proc/stat").open() as stat:
-        ticks = [int(field) for field in stat.readline().split()[1:]]
-    user, nice, system, _idle, _iowait, irq, softirq, steal = ticks[:8]
+    """What all CPUs have done so far."""
+    times = psutil.cpu_times()
     return MachineUsage(
         name=name,
         nodes=nodes,
         cpus=kernel.cpus(),
-        busy_seconds=(user + nice + system + irq + softirq) / _TICKS_PER_SECOND,
-        steal_seconds=steal / _TICKS_PER_SECOND,
+        busy_seconds=times.user + times.nice + times.system + times.irq + times.softirq,
+        steal_seconds=times.steal,
     )
