@@ -55,6 +55,7 @@ BREAKS = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("file", "line", "contract"), BREAKS)
 def test_a_contract_that_is_broken_on_purpose_fails(
     house: Path, file: str, line: str, contract: str
