@@ -1,164 +1,41 @@
-"""The IAM permissions that a stack takes, and whether the caller has them.
+"""Whether the caller has the IAM permissions that a stack takes.
 
-:func:`policy` is the policy that docs/eks.md shows. IAM's simulation tells how far the caller's own
-policies allow it.
+They are the policy beside this module, which docs/eks.md shows. After the statement `Preflight`,
+which changes nothing, it has what pulumi-aws calls to create, read, change and delete each kind of
+resource in `components.eks`, after the source of the Terraform provider that it is made of.
+`RunInstances` is among them because EKS starts nodes only for a caller who could start them from
+the launch template. Accounts that have used EKS before have its service-linked roles already.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.eks.aws import Caution, Finding
-from components.eks.dataplane.registry import DATAPLANES
-from components.eks.iam import NODE_POLICIES
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
 
 _LISTED = 6  # denied actions that the warning names
 
+POLICY: Mapping[str, Any] = json.loads(Path(__file__).with_name("policy.json").read_text())
+"""The permissions as an IAM policy document."""
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """Permissions for one purpose, on any resource.
-
-    :param conditions: by operator and condition key, the values that are allowed.
-    """
-
-    sid: str
-    actions: tuple[str, ...]
-    conditions: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
-
-
-def _of(service: str, names: str) -> tuple[str, ...]:
-    return tuple(f"{service}:{name}" for name in sorted(names.split()))
-
-
-# AWS's managed policies that the stack's roles have attached.
-_ROLE_POLICIES = sorted(
-    {"AmazonEKSClusterPolicy", *NODE_POLICIES}.union(
-        *(each.managed_policies for each in DATAPLANES.values())
-    )
-)
-
-PREFLIGHT = Statement(
-    "Preflight",
-    _of(
-        "ec2",
-        "DescribeAddresses DescribeAvailabilityZones DescribeInstanceTypeOfferings "
-        "DescribeInstanceTypes DescribeInstances DescribeNetworkInterfaces DescribeRegions "
-        "DescribeVpcs",
-    )
-    + _of("eks", "DescribeAddonVersions DescribeCluster DescribeClusterVersions")
-    + _of("iam", "GetRole SimulatePrincipalPolicy")
-    + _of("pricing", "GetProducts")
-    + _of("servicequotas", "GetAWSDefaultServiceQuota GetServiceQuota"),
-)
-"""What the preflight looks up. It changes nothing."""
-
-# What pulumi-aws calls to create, read, change and delete each kind of resource in
-# `components.eks`, after the source of the Terraform provider that it is made of.
-STATEMENTS = (
-    PREFLIGHT,
-    Statement(
-        "Network",
-        _of(
-            "ec2",
-            "AllocateAddress AssociateRouteTable AttachInternetGateway CreateInternetGateway "
-            "CreateNatGateway CreateRoute CreateRouteTable CreateSubnet CreateTags CreateVpc "
-            "DeleteInternetGateway DeleteNatGateway DeleteNetworkInterface DeleteRoute "
-            "DeleteRouteTable DeleteSubnet DeleteTags DeleteVpc DescribeAddressesAttribute "
-            "DescribeInternetGateways DescribeNatGateways DescribeNetworkAcls "
-            "DescribeRouteTables DescribeSecurityGroups DescribeSubnets DescribeVpcAttribute "
-            "DetachInternetGateway DisassociateAddress DisassociateRouteTable "
-            "ModifySubnetAttribute ModifyVpcAttribute ReleaseAddress ReplaceRoute",
-        ),
-    ),
-    Statement(
-        "Cluster",
-        _of(
-            "eks",
-            "CreateAddon CreateCluster CreateNodegroup DeleteAddon DeleteCluster DeleteNodegroup "
-            "DescribeAddon DescribeNodegroup DescribeUpdate ListTagsForResource TagResource "
-            "UntagResource UpdateAddon UpdateClusterConfig UpdateClusterVersion "
-            "UpdateNodegroupConfig UpdateNodegroupVersion",
-        ),
-    ),
-    Statement(
-        # EKS starts nodes itself, but only for who could start them from the launch template.
-        "Nodes",
-        _of(
-            "ec2",
-            "CreateLaunchTemplate CreateLaunchTemplateVersion DeleteLaunchTemplate "
-            "DescribeLaunchTemplateVersions DescribeLaunchTemplates ModifyLaunchTemplate "
-            "RunInstances",
-        ),
-    ),
-    Statement(
-        "Identities",
-        _of(
-            "iam",
-            "CreateOpenIDConnectProvider CreateRole DeleteOpenIDConnectProvider DeleteRole "
-            "DeleteRolePolicy GetOpenIDConnectProvider GetRolePolicy ListAttachedRolePolicies "
-            "ListInstanceProfilesForRole ListRolePolicies PassRole PutRolePolicy "
-            "TagOpenIDConnectProvider TagRole UntagOpenIDConnectProvider UntagRole "
-            "UpdateAssumeRolePolicy UpdateRole UpdateRoleDescription",
-        ),
-    ),
-    Statement(
-        "ManagedPolicies",
-        _of("iam", "AttachRolePolicy DetachRolePolicy"),
-        {
-            "ArnEquals": {
-                "iam:PolicyARN": tuple(f"arn:aws:iam::aws:policy/{name}" for name in _ROLE_POLICIES)
-            }
-        },
-    ),
-    Statement(
-        "ServiceLinkedRoles",  # which EKS has in every account that has ever used it
-        _of("iam", "CreateServiceLinkedRole"),
-        {
-            "StringEquals": {
-                "iam:AWSServiceName": ("eks.amazonaws.com", "eks-nodegroup.amazonaws.com")
-            }
-        },
-    ),
-)
-
-ACTIONS = tuple(action for statement in STATEMENTS for action in statement.actions)
-
-
-def policy() -> dict[str, Any]:
-    """The permissions as an IAM policy document."""
-    return {"Version": "2012-10-17", "Statement": [_document(each) for each in STATEMENTS]}
+ACTIONS = tuple(str(action) for each in POLICY["Statement"] for action in each["Action"])
 
 
 def conditions() -> dict[str, str]:
     """A value that each condition key has when a stack is deployed, for IAM's simulation."""
     return {
         key: values[0]
-        for statement in STATEMENTS
-        for wanted in statement.conditions.values()
+        for statement in POLICY["Statement"]
+        for wanted in statement.get("Condition", {}).values()
         for key, values in wanted.items()
     }
-
-
-def _document(statement: Statement) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "Sid": statement.sid,
-        "Effect": "Allow",
-        "Action": list(statement.actions),
-        "Resource": "*",
-    }
-    if statement.conditions:
-        document["Condition"] = {
-            operator: {key: list(values) for key, values in wanted.items()}
-            for operator, wanted in statement.conditions.items()
-        }
-    return document
 
 
 class NotSimulatedError(Exception):
