@@ -1,8 +1,8 @@
 """A lab from its parts: the one entry point for whoever brings a lab up, uses it or removes it.
 
-Bringing up goes in three steps, each of which leaves the lab in a state that can be told and
-removed: :meth:`Lab.start` (control plane and nodes), :meth:`Lab.install` (kube-proxy and CNI),
-:meth:`Lab.deploy` (pods and services).
+Bringing up goes in three steps: :meth:`Lab.start` (control plane and nodes), :meth:`Lab.install`
+(kube-proxy and CNI), :meth:`Lab.deploy` (pods and services). After each of them the lab can be
+recognised and removed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from kube.client import Kube
 from kube.objects import POD, SERVICE
-from lab import cgroups, controlplane, coredns, kernel, network, node, services
+from lab import cgroups, controlplane, kernel, network, node, workloads
 from lab.cloud.cloud import Cloud
 from lab.dataplane import kubeproxy, registry
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
@@ -28,11 +28,10 @@ from lab.errors import LabError
 from lab.node import AGENTS, Node
 from lab.objects import PodSpec, ServiceSpec
 from lab.paths import LabPaths
-from lab.pods import Pods, program_path
-from lab.reachability import await_services
 from lab.sandbox import Place, Sandbox, refuse_hidden
 from lab.spec import SPEC, LabSpec
 from lab.toolchain.toolchain import CHECKOUT, Toolchain
+from lab.workloads import COREDNS, Pods, await_services
 
 __all__ = ["Lab", "LabSpec", "PodAddress"]
 
@@ -58,14 +57,15 @@ class Lab:
     def start(self, spec: LabSpec, progress: Progress) -> str:
         """Start the sandbox, its fabric and nodes, etcd and the API server.
 
-        :returns: the boot: another word for every start of this lab.
+        :returns: the boot id: another word for every start of this lab.
+        :raises LabError: a part of it does not come up.
         """
         self.remove()
         places = (self.paths.root, self.toolchain.builder.cache.root, CHECKOUT)
         refuse_hidden(places)
         self.sandbox.start()
-        boot = secrets.token_hex(4)
-        self._boot_file.write_text(boot)
+        boot_id = secrets.token_hex(4)
+        self._boot_file.write_text(boot_id)
         self._spec_file.write_bytes(SPEC.dump_json(spec))
         addresses = network.node_addresses(spec.nodes)
         network.make_fabric(self.sandbox)
@@ -82,7 +82,7 @@ class Lab:
         for each in addresses:
             node.register(self.api, each, spec.node_labels, provider_ids.get(each.name), max_pods)
         progress("the API server is ready")
-        return boot
+        return boot_id
 
     def install(self, progress: Progress) -> None:
         """Start kube-proxy and the CNI and wait until both say that they are ready."""
@@ -107,8 +107,8 @@ class Lab:
         :returns: the pods' addresses by name.
         """
         dns_address = str(ipaddress.IPv4Network(self.spec.service_cidr)[10])
-        all_pods = [coredns.pod(self.sandbox, self.nodes[-1].name), *pods]
-        all_services = [coredns.service(dns_address), *services_]
+        all_pods = [workloads.dns_pod(self.sandbox, self.nodes[-1].name), *pods]
+        all_services = [workloads.dns_service(dns_address), *services_]
         by_name = {each.name: each for each in self.nodes}
         with ThreadPoolExecutor(max_workers=4) as pool:
             ips = dict(
@@ -124,7 +124,7 @@ class Lab:
             endpoints = [(ips[p.name], p.node) for p in all_pods if p.app == service.app]
             if not endpoints:
                 raise LabError(f"no pod is behind the service {service.name}")
-            cluster_ip = services.create(self.api, service, endpoints)
+            cluster_ip = workloads.create_service(self.api, service, endpoints)
             tcp = (port.port for port in service.ports if port.protocol == "TCP")
             served += [(service.name, cluster_ip, port) for port in tcp]
         await_services(self.pod_command, all_pods, served)
@@ -152,15 +152,21 @@ class Lab:
     def _boot_file(self) -> Path:
         return self.paths.root / "boot"
 
-    def boot(self) -> str | None:
-        """The boot of the running lab, as :meth:`start` returned it; None when none runs, or when
-        a step was interrupted: going on there would run agents twice."""
+    def boot_id(self) -> str | None:
+        """The boot id of the running lab, as :meth:`start` returned it.
+
+        None when no lab runs, or when a step was interrupted: going on there would run agents
+        twice.
+        """
         whole = self.sandbox.alive() and not self._unfinished_file.exists()
         return self._boot_file.read_text() if whole else None
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Around a step that must be done once, and to its end."""
+    def once(self, name: str) -> Iterator[None]:
+        """Around a step that must be done once, and to its end.
+
+        :raises LabError: the step has been done before.
+        """
         done = self.paths.root / f"{name}.done"
         if done.exists():
             raise LabError(
@@ -227,19 +233,19 @@ class Lab:
         if not self.sandbox.netns_path(pod).exists():
             raise LabError(f"the lab {self.paths.lab_id} has no pod {pod}")
         place = Place(netns=pod, cgroup=cgroups.lab_cgroup(self.paths.lab_id) / node_name)
-        return [*self.sandbox.enter(place, limit), program_path(self.toolchain, argv[0]), *argv[1:]]
+        return [*self.sandbox.enter(place, limit), self.toolchain.command(argv[0]), *argv[1:]]
 
     def node_words(self, node_name: str, argv: Sequence[str], limit: float) -> list[str]:
         """The words that run a command in a node's own namespaces, as :meth:`pod_command`."""
         on = next((each for each in self.nodes if each.name == node_name), None)
         if on is None:
             raise LabError(f"the lab {self.paths.lab_id} has no node {node_name}")
-        program = program_path(self.toolchain, argv[0])
+        program = self.toolchain.command(argv[0])
         return [*self.sandbox.enter(on.host, limit), program, *argv[1:]]
 
     def node_command(self, on: Node, argv: Sequence[str]) -> str:
         """The output of a command in a node's own namespaces."""
-        words = [program_path(self.toolchain, argv[0]), *argv[1:]]
+        words = [self.toolchain.command(argv[0]), *argv[1:]]
         return self.sandbox.run(words, on.host).stdout
 
     def pods_of(self, app: str) -> list[PodAddress]:
@@ -313,6 +319,6 @@ class Lab:
             "kernel": kernel.release(),
             "cpus": kernel.cpus(),
             "node_mtu": network.mtu(self.sandbox, a_node, network.device_name(0)),
-            "pod_mtu": network.mtu(self.sandbox, coredns.NAME, "eth0"),
+            "pod_mtu": network.mtu(self.sandbox, COREDNS, "eth0"),
             "congestion_control": network.congestion_control(self.sandbox, a_node),
         }

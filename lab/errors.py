@@ -1,4 +1,4 @@
-"""What can go wrong in the lab, always told in one message with its evidence."""
+"""Errors of the lab. Each message names what went wrong, with its evidence."""
 
 from __future__ import annotations
 

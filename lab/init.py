@@ -1,4 +1,4 @@
-"""Process 1 of a sandbox: adopts and reaps orphans until it is told to end.
+"""Process 1 of a sandbox: adopts and reaps orphans until it gets the signal to end.
 
 Run by path with ``python3 -I -S init.py <lab id>`` so that it needs nothing but the interpreter.
 When it ends, the kernel ends every process of its PID namespace (pid_namespaces(7)), and with

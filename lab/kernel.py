@@ -1,4 +1,4 @@
-"""What the running kernel offers, as the lab's programs need to be told; its idle CPUs.
+"""The running kernel: its options as the lab's programs ask for them, memory, idle CPUs.
 
 The standard library only: a machine is checked before anything is installed.
 """

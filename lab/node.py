@@ -57,7 +57,7 @@ class Node:
         return Place(netns=self.name, holder=self.holder, cgroup=self.cgroup)
 
     def agent(self, component: str) -> Place:
-        """The node's own namespaces, in a cgroup by which a component's cost can be told."""
+        """The node's own namespaces, in a cgroup which accounts for a component's cost."""
         cgroup = self.agents / component
         cgroup.mkdir(parents=True, exist_ok=True)
         return Place(netns=self.name, holder=self.holder, cgroup=cgroup)

@@ -2,7 +2,7 @@
 
 ``unshare`` makes network, mount and PID namespaces whose process 1 is :mod:`lab.init`; ending that
 one process ends everything that the lab started, whoever lost track of it (pid_namespaces(7)).
-The sandbox is found again by the lab's unique id on its command line, so neither a stale PID file
+The sandbox is recognised by the lab's unique id on its command line, so neither a stale PID file
 nor a reused PID can ever point at somebody else's process.
 """
 
@@ -196,7 +196,7 @@ class Sandbox:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; raises :class:`CommandError` when ``check`` and it fails.
 
-        A command that outlives ``timeout`` seconds is ended and told as an error.
+        A command that outlives ``timeout`` seconds is killed, which is an error.
         """
         done = subprocess.run(
             [*self.enter(place, timeout), *argv],

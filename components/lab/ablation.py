@@ -30,7 +30,7 @@ from components.settings import Settings
 from components.settings_errors import SettingsError
 from components.stackfile import read_settings
 from kube.errors import KubernetesError
-from lab import objects, outside, services
+from lab import objects, outside, workloads
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.objects import ServicePort, ServiceSpec
@@ -112,7 +112,7 @@ class NorthSouthSession(LabSession):
         manifest["spec"] |= {"type": "NodePort"}
         manifest["spec"]["ports"][0]["nodePort"] = _NODE_PORT
         lab.api.ensure(manifest)
-        services.create(lab.api, spec, endpoints)
+        workloads.create_service(lab.api, spec, endpoints)
 
 
 class LabStage:

@@ -24,12 +24,12 @@ def environment(lab: Lab, pods: Iterable[Pod]) -> dict[str, Any]:
 
     :raises LabError: a pod's address is of no ENI of its node.
     """
-    found = collect(lab)
-    if not found:
+    enis_by_node = collect(lab)
+    if not enis_by_node:
         return {}
     return {
-        "enis": {node: [_eni(each) for each in all_] for node, all_ in found.items()},
-        "pod_addresses": [_address(pod, found[pod.node]) for pod in pods],
+        "enis": {node: [_eni(each) for each in all_] for node, all_ in enis_by_node.items()},
+        "pod_addresses": [_address(pod, enis_by_node[pod.node]) for pod in pods],
     }
 
 

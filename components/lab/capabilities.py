@@ -18,7 +18,6 @@ from lab.dataplane.cilium.agents import AGENT
 from lab.errors import LabError
 from lab.node import Node
 from lab.objects import NAMESPACE, PodSpec
-from lab.pods import program_path
 from lab.sandbox import KILLED
 from lab.toolchain.errors import ToolchainError
 from studies.experiments.capabilities import PodRequest
@@ -95,7 +94,7 @@ class LabCapabilities(KeepsObjects):
 
     def _on_node(self, wanted: PodRequest, on: Node) -> Iterator[Pod]:
         sandbox = self._lab.sandbox
-        program = program_path(self._lab.toolchain, wanted.command[0])
+        program = self._lab.toolchain.command(wanted.command[0])
         sandbox.spawn(wanted.name, [program, *wanted.command[1:]], on.host)
         self._on_nodes[wanted.name] = on.name
         try:

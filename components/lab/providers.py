@@ -52,12 +52,12 @@ class ClusterProvider(Provider):
     replaced_by = ("lab_id", "spec", "version")
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        found = super().diff(_id, _olds, _news)
+        diff = super().diff(_id, _olds, _news)
         # A lab that has died (a reboot, a step that failed) is rebuilt by the next `up`, refreshed
         # or not.
-        if not found.changes and Lab(_olds["lab_id"]).boot() != _olds["boot"]:
+        if not diff.changes and Lab(_olds["lab_id"]).boot_id() != _olds["boot"]:
             return DiffResult(changes=True, replaces=["spec"], delete_before_replace=True)
-        return found
+        return diff
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         lab = Lab(props["lab_id"])
@@ -80,7 +80,7 @@ class CniProvider(Provider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         lab = Lab(props["lab_id"])
-        with _told("install the CNI", lab), lab.step("install"):
+        with _told("install the CNI", lab), lab.once("install"):
             lab.install(say)
             outs = self._verified(lab, props)
         return CreateResult(f"{props['boot']}-cni", outs)
@@ -107,7 +107,7 @@ class WorkloadsProvider(Provider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         lab = Lab(props["lab_id"])
-        with _told("deploy the workloads", lab), lab.step("deploy"):
+        with _told("deploy the workloads", lab), lab.once("deploy"):
             pods, services = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
             addresses = lab.deploy(pods, services, say)
         outs = {**inputs(props, self.replaced_by), "pods": addresses}
@@ -124,7 +124,7 @@ def say(line: str) -> None:
 
 def _present(id_: str, props: dict[str, Any], boot: str) -> ReadResult:
     """The resource as recorded while its boot of the lab is alive, else that it is gone."""
-    if Lab(props["lab_id"]).boot() == boot:
+    if Lab(props["lab_id"]).boot_id() == boot:
         return ReadResult(id_, props)
     return ReadResult("", {})
 

@@ -25,7 +25,7 @@ from bench.workloads import DNS_SERVICE, WORKLOADS
 from components.agents import summary
 from components.lab import addresses, cpu, evidence
 from components.lab.capabilities import LabCapabilities, as_session_error, command
-from lab import coredns
+from lab import workloads
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.kernel import IdleHold
@@ -64,12 +64,10 @@ class LabSession(LabCapabilities):
 
     def pods(self, role: str) -> Sequence[Pod]:
         with as_session_error():
-            return [
-                Pod(found.name, role, found.node, found.ip) for found in self._lab.pods_of(role)
-            ]
+            return [Pod(pod.name, role, pod.node, pod.ip) for pod in self._lab.pods_of(role)]
 
     def service(self, name: str) -> Service:
-        namespace = coredns.NAMESPACE if name == DNS_SERVICE else NAMESPACE
+        namespace = workloads.DNS_NAMESPACE if name == DNS_SERVICE else NAMESPACE
         with as_session_error():
             host, port = self._lab.service_address(namespace, name)
         return Service(name, host, port)
@@ -152,7 +150,7 @@ class LabSession(LabCapabilities):
             "kube_proxy": lab.kube_proxy_mode(),
             "agents": summary(evidence.collect(lab)),
             "versions": lab.versions(),
-            "cluster_domain": coredns.DOMAIN,
+            "cluster_domain": workloads.CLUSTER_DOMAIN,
             "adaptations": [*adapted, *lab.adaptations(), self._hold.adaptation],
         }
 

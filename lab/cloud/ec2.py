@@ -302,7 +302,7 @@ def _free_prefixes(
 
 
 def _refuse_chosen(self: ElasticNetworkInterfaces, *parameters: str) -> None:
-    """The lab gives addresses by number; who asks for certain ones is told, not misled."""
+    """Refuse a request for certain addresses: the lab assigns them by number only."""
     for parameter in parameters:
         if self._get_param(parameter):
             raise EC2ClientError("UnsupportedOperation", f"{parameter}: not in the lab's EC2 API")

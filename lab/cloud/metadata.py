@@ -46,7 +46,7 @@ def tree(
         "privateIp": instance.address,
         "region": region,
     }
-    found = {
+    entries = {
         "/latest/meta-data/instance-id": instance.id,
         "/latest/meta-data/instance-type": instance.type,
         "/latest/meta-data/local-ipv4": instance.address,
@@ -57,8 +57,8 @@ def tree(
     }
     for each in interfaces:
         if each.node == instance.node:
-            found |= _interface(each, account)
-    return found
+            entries |= _interface(each, account)
+    return entries
 
 
 def _interface(interface: Interface, account: str) -> dict[str, str]:
@@ -82,12 +82,12 @@ def _interface(interface: Interface, account: str) -> dict[str, str]:
     return {f"{_MACS}/{interface.mac}/{name}": value for name, value in fields.items() if value}
 
 
-def read(found: Tree, path: str) -> str | None:
+def read(entries: Tree, path: str) -> str | None:
     """A value, or the list of what is below a path, folders with a slash; None for neither."""
     path = path.rstrip("/")
-    if path in found:
-        return found[path]
-    below = [each.removeprefix(f"{path}/") for each in found if each.startswith(f"{path}/")]
+    if path in entries:
+        return entries[path]
+    below = [each.removeprefix(f"{path}/") for each in entries if each.startswith(f"{path}/")]
     names = dict.fromkeys(name.partition("/")[0] + "/" * ("/" in name) for name in below)
     return "\n".join(names) or None
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from kube.client import Kube
 from lab.cloud.cloud import Cloud
 from lab.node import Node
-from lab.pods import Plugins
 from lab.sandbox import Sandbox
 from lab.toolchain.toolchain import Toolchain
+from lab.workloads import Plugins
 
 Progress = Callable[[str], None]
 

@@ -7,5 +7,5 @@ environment; everything else goes on in the environment (:mod:`.commands`). The 
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036 - told before newer syntax is met
+if sys.version_info < (3, 11):  # noqa: UP036 - refused before newer syntax is met
     raise SystemExit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")

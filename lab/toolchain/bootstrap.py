@@ -112,12 +112,12 @@ class PythonEnv:
 
 def can_make_environments() -> bool:
     """Whether this Python has venv and pip inside (Debian packs them apart)."""
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", "import ensurepip, venv"],
         capture_output=True,
         check=False,
     )
-    return told.returncode == 0
+    return done.returncode == 0
 
 
 def current_env(checkout: Path, cache: Cache) -> PythonEnv:

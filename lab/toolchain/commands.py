@@ -79,7 +79,7 @@ def ready_environment(
     try:
         chosen = pulumi.find_engine(builder, environment)
     except NotBuiltError:
-        chosen = None  # the checks need no engine; a missing `pulumi` is told by whoever calls it
+        chosen = None  # the checks need no engine; whoever calls a missing `pulumi` says so
     login = pulumi.find_login(environment, checkout / PROJECT_FILE)
     pulumi.prepare(login, environment)
     project = project_name(checkout)

@@ -35,7 +35,7 @@ REMAINING = (
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was found out about the machine; made up in tests."""
+    """What is known about the machine."""
 
     system: str = "Linux"
     machine: str = "x86_64"

@@ -1,4 +1,4 @@
-"""What can go wrong while setting up, told in one message that says what to do."""
+"""Errors of the set-up. Each message says what to do."""
 
 from __future__ import annotations
 

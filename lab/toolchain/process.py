@@ -29,7 +29,7 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Run to the end and return standard output; on failure tell the last lines.
+    """Run to the end and return standard output; a failure's error has the last lines.
 
     The child gets its own process group, so that its compilers end with it.
     """
@@ -61,8 +61,8 @@ def run(
         with _guard:
             _running.discard(child)
     if child.returncode != 0:
-        told = last_lines(stdout + stderr) or "(no output)"
-        raise ToolchainError(f"{what} failed with exit code {child.returncode}:\n{told}")
+        output = last_lines(stdout + stderr) or "(no output)"
+        raise ToolchainError(f"{what} failed with exit code {child.returncode}:\n{output}")
     return stdout
 
 

@@ -147,16 +147,16 @@ class Login:
 
 
 def find_login(environment: Mapping[str, str], project_file: Path | None = None) -> Login:
-    """The login that holds, found as Pulumi itself finds it."""
+    """The login in force, looked up as Pulumi itself does."""
     state = state_root(environment)
     backend = f"file://{state / 'pulumi'}"
     own = _own_backend(environment, project_file)
     if own is not None and own != backend:
         return Login(own, ours=False, exports={})
     exports = {"PULUMI_BACKEND_URL": backend}
-    told = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+    names = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
     passphrase = str(state / "passphrase")
-    if all(environment.get(name) in (None, "", passphrase) for name in told) and (
+    if all(environment.get(name) in (None, "", passphrase) for name in names) and (
         "PULUMI_CONFIG_PASSPHRASE" not in environment
     ):
         exports["PULUMI_CONFIG_PASSPHRASE_FILE"] = passphrase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,18 @@ class Toolchain:
                 f"the files of {name} {family.version} are not there yet; "
                 "run `make setup` in the checkout"
             )
+        return path
+
+    def command(self, name: str) -> str:
+        """The path of a program of the toolchain, else of the host's packages.
+
+        :raises ToolchainError: it is in neither.
+        """
+        if family_of(name) is not None:
+            return str(self.program(name))
+        path = shutil.which(name)
+        if path is None:
+            raise NotBuiltError(f"the program {name} is not installed. Fix: make setup")
         return path
 
     def versions(self) -> dict[str, str]:

@@ -80,7 +80,7 @@ class FakeLab(Lab):
     def remove(self) -> None:
         FakeLab.asked.append("remove")
 
-    def boot(self) -> str | None:
+    def boot_id(self) -> str | None:
         return FakeLab.running
 
 
@@ -282,8 +282,8 @@ def test_a_lab_with_a_step_torn_off_counts_as_gone(
     torn.paths.make()
     (torn.paths.root / "boot").write_text("b001")
     monkeypatch.setattr(torn.sandbox, "alive", lambda: True)
-    with torn.step("install"):
-        assert torn.boot() is None
-    assert torn.boot() == "b001"
-    with pytest.raises(LabError, match="has done it before"), torn.step("install"):
+    with torn.once("install"):
+        assert torn.boot_id() is None
+    assert torn.boot_id() == "b001"
+    with pytest.raises(LabError, match="has done it before"), torn.once("install"):
         pass

@@ -96,7 +96,7 @@ class Checkout:
         """End a stack's lab as a crash of the machine would: nobody is told."""
         lab = self.lab(stack)
         os.kill(lab.sandbox.init_pid, signal.SIGKILL)
-        until("the lab to be dead", lambda: "it lives" if lab.boot() else None, timeout=30)
+        until("the lab to be dead", lambda: "it lives" if lab.boot_id() else None, timeout=30)
 
     def interrupt(self, process: subprocess.Popen[str], line: str, by: signal.Signals) -> str:
         """Wait until a command has printed a line, then signal it; its output from there on."""

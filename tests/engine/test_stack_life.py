@@ -173,7 +173,7 @@ class TestOneStack:
     def boot(self, checkout: Checkout) -> str:
         """The boot of the lab as recorded; it is the one that runs."""
         recorded = str(checkout.resources(self.stack)["cluster"]["outputs"]["boot"])
-        assert checkout.lab(self.stack).boot() == recorded
+        assert checkout.lab(self.stack).boot_id() == recorded
         return recorded
 
     def started(self, checkout: Checkout) -> str:
@@ -346,12 +346,12 @@ class TestInterruptedUp:
         self, checkout: Checkout
     ) -> None:
         self.interrupt(checkout, "torn", "the CNI is ready on every node")
-        boot = checkout.lab("torn").boot()
+        boot = checkout.lab("torn").boot_id()
         checkout.ok("pulumi", "cancel", "--yes", "-s", "torn")
         checkout.ok(*UP, "torn")
         lab = checkout.lab("torn")
         # A second agent beside the first would be measured with it, and nobody would know.
-        assert lab.boot() not in (None, boot)
+        assert lab.boot_id() not in (None, boot)
         assert int(lab.sandbox.run(["pgrep", "-cx", "cilium-agent"]).stdout) == 2
         checkout.ok(*DESTROY, "torn")
 

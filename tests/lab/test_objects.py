@@ -10,7 +10,7 @@ import pytest
 from bench.workloads import WORKLOADS
 from components.lab.placement import pods_and_services
 from kube.objects import Json
-from lab import coredns, objects
+from lab import objects, workloads
 from lab.network import NodeAddress
 from lab.objects import PodSpec, ServicePort, ServiceSpec
 
@@ -62,7 +62,7 @@ def test_a_service_selects_by_app_and_leads_to_the_target_port() -> None:
 
 
 def test_a_service_keeps_the_address_that_it_is_given() -> None:
-    spec = objects.service(coredns.service("10.100.0.10"))["spec"]
+    spec = objects.service(workloads.dns_service("10.100.0.10"))["spec"]
     assert spec["clusterIP"] == "10.100.0.10"
     assert [(each["port"], each["protocol"]) for each in spec["ports"]] == [
         (53, "UDP"),
@@ -85,7 +85,7 @@ def _every_object() -> list[Json]:
     pods, services = pods_and_services(WORKLOADS, ["node-1", "node-2", "node-3"])
     made = [objects.node(ADDRESS, {})]
     made += [objects.pod(pod) for pod in pods]
-    for service in [coredns.service("10.100.0.10"), *services]:
+    for service in [workloads.dns_service("10.100.0.10"), *services]:
         made += [objects.service(service), objects.endpoint_slice(service, [])]
     return made
 

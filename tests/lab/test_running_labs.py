@@ -119,7 +119,7 @@ def test_every_agent_runs_and_calls_itself_ready(running: RunningLab) -> None:
 
 def test_it_is_found_again_by_its_id_alone(running: RunningLab) -> None:
     again = Lab(running.lab.paths.lab_id)
-    assert again.boot() == running.boot
+    assert again.boot_id() == running.boot
     assert again.spec == running.lab.spec
     assert [node.holder for node in again.nodes] == [node.holder for node in running.lab.nodes]
 
@@ -424,9 +424,9 @@ def test_the_end_of_one_leaves_nothing_of_it_and_the_other_as_it_was(
     labs[BASELINE].lab.stop()
     footprints[BASELINE].wait_until_gone()
     assert Host.now() == host
-    assert labs[BASELINE].lab.boot() is None
+    assert labs[BASELINE].lab.boot_id() is None
     other = labs[OVERLAY]
-    assert other.lab.boot() == other.boot
+    assert other.lab.boot_id() == other.boot
     assert other.lab.api.not_ready() is None
     service = other.session.service(HTTPBIN_SERVICE)
     assert other.get(f"http://{service.host}:{service.port}/status/200").returncode == 0

@@ -26,10 +26,10 @@ from lab.dataplane.interface import LabDataplane, Progress
 from lab.errors import CommandError, LabError, tail
 from lab.node import AGENTS, Node
 from lab.nshttp import http_get
-from lab.pods import Plugins
 from lab.sandbox import Place
 from lab.toolchain.programs.cilium import llvm_bin
 from lab.wait import until
+from lab.workloads import Plugins
 
 AGENT = "cilium-agent"
 OPERATOR = "cilium-operator"

@@ -26,8 +26,8 @@ from lab.dataplane.interface import LabDataplane, LabParts, Progress
 from lab.errors import LabError
 from lab.node import Node
 from lab.nshttp import http_get, refusal
-from lab.pods import Plugins
 from lab.wait import until
+from lab.workloads import Plugins
 
 DAEMON = "aws-node"
 _PROGRAM = "aws-k8s-agent"

@@ -34,10 +34,10 @@ class Allocations:
         with self._lock:
             if pod not in self._taken:
                 taken = set(self._taken.values())
-                found = next((address for address in self._free if address not in taken), None)
-                if found is None:
+                free = next((address for address in self._free if address not in taken), None)
+                if free is None:
                     return None
-                self._taken[pod] = found
+                self._taken[pod] = free
                 self._save()
             return self._taken[pod]
 

@@ -1,0 +1,208 @@
+"""What runs in a lab's cluster: pods, Services that answer, and CoreDNS.
+
+A pod is a network namespace, wired by the node's real CNI plugin, with a process in it. Services
+and their EndpointSlices are written through the API as a controller would. CoreDNS is a pod with
+EKS's Corefile less what needs the outside.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from threading import Lock
+
+from kube.client import Kube
+from kube.objects import POD
+from lab import objects
+from lab.errors import LabError
+from lab.network import SYSCTLS
+from lab.node import Node
+from lab.objects import PodSpec, ServicePort, ServiceSpec
+from lab.sandbox import Place, Sandbox
+from lab.toolchain.toolchain import Toolchain
+from lab.wait import until
+
+COREDNS = "coredns"
+CLUSTER_DOMAIN = "cluster.local"
+DNS_NAMESPACE = "kube-system"
+
+#: EKS's default Corefile, but for `forward` (there is no outside) and for the kubeconfig.
+_COREFILE = """
+.:53 {{
+    errors
+    health
+    ready
+    kubernetes {domain} in-addr.arpa ip6.arpa {{
+        kubeconfig {kubeconfig} lab
+        pods insecure
+        fallthrough in-addr.arpa ip6.arpa
+    }}
+    prometheus :9153
+    cache 30
+    loop
+    reload
+    loadbalance
+}}
+"""
+
+#: Where Debian's containernetworking-plugins puts portmap and its like.
+SYSTEM_PLUGINS = Path("/usr/lib/cni")
+
+#: The words that run a command in a pod for at most so many seconds (``Lab.pod_command``).
+PodCommand = Callable[[str, str, Sequence[str], float], list[str]]
+
+_ANSWER_SECONDS = 30
+_TRY_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plugins:
+    """How pods of one lab get their network: a CNI configuration list and its plugins.
+
+    :param conflist: the CNI configuration list (CNI specification 1.0.0).
+    :param folders: where the plugins' binaries are.
+    :param env: environment of the plugin, by node.
+    """
+
+    conflist: Mapping[str, object]
+    folders: Sequence[Path]
+    env: Mapping[str, dict[str, str]]
+
+    @property
+    def network(self) -> str:
+        return str(self.conflist["name"])
+
+
+class Pods:
+    """Makes and removes pods of one lab."""
+
+    def __init__(self, sandbox: Sandbox, toolchain: Toolchain, api: Kube, plugins: Plugins) -> None:
+        self._sandbox = sandbox
+        self._toolchain = toolchain
+        self._api = api
+        self._plugins = plugins
+        # A kubelet adds a node's pods side by side, but cilium-cni names its first interface after
+        # the start of the container's id, which cnitool gives all pods alike.
+        self._one_at_a_time: defaultdict[str, Lock] = defaultdict(Lock)
+        self._cnitool = str(toolchain.program("cnitool"))
+        self._netconf = sandbox.paths.config / "net.d"
+        self._netconf.mkdir(exist_ok=True)
+        (self._netconf / "10-lab.conflist").write_text(json.dumps(plugins.conflist, indent=2))
+
+    def create(self, spec: PodSpec, node: Node) -> str:
+        """Create the Pod object, wire it, start its command.
+
+        :returns: its IPv4 address.
+        :raises LabError: the plugin fails or gives no address.
+        """
+        self._api.ensure(objects.pod(spec))
+        self._sandbox.script(f"ip netns add {spec.name}")
+        place = Place(netns=spec.name, cgroup=node.cgroup)
+        self._sandbox.script(SYSCTLS, place)
+        with self._one_at_a_time[node.name]:
+            ip = self._wire(spec, node)
+        program = self._toolchain.command(spec.argv[0])
+        self._sandbox.spawn(spec.name, [program, *spec.argv[1:]], place)
+        status = objects.pod_status(ip, node.address.ip)
+        self._api.merge(POD, spec.name, status, spec.namespace, subresource="status")
+        return ip
+
+    def remove(self, spec: PodSpec, node: Node) -> None:
+        """End a pod's processes, give its address back, delete the Pod object.
+
+        :raises LabError: the plugin or the API server refuses.
+        """
+        pid = self._sandbox.pid_of(spec.name)
+        if pid is not None:
+            self._sandbox.run(["kill", "-KILL", str(pid)])
+        self._cni("del", spec, node)
+        self._sandbox.script(f"ip netns del {spec.name}")
+        self._api.delete(POD, spec.name, spec.namespace, [("gracePeriodSeconds", "0")])
+
+    def _wire(self, spec: PodSpec, node: Node) -> str:
+        answer = self._cni("add", spec, node)
+        ips = json.loads(answer).get("ips", [])
+        if not ips:
+            raise LabError(f"the CNI plugin gave {spec.name} no address: {answer}")
+        return str(ips[0]["address"]).partition("/")[0]
+
+    def _cni(self, command: str, spec: PodSpec, node: Node) -> str:
+        """What the node's CNI plugin answers to a command for a pod."""
+        done = self._sandbox.run(
+            [self._cnitool, command, self._plugins.network, f"/run/netns/{spec.name}"],
+            node.plugins,
+            env={
+                **self._plugins.env.get(node.name, {}),
+                "NETCONFPATH": str(self._netconf),
+                "CNI_PATH": ":".join(map(str, (*self._plugins.folders, SYSTEM_PLUGINS))),
+                "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={spec.namespace};"
+                f"K8S_POD_NAME={spec.name};K8S_POD_INFRA_CONTAINER_ID={spec.name}",
+                "CNI_IFNAME": "eth0",
+            },
+        )
+        return done.stdout
+
+
+def create_service(api: Kube, spec: ServiceSpec, endpoints: Sequence[tuple[str, str]]) -> str:
+    """Create a Service with its EndpointSlice.
+
+    :param endpoints: address and node of each pod behind it.
+    :returns: its ClusterIP.
+    """
+    made = api.ensure(objects.service(spec))
+    api.ensure(objects.endpoint_slice(spec, endpoints))
+    return str(made["spec"]["clusterIP"])
+
+
+def await_services(
+    pod_command: PodCommand, pods: Iterable[PodSpec], services: Iterable[tuple[str, str, int]]
+) -> None:
+    """Wait until every Service takes TCP connections from a pod of each node.
+
+    A node's kube-proxy or agent programs a Service some time after the API server has it:
+    kube-proxy waits for up to a second to take several changes at once
+    (``--iptables-min-sync-period``).
+
+    :param services: name, ClusterIP and port of each.
+    :raises WaitTimeoutError: naming the Service, the node and what connecting said at last.
+    """
+    clients = {pod.node: pod for pod in pods}.values()
+
+    def answers(pair: tuple[PodSpec, tuple[str, str, int]]) -> None:
+        pod, (name, ip, port) = pair
+        argv = ["bash", "-c", f"</dev/tcp/{ip}/{port}"]
+
+        def refusal() -> str | None:
+            words = pod_command(pod.name, pod.node, argv, _TRY_SECONDS)
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                return None
+            return done.stderr.strip() or f"no answer within {_TRY_SECONDS} s"
+
+        what = f"the Service {name} ({ip}:{port}) to answer on {pod.node}"
+        until(what, refusal, timeout=_ANSWER_SECONDS)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        list(pool.map(answers, product(clients, list(services))))
+
+
+def dns_pod(sandbox: Sandbox, node: str) -> PodSpec:
+    """CoreDNS's pod on a node; writes its Corefile."""
+    corefile = sandbox.paths.config / "Corefile"
+    corefile.write_text(
+        _COREFILE.format(domain=CLUSTER_DOMAIN, kubeconfig=sandbox.paths.kubeconfig)
+    )
+    argv = (COREDNS, "-conf", str(corefile))
+    return PodSpec(name=COREDNS, app=COREDNS, node=node, argv=argv, namespace=DNS_NAMESPACE)
+
+
+def dns_service(cluster_ip: str) -> ServiceSpec:
+    """The Service ``kube-dns``; EKS gives it the tenth address of the service range."""
+    ports = (ServicePort("dns", 53, 53, "UDP"), ServicePort("dns-tcp", 53, 53, "TCP"))
+    return ServiceSpec("kube-dns", COREDNS, ports, namespace=DNS_NAMESPACE, cluster_ip=cluster_ip)
