@@ -39,7 +39,7 @@ class Progress:
     done: int = 0
     _lock: Lock = field(default_factory=Lock)
 
-    def run(self, name: str, work: Callable[[], None]) -> None:
+    def run(self, name: str, work: Callable[[], object]) -> None:
         start = time.monotonic()
         work()
         with self._lock:
@@ -107,32 +107,38 @@ class Setup:
         progress = Progress(missing.steps)
         say(f"setting up {missing.steps} things in {self.cache.root}: built once, then kept")
         say(f"to build: {'; '.join(family.label for family in missing.families) or 'nothing'}")
-        pool = ThreadPoolExecutor(max_workers=BUILDERS + 3)
+        beside, compilers = ThreadPoolExecutor(2), ThreadPoolExecutor(builders())
         try:
-            self._run(missing, progress, pool)
+            self._run(missing, progress, beside, compilers)
         except BaseException:
             process.end_all()
             raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            beside.shutdown(cancel_futures=True)
+            compilers.shutdown(cancel_futures=True)
         if missing.engine:
-            progress.run("pulumi's folder", lambda: _ignore(pulumi.assemble(self.builder)))
+            progress.run("pulumi's folder", partial(pulumi.assemble, self.builder))
         say(f"set up in {time.monotonic() - start:.0f} s")
 
-    def _run(self, missing: Missing, progress: Progress, pool: ThreadPoolExecutor) -> None:
+    def _run(
+        self,
+        missing: Missing,
+        progress: Progress,
+        beside: ThreadPoolExecutor,
+        compilers: ThreadPoolExecutor,
+    ) -> None:
         futures: list[Future[None]] = []
         if missing.packages:
             what = f"Debian packages ({len(missing.packages)})"
-            work = pool.submit(progress.run, what, lambda: packages.install(missing.packages))
-            futures.append(work)
+            install = partial(packages.install, missing.packages)
+            futures.append(beside.submit(progress.run, what, install))
         if missing.families:
             go = self._go()
-            ahead = pool.submit(self._download_all, go, missing.families[BUILDERS:])
-            futures.append(ahead)
-            queue = list(missing.families)
-            lock = Lock()
+            ahead = missing.families[BUILDERS:]
+            futures.append(beside.submit(self._download_all, go, ahead))
             futures += [
-                pool.submit(self._build_from, queue, lock, go, progress) for _ in range(builders())
+                compilers.submit(progress.run, family.label, partial(self._build, family, go))
+                for family in missing.families
             ]
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         for future in done:
@@ -146,21 +152,6 @@ class Setup:
         for family in families:
             self.builder.download(go, family, self.builder.missing(family, self.needs))
 
-    def _build_from(
-        self,
-        queue: list[Family],
-        lock: Lock,
-        go: Go,
-        progress: Progress,
-    ) -> None:
-        while True:
-            with lock:
-                if not queue:
-                    return
-                family = queue.pop(0)
-            work = partial(self._build, family, go)
-            progress.run(family.label, work)
-
     def _build(self, family: Family, go: Go) -> None:
         programs = self.builder.missing(family, self.needs)
         if programs:
@@ -168,10 +159,6 @@ class Setup:
         share = self.builder.missing_share(family, self.needs)
         if share is not None:
             self.builder.copy_share(go, family, share)
-
-
-def _ignore(_: object) -> None:
-    return
 
 
 def check_machine(needs: frozenset[Need], *, tolerant: bool) -> frozenset[Need]:

@@ -20,11 +20,11 @@ from bench.targets import resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.evidence import verify
 from components.lab import ablation, evidence
+from kube.errors import ApiError
 from kube.objects import NODE
 from lab import cgroups
 from lab.cluster import Lab
 from lab.dataplane.cilium.nodes import CILIUM_NODE
-from lab.errors import LabError
 from lab.node import AGENTS
 from lab.wait import until
 from tests.lab.leftovers import Footprint, Host
@@ -86,7 +86,7 @@ def baseline(labs: dict[str, RunningLab]) -> RunningLab:
 
 def test_the_api_server_is_ready_and_refuses_whoever_has_no_token(running: RunningLab) -> None:
     assert running.lab.api.not_ready() is None
-    with pytest.raises(LabError, match='services "none" not found'):
+    with pytest.raises(ApiError, match='services "none" not found'):
         running.lab.service_address("default", "none")
     anonymous = running.run(
         "fortio-client", "fortio", "curl", "-k", "https://172.30.0.1:6443/api/v1/pods"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cni.cilium.versions import VERSIONS
 from lab.toolchain.build import (
     Builder,
     Go,
@@ -18,7 +20,8 @@ from lab.toolchain.build import (
 from lab.toolchain.cache import Cache
 from lab.toolchain.errors import NotBuiltError, ToolchainError, UnknownProgramError
 from lab.toolchain.programs import FAMILIES, HELM, LAB
-from lab.toolchain.programs.family import Family, Patch, Program, Share
+from lab.toolchain.programs.cilium import programs_of
+from lab.toolchain.programs.family import Family, Patch, Program, Share, cni_need
 from lab.toolchain.toolchain import CHECKOUT, Toolchain
 
 FAKE_GO = """#!/bin/sh
@@ -183,3 +186,26 @@ def test_go_versions() -> None:
     assert parse_version("1.25") == (1, 25, 0)
     assert parse_version("devel") == (0,)
     assert needed_version(CHECKOUT / "tools") >= (1, 25, 0)
+
+
+def test_another_cilium_version_is_an_entry_in_the_table_and_a_module() -> None:
+    """What docs/extending.md says: the entry names the module of tools/, and all else follows."""
+    ours = VERSIONS["1.16.5"]
+    made_up = replace(ours, version="1.99.0", commit="0123abcd", module="cilium-1.99.0", llvm=19)
+    programs = programs_of([ours, made_up])
+    old, new = programs.families["1.16.5"], programs.families["1.99.0"]
+    assert (new.folder, new.label) == ("cilium-1.99.0", "cilium 1.99.0")
+    assert "1.99.0 0123abcd" in new.ldflags
+    # A stack that asks for one builds nothing of the other.
+    assert {one.need for one in new.programs} == {cni_need("cilium", "1.99.0")}
+    assert {one.need for one in old.programs} == {cni_need("cilium", "1.16.5")}
+    assert {"clang-19", "llvm-19"} <= set(programs.packages["1.99.0"])
+    assert "clang-16" in programs.packages["1.16.5"]
+
+
+def test_a_program_is_asked_for_by_version(tmp_path: Path) -> None:
+    toolchain = Toolchain(Builder(CHECKOUT / "tools", Cache(tmp_path)))
+    with pytest.raises(NotBuiltError, match=r"cilium-agent 1\.16\.5 is not built"):
+        toolchain.program("cilium-agent", "1.16.5")
+    with pytest.raises(UnknownProgramError, match=r"no program 'cilium-agent 0\.1'"):
+        toolchain.program("cilium-agent", "0.1")

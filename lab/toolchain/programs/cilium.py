@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from cni.cilium.versions import VERSIONS, CiliumVersion
 from lab.toolchain.programs.family import (
     HELM,
@@ -72,11 +74,16 @@ def llvm_bin(version: str) -> str:
     return f"/usr/lib/llvm-{VERSIONS[version].llvm}/bin"
 
 
-CILIUM = CniPrograms(
-    families={each.version: _family(each) for each in VERSIONS.values()},
-    packages={
-        each.version: ("bpftool", "ccache", f"clang-{each.llvm}", f"llvm-{each.llvm}")
-        for each in VERSIONS.values()
-    },
-    needs=frozenset({HELM}),
-)
+def programs_of(versions: Collection[CiliumVersion]) -> CniPrograms:
+    """What some versions are built from and compile their datapath with."""
+    return CniPrograms(
+        families={each.version: _family(each) for each in versions},
+        packages={
+            each.version: ("bpftool", "ccache", f"clang-{each.llvm}", f"llvm-{each.llvm}")
+            for each in versions
+        },
+        needs=frozenset({HELM}),
+    )
+
+
+CILIUM = programs_of(VERSIONS.values())
