@@ -20,7 +20,10 @@ BRANCH = "cni-benchmark"
 
 
 def hierarchy() -> Path:
-    """Where the host has mounted its cgroup v2 hierarchy (hybrid hosts have it beside v1)."""
+    """Where the host has mounted its cgroup v2 hierarchy (hybrid hosts have it beside v1).
+
+    :raises LabError: it is not mounted.
+    """
     # Not by psutil, which prefers /etc/mtab, where containers may have a file that is out of date.
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, mountpoint, fstype, *_ = line.split()
@@ -30,6 +33,7 @@ def hierarchy() -> Path:
 
 
 def lab_cgroup(lab_id: str) -> Path:
+    """The cgroup of a lab, which need not exist."""
     return hierarchy() / BRANCH / lab_id
 
 
@@ -42,7 +46,9 @@ def create(lab_id: str, name: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """:param cpu_seconds: user and system time of all processes so far, those that ended included.
+    """What a cgroup's processes use.
+
+    :param cpu_seconds: user and system time of all processes so far, those that ended included.
     :param memory_bytes: resident memory of the processes that run now.
     """
 

@@ -85,7 +85,10 @@ class Lab:
         return boot_id
 
     def install(self, progress: Progress) -> None:
-        """Start kube-proxy and the CNI and wait until both say that they are ready."""
+        """Start kube-proxy and the CNI and wait until both report that they are ready.
+
+        :raises LabError: one of them ends or is not ready in time, or Helm refuses the values.
+        """
         if self.kube_proxy is not None:
             for each in self.nodes:
                 self.kube_proxy.start(each)
@@ -104,7 +107,9 @@ class Lab:
     ) -> dict[str, str]:
         """Run pods and publish services, CoreDNS among them.
 
-        :returns: the pods' addresses by name.
+        :returns: the pods' IPv4 addresses by name.
+        :raises LabError: a pod gets no address, no pod is behind a Service, or a Service does not
+            answer in time.
         """
         dns_address = str(ipaddress.IPv4Network(self.spec.service_cidr)[10])
         all_pods = [workloads.dns_pod(self.sandbox, self.nodes[-1].name), *pods]
@@ -229,14 +234,22 @@ class Lab:
         return (*controlplane.ADAPTATIONS, *played, *self.dataplane.adaptations, *extra)
 
     def pod_command(self, pod: str, node_name: str, argv: Sequence[str], limit: float) -> list[str]:
-        """The words that run a command in a pod, from the host, for at most ``limit`` seconds."""
+        """The command line that runs a command in a pod, from the host.
+
+        :param limit: seconds after which the command is killed.
+        :raises LabError: there is no such pod.
+        """
         if not self.sandbox.netns_path(pod).exists():
             raise LabError(f"the lab {self.paths.lab_id} has no pod {pod}")
         place = Place(netns=pod, cgroup=cgroups.lab_cgroup(self.paths.lab_id) / node_name)
         return [*self.sandbox.enter(place, limit), self.toolchain.command(argv[0]), *argv[1:]]
 
     def node_words(self, node_name: str, argv: Sequence[str], limit: float) -> list[str]:
-        """The words that run a command in a node's own namespaces, as :meth:`pod_command`."""
+        """The command line that runs a command in a node's own namespaces, from the host.
+
+        :param limit: seconds after which the command is killed.
+        :raises LabError: there is no such node.
+        """
         on = next((each for each in self.nodes if each.name == node_name), None)
         if on is None:
             raise LabError(f"the lab {self.paths.lab_id} has no node {node_name}")
@@ -244,7 +257,10 @@ class Lab:
         return [*self.sandbox.enter(on.host, limit), program, *argv[1:]]
 
     def node_command(self, on: Node, argv: Sequence[str]) -> str:
-        """The output of a command in a node's own namespaces."""
+        """The standard output of a command in a node's own namespaces.
+
+        :raises CommandError: it fails.
+        """
         words = [self.toolchain.command(argv[0]), *argv[1:]]
         return self.sandbox.run(words, on.host).stdout
 
@@ -257,7 +273,10 @@ class Lab:
         ]
 
     def service_address(self, namespace: str, name: str) -> tuple[str, int]:
-        """ClusterIP and first port of a Service."""
+        """ClusterIP and first port of a Service.
+
+        :raises kube.errors.ApiError: there is no such Service.
+        """
         spec = self.api.get(SERVICE, name, namespace)["spec"]
         return str(spec["clusterIP"]), int(spec["ports"][0]["port"])
 
@@ -289,7 +308,7 @@ class Lab:
             raise LabError(f"the lab cannot restart {component} on {node_name}")
 
     def versions(self) -> dict[str, str]:
-        """Versions of the programs that this lab runs."""
+        """Versions of the programs that this lab runs, by program, without a leading v."""
         known = self.toolchain.versions()
         used = ["kube-apiserver", "etcd", "coredns", "fortio", "go-httpbin"]
         used += [kubeproxy.NAME] if self.kube_proxy else []
@@ -298,7 +317,10 @@ class Lab:
         return dict(sorted(versions.items()))
 
     def cni_usage(self) -> list[tuple[str, str, cgroups.Usage]]:
-        """CPU time and memory of every CNI component: (node, component, usage)."""
+        """CPU time and memory of every CNI component: (node, component, usage).
+
+        :raises LabError: the lab, or one of its components, has ended.
+        """
         top = cgroups.lab_cgroup(self.paths.lab_id)
         _ = self.sandbox.init_pid  # an ended lab has used something, not nothing
         return [
@@ -307,7 +329,13 @@ class Lab:
         ]
 
     def eni_reports(self) -> dict[str, Any]:
-        """What the CNI says of each node's ENIs, in its own words; nothing where there are none."""
+        """What the CNI reports of each node's ENIs, by node, in its own format.
+
+        Empty where nodes are in no VPC.
+
+        :raises LabError: a node's CNI answers with an error.
+        :raises OSError: it does not answer.
+        """
         if self.cloud is None:
             return {}
         return {node.name: self.dataplane.eni_report(self.api, node) for node in self.nodes}

@@ -40,10 +40,12 @@ NOT_HELD = (
 
 
 def release() -> str:
+    """The running kernel's release, e.g. ``6.1.0-25-amd64``."""
     return platform.release()
 
 
 def cpus() -> int:
+    """The machine's CPUs; all nodes of a lab share them."""
     return os.cpu_count() or 1
 
 

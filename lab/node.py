@@ -107,7 +107,10 @@ def register(
 
 
 def find(sandbox: Sandbox, address: NodeAddress) -> Node:
-    """The node of a running lab."""
+    """The node of a running lab.
+
+    :raises LabError: it is not running.
+    """
     holder = sandbox.pid_of(f"{address.name}-mounts")
     if holder is None:
         raise LabError(f"{address.name} is not running")

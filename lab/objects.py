@@ -32,6 +32,8 @@ class PodSpec:
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
+    """A port of a Service, and the port of the pods that it leads to."""
+
     name: str
     port: int
     target_port: int
@@ -53,7 +55,10 @@ class ServiceSpec:
 
 
 def node(address: NodeAddress, labels: Mapping[str, str], provider_id: str | None = None) -> Json:
-    """:param provider_id: of the node's machine, as its cloud provider writes it."""
+    """A Node as its kubelet registers it.
+
+    :param provider_id: of the node's machine, as its cloud provider writes it.
+    """
     machine = {} if provider_id is None else {"providerID": provider_id}
     return {
         "apiVersion": "v1",
@@ -71,7 +76,10 @@ def node(address: NodeAddress, labels: Mapping[str, str], provider_id: str | Non
 
 
 def node_status(address: NodeAddress, max_pods: int | None = None) -> Json:
-    """:param max_pods: what the node's kubelet would run at most."""
+    """The status of a node that is ready.
+
+    :param max_pods: what the node's kubelet would run at most.
+    """
     room = {} if max_pods is None else {"capacity": {"pods": str(max_pods)}}
     return {
         "status": {
@@ -86,6 +94,7 @@ def node_status(address: NodeAddress, max_pods: int | None = None) -> Json:
 
 
 def pod(spec: PodSpec) -> Json:
+    """A Pod that is bound to its node."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -107,6 +116,7 @@ def pod(spec: PodSpec) -> Json:
 
 
 def pod_status(ip: str, host_ip: str) -> Json:
+    """The status of a pod that runs, with its address and its node's."""
     return {
         "status": {
             "phase": "Running",
@@ -119,6 +129,7 @@ def pod_status(ip: str, host_ip: str) -> Json:
 
 
 def service(spec: ServiceSpec) -> Json:
+    """A Service of the type ClusterIP."""
     ports = [
         {"name": p.name, "port": p.port, "targetPort": p.target_port, "protocol": p.protocol}
         for p in spec.ports

@@ -194,9 +194,13 @@ class Sandbox:
         env: Mapping[str, str] | None = None,
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; raises :class:`CommandError` when ``check`` and it fails.
+        """Run a command to its end.
 
-        A command that outlives ``timeout`` seconds is killed, which is an error.
+        :param timeout: seconds after which it is killed.
+        :param stdin: its standard input; empty when left out.
+        :param env: variables on top of our own.
+        :param check: whether a failure is an error.
+        :raises CommandError: it was killed, or ``check`` and it fails.
         """
         done = subprocess.run(
             [*self.enter(place, timeout), *argv],
@@ -214,7 +218,10 @@ class Sandbox:
         return done
 
     def script(self, text: str, place: Place = Place(), *, timeout: float = 60) -> str:
-        """Run a shell script (``sh -e``), for set-up steps that are a list of ip commands."""
+        """The standard output of a shell script (``sh -e``), e.g. a list of ip commands.
+
+        :raises CommandError: a command of it fails, or all take longer than ``timeout`` seconds.
+        """
         return self.run(["sh", "-ec", text], place, timeout=timeout).stdout
 
     def spawn(
@@ -225,10 +232,13 @@ class Sandbox:
         *,
         env: Mapping[str, str] | None = None,
     ) -> int:
-        """Start a process that outlives us, with its own log; returns its PID inside the sandbox.
+        """Start a process that outlives us, with its own log.
 
         ``setsid --fork`` leaves it to the sandbox's process 1 as soon as it runs, so no process of
         ours stays behind for it on the host.
+
+        :returns: its PID inside the sandbox.
+        :raises LabError: it has not started within 10 s.
         """
         pidfile = self.paths.pids / name
         pidfile.unlink(missing_ok=True)

@@ -137,7 +137,7 @@ class Cloud:
         return INSTANCES.validate_json(self._instances_file.read_bytes())
 
     def calls(self) -> list[Call]:
-        """All calls of the API so far."""
+        """All calls of the API so far, oldest first."""
         return calls.read(self._calls_file)
 
     def credentials(self, caller: str) -> dict[str, str]:

@@ -102,6 +102,7 @@ class Route:
 
 
 def routes_of(interface: Interface) -> set[Route]:
+    """The routes that an interface calls for: to its own address, and to all behind it."""
     own = Route(f"{interface.primary}/32", interface.port)
     return {own, *(Route(each, interface.port, interface.primary) for each in interface.routed)}
 

@@ -81,7 +81,8 @@ class LabDataplane(ABC):
     def eni_report(self, api: Kube, node: Node) -> dict[str, Any]:
         """What the CNI says of a node's ENIs, in its own words.
 
-        :raises LabError: it does not answer.
+        :raises LabError: it answers with an error.
+        :raises OSError: it does not answer.
         """
 
     def metrics(self, component: str, nodes: Collection[Node]) -> Mapping[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,15 @@ def test_a_browser_is_installed_for_tests_only_where_the_lab_is() -> None:
     assert "chromium" not in packages_for(ALL)
     assert "chromium" in packages_for(ALL, tests=True)
     assert packages_for(frozenset({ENGINE}), tests=True) == []
+
+
+def test_the_first_stage_needs_the_standard_library_alone() -> None:
+    code = "import sys; sys.path.insert(0, '.'); import lab.toolchain.bootstrap"
+    done = subprocess.run(
+        [sys.executable, "-S", "-I", "-c", code],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

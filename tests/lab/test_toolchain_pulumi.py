@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -254,3 +255,18 @@ def test_the_users_word_on_plugins_holds(project: Project, value: str) -> None:
     project.environment[launcher.NO_PLUGINS] = value
     # Nothing is put in its place.
     assert project.fetches_plugins("up", "-s", "scenario-e")
+
+
+def test_the_launcher_runs_by_itself_on_the_environments_python(project: Project) -> None:
+    folder = pulumi.launcher_folder(Cache(project.folder.parent / "ca che"), Path(sys.executable))
+    done = subprocess.run(
+        [folder / "pulumi", "up", "-s", "scenario-e"],
+        env={**project.environment, "CNI_BENCHMARK_PULUMI": str(project.pulumi), "PATH": "/bin"},
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    last = project.log.read_text().splitlines()[-1]
+    assert last == f"up --config-file {project.copy} -s scenario-e"
