@@ -28,7 +28,7 @@ from cli.common import (
 )
 from cli.experiments import show_experiment
 from components.targets import open_session
-from studies.experiments.ablate.extent import (
+from studies.experiments.ablate import (
     BASES,
     INSIDE,
     OUTSIDE,
@@ -37,12 +37,14 @@ from studies.experiments.ablate.extent import (
     ROUNDS,
     SECONDS,
 )
-from studies.experiments.ablate.run import Work, merged, metrics_of
-from studies.experiments.ablate.trials import (
+from studies.experiments.ablate.run import (
     Described,
     OtherPlanError,
     TrialFileError,
+    Work,
     measure_trials,
+    merged,
+    metrics_of,
 )
 from studies.experiments.capabilities import Stage, StageError, Trial
 from studies.experiments.model import Experiment

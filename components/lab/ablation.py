@@ -258,7 +258,7 @@ def _told(what: str) -> Iterator[None]:
 
 
 def stage(base: str) -> LabStage:
-    """The lab's stage for a base of :data:`studies.experiments.ablate.extent.BASES`.
+    """The lab's stage for a base of :data:`studies.experiments.ablate.BASES`.
 
     :raises StageError: a stack's file is refused.
     """

@@ -11,7 +11,7 @@ from bench.interleave import Evidence, prepare
 from bench.plan import plan_for
 from bench.session import Session
 from studies.experiments import hops, host, policy
-from studies.experiments.ablate import beside
+from studies.experiments.ablate.run import run_beside
 from studies.experiments.base import Context, Findings, Progress, SkippedError
 from studies.experiments.capabilities import lacking
 from studies.experiments.definition import Definition, Extent
@@ -22,7 +22,7 @@ RUNS: Mapping[str, Callable[[Context], Findings]] = {
     "host": host.run,
     "scale": scale.run,
     "hops": hops.run,
-    "toggles": beside.run,
+    "toggles": run_beside,
     "policy": policy.kubernetes,
     "cilium-policy": policy.cilium,
 }

@@ -40,16 +40,18 @@ def agree(program: Path, compared: Mapping[str, Sides]) -> tuple[list[Check], li
 
     :raises BenchstatError: benchstat failed.
     """
-    found = [row for name, sides in compared.items() for row in _rows(program, name, sides)]
+    agreements = [row for name, sides in compared.items() for row in _rows(program, name, sides)]
     median = max(
         abs(mine - theirs) / abs(theirs) if theirs else abs(mine)
-        for row in found
+        for row in agreements
         for mine, theirs in zip(row.ours, row.theirs, strict=True)
     )
-    p_value = max(abs(row.our_p - row.their_p) for row in found)
-    differ = [row.metric for row in found if _significant(row.our_p) != _significant(row.their_p)]
-    seen = sum(_significant(row.their_p) for row in found)
-    many = f"{len(found)} metrics of {len(compared)} comparisons"
+    p_value = max(abs(row.our_p - row.their_p) for row in agreements)
+    differ = [
+        row.metric for row in agreements if _significant(row.our_p) != _significant(row.their_p)
+    ]
+    seen = sum(_significant(row.their_p) for row in agreements)
+    many = f"{len(agreements)} metrics of {len(compared)} comparisons"
     checks = [
         Check(
             part="benchstat", name="medians",
@@ -66,14 +68,14 @@ def agree(program: Path, compared: Mapping[str, Sides]) -> tuple[list[Check], li
         Check(
             part="benchstat", name=f"differences at p ≤ {ALPHA}",
             expectation="the same metrics",
-            measured=f"{len(found) - len(differ)} of {len(found)} alike"
+            measured=f"{len(agreements) - len(differ)} of {len(agreements)} alike"
             + (f"; not {', '.join(differ)}" if differ else "")
             + f" ({seen} differ by benchstat)",
             interval=f"exact, {many}",
             passed=not differ,
         ),
     ]  # fmt: skip
-    return checks, found
+    return checks, agreements
 
 
 def _rows(program: Path, name: str, sides: Sides) -> list[Agreement]:

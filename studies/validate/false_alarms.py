@@ -33,7 +33,7 @@ from bench.compare.comparison import by_run
 from bench.results import Results
 from bench.text import number
 from studies.validate.model import Check, FalseAlarms, Shift
-from studies.validate.rounds import MissingSampleError, with_samples
+from studies.validate.readings import MissingSampleError, with_samples
 
 STRICT = 0.01
 """Level of the one comparison over all rounds: at 5 %, one validation in twenty would fail."""

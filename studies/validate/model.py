@@ -1,4 +1,4 @@
-"""The validation's report: every check with what was expected, what was found and how sure that is.
+"""The validation's report: every check with what was expected and measured, and how sure that is.
 
 The report holds what its page shows, so that a page can be made from it again.
 """

@@ -27,8 +27,7 @@ from bench.session import CommandResult, SessionError
 from studies.validate import raw
 from studies.validate.faults import Faults
 from studies.validate.model import Check, Ratio
-from studies.validate.rounds import MissingSampleError, probe_named, take
-from studies.validate.sessions import Recorder, at_path
+from studies.validate.readings import MissingSampleError, Recorder, at_path, probe_named, take
 from studies.validate.slow import SLOW_PATH, slow_server
 
 LIMIT_PERCENT = 2.0

@@ -1,6 +1,6 @@
 """The tools' outputs read by other code than the benchmark's, a line or two per figure.
 
-As one would by hand with jq, grep and awk: nothing of :mod:`bench.parse` is used, nothing is
+As one would by hand with jq, grep and awk: nothing of :mod:`bench.probes` is used, nothing is
 checked. Figures are in the metrics' units.
 """
 

@@ -30,7 +30,7 @@ from studies.validate.model import (
     Sensitivity,
 )
 from studies.validate.parity import ParityChecks
-from studies.validate.rounds import MissingSampleError, by_round
+from studies.validate.readings import MissingSampleError, by_round
 from studies.validate.sensitivity import measure_cut
 from studies.validate.truth import TruthChecks
 
@@ -46,8 +46,8 @@ Progress = Callable[[str], None]
 
 
 @dataclass(slots=True)
-class _Found:
-    """What has been found so far."""
+class _Outcome:
+    """What the parts have given so far."""
 
     checks: list[Check] = field(default_factory=list)
     deviations: list[Deviation] = field(default_factory=list)
@@ -95,71 +95,75 @@ def run_validation(
     gate = Gate(plan.allow)
     tools = check_cluster(bench, gate)
     check_readiness(bench, plan, gate)
-    found = _Found()
+    outcome = _Outcome()
     family = len([metric for probe in build_probes(plan) for metric in probe.metrics])
-    _truth(found, lab, bench, plan, say)
-    _sensitivity(found, lab, bench, plan, family, say)
-    _parity(found, lab, bench, plan, say)
-    _false_alarms(found, bench, plan, start + 60 * minutes - _AROUND_SECONDS, say)
-    if found.compared:
-        checks, found.agreements = agree(benchstat, found.compared)
-        found.checks += checks
+    _truth(outcome, lab, bench, plan, say)
+    _sensitivity(outcome, lab, bench, plan, family, say)
+    _parity(outcome, lab, bench, plan, say)
+    _false_alarms(outcome, bench, plan, start + 60 * minutes - _AROUND_SECONDS, say)
+    if outcome.compared:
+        checks, outcome.agreements = agree(benchstat, outcome.compared)
+        outcome.checks += checks
     return Report(
         started=started.isoformat(timespec="seconds"),
         seconds=round(clock.monotonic() - start, 1),
         environment=dict(lab.session.environment()),
         tools=tools,
         preconditions=gate.results(),
-        checks=found.checks,
-        deviations=found.deviations,
-        sensitivity=found.sensitivity,
-        ratios=found.ratios,
-        false_alarms=found.false_alarms,
-        agreements=found.agreements,
+        checks=outcome.checks,
+        deviations=outcome.deviations,
+        sensitivity=outcome.sensitivity,
+        ratios=outcome.ratios,
+        false_alarms=outcome.false_alarms,
+        agreements=outcome.agreements,
     )
 
 
-def _truth(found: _Found, lab: ValidationTestbed, bench: Bench, plan: Plan, say: Progress) -> None:
+def _truth(
+    outcome: _Outcome, lab: ValidationTestbed, bench: Bench, plan: Plan, say: Progress
+) -> None:
     checks = TruthChecks(bench, lab.faults, lab.link, plan, say)
     for name, check in checks.all():
         say(f"known truth: {name}")
-        with found.part("Known truth", name):
-            for outcome, deviation in check():
-                found.checks.append(outcome)
-                found.deviations.append(deviation)
+        with outcome.part("Known truth", name):
+            for made, deviation in check():
+                outcome.checks.append(made)
+                outcome.deviations.append(deviation)
 
 
 def _sensitivity(
-    found: _Found, lab: ValidationTestbed, bench: Bench, plan: Plan, family: int, say: Progress
+    outcome: _Outcome, lab: ValidationTestbed, bench: Bench, plan: Plan, family: int, say: Progress
 ) -> None:
     say("sensitivity: a cut of known size")
-    with found.part("Sensitivity", "a cut of known size"):
-        check, found.sensitivity, sides = measure_cut(bench, lab.faults, plan, family, say)
-        found.checks.append(check)
-        found.compared["cut"] = sides
+    with outcome.part("Sensitivity", "a cut of known size"):
+        check, outcome.sensitivity, sides = measure_cut(bench, lab.faults, plan, family, say)
+        outcome.checks.append(check)
+        outcome.compared["cut"] = sides
 
 
-def _parity(found: _Found, lab: ValidationTestbed, bench: Bench, plan: Plan, say: Progress) -> None:
+def _parity(
+    outcome: _Outcome, lab: ValidationTestbed, bench: Bench, plan: Plan, say: Progress
+) -> None:
     checks = ParityChecks(bench, lab.faults, plan, say)
     for subject in checks.subjects():
-        with found.part("Parity", subject.probe):
+        with outcome.part("Parity", subject.probe):
             made, ratios = checks.check(subject)
-            found.checks += made
-            found.ratios += ratios
+            outcome.checks += made
+            outcome.ratios += ratios
 
 
-def _false_alarms(found: _Found, bench: Bench, plan: Plan, end: float, say: Progress) -> None:
+def _false_alarms(outcome: _Outcome, bench: Bench, plan: Plan, end: float, say: Progress) -> None:
     # A missing sample is not tried again: here it costs a metric little, and time is short.
     short = replace(plan_for(plan.profile, runs=_MOST_ROUNDS, seconds=1), attempts=1)
     say("A/A: rounds of two equal sides")
     sides = [Side(label, bench, build_probes(short)) for label in "ab"]
     order = abba("ab", _MOST_ROUNDS)
-    with found.part("A/A", "rounds"):
+    with outcome.part("A/A", "rounds"):
         results = interleave(
             sides, short, order, watch=by_round(say), least=DEFAULT_ROUNDS, end=end
         )
         rounds = Rounds(results["a"], results["b"])
         say(f"A/A: relabelled comparisons of {rounds.count} rounds")
-        checks, found.false_alarms = analyse(rounds)
-        found.checks += checks
-        found.compared["A/A"] = rounds.paired(exact(rounds.count))
+        checks, outcome.false_alarms = analyse(rounds)
+        outcome.checks += checks
+        outcome.compared["A/A"] = rounds.paired(exact(rounds.count))

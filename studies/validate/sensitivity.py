@@ -27,7 +27,7 @@ from bench.stats import summarise
 from bench.text import number
 from studies.validate.faults import Faults
 from studies.validate.model import Check, Sensitivity
-from studies.validate.rounds import MissingSampleError, by_round, probe_named
+from studies.validate.readings import MissingSampleError, by_round, probe_named
 
 RATE = 500_000_000
 CUT_PERCENT = 5.0
@@ -59,14 +59,14 @@ def measure_cut(
         for rate in rates
     ]
     order = abba([side.label for side in sides], plan.runs)
-    found = interleave(sides, plan, order, watch=by_round(say))
+    results = interleave(sides, plan, order, watch=by_round(say))
     try:
-        whole, cut = (found[side.label].metrics["tcp_throughput"].samples for side in sides)
+        whole, cut = (results[side.label].metrics["tcp_throughput"].samples for side in sides)
     except KeyError:
-        errors = [error for side in found.values() for error in side.errors]
+        errors = [error for side in results.values() for error in side.errors]
         raise MissingSampleError("; ".join(errors)) from None
     check, data = judge_cut(whole, cut, family)
-    first, second = (found[side.label] for side in sides)
+    first, second = (results[side.label] for side in sides)
     return check, data, (first, second)
 
 
@@ -79,7 +79,7 @@ def judge_cut(
     power = _power(a, b, level)
     low, high = _bootstrapped(a, b, level)
     apart = [
-        _found(a[None, i : i + DEFAULT_ROUNDS], b[None, i : i + DEFAULT_ROUNDS], level) > 0
+        _share_detected(a[None, i : i + DEFAULT_ROUNDS], b[None, i : i + DEFAULT_ROUNDS], level) > 0
         for i in range(0, min(len(a), len(b)) - DEFAULT_ROUNDS + 1, DEFAULT_ROUNDS)
     ]
     shrunk = summarise([100 * (1 - y / x) for x, y in zip(whole, cut, strict=False)])
@@ -94,20 +94,20 @@ def judge_cut(
         passed=low >= WANTED_POWER,
     )
     by_size = {size: _power(a, a * (1 - size / 100), level) for size in _CUTS}
-    found = Sensitivity(
+    sensitivity = Sensitivity(
         whole=list(whole), cut=list(cut), cut_percent=CUT_PERCENT, level=level, power=by_size
     )
     check.remarks.append(
         f"{sum(apart)} of {len(apart)} comparisons that share no run find it. "
         "Cuts of other sizes, made by arithmetic from the samples without a cut: "
-        + ", ".join(f"{size:g} % {number(100 * found.power[size])} %" for size in _CUTS)
+        + ", ".join(f"{size:g} % {number(100 * sensitivity.power[size])} %" for size in _CUTS)
     )
-    return check, found
+    return check, sensitivity
 
 
 def _power(a: Floats, b: Floats, level: float) -> float:
     draw = np.random.default_rng(_SEED)
-    return _found(
+    return _share_detected(
         draw.choice(a, (_DRAWN, DEFAULT_ROUNDS)), draw.choice(b, (_DRAWN, DEFAULT_ROUNDS)), level
     )
 
@@ -121,7 +121,7 @@ def _bootstrapped(a: Floats, b: Floats, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _found(a: Floats, b: Floats, level: float) -> float:
+def _share_detected(a: Floats, b: Floats, level: float) -> float:
     """The share of comparisons (rows) in which Mann–Whitney's test rejects at ``level``."""
     u = (a[:, :, None] > b[:, None, :]).sum(axis=(1, 2)) + 0.5 * (
         a[:, :, None] == b[:, None, :]

@@ -20,8 +20,7 @@ from bench.stats import summarise
 from bench.text import number
 from studies.validate.faults import Faults, Link, LossCount
 from studies.validate.model import Check, Deviation
-from studies.validate.rounds import MissingSampleError, by_round, probe_named, take
-from studies.validate.sessions import at_path
+from studies.validate.readings import MissingSampleError, at_path, by_round, probe_named, take
 from studies.validate.slow import DELAY_SECONDS, SLOW_PATH, slow_server
 
 TCP_RATES = (500_000_000, 1_000_000_000)
@@ -52,8 +51,8 @@ def deviation(
 
     :raises ValueError: no samples.
     """
-    found = Deviation(name=name, unit=unit, truth=truth, samples=list(samples), limit=limit)
-    errors = summarise(found.errors())
+    made = Deviation(name=name, unit=unit, truth=truth, samples=list(samples), limit=limit)
+    errors = summarise(made.errors())
     check = Check(
         part="Known truth",
         name=name,
@@ -63,7 +62,7 @@ def deviation(
         f"{errors.n} runs)",
         passed=abs(errors.median) <= limit,
     )
-    return check, found
+    return check, made
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class TruthChecks:
         probe = probe_named("tcp", self._short)
         with self.faults.rate_limit(rate):
             samples = [self._read(probe).values["tcp_throughput"] for _ in range(_RUNS)]
-        found = deviation(
+        outcome = deviation(
             f"TCP through a limit of {rate / 1e6:g} Mbit/s",
             rate * share / 1e9,
             samples,
@@ -100,7 +99,7 @@ class TruthChecks:
             RATE_PERCENT,
             f"{100 * share:.2f} % of each frame is payload",
         )
-        return [found]
+        return [outcome]
 
     def udp_rate(self, rate: int) -> list[Found]:
         """UDP goodput through a token bucket of ``rate`` bits/s, offered a quarter more."""
@@ -110,7 +109,7 @@ class TruthChecks:
             readings = [self._read(probe) for _ in range(_RUNS)]
         datagram = int(readings[0].facts["datagram_bytes"])
         share = self.link.udp_share(datagram)
-        found = deviation(
+        outcome = deviation(
             f"UDP through a limit of {rate / 1e6:g} Mbit/s",
             rate * share / 1e9,
             [reading.values["udp_goodput"] for reading in readings],
@@ -118,7 +117,7 @@ class TruthChecks:
             RATE_PERCENT,
             f"{100 * share:.2f} % of each frame is payload, datagrams of {datagram} bytes",
         )
-        return [found]
+        return [outcome]
 
     def loss(self, probability: float) -> list[Found]:
         """UDP loss where the kernel drops every datagram with this probability."""
@@ -142,11 +141,11 @@ class TruthChecks:
             probes = (probe_named(name, plan),)
             sides = [Side("at once", bench, probes), Side("delayed", slow, probes)]
             order = abba([side.label for side in sides], plan.runs)
-            found = interleave(sides, plan, order, watch=by_round(self.say))
+            results = interleave(sides, plan, order, watch=by_round(self.say))
         try:
-            at_once, late = (found[side.label].metrics[f"{name}_p50"] for side in sides)
+            at_once, late = (results[side.label].metrics[f"{name}_p50"] for side in sides)
         except KeyError:
-            errors = [error for side in found.values() for error in side.errors]
+            errors = [error for side in results.values() for error in side.errors]
             raise MissingSampleError("; ".join(errors)) from None
         delay = summarise(delays()).median
         judged = deviation(

@@ -270,7 +270,7 @@ class Beside(FakeSession):
 @pytest.fixture
 def beside(stage: FakeStage, monkeypatch: pytest.MonkeyPatch) -> Beside:
     monkeypatch.setattr("studies.experiments.run.plan_for", _recorded)
-    monkeypatch.setattr("studies.experiments.ablate.beside.RATE", 100)
+    monkeypatch.setattr("studies.experiments.ablate.run.RATE", 100)
     return Beside(stage)
 
 

@@ -12,7 +12,7 @@ from bench.results import Results
 from studies.validate import false_alarms
 from studies.validate.false_alarms import Rounds, analyse, binomial_interval
 from studies.validate.model import Check
-from studies.validate.rounds import MissingSampleError
+from studies.validate.readings import MissingSampleError
 from tests.bench.sample_results import metric, results
 
 METRICS, PROBES = 12, 4

@@ -16,7 +16,7 @@ from bench.targets import resolve_targets
 from studies.validate import raw
 from studies.validate.faults import Link, LossCount
 from studies.validate.parity import ParityChecks, Subject
-from studies.validate.rounds import probe_named
+from studies.validate.readings import probe_named
 from studies.validate.truth import TruthChecks
 from tests.bench.fakes import PLAN, FakeSession, recorded
 

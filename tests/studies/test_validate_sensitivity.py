@@ -9,7 +9,7 @@ from bench.compare.ranks import mann_whitney
 from bench.probes.base import Bench
 from bench.targets import resolve_targets
 from studies.validate.faults import LossCount
-from studies.validate.sensitivity import _found, judge_cut, measure_cut
+from studies.validate.sensitivity import _share_detected, judge_cut, measure_cut
 from tests.bench.fakes import PLAN, FakeSession
 from tests.studies.test_validate_faults import Recorded
 
@@ -53,7 +53,7 @@ def test_the_fast_test_decides_as_the_exact_one() -> None:
         a = draw.normal(size=DEFAULT_ROUNDS)
         b = draw.normal(size=DEFAULT_ROUNDS) + shift
         exact = mann_whitney(a.tolist(), b.tolist()).p <= level
-        assert bool(_found(a[None], b[None], level)) == exact
+        assert bool(_share_detected(a[None], b[None], level)) == exact
         decisions.add(exact)
     assert decisions == {True, False}
 

@@ -18,8 +18,7 @@ from bench.probes.base import Bench
 from bench.targets import resolve_targets
 from studies.validate import slow_server
 from studies.validate.faults import Link, LossCount
-from studies.validate.rounds import MissingSampleError, probe_named, take
-from studies.validate.sessions import Recorder, at_path
+from studies.validate.readings import MissingSampleError, Recorder, at_path, probe_named, take
 from studies.validate.truth import deviation, judge_loss
 from tests.bench.fakes import PLAN, FakeSession, failing
 

@@ -1,10 +1,17 @@
-"""The rounds of one trial, and what they say."""
+"""The rounds of one trial and what they say, and the trials one after the other.
+
+Each trial has a file, so that an interrupted run goes on. Beside a cluster that is up the ablation
+is an experiment of its stack (:func:`run_beside`).
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bench.clock import Clock
@@ -13,13 +20,14 @@ from bench.interleave import Side, abba, interleave, prepare
 from bench.plan import Plan
 from bench.probes import build_probes
 from bench.probes.base import Probe
+from bench.probes.cost import components_of
 from bench.results import Results
-from bench.session import Session
+from bench.session import Opener, Session, SessionError
 from bench.text import number
-from studies.experiments.ablate.extent import INSIDE, NAME, OUTSIDE, QUESTION
-from studies.experiments.base import point
-from studies.experiments.capabilities import Outside, Progress, Trial
-from studies.experiments.model import Axis, Experiment, Series
+from studies.experiments.ablate import INSIDE, NAME, OUTSIDE, QUESTION, RATE
+from studies.experiments.base import Context, Findings, SkippedError, point
+from studies.experiments.capabilities import Outside, Progress, Stage, StageError, Trial, Variants
+from studies.experiments.model import Axis, Experiment, ExperimentError, Series, from_dict
 
 AXIS = Axis(name="toggle")
 WITHOUT, WITH = "without", "with"
@@ -105,14 +113,14 @@ def run_trial(work: Work, trial: Trial, base: Side, variant: Side) -> Experiment
 def compared(without: Results, with_: Results) -> Comparison:
     """What the toggle changes, by all that both were asked for but :data:`MEMORY`."""
     known = {**without.metrics, **with_.metrics}
-    found = compare(
+    comparison = compare(
         without, with_, labels=(WITHOUT, WITH), interleaved=True,
         metrics=[name for name in known if name != MEMORY],
     )  # fmt: skip
     if MEMORY not in known:
-        return found
+        return comparison
     once = "it drifts with the agents' age, and each side was started once"
-    return found.model_copy(update={"not_compared": {**found.not_compared, MEMORY: once}})
+    return comparison.model_copy(update={"not_compared": {**comparison.not_compared, MEMORY: once}})
 
 
 def _side(label: str, prepared: Side, trial: Trial, plan: Plan) -> Side:
@@ -146,8 +154,8 @@ def _notes(trial: Trial, base: str) -> list[str]:
 def _warnings(trial: Trial, results: dict[str, Any]) -> list[str]:
     return [
         f"{trial.label('')} {label}: {text}".strip()
-        for label, found in results.items()
-        for text in found.warnings
+        for label, result in results.items()
+        for text in result.warnings
     ]
 
 
@@ -195,11 +203,162 @@ def effects(part: Experiment) -> list[str]:
     lines = []
     for comparison in series.comparisons:
         for name in comparison.verdicts("better", "worse"):
-            found = comparison.metrics[name]
+            metric = comparison.metrics[name]
             lines.append(
-                f"{series.subject}: {name} {found.verdict}: {found.effect_text()}, "
-                f"{number(found.medians[0])} → {number(found.medians[1])} {found.unit}"
+                f"{series.subject}: {name} {metric.verdict}: {metric.effect_text()}, "
+                f"{number(metric.medians[0])} → {number(metric.medians[1])} {metric.unit}"
             )
         rest = len(comparison.metrics) - len(lines)
         lines.append(f"{series.subject}: no evidence for {rest} other metrics")
     return lines
+
+
+_NO = "no-"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A base and variants that are up already, each with the descriptor of its session.
+
+    :param variants: by toggle; ``no-`` before it says that the base has it and the variant has not.
+    :param open_session: what opens a session by its descriptor.
+    """
+
+    name: str
+    descriptor: Mapping[str, Any]
+    variants: Mapping[str, Mapping[str, Any]]
+    open_session: Opener
+
+    @property
+    def base_name(self) -> str:
+        return self.name
+
+    def trials(self) -> Sequence[Trial]:
+        return [
+            Trial(each.removeprefix(_NO), "-" if each.startswith(_NO) else "+")
+            for each in self.variants
+        ]
+
+    @contextmanager
+    def base(self, say: Progress) -> Iterator[Session]:
+        with closing(self.open_session(self.descriptor)) as session:
+            yield session
+
+    @contextmanager
+    def variant(self, trial: Trial, say: Progress) -> Iterator[Session]:
+        key = f"{_NO}{trial.toggle}" if trial.sign == "-" else trial.toggle
+        with closing(self.open_session(self.variants[key])) as session:
+            yield session
+
+
+class TrialFileError(Exception):
+    """A trial's file that cannot be read."""
+
+
+class OtherPlanError(Exception):
+    """A trial's file that was measured by another plan."""
+
+
+def trial_file(trial: Trial, folder: Path) -> Path:
+    """Where a finished trial is."""
+    return folder / f"{trial.toggle}.json"
+
+
+def measure_trials(
+    stage: Stage, work: Work, trials: Sequence[Trial], folder: Path
+) -> list[Experiment]:
+    """Every trial, in order: from its file, or measured and written there.
+
+    :param folder: it exists.
+    :raises TrialFileError: a file of an earlier run cannot be read; nothing was measured.
+    :raises OtherPlanError: one was measured by another plan; nothing was measured.
+    :raises PreconditionError: what would be measured is not what is meant.
+    :raises StageError: a base or a variant does not come up.
+    :raises SessionError: one of them cannot be asked.
+    """
+    done = {each.toggle: _finished(work, each, folder) for each in trials}
+    remaining = [each for each in trials if done[each.toggle] is None]
+    for each in trials:
+        if each not in remaining:
+            work.say(f"{each.label(work.base_name)}: measured before, {trial_file(each, folder)}")
+    for place, trial in enumerate(remaining, start=1):
+        work.say(f"toggle {place} of {len(remaining)}: {trial.label(work.base_name)}")
+        done[trial.toggle] = _measured(stage, work, trial, folder)
+    return [part for part in done.values() if part is not None]
+
+
+def _measured(stage: Stage, work: Work, trial: Trial, folder: Path) -> Experiment:
+    """A base of its own for each trial, so that both sides are about as old: agents' memory drifts
+    with their age."""
+    with stage.base(work.say) as first, stage.variant(trial, work.say) as second:
+        base = prepared(work, work.base_name, first)
+        variant = prepared(work, trial.label(work.base_name), second)
+        part = run_trial(work, trial, base, variant)
+    trial_file(trial, folder).write_text(part.to_json(indent=1) + "\n", encoding="utf-8")
+    for line in effects(part):
+        work.say(line)
+    return part
+
+
+def _finished(work: Work, trial: Trial, folder: Path) -> Experiment | None:
+    """A trial that was measured before, by the same plan."""
+    file = trial_file(trial, folder)
+    if not file.exists():
+        return None
+    try:
+        part = from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ExperimentError) as error:
+        raise TrialFileError(f"{file}: {error}. Fix: remove it") from None
+    wanted = work.record(trial)
+    differing = [
+        f"{key} {part.plan.get(key)}, not {value}"
+        for key, value in wanted.items()
+        if part.plan.get(key) != value
+    ]
+    if differing:
+        raise OtherPlanError(
+            f"{file} was measured with {', '.join(differing)}. Fix: remove it, or another --out"
+        )
+    return part
+
+
+def run_beside(context: Context) -> Findings:
+    """See :mod:`studies.experiments.definition`.
+
+    :raises SkippedError: the scenario has no toggles.
+    :raises SessionError: a variant does not come up.
+    """
+    session = context.bench.session
+    # As a capability it was asked for before.
+    assert isinstance(session, Variants)
+    try:
+        stage = session.toggle_stage()
+    except StageError as error:
+        raise SkippedError(str(error)) from None
+    plan = replace(context.plan, http_rates=(RATE,))
+    work = Work(stage.base_name, plan, "", context.bench.clock, context.say)
+    # At one fixed rate, by which the CNI's cost is told then.
+    probes = build_probes(plan, components_of(session.cni_usage()))
+    base = replace(context.side, probes=probes)
+    series: list[Series] = []
+    warnings = [
+        f"{stage.base_name} was up before its variants: agents' memory drifts with their age"
+    ]
+    for trial in stage.trials():
+        if trial.toggle not in context.extent.points:
+            continue
+        label = trial.label(stage.base_name)
+        if trial.reason is not None:
+            context.say(f"{label}: not tried: {trial.reason}")
+            series.append(Series(subject=label, skipped=trial.reason))
+            continue
+        try:
+            with stage.variant(trial, context.say) as other:
+                part = run_trial(work, trial, base, prepared(work, label, other))
+        except StageError as error:
+            raise SessionError(str(error)) from error
+        for line in effects(part):
+            context.say(line)
+        series += part.series
+        warnings += part.warnings
+    return Findings(series, {"probes": list(INSIDE)}, warnings)

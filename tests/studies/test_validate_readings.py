@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from studies.validate.rounds import with_samples
+from studies.validate.readings import with_samples
 from tests.bench.sample_results import metric, results
 
 
