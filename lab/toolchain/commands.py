@@ -88,7 +88,7 @@ def ready_environment(
         return variables
     wanted = stacks(checkout) if login.ours else list(names or [])
     created = pulumi.create_stacks(
-        chosen.command, login, checkout, wanted, {**environment, **variables}, cache
+        chosen.command, login, checkout, wanted, {**environment, **variables}
     )
     if created:
         say(f"Pulumi stacks created: {', '.join(created)}")

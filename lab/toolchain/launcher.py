@@ -153,25 +153,27 @@ def private_copy(stack_file: Path, folder: Path) -> Path:
     return copy
 
 
-def lacks_stack(stack: str, environment: Mapping[str, str]) -> bool:
-    """Whether a file backend has no such stack yet; other backends are not asked."""
-    backend = environment.get("PULUMI_BACKEND_URL", "")
+def state_file(backend: str, project: str, stack: str) -> Path | None:
+    """Where a file backend keeps a stack; None for other backends."""
     if not backend.startswith("file://"):
-        return False
+        return None
     folder = Path(backend.removeprefix("file://")).expanduser()
-    project = environment["CNI_BENCHMARK_PROJECT"]
-    return not (folder / ".pulumi" / "stacks" / project / f"{stack}.json").exists()
+    return folder / ".pulumi" / "stacks" / project / f"{stack}.json"
 
 
-def create_stack(pulumi: str, stack: str, environment: Mapping[str, str]) -> None:
-    """Make the stack of a new scenario's file, in a scratch project that takes the salt."""
+def create_stack(
+    pulumi: str | Path, project: str, stack: str, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Make a stack, in a scratch project that takes the salt."""
     with tempfile.TemporaryDirectory(prefix="pulumi-") as scratch:
-        project = environment["CNI_BENCHMARK_PROJECT"]
-        Path(scratch, "Pulumi.yaml").write_text(f"name: {project}\nruntime: python\n")
-        subprocess.run(
-            [pulumi, "-C", scratch, "--non-interactive", "stack", "init", "--no-select", stack],
+        Path(scratch, PROJECT_FILE).write_text(f"name: {project}\nruntime: python\n")
+        words = ["-C", scratch, "--non-interactive", "stack", "init", "--no-select", stack]
+        return subprocess.run(
+            [pulumi, *words],
+            env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
             check=False,
         )
 
@@ -220,8 +222,10 @@ def rewritten(
     stack_file = project / f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
     if not needs_copy(stack_file):
         return same
-    if lacks_stack(stack, environment):
-        create_stack(pulumi, stack, environment)
+    name = environment["CNI_BENCHMARK_PROJECT"]
+    kept_in = state_file(environment.get("PULUMI_BACKEND_URL", ""), name, stack)
+    if kept_in is not None and not kept_in.exists():
+        create_stack(pulumi, name, stack, environment)
     if asked in REMEMBERED and option(arguments, "-s", "--stack") is not None:
         subprocess.run(
             [pulumi, *before, "stack", "select", stack],

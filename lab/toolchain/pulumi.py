@@ -24,7 +24,7 @@ from lab.toolchain.bootstrap import PythonEnv
 from lab.toolchain.build import Builder
 from lab.toolchain.cache import Cache, digest, digest_files, state_root
 from lab.toolchain.errors import NotBuiltError, ToolchainError
-from lab.toolchain.launcher import read_yaml
+from lab.toolchain.launcher import create_stack, read_yaml, state_file
 from lab.toolchain.programs import family_of
 from lab.toolchain.stackfiles import project_name
 
@@ -138,13 +138,6 @@ class Login:
         """Whether it is a Pulumi service, which keeps secrets without a salt in our files."""
         return self.backend.startswith(("https://", "http://"))
 
-    def state_file(self, project: str, stack: str) -> Path | None:
-        """Where a file backend keeps a stack; None for other backends."""
-        if not self.backend.startswith("file://"):
-            return None
-        folder = Path(self.backend.removeprefix("file://")).expanduser()
-        return folder / ".pulumi" / "stacks" / project / f"{stack}.json"
-
 
 def find_login(environment: Mapping[str, str], project_file: Path | None = None) -> Login:
     """The login in force, looked up as Pulumi itself does."""
@@ -219,7 +212,7 @@ def missing_stacks(
     """The stacks that the backend does not have; a file backend is looked into directly."""
     wanted = list(names)
     if login.backend.startswith("file://"):
-        files = {name: login.state_file(project, name) for name in wanted}
+        files = {name: state_file(login.backend, project, name) for name in wanted}
         return [name for name, file in files.items() if file is None or not file.exists()]
     listed = process.run(
         [pulumi, "stack", "ls", "--project", project, "--json"],
@@ -236,7 +229,6 @@ def create_stacks(
     checkout: Path,
     names: Iterable[str],
     environment: Mapping[str, str],
-    cache: Cache,
 ) -> list[str]:
     """Create the stacks that are missing, and return their names."""
     project = project_name(checkout)
@@ -246,19 +238,10 @@ def create_stacks(
     absent = missing_stacks(login, project, names, pulumi, environment)
     if not absent:
         return []
-    with cache.scratch("stacks") as scratch:
-        (scratch / "Pulumi.yaml").write_text(f"name: {project}\nruntime: python\n")
-        for name in absent:
-            try:
-                process.run(
-                    [pulumi, "--non-interactive", "stack", "init", "--no-select", name],
-                    what=f"creating the Pulumi stack {name}",
-                    cwd=scratch,
-                    env=environment,
-                )
-            except ToolchainError as error:
-                if "already exists" not in str(error):
-                    raise
+    for name in absent:
+        done = create_stack(pulumi, project, name, environment)
+        if done.returncode != 0 and "already exists" not in done.stderr:
+            raise ToolchainError(f"creating the Pulumi stack {name} failed:\n{done.stderr}")
     return absent
 
 

@@ -124,7 +124,7 @@ def test_our_pulumi_on_path_is_not_the_users(tmp_path: Path) -> None:
 
 def test_stacks_that_are_missing(tmp_path: Path) -> None:
     found = pulumi.Login(f"file://{tmp_path}", ours=True, exports={})
-    file = found.state_file("cni-benchmark", "scenario-a")
+    file = launcher.state_file(found.backend, "cni-benchmark", "scenario-a")
     assert file is not None
     file.parent.mkdir(parents=True)
     file.touch()
