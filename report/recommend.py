@@ -1,11 +1,11 @@
 """Which scenario for which kind of workload: every rule that the report's advice follows.
 
-1. Only scenarios that fulfil a workload's need (:data:`USE_CASES`, ``needs``) are candidates, in
+1. Only scenarios that fulfil a workload's need (``use_cases.yaml``, ``needs``) are candidates, in
    the order in which the user named them: the first is the simplest, each later one a further
    change.
 2. The first candidate is kept until a later one beats it: at least one deciding metric is better,
    none is worse, by the verdicts of :mod:`bench.compare` over the deciding metrics alone (so that
-   few runs suffice) and by at least :data:`WORTH` %. Those metrics are fixed here, before any is
+   few runs suffice) and by at least :data:`WORTH` %. Those metrics are fixed there, before any is
    looked at.
 3. A metric that an HTTP server or a load generator limited decides nothing (but the CNI's own cost,
    which is not of the network).
@@ -19,9 +19,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict
 
 from report.traits import Traits
 
@@ -34,29 +37,41 @@ seen says nothing."""
 Basis = Literal["measured", "published", "feature"]
 """What an advice rests on: verdicts of these results, the published study, documented features."""
 
+_MET: Final[Mapping[str, Callable[[Traits], bool | None]]] = {
+    "cilium": lambda traits: traits.cilium,
+    "hubble": lambda traits: traits.cilium and traits.hubble,
+    "overlay": lambda traits: traits.overlay,
+    "not iptables": lambda traits: (
+        None if traits.services is None else traits.services != "kube-proxy iptables"
+    ),
+}
+"""By a need's name, whether a scenario meets it; None where its results do not tell."""
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Curve(_Model):
     """The experiment along a workload's own axis, by the axis's unit, and what decides there."""
 
     unit: str
     deciding: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What a scenario must be for a workload: a stated setting, not a measurement.
+class Need(_Model):
+    """What a scenario must be for a workload: a stated setting, not a measurement."""
 
-    ``met`` says None where the results do not tell.
-    """
-
+    name: str
     says: str
     source: str
-    met: Callable[[Traits], bool | None]
+
+    def met(self, traits: Traits) -> bool | None:
+        """Whether a scenario is so; None where its results do not tell."""
+        return _MET[self.name](traits)
 
 
-@dataclass(frozen=True, slots=True)
-class UseCase:
+class UseCase(_Model):
     """A kind of workload.
 
     ``when`` is how a reader knows that theirs is one, ``why`` the reason for the deciding metrics.
@@ -67,8 +82,8 @@ class UseCase:
 
     title: str
     when: str
-    deciding: tuple[str, ...]
-    why: str
+    deciding: tuple[str, ...] = ()
+    why: str = ""
     change: str
     needs: Need | None = None
     curve: Curve | None = None
@@ -78,124 +93,13 @@ class UseCase:
     source: str = ""
 
 
-_CILIUM: Final = Need(
-    "Cilium: L7, FQDN (outside EKS Auto Mode) and host-level policies are its alone; for L3/L4 "
-    "alone the VPC CNI's own policies do",
-    "https://docs.cilium.io/en/v1.16/security/policy/",
-    lambda traits: traits.cilium,
-)
-_HUBBLE: Final = Need(
-    "Cilium with Hubble on: flows with identities and verdicts, and policies that tenants cannot "
-    "override",
-    "https://docs.cilium.io/en/v1.16/observability/hubble/",
-    lambda traits: traits.cilium and traits.hubble,
-)
-_OVERLAY: Final = Need(
-    "an overlay: pods take no address of the VPC. Prefix delegation does not help here: it fits "
-    "more pods on a node, but takes whole /28 blocks from the subnet",
-    "https://docs.cilium.io/en/v1.16/network/concepts/ipam/cluster-pool/",
-    lambda traits: traits.overlay,
-)
-_NOT_IPTABLES: Final = Need(
-    "Services by eBPF or nftables maps: iptables goes through its rules one by one for the first "
-    "packet of each connection",
-    "https://kubernetes.io/blog/2025/02/28/nftables-kube-proxy/",
-    lambda traits: None if traits.services is None else traits.services != "kube-proxy iptables",
-)
+def _read(file: Path) -> tuple[UseCase, ...]:
+    data: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    needs = {name: Need(name=name, **need) for name, need in data["needs"].items()}
+    return tuple(
+        UseCase(**{**each, "needs": needs[each["needs"]] if "needs" in each else None})
+        for each in data["use_cases"]
+    )
 
-USE_CASES: Final[tuple[UseCase, ...]] = (
-    UseCase(
-        title="Small and simple",
-        when="A few dozen services, nothing special asked of the network.",
-        deciding=("http_1000_p99", "cni_cpu", "cni_memory"),
-        why="what users feel at a moderate rate, and what the CNI itself takes from every node",
-        change="a need for policies beyond L3/L4, or a scenario that is better without costing "
-        "more",
-        published="HTTP p99 at 1,000/s: 8.75 to 10.92 ms, single runs; nothing can be told apart.",
-    ),
-    UseCase(
-        title="UDP-heavy",
-        when="Media, games, telemetry, QUIC.",
-        deciding=("udp_max_goodput", "udp_goodput"),
-        why="payload that arrives: at the highest rate with hardly any loss, and under overload",
-        change="an instance type with another bandwidth, or datagrams of another size",
-        published="Goodput is 7.84 to 7.96 Gbit/s in all five scenarios: no difference. The "
-        "published “10 against 8 Gbit/s” is the sender's rate.",
-    ),
-    UseCase(
-        title="Network policies required",
-        when="L7, FQDN, cluster-wide or host-level rules.",
-        deciding=("rtt_p50", "connect_p50", "http_1000_p99"),
-        why="among those that can enforce such rules: latency and connection setup, the paths that "
-        "policies lie on",
-        change="if L3/L4 rules are enough, every scenario qualifies; cluster-wide rules also "
-        "come with VPC CNI 1.21",
-        needs=_CILIUM,
-        curve=Curve("policies", ("rtt_p50", "connect_p50", "http_1000_p99")),
-    ),
-    UseCase(
-        title="500 services and more",
-        when="Hundreds or thousands of Services, or endpoints that change often.",
-        deciding=("connect_p50", "connect_p99"),
-        why="the first packet of a connection meets the Services' rules",
-        change="measure your own number: python -m bench scale",
-        needs=_NOT_IPTABLES,
-        curve=Curve("services", ("connect_p50_last", "connect_p99_last", "change_served")),
-        only_curve=True,
-        published="iptables from 4 to 1,000 services: connection setup 164 to 190 µs, sync 130 to "
-        "170 ms, single runs. Nothing was measured at 5,000, nor eBPF at 1,000.",
-    ),
-    UseCase(
-        title="Latency-sensitive",
-        when="Trading, interactive APIs, caches, databases.",
-        deciding=("rtt_p50", "rtt_p99", "connect_p50", "http_1000_p99"),
-        why="round trips without load, connection setup, and the tail of paced requests",
-        change="another rate or payload; long-lived connections never meet connection setup",
-        published="The published “RTT” is the queue of a bulk transfer. HTTP p99 A to E is −9.4 "
-        "% by E's own number, not −20 %; single runs.",
-    ),
-    UseCase(
-        title="Short of addresses",
-        when="The VPC's subnets are full or shared.",
-        deciding=("tcp_throughput", "rtt_p50", "http_1000_p99"),
-        why="among overlays: what is left of throughput and latency inside the tunnel",
-        change="a secondary CIDR for pods (100.64.0.0/10, custom networking) or IPv6 instead of an "
-        "overlay",
-        needs=_OVERLAY,
-    ),
-    UseCase(
-        title="Multi-tenant, observability",
-        when="Several teams on one cluster; who talks to whom must be known.",
-        deciding=("rtt_p50", "http_1000_p99", "cni_cpu"),
-        why="among those that show flows: latency, and what showing them costs",
-        change="the toggle hubbleOff, alone: python -m bench ablate tells what Hubble costs",
-        needs=_HUBBLE,
-    ),
-    UseCase(
-        title="Real-time inference",
-        when="Small requests to models, kept connections, a tail that users feel.",
-        deciding=("http_1000_p50", "http_1000_p99", "loaded_rtt_p99"),
-        why="paced requests, and round trips while weights or batches are moved",
-        change="if the model takes tens of milliseconds, no CNI shows in it",
-        published="HTTP p99 at 1,000/s: 8.75 to 10.92 ms, single runs; nothing can be told apart.",
-    ),
-    UseCase(
-        title="Multi-hop pipelines",
-        when="Gateway, router, model, retrieval, vector store: one request, many hops.",
-        deciding=("http_1000_p50", "http_1000_p99"),
-        why="each hop adds its own latency, so a difference per request counts once per hop",
-        change="fewer hops, or hops on one node",
-        curve=Curve("hops", ("chain_kept_p50", "chain_kept_p99")),
-    ),
-    UseCase(
-        title="Training with EFA",
-        when="Collective operations between GPUs over an Elastic Fabric Adapter.",
-        deciding=(),
-        why="",
-        change="training over plain TCP: then TCP throughput decides (see the table)",
-        any_cni="EFA is an OS-bypass device: NCCL and MPI traffic goes from the process to the "
-        "adapter, past kernel and CNI. The CNI carries control traffic only; choose it by the "
-        "cluster's other workloads.",
-        source="https://docs.aws.amazon.com/eks/latest/userguide/node-efa.html",
-    ),
-)
+
+USE_CASES: Final = _read(Path(__file__).with_name("use_cases.yaml"))
