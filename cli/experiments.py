@@ -112,20 +112,20 @@ def _of_files(action: Callable[[argparse.Namespace], None]) -> Callable[[argpars
 def _show(options: argparse.Namespace) -> None:
     from report.experiments.tables import effects_table, load, points_table
 
-    found = load([Path(file) for file in options.files])
+    experiment = load([Path(file) for file in options.files])
     if options.markdown:
         table = points_table if options.markdown == "points" else effects_table
-        print(table(found, options.metrics), end="")
+        print(table(experiment, options.metrics), end="")
     else:
-        show_experiment(found, None, options.metrics)
+        show_experiment(experiment, None, options.metrics)
 
 
 def _plot(options: argparse.Namespace) -> None:
     from report.experiments.figures import draw_points
     from report.experiments.tables import load
 
-    found = load([Path(file) for file in options.files])
-    Path(options.out).write_text(draw_points(found, options.metrics), encoding="utf-8")
+    experiment = load([Path(file) for file in options.files])
+    Path(options.out).write_text(draw_points(experiment, options.metrics), encoding="utf-8")
 
 
 def _fill(options: argparse.Namespace) -> None:
@@ -145,7 +145,7 @@ def _run(options: argparse.Namespace) -> int:
         source = read_session(options.stack) if options.stack else descriptor(options.session)
         session = open_session(source)
         with closing(session), interrupted_by_term():
-            found = run_experiment(
+            experiment = run_experiment(
                 definition,
                 session,
                 extent,
@@ -161,11 +161,11 @@ def _run(options: argparse.Namespace) -> int:
         raise FatalError(PRECONDITION, str(error)) from None
     except (SessionError, StackError) as error:
         raise FatalError(SESSION, str(error)) from None
-    show_experiment(found, options.out)
+    show_experiment(experiment, options.out)
     return OK
 
 
-def show_experiment(found: Experiment, out: str | None, names: Sequence[str] = ()) -> None:
+def show_experiment(experiment: Experiment, out: str | None, names: Sequence[str] = ()) -> None:
     """Print an experiment, and write it where that is asked for.
 
     :param names: the metrics or facts to print; by default all.
@@ -174,16 +174,16 @@ def show_experiment(found: Experiment, out: str | None, names: Sequence[str] = (
     from report.experiments.tables import tables
 
     if out == "-":
-        print(found.to_json(indent=1))
+        print(experiment.to_json(indent=1))
         return
     if out:
         try:
-            text = json.dumps(_rounded(found.to_dict()), indent=1, ensure_ascii=False)
+            text = json.dumps(_rounded(experiment.to_dict()), indent=1, ensure_ascii=False)
             Path(out).write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise FatalError(USAGE, f"cannot write the experiment: {error}") from None
     console = Console()
-    for table in tables(found, names, width=console.width):
+    for table in tables(experiment, names, width=console.width):
         console.print(table)
 
 

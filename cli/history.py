@@ -57,34 +57,34 @@ def _history(options: argparse.Namespace) -> int:
     history = kept()
     try:
         if options.metric is None:
-            found = history.runs(options.stack)
+            frame = history.runs(options.stack)
         else:
-            found = history.metric(options.metric, options.stack)
-            if found.empty and options.metric not in (names := history.names()):
+            frame = history.metric(options.metric, options.stack)
+            if frame.empty and options.metric not in (names := history.names()):
                 raise FatalError(
                     USAGE, f"--metric: none of the name {options.metric!r} was ever measured; "
                     f"there are {', '.join(sorted(names))}",
                 )  # fmt: skip
     except HistoryError as error:
         raise FatalError(NO_RESULTS, str(error)) from None
-    if found.empty:
+    if frame.empty:
         of = f" of stack {options.stack!r}" if options.stack else ""
         raise FatalError(NO_RESULTS, f"nothing{of} in the history {history.path}")
-    _print(found, options)
+    _print(frame, options)
     progress(f"history: {history.path} (delete the file to forget it all)")
     return OK
 
 
-def _print(found: DataFrame, options: argparse.Namespace) -> None:
+def _print(frame: DataFrame, options: argparse.Namespace) -> None:
     match options.format:
         case "csv":
-            print(found.to_csv(index=False), end="")
+            print(frame.to_csv(index=False), end="")
         case "json":
-            print(found.to_json(orient="records", indent=2))
+            print(frame.to_json(orient="records", indent=2))
         case _ if options.metric is None:
-            print_results(Console(), run_table(found))
+            print_results(Console(), run_table(frame))
         case _:
-            print_results(Console(), metric_lines(options.metric, found))
+            print_results(Console(), metric_lines(options.metric, frame))
 
 
 def _gate(options: argparse.Namespace) -> int:

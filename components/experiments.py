@@ -38,7 +38,7 @@ class ExperimentProvider(Provider):
         try:
             session = open_session(json.loads(props["session"]))
             with closing(session):
-                found = run_experiment(
+                record = run_experiment(
                     EXPERIMENTS[name],
                     session,
                     Extent(tuple(extent["points"]), extent["rounds"], extent["seconds"]),
@@ -49,7 +49,7 @@ class ExperimentProvider(Provider):
         except (PreconditionError, SessionError) as error:
             raise UserError(f"the experiment {name} failed: {error}") from None
         # As text: the engine makes every number a float and drops what is None.
-        return {**inputs(props, _INPUTS), "found": found.to_json()}
+        return {**inputs(props, _INPUTS), "found": record.to_json()}
 
 
 class RunExperiment(Resource):
@@ -91,10 +91,10 @@ def run_experiments(
 
     :param after: what must be over before the first begins.
     """
-    found: dict[str, pulumi.Output[Any]] = {}
+    records: dict[str, pulumi.Output[Any]] = {}
     for name, extent in wanted.items():
         opts = pulumi.ResourceOptions(parent=parent, depends_on=[after])
         made = RunExperiment(name, session, extent, allow, opts)
-        found[name] = made.found.apply(json.loads)
+        records[name] = made.found.apply(json.loads)
         after = made
-    return pulumi.Output.all(**found)
+    return pulumi.Output.all(**records)

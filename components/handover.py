@@ -66,7 +66,7 @@ class Handover:
             raise HandoverError(f"{self.path} has changed since")
         try:
             data = json.loads(self.path.read_text(encoding="utf-8"))
-            measured_in, found = data["session"], from_dict(data["results"])
+            measured_in, results = data["session"], from_dict(data["results"])
         except (ValueError, KeyError, TypeError, ResultsError) as error:
             raise HandoverError(f"{self.path}: no results to hand over: {error}") from None
         if measured_in != json.loads(session):
@@ -74,9 +74,9 @@ class Handover:
                 f"{self.path}: measured in another session than the stack has now: the cluster "
                 "has been rebuilt since"
             )
-        if found.errors:
-            raise HandoverError(f"{self.path}: no number for {'; '.join(found.errors)}")
-        return found
+        if results.errors:
+            raise HandoverError(f"{self.path}: no number for {'; '.join(results.errors)}")
+        return results
 
 
 def write(path: Path, session: Mapping[str, Any], results: Results) -> None:

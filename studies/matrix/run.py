@@ -115,20 +115,20 @@ class Matrix:
     def _up(self, stack: str) -> None:
         say = self._say(stack)
         try:
-            found = self._stacks.state(stack)
+            state = self._stacks.state(stack)
             # What this matrix began to bring up may be torn; what was up before is left as it is.
-            if found.session is None or stack in self.state.brought_up:
-                if not found.exists:
+            if state.session is None or stack in self.state.brought_up:
+                if not state.exists:
                     self._keeper.record_start(stack)
-                found = self._stacks.up(stack, say)
+                state = self._stacks.up(stack, say)
         except StackFailedError as error:
             if not self._stopping:
                 self._fail(stack, str(error))
             return
-        if found.session is None:
+        if state.session is None:
             self._fail(stack, "it came up without a session to measure in")
             return
-        self._keeper.record_up(stack, dict(found.session), found.toggles)
+        self._keeper.record_up(stack, dict(state.session), state.toggles)
         say("up")
 
     def _down(self, stack: str) -> None:
@@ -165,8 +165,8 @@ class Matrix:
             if sides:
                 with self._keeper.timed("rounds"):
                     self._display.phase("measuring")
-                    found = self._rounds(sides)
-                for stack, results in found.items():
+                    by_stack = self._rounds(sides)
+                for stack, results in by_stack.items():
                     self._take(stack, results)
 
     def _prepared(self, stack: str, deadline: float, opened: ExitStack) -> Side | None:
