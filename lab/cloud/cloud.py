@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from lab.cloud import calls, metadata, vpc
-from lab.cloud.calls import Call
+from lab.cloud import metadata, vpc
 from lab.cloud.vpc import INSTANCES, INTERFACES, Instance, attached, describe
 from lab.errors import LabError, tail
 from lab.network import GATEWAY, NodeAddress
@@ -63,7 +62,7 @@ class Cloud:
             str(GATEWAY),
             str(PORT),
             self._spec.instance_type,
-            str(self._calls_file),
+            str(self.calls_file),
         )
 
     def create(self, nodes: Sequence[NodeAddress]) -> list[Instance]:
@@ -136,10 +135,6 @@ class Cloud:
     def instances(self) -> list[Instance]:
         return INSTANCES.validate_json(self._instances_file.read_bytes())
 
-    def calls(self) -> list[Call]:
-        """All calls of the API so far, oldest first."""
-        return calls.read(self._calls_file)
-
     def credentials(self, caller: str) -> dict[str, str]:
         """Environment variables by which the API knows a caller.
 
@@ -148,7 +143,8 @@ class Cloud:
         return {"AWS_ACCESS_KEY_ID": caller, "AWS_SECRET_ACCESS_KEY": vpc.SECRET}
 
     @property
-    def _calls_file(self) -> Path:
+    def calls_file(self) -> Path:
+        """All calls of the API so far, a JSON object a line (:class:`lab.cloud.ec2.Call`)."""
         return self._sandbox.paths.root / "ec2-calls.jsonl"
 
     @property

@@ -14,13 +14,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import re
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.exceptions import EC2ClientError
@@ -36,7 +40,6 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import run_simple
 
-from lab.cloud.calls import Call
 from lab.cloud.vpc import (
     DOORBELL,
     PREFIX_SIZE,
@@ -48,6 +51,58 @@ from lab.cloud.vpc import (
 from lab.network import mac_of
 
 _StartResponse = Callable[..., Any]
+# `Credential=<access key>/<day>/<region>/<service>/aws4_request` (Signature Version 4).
+_CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/[^/]+/([^/]+)/")
+_ERROR_CODE = re.compile(r"<Code>([^<]+)</Code>")
+_READS = ("Describe", "Get", "List")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the API: by whom, of what, with what outcome.
+
+    :param caller: the access key that signed it.
+    :param action: as IAM names it: ``ec2:DescribeVpcs``.
+    :param request: the parameters in the Query API's own names.
+    :param error: the error's code, where it failed.
+    """
+
+    caller: str
+    action: str
+    request: dict[str, str]
+    status: int
+    error: str | None = None
+
+    @classmethod
+    def of(cls, authorization: str, form: bytes, status: str, body: bytes) -> Call:
+        """A call from its HTTP request and answer.
+
+        :param status: the status line, e.g. ``200 OK``.
+        """
+        signed = _CREDENTIAL.search(authorization)
+        caller, service = signed.groups() if signed else ("", "unknown")
+        request = dict(parse_qsl(form.decode(errors="replace"), keep_blank_values=True))
+        request.pop("Version", None)
+        action = request.pop("Action", "")
+        number = int(status.split()[0])
+        failed = _ERROR_CODE.search(body.decode(errors="replace")) if number >= 400 else None
+        return cls(
+            caller=caller,
+            action=f"{service}:{action}",
+            request=request,
+            status=number,
+            error=failed[1] if failed else None,
+        )
+
+    @property
+    def changes(self) -> bool:
+        """Whether it has changed something."""
+        name = self.action.partition(":")[2]
+        return self.status < 400 and not name.startswith(_READS)
+
+    def to_json(self) -> str:
+        """The line that the record of calls has of it."""
+        return json.dumps(asdict(self), sort_keys=True)
 
 
 class Recorder:

@@ -18,6 +18,7 @@ from bench.session import CommandResult, Pod
 from kube.objects import POD, SERVICE
 from lab import network
 from lab.cloud.cloud import Cloud
+from lab.cloud.ec2 import Call
 from lab.dataplane.cilium.agents import SOCKET, Cilium
 from lab.dataplane.cilium.nodes import CILIUM_NODE
 from lab.node import Node
@@ -25,6 +26,7 @@ from lab.nshttp import network_namespace
 from lab.objects import PodSpec
 from lab.sandbox import Place
 from lab.wait import until
+from tests.lab.recorded import read_calls
 from tests.lab.running import RunningLab
 
 if TYPE_CHECKING:
@@ -63,6 +65,10 @@ class EniLab:
     @property
     def cilium(self) -> Cilium:
         return self.running.agents
+
+    def calls(self) -> list[Call]:
+        """The calls of the EC2 API so far."""
+        return read_calls(self.cloud.calls_file)
 
     def node(self, name: str) -> Node:
         return next(node for node in self.running.lab.nodes if node.name == name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.cloud.calls import Call, actions_of, read
+from lab.cloud.ec2 import Call
+from tests.lab.recorded import actions_of, authorised_as, read_calls
 
 SIGNED = (
     "AWS4-HMAC-SHA256 Credential=cilium-operator/20261124/ap-northeast-2/ec2/aws4_request, "
@@ -47,8 +48,8 @@ def test_reading_changes_nothing_and_all_else_does() -> None:
 def test_a_call_that_sets_tags_wants_the_permission_for_that_too() -> None:
     create = b"Action=CreateNetworkInterface&SubnetId=s-1"
     tagged = create + b"&TagSpecification.1.Tag.1.Key=k&TagSpecification.1.Tag.1.Value=v"
-    assert Call.of(SIGNED, create, "200 OK", b"").authorised_as == {"ec2:CreateNetworkInterface"}
-    assert Call.of(SIGNED, tagged, "200 OK", b"").authorised_as == {
+    assert authorised_as(Call.of(SIGNED, create, "200 OK", b"")) == {"ec2:CreateNetworkInterface"}
+    assert authorised_as(Call.of(SIGNED, tagged, "200 OK", b"")) == {
         "ec2:CreateNetworkInterface",
         "ec2:CreateTags",
     }
@@ -66,6 +67,6 @@ def test_they_are_read_back_but_for_a_line_that_is_still_written(tmp_path: Path)
     ]
     file = tmp_path / "calls.jsonl"
     file.write_text("".join(f"{call.to_json()}\n" for call in calls) + calls[0].to_json()[:-5])
-    assert read(file) == calls
+    assert read_calls(file) == calls
     assert actions_of(calls, "cilium-operator") == {"ec2:AssignPrivateIpAddresses"}
     assert actions_of(calls, "nobody") == set()

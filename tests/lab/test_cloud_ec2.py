@@ -18,11 +18,12 @@ from botocore.exceptions import ClientError
 
 from cni.instances import known_facts
 from cni.platform import from_describe_instance_types
-from lab.cloud import calls, vpc
+from lab.cloud import vpc
 from lab.cloud.vpc import Instance, attached, describe
 from lab.network import SUBNET, node_addresses
 from lab.toolchain.toolchain import CHECKOUT
 from lab.wait import until
+from tests.lab.recorded import read_calls
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -298,11 +299,11 @@ def test_only_attached_interfaces_carry_packets(running: Running) -> None:
 
 
 def test_every_call_is_written_down_with_its_caller(running: Running) -> None:
-    before = len(calls.read(running.log))
+    before = len(read_calls(running.log))
     running.ec2.describe_vpcs()
     with pytest.raises(ClientError):
         running.ec2.delete_network_interface(NetworkInterfaceId="eni-none")
-    read, refused = calls.read(running.log)[before:]
+    read, refused = read_calls(running.log)[before:]
     assert (read.caller, read.action, read.status) == ("cilium-operator", "ec2:DescribeVpcs", 200)
     assert refused.error == "InvalidNetworkInterfaceID.NotFound"
     assert refused.request == {"NetworkInterfaceId": "eni-none"}

@@ -20,11 +20,11 @@ from cni.instances import known_facts
 from components.eks.dataplane.cilium import operator_policy
 from components.eks.janitor import remove_left_behind
 from lab import network
-from lab.cloud import calls
 from lab.cloud.cloud import EC2, METADATA, RECONCILER
 from lab.dataplane.cilium.agents import AGENT, OPERATOR
 from lab.wait import until
 from tests.lab.eni import EniLab, granted, marks
+from tests.lab.recorded import actions_of
 from tests.lab.running import bring_up
 from tests.lab.traffic import traffic
 
@@ -279,12 +279,12 @@ def test_a_detached_interface_of_ciliums_is_collected_and_nobody_elses(lab: EniL
 
 
 def test_the_operator_is_granted_what_it_calls_and_nothing_else(lab: EniLab) -> None:
-    called = calls.actions_of(lab.cloud.calls(), "cilium-operator")
+    called = actions_of(lab.calls(), "cilium-operator")
     assert called == granted(operator_policy("aws", "ap-northeast-2", "123456789012", "lab", "arn"))
 
 
 def test_no_call_of_the_operator_was_refused_by_its_own_fault(lab: EniLab) -> None:
-    failed = [call for call in lab.cloud.calls() if call.caller == OPERATOR and call.status >= 400]
+    failed = [call for call in lab.calls() if call.caller == OPERATOR and call.status >= 400]
     # A detached interface may be gone or attached by the time that it is collected.
     assert {call.error for call in failed} <= {
         "InvalidNetworkInterface.InUse",
@@ -297,7 +297,7 @@ def test_every_interface_that_the_operator_made_is_marked_as_the_policy_demands(
 ) -> None:
     made = [
         call.request
-        for call in lab.cloud.calls()
+        for call in lab.calls()
         if call.caller == "cilium-operator" and call.action == "ec2:CreateNetworkInterface"
     ]
     assert made

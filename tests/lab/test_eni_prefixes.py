@@ -14,10 +14,10 @@ from cni.evidence import verify
 from cni.instances import known_facts
 from components.eks.dataplane.cilium import operator_policy
 from components.lab import evidence
-from lab.cloud import calls
 from lab.cloud.vpc import PREFIX_LENGTH
 from lab.dataplane.cilium.nodes import CILIUM_NODE
 from tests.lab.eni import EniLab, granted
+from tests.lab.recorded import actions_of
 from tests.lab.running import bring_up
 
 pytestmark = pytest.mark.lab
@@ -117,6 +117,6 @@ def test_as_many_pods_fit_as_the_instance_type_allows(lab: EniLab) -> None:
 
 
 def test_the_operator_calls_nothing_that_it_is_not_granted(lab: EniLab) -> None:
-    called = calls.actions_of(lab.cloud.calls(), "cilium-operator")
+    called = actions_of(lab.calls(), "cilium-operator")
     assert "ec2:AssignPrivateIpAddresses" in called
     assert called <= granted(operator_policy("aws", "ap-northeast-2", "123456789012", "lab", "arn"))

@@ -19,9 +19,9 @@ from cni.instances import known_facts
 from components.eks.names import interface_tags
 from components.lab import addresses
 from lab import network
-from lab.cloud import calls
 from lab.cloud.cloud import RECONCILER
 from lab.dataplane.vpc_cni.daemons import DAEMON, Ipamd
+from tests.lab.recorded import actions_of
 from tests.lab.running import bring_up
 from tests.lab.traffic import traffic
 from tests.lab.vpc_cni import CNI_POLICY, VpcCniLab
@@ -168,11 +168,11 @@ def test_as_many_pods_fit_as_the_instance_type_allows(lab: VpcCniLab) -> None:
 
 
 def test_the_daemon_calls_nothing_that_it_is_not_granted(lab: VpcCniLab) -> None:
-    called = calls.actions_of(lab.cloud.calls(), DAEMON)
+    called = actions_of(lab.calls(), DAEMON)
     assert called >= {"ec2:CreateNetworkInterface", "ec2:CreateTags", "ec2:AttachNetworkInterface"}
     assert called <= CNI_POLICY
 
 
 def test_no_call_of_the_daemon_was_refused(lab: VpcCniLab) -> None:
-    failed = [each for each in lab.cloud.calls() if each.caller == DAEMON]
+    failed = [each for each in lab.calls() if each.caller == DAEMON]
     assert [each for each in failed if each.status >= 400] == []

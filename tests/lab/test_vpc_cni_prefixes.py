@@ -13,10 +13,10 @@ from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity
 from cni.instances import known_facts
 from components.lab import addresses
-from lab.cloud import calls
 from lab.cloud.vpc import PREFIX_LENGTH
 from lab.dataplane.vpc_cni.daemons import DAEMON
 from lab.spec import LabSpec
+from tests.lab.recorded import actions_of
 from tests.lab.running import bring_up
 from tests.lab.vpc_cni import CNI_POLICY, VpcCniLab
 
@@ -81,6 +81,6 @@ def test_as_many_pods_fit_as_the_instance_type_allows(lab: VpcCniLab) -> None:
 
 
 def test_the_daemon_calls_nothing_that_it_is_not_granted(lab: VpcCniLab) -> None:
-    called = calls.actions_of(lab.cloud.calls(), DAEMON)
+    called = actions_of(lab.calls(), DAEMON)
     assert "ec2:AssignPrivateIpAddresses" in called
     assert called <= CNI_POLICY
