@@ -17,6 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from kube.client import Kube
 from kube.objects import POD, SERVICE
 from lab import cgroups, controlplane, kernel, network, node, workloads
@@ -188,7 +190,17 @@ class Lab:
 
     @cached_property
     def spec(self) -> LabSpec:
-        return SPEC.validate_json(self._spec_file.read_bytes())
+        """What :meth:`start` was asked for.
+
+        :raises LabError: the lab is of a version of this program with another specification.
+        """
+        try:
+            return SPEC.validate_json(self._spec_file.read_bytes())
+        except ValidationError:
+            raise LabError(
+                f"the lab {self.paths.lab_id} is of another version of this program. "
+                "Fix: pulumi up, which starts it anew"
+            ) from None
 
     @cached_property
     def api(self) -> Kube:

@@ -287,3 +287,14 @@ def test_a_lab_with_a_step_torn_off_counts_as_gone(
     assert torn.boot_id() == "b001"
     with pytest.raises(LabError, match="has done it before"), torn.once("install"):
         pass
+
+
+def test_a_lab_of_another_version_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    old = Lab("old-1f")
+    old.paths.make()
+    (old.paths.root / "lab.json").write_text('{"nodes": 3, "cilium_values": null}')
+    with pytest.raises(LabError, match=r"^the lab old-1f is of another version .* Fix: pulumi up"):
+        _ = old.spec
