@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from cni.dataplane import Setting
+
 
 class SessionError(Exception):
     """The cluster could not be asked: no such pod, a command that cannot start, a time-out."""
@@ -96,25 +98,12 @@ class MachineUsage:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting of the dataplane: as the stack asked for it, and as it is at work.
-
-    ``effective`` is what every node reports (differing answers are all listed), None where none
-    tells.
-    """
-
-    name: str
-    requested: str
-    effective: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class ServicePath:
     """By what connections to one Service are led to its pods, seen from one client's node.
 
     ``expected`` is the mechanism that the stack's settings ask for, ``translated`` the number of
     connections that each mechanism has translated so far, or keeps state of: both in the words of
-    :mod:`bench.parse.service_path`. Only growth between two readings means something.
+    :mod:`cni.services`. Only growth between two readings means something.
     """
 
     expected: str
@@ -162,7 +151,7 @@ class Session(Protocol):
         ...
 
     def configuration(self) -> Sequence[Setting]:
-        """The dataplane's settings, asked for and at work (:mod:`bench.configuration`)."""
+        """The dataplane's settings, asked for and at work."""
         ...
 
     def service_path(self, client: Pod, service: Service) -> ServicePath:

@@ -1,7 +1,7 @@
 """One toggle at a time: scenarios that differ from a base in one toggle, and why some cannot be.
 
 A toggle that needs others is tried together with them, and taken away together with those that need
-it; what goes along is told, since the effect is of all of it.
+it; what goes along is named, since the effect is of all of it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from cni.guards import Decision, decide
+from cni.decisions import decide
 from cni.platform import PlatformFacts
 from cni.problems import CombinationError
+from cni.registry import TOGGLES
 from cni.scenario import Scenario
-from cni.toggles import TOGGLES, Asked, CtTables, Toggle, Toggles
+from cni.settings import Asked, Toggles
+from cni.toggles import Decision
 
 Direction = Literal["plus", "less"]
-
-# Left to itself the agent turns the second on with the first, so that it would be both.
-_BRINGS: Mapping[str, tuple[str, ...]] = {"bpfMasquerade": ("hostRouting",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +52,13 @@ def plus(base: Scenario, tuned: Toggles, toggle: str, facts: PlatformFacts) -> V
     applied = _applied(base, facts)
     if toggle in applied:
         return Variant(toggle=toggle, direction="plus", reason="the base has it already")
-    asked = tuned.asked(TOGGLES[toggle])
+    asked = tuned.asked(toggle)
     if not asked:
         return Variant(toggle=toggle, direction="plus", reason="the tuned scenario does not ask it")
     along = tuple(name for name in _needed(toggle) if name not in applied)
-    changes: dict[str, Asked] = {name: tuned.asked(TOGGLES[name]) or True for name in along}
-    for brought in _BRINGS.get(toggle, ()):
-        if base.toggles.asked(TOGGLES[brought]) is None:
+    changes: dict[str, Asked] = {name: tuned.asked(name) or True for name in along}
+    for brought in TOGGLES[toggle].brings:
+        if base.toggles.asked(brought) is None:
             changes[brought] = False
     return _decided(base, {**changes, toggle: asked}, toggle, "plus", along, facts)
 
@@ -72,7 +71,7 @@ def less(base: Scenario, toggle: str, facts: PlatformFacts) -> Variant:
         reason = f"the base does not have it: {refused.reason}"
         return Variant(toggle=toggle, direction="less", reason=reason)
     along = tuple(name for name in TOGGLES if name in applied and toggle in _needed(name))
-    changes = {name: _off(base, TOGGLES[name]) for name in (toggle, *along)}
+    changes = {name: _off(name) for name in (toggle, *along)}
     return _decided(base, changes, toggle, "less", along, facts)
 
 
@@ -87,8 +86,8 @@ def _needed(toggle: str) -> tuple[str, ...]:
     return tuple(name for name in TOGGLES if name in every)
 
 
-def _off(base: Scenario, toggle: Toggle) -> Asked:
-    return None if isinstance(base.toggles.asked(toggle), CtTables) else False
+def _off(toggle: str) -> Asked:
+    return None if TOGGLES[toggle].sizes else False
 
 
 def _decided(
@@ -100,13 +99,12 @@ def _decided(
     facts: PlatformFacts,
 ) -> Variant:
     refused = Variant(toggle=toggle, direction=direction, along=along)
-    fields = {TOGGLES[name].field: asked for name, asked in changes.items()}
     try:
         scenario = Scenario.model_validate(
             {
                 **{name: getattr(base, name) for name in Scenario.model_fields},
                 "title": f"{base.title}, {'+' if direction == 'plus' else '-'} {toggle}",
-                "toggles": base.toggles.model_copy(update=fields),
+                "toggles": base.toggles.replaced(changes),
                 "strict": False,
             }
         )

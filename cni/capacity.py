@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from cni.instances import DESCRIPTIONS, known_facts
-from cni.platform import PlatformFacts
-from cni.scenario import CniName
+from cni.dataplane import Dataplane
+from cni.platform import DESCRIPTIONS, PlatformFacts, known_facts
+from cni.registry import DATAPLANES
 
 PREFIX_SIZE = 16
 """Addresses of a delegated prefix, a /28, which takes one address's place on an ENI."""
@@ -40,33 +40,50 @@ class Capacity:
 
 
 def capacity(
-    facts: PlatformFacts, cni: CniName, *, prefix_delegation: bool, health_endpoint: bool = True
+    facts: PlatformFacts,
+    dataplane: Dataplane,
+    *,
+    prefix_delegation: bool,
+    health_endpoint: bool = True,
 ) -> Capacity:
     """The limit that a node's ENIs set.
 
-    Cilium's agent takes one address for the node's `cilium_host` device and, where health checking
-    between endpoints is on (the chart's default), another one; the VPC CNI's daemon takes none.
-    Both leave every ENI's primary address alone. Cilium takes prefixes on virtual machines of the
-    Nitro hypervisor only, not on bare metal (1.16.5, `pkg/aws/eni/node.go`, IsPrefixDelegated).
-    Raises ValueError for a platform without ENIs.
+    Every ENI's primary address is left alone; what else is not for pods, the CNI says.
+
+    :raises ValueError: a platform without ENIs.
     """
-    if facts.max_enis is None or facts.addresses_per_eni is None:
-        raise ValueError(f"{facts.instance_type}: its limits of ENIs are not known")
-    slots = facts.max_enis * (facts.addresses_per_eni - 1)
-    prefixes = prefix_delegation and (cni == "vpc-cni" or facts.hypervisor == "nitro")
+    prefixes = prefix_delegation and dataplane.takes_prefixes(facts)
     return Capacity(
-        enis=facts.max_enis,
-        addresses=slots * PREFIX_SIZE if prefixes else slots,
-        own=0 if cni == "vpc-cni" else 1 + health_endpoint,
+        enis=_enis(facts),
+        addresses=_addresses(facts, prefixes=prefixes),
+        own=dataplane.own_addresses(health_endpoint=health_endpoint),
     )
 
 
+def _enis(facts: PlatformFacts) -> int:
+    if facts.max_enis is None:
+        raise ValueError(f"{facts.instance_type}: its limits of ENIs are not known")
+    return facts.max_enis
+
+
+def _addresses(facts: PlatformFacts, *, prefixes: bool) -> int:
+    """What all ENIs of a node can have beside their own primary addresses."""
+    if facts.addresses_per_eni is None:
+        raise ValueError(f"{facts.instance_type}: its limits of ENIs are not known")
+    slots = _enis(facts) * (facts.addresses_per_eni - 1)
+    return slots * PREFIX_SIZE if prefixes else slots
+
+
 def in_short(
-    facts: PlatformFacts, cni: CniName, *, prefix_delegation: bool, health_endpoint: bool = True
+    facts: PlatformFacts,
+    dataplane: Dataplane,
+    *,
+    prefix_delegation: bool,
+    health_endpoint: bool = True,
 ) -> dict[str, object]:
     """A node's limits for a result's reader: as configured, and both ways."""
     single, prefixes = (
-        capacity(facts, cni, prefix_delegation=each, health_endpoint=health_endpoint)
+        capacity(facts, dataplane, prefix_delegation=each, health_endpoint=health_endpoint)
         for each in (False, True)
     )
     return {
@@ -84,8 +101,7 @@ def vpc_cni_max_pods(facts: PlatformFacts, *, prefix_delegation: bool) -> int:
 
     Without prefixes this is the table eni-max-pods.txt; with them, the calculator's recommendation.
     """
-    found = capacity(facts, "vpc-cni", prefix_delegation=prefix_delegation)
-    fits = found.pods + _HOST_NETWORK_PODS
+    fits = _addresses(facts, prefixes=prefix_delegation) + _HOST_NETWORK_PODS
     return min(fits, recommended_max_pods(facts)) if prefix_delegation else fits
 
 
@@ -101,17 +117,16 @@ def table(facts: PlatformFacts) -> str:
         f"a kubelet should run at most {recommended_max_pods(facts)} pods",
         f"{'CNI':8} {'on ENIs':12} {'addresses':>9} {'pods':>5}  max-pods of an EKS node",
     ]
-    cnis: tuple[CniName, ...] = ("vpc-cni", "cilium")
-    for cni in cnis:
+    for name, dataplane in DATAPLANES.items():
         for prefixes in (False, True):
-            found = capacity(facts, cni, prefix_delegation=prefixes)
+            limits = capacity(facts, dataplane, prefix_delegation=prefixes)
             kind = "/28 prefixes" if prefixes else "addresses"
-            limit = (
+            maximum = (
                 str(vpc_cni_max_pods(facts, prefix_delegation=prefixes))
-                if cni == "vpc-cni"
+                if dataplane.eks_default
                 else "as its node group sets it"
             )
-            lines.append(f"{cni:8} {kind:12} {found.addresses:9} {found.pods:5}  {limit}")
+            lines.append(f"{name:8} {kind:12} {limits.addresses:9} {limits.pods:5}  {maximum}")
     return "\n".join(lines)
 
 

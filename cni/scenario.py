@@ -2,73 +2,70 @@
 
 from __future__ import annotations
 
-import ipaddress
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import BeforeValidator, Field, create_model, model_validator
+from pydantic_core import PydanticCustomError
 
-from cni.combinations import find_problems
+from cni.cilium.versions import DEFAULT
+from cni.dataplane import Dataplane
 from cni.problems import CombinationError
-from cni.toggles import SETTINGS, Toggles
-
-CniName = Literal["vpc-cni", "cilium"]
-KubeProxyMode = Literal["none", "iptables", "nftables"]
-Ipam = Literal["vpc", "eni", "cluster-pool"]
-TunnelProtocol = Literal["vxlan", "geneve"]
+from cni.registry import DATAPLANES, TOGGLES
+from cni.settings import ScenarioSettings, Toggles, TunnelProtocol
 
 
-def _ipv4_network(text: str) -> str:
-    try:
-        network = ipaddress.IPv4Network(text)
-    except ValueError:
-        network = None
-    # Without a length it would be the one address.
-    if network is None or "/" not in text:
-        raise ValueError("must be an IPv4 network such as 10.244.0.0/16")
-    return text
+def _known(name: object) -> object:
+    if name not in DATAPLANES:
+        *names, last = (f"'{each}'" for each in DATAPLANES)
+        expected = f"{', '.join(names)} or {last}"
+        # As pydantic refuses a word that is none of a Literal's.
+        raise PydanticCustomError(
+            "literal_error", "Input should be {expected}", {"expected": expected}
+        )
+    return name
 
 
-Cidr = Annotated[str, AfterValidator(_ipv4_network)]
-"""An IPv4 network such as 10.244.0.0/16, kept as the text that it was written as."""
+if TYPE_CHECKING:
+    # Fields that are made from the registry have no types that could be checked.
+    EveryToggle = Toggles
+else:
+    EveryToggle = create_model(
+        "EveryToggle",
+        __base__=Toggles,
+        **{
+            toggle.attribute: (
+                (toggle.sizes or bool) | None,
+                Field(default=None, alias=toggle.name),
+            )
+            for toggle in TOGGLES.values()
+        },
+    )
 
 
-class Scenario(BaseModel):
-    """The CNI, who load-balances Services, where pods' addresses come from, and the tuning.
+class Scenario(ScenarioSettings):
+    """Settings whose CNI is known and that do not contradict each other.
 
     Constructing one raises pydantic's ValidationError; contradictions between settings are in it as
     a `CombinationError` with all of them.
     """
 
-    model_config = SETTINGS
-
-    title: str = Field(min_length=1, examples=["My scenario"])
-    cni: CniName
-    cni_version: str = Field(examples=["1.16.5"])
-    """Without a leading v. One that this program's values, proofs and lab are made for."""
-    kube_proxy: KubeProxyMode
-    kube_proxy_replacement: bool = False
-    ipam: Ipam
-    prefix_delegation: bool = False
-    """Whole /28 prefixes on ENIs instead of single addresses: more pods per node."""
-    pod_cidr: Cidr | None = Field(default=None, examples=["10.244.0.0/16"])
-    """The cluster pool, of which each node takes a /24."""
-    tunnel_protocol: TunnelProtocol | None = None
-    toggles: Toggles = Toggles()
-    values: dict[str, Any] = Field(default_factory=dict)
-    """Further Helm values for the Cilium chart, for what no setting covers."""
-    strict: bool = False
-    """Make a toggle that cannot be applied an error, instead of falling back and saying so."""
+    cni: Annotated[str, BeforeValidator(_known), Field(examples=[next(iter(DATAPLANES))])]
+    cni_version: str = Field(examples=[DEFAULT])
+    toggles: EveryToggle = EveryToggle()
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
-        problems = find_problems(self)
+        problems = list(self.dataplane.problems(self))
         if problems:
             raise CombinationError(problems)
         return self
 
     @property
+    def dataplane(self) -> Dataplane:
+        """The scenario's CNI."""
+        return DATAPLANES[self.cni]
+
+    @property
     def overlay(self) -> TunnelProtocol | None:
         """The tunnel between nodes, or None where packets are routed natively."""
-        if self.cni == "vpc-cni" or self.toggles.native_routing:
-            return None
-        return self.tunnel_protocol or "vxlan"
+        return self.dataplane.overlay(self)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_va
 
 from bench.plan import MAX_RUNS, MAX_SECONDS
 from cni.problems import did_you_mean
-from cni.toggles import SETTINGS
+from cni.settings import SETTINGS
 from studies.experiments.definition import Extent
 from studies.experiments.registry import EXPERIMENTS
 

@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 
 from bench.plan import Plan, PlanError, plan_for
-from cni.guards import GuardError, decide
+from cni.decisions import GuardError, decide
 from components import handover
 from components.benchmark import Benchmark
 from components.experiment_settings import extents

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_m
 from bench.plan import ALLOWABLE, MAX_CONNECTIONS, MAX_RATE, MAX_RUNS, MAX_SECONDS
 from cni.problems import Problem, did_you_mean
 from cni.scenario import Scenario
-from cni.toggles import SETTINGS
+from cni.settings import SETTINGS
 from components.experiment_settings import Experiments
 from components.settings_errors import SettingsError, StackFile
 

@@ -20,7 +20,7 @@ from cni.problems import (
     property_path,
     show,
 )
-from cni.toggles import setting_name
+from cni.settings import setting_name
 
 _Loc = tuple[int | str, ...]
 

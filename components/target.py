@@ -14,9 +14,9 @@ import pulumi
 
 from bench.plan import Plan
 from bench.session import Session
-from cni.evidence import ToggleState
-from cni.guards import Decision
+from cni.decisions import ToggleState
 from cni.platform import PlatformFacts
+from cni.toggles import Decision
 from components.settings import Settings, TargetSettings
 
 

@@ -16,9 +16,10 @@ from bench.checks.check import Check
 from bench.limits import growth
 from bench.parse import ParseError
 from bench.probes.base import Bench, Invocation, SampleError
-from bench.session import SessionError, Setting
+from bench.session import SessionError
 from bench.targets import Targets
 from bench.text import tail, tally
+from cni.dataplane import Setting
 
 
 def placement(targets: Targets) -> Check:

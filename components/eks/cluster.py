@@ -15,7 +15,7 @@ import pulumi_aws as aws
 import pulumi_eks as eks
 import pulumi_kubernetes as kubernetes
 
-from cni.scenario import KubeProxyMode
+from cni.settings import KubeProxyMode
 from components.eks.iam import Role
 from components.eks.network import Network
 from components.eks.settings import EksSettings

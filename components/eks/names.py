@@ -5,19 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from cni.scenario import CniName
+from cni.registry import dataplane
 
 PROJECT = "cni-benchmark"
 CLUSTER_TAG = f"{PROJECT}:cluster"
 """On everything that a stack makes, with the cluster's name as its value."""
-# Cilium's own on every ENI that it makes (1.16.5, pkg/defaults, ENIGarbageCollectionTag…).
-CILIUM_CLUSTER_TAG = "io.cilium/cluster-name"
-CILIUM_MANAGED_TAG = "io.cilium/cilium-managed"
 
-# As cni.values.ClusterEndpoint wants it: Cilium tags its ENIs with the name.
+# As cni.platform.ClusterEndpoint wants it: Cilium tags its ENIs with the name.
 _LONGEST = 32
 _DIGEST = 6
 
@@ -39,12 +34,6 @@ def tags(cluster: str, stack: str, own: Mapping[str, str]) -> dict[str, str]:
     return {CLUSTER_TAG: cluster, f"{PROJECT}:stack": stack, **own}
 
 
-def interface_tags(cni: CniName, cluster: str) -> dict[str, str]:
-    """The tags of every ENI that a CNI makes for a cluster.
-
-    Cilium has marks of its own (1.16.5, `pkg/ipam/allocator/aws`). The VPC CNI is told to set this
-    project's (`ADDITIONAL_ENI_TAGS`).
-    """
-    if cni == "cilium":
-        return {CILIUM_MANAGED_TAG: "true", CILIUM_CLUSTER_TAG: cluster}
-    return {CLUSTER_TAG: cluster}
+def interface_tags(cni: str, cluster: str) -> dict[str, str]:
+    """The tags of every ENI that a CNI makes for a cluster."""
+    return dict(dataplane(cni).interface_tags(cluster, {CLUSTER_TAG: cluster}))

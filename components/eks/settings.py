@@ -10,8 +10,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from cni.problems import Problem, did_you_mean, property_path
-from cni.scenario import Cidr, Scenario
-from cni.toggles import SETTINGS as MODEL
+from cni.scenario import Scenario
+from cni.settings import SETTINGS as MODEL
+from cni.settings import Cidr
 from components.settings import Settings, TargetSettings, overlapping_ranges, small_pool
 
 CALLER = "caller"
@@ -34,7 +35,6 @@ _NOT_PUBLIC = tuple(
     )
 )
 _NFTABLES_FROM = (1, 33)
-_VPC_CNI_NFTABLES_FROM = (1, 23, 0)
 # As many zones as any region has.
 _MAX_ZONES = 6
 # AWS allows 50 tags to a resource; some of them are ours and its services'.
@@ -131,7 +131,7 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     ranges = {"eks.serviceCidr": eks.service_cidr, "eks.vpcCidr": eks.vpc_cidr}
     yield from overlapping_ranges(scenario, ranges)
     yield from small_pool(scenario, eks.nodes)
-    if scenario.pod_cidr is not None and scenario.toggles.native_routing:
+    if scenario.pod_cidr is not None and scenario.toggles.asked("nativeRouting"):
         reason = "a VPC does not route a cluster pool's addresses; native routing wants ipam: eni"
         yield Problem("scenario.ipam", scenario.ipam, reason, "scenario.ipam", "eni")
     yield from _zones(eks)
@@ -169,8 +169,9 @@ def _kube_proxy(eks: EksSettings, scenario: Scenario) -> Iterator[Problem]:
     if scenario.kube_proxy != "nftables":
         return
     key = "scenario.kubeProxy"
-    if scenario.cni == "vpc-cni" and _numbers(scenario.cni_version) < _VPC_CNI_NFTABLES_FROM:
-        reason = "the VPC CNI goes with this mode from 1.23.0 on only"
+    cni, since = scenario.dataplane, scenario.dataplane.nftables_from
+    if since and _numbers(scenario.cni_version) < _numbers(since):
+        reason = f"{cni.title} goes with this mode from {since} on only"
         yield Problem(key, "nftables", reason, key, "iptables")
     elif _numbers(eks.version) < _NFTABLES_FROM:
         reason = f"EKS's kube-proxy has this mode from 1.33 on, and eks.version is {eks.version}"

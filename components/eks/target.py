@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws
 
-from cni.guards import Decision
-from cni.scenario import KubeProxyMode
+from cni.platform import ClusterEndpoint
+from cni.scenario import Scenario
+from cni.settings import KubeProxyMode
+from cni.toggles import Decision
 from components.eks.cluster import Place, make_cluster, make_coredns, make_kube_proxy, make_nodes
 from components.eks.dataplane.interface import Installed
 from components.eks.dataplane.registry import dataplane
@@ -28,8 +30,8 @@ from components.eks.settings import EksSettings
 from components.kubernetes.access import EksAccess, to_json
 from components.kubernetes.gate import GateSpec
 from components.kubernetes.resources import (
-    Dataplane,
     ReadinessGate,
+    VerifiedToggles,
     Workloads,
     session_descriptor,
 )
@@ -49,7 +51,7 @@ def deploy(
     """
     scenario, eks = settings.scenario, settings.section(EksSettings)
     cni = dataplane(scenario.cni)
-    _check_values(cni.unknown_values(scenario, decisions))
+    _check_values(scenario, decisions)
     place = _place(eks, preflight, parent)
     installed = cni.install(scenario, decisions, preflight.cni_build, place)
     if scenario.kube_proxy != "none":
@@ -58,7 +60,7 @@ def deploy(
         place,
         node_role(place.partition, place.after()),
         preflight.facts.arch,
-        cni.startup_taint,
+        scenario.dataplane.rollout.taint,
         installed.resources,
     )
     access = place.cluster.name.apply(
@@ -66,8 +68,10 @@ def deploy(
     )
     revision = _revision(eks, installed, nodes)
     gate = ReadinessGate("gate", access, _gate_spec(settings), revision, place.after(nodes))
-    agents = eks.nodes if cni.proves_toggles else 0
-    verified = Dataplane("dataplane", access, decisions, agents, revision, place.after(gate))
+    agents = eks.nodes if scenario.dataplane.agents else 0
+    verified = VerifiedToggles(
+        "dataplane", access, scenario.cni, decisions, agents, revision, place.after(gate)
+    )
     dns = make_coredns(place, gate)
     workloads = Workloads(
         "workloads", place.cluster.kubernetes, revision, place.after(dns, verified)
@@ -78,6 +82,7 @@ def deploy(
             access,
             _about(settings),
             workloads.ready,
+            cni=scenario.cni,
             kube_proxy=scenario.kube_proxy,
             values=installed.values,
         ),
@@ -140,10 +145,15 @@ def _with_kube_proxy(installed: Installed, mode: KubeProxyMode, place: Place) ->
     return Installed([*installed.resources, proxy], identity, installed.values)
 
 
-def _check_values(lines: Sequence[str]) -> None:
-    if lines:
+def _check_values(scenario: Scenario, decisions: tuple[Decision, ...]) -> None:
+    """:raises pulumi.RunError: the installer does not have some of the scenario's values."""
+    # Of a cluster that is not there yet; the values' names do not depend on it.
+    cluster = ClusterEndpoint(name="any", api_host="any", eni_subnet_ids=["any"], eni_role="any")
+    values = scenario.dataplane.values(scenario, decisions, cluster)
+    unknown = scenario.dataplane.unknown_values(scenario.cni_version, values)
+    if unknown:
         file = f"Pulumi.{pulumi.get_stack()}.yaml"
-        raise pulumi.RunError("\n".join(f"{file}: scenario.values: {line}" for line in lines))
+        raise pulumi.RunError("\n".join(f"{file}: scenario.values: {line}" for line in unknown))
 
 
 def _gate_spec(settings: Settings) -> GateSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from cni.toggles import SETTINGS as MODEL
+from cni.settings import SETTINGS as MODEL
 from components.settings import TargetSettings
 
 

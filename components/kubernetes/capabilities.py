@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 from bench.parse import ParseError
 from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
-from cni.evidence import EvidenceError
+from cni.services import CountError
+from cni.toggles import EvidenceError
 from components.kubernetes import manifests, pods
 from components.kubernetes.names import NAMESPACE
 from components.objects import KeepsObjects
@@ -35,7 +36,7 @@ def as_session_error() -> Iterator[None]:
     """What the cluster tells, in the session's words."""
     try:
         yield
-    except (KubernetesError, EvidenceError, ParseError) as error:
+    except (KubernetesError, EvidenceError, ParseError, CountError) as error:
         raise SessionError(str(error)) from error
 
 

@@ -9,14 +9,13 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.helm.v3 import Release, ReleaseArgs, RepositoryOptsArgs
 
-from cni.value_tree import HelmValues, merge
+from cni.values import Values, merge
 from components.kubernetes.names import OWNER_ANNOTATION, SYSTEM_NAMESPACE
 
-CHART_VERSION: Final = "1.16.5"
 REPOSITORY: Final = "https://helm.cilium.io/"
 
 
-def release_values(values: Mapping[str, object], owner: str) -> HelmValues:
+def release_values(values: Mapping[str, object], owner: str) -> Values:
     """Values with what an installation by a stack needs beside them.
 
     Agents read their configuration once: without the chart's roll-out options another setting
@@ -38,7 +37,8 @@ class CiliumRelease(pulumi.ComponentResource):
 
     A release that is awaited before there are nodes can only time out.
 
-    :param values: see :func:`cni.values.helm_values`.
+    :param version: the chart's, which is Cilium's.
+    :param values: see :func:`cni.cilium.values.helm_values`.
     """
 
     release: Release
@@ -46,6 +46,7 @@ class CiliumRelease(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
+        version: str,
         values: pulumi.Input[Mapping[str, object]],
         provider: kubernetes.Provider,
         opts: pulumi.ResourceOptions | None = None,
@@ -58,7 +59,7 @@ class CiliumRelease(pulumi.ComponentResource):
                 name="cilium",
                 namespace=SYSTEM_NAMESPACE,
                 chart="cilium",
-                version=CHART_VERSION,
+                version=version,
                 repository_opts=RepositoryOptsArgs(repo=REPOSITORY),
                 values=pulumi.Output.from_input(values).apply(
                     lambda known: release_values(known, owner)

@@ -3,38 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
-from bench import configuration
-from bench.parse import service_path
-from bench.session import Service, ServicePath, Setting
-from components.kubernetes import agents, pods
+from bench.session import Service, ServicePath
+from cni.dataplane import Dataplane, Setting, configuration
+from cni.registry import DATAPLANES
+from cni.services import Mechanism
+from cni.toggles import Evidence
+from components.kubernetes import pods
 from components.kubernetes.discovery import kube_proxy_mode
 from kube.client import Kube
 from kube.errors import KubernetesError
 from kube.exec import Container
 
-# Whose pod on a node has a mechanism's program, and may run it: label and container.
-_KUBE_PROXY = ("k8s-app=kube-proxy", "kube-proxy")
-_AGENT = ("k8s-app=cilium", "cilium-agent")
-_TOLD_BY: Mapping[str, tuple[str, str]] = {
-    service_path.IPTABLES: _KUBE_PROXY,
-    service_path.NFTABLES: _KUBE_PROXY,
-    service_path.SOCKET: _AGENT,
-    service_path.PER_PACKET: _AGENT,
-}
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
     """What the stack has asked for.
 
+    :param cni: its name.
     :param kube_proxy: iptables, nftables or none.
-    :param values: Cilium's Helm values; None where Cilium is not the CNI.
+    :param values: what the CNI's installer has been given.
     """
 
+    cni: str
     kube_proxy: str
-    values: Mapping[str, object] | None
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def dataplane(self) -> Dataplane:
+        """The CNI."""
+        return DATAPLANES[self.cni]
+
+
+def collect(api: Kube, cni: Dataplane) -> list[Evidence]:
+    """The evidence of every ready agent, by node; none where the CNI's agents are not asked.
+
+    :raises KubernetesError: an agent cannot be asked.
+    :raises cni.toggles.EvidenceError: its answer makes no sense.
+    """
+    agents = cni.agents
+    if agents is None:
+        return []
+    containers = {
+        pod["spec"]["nodeName"]: pods.container(pod, agents.container)
+        for pod in pods.ready(api, "", f"k8s-app={cni.rollout.daemonset}")
+    }
+
+    def ask(agent: Container) -> dict[str, str]:
+        return {name: pods.output(api, agent, argv) for name, argv in agents.commands.items()}
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        outputs = dict(zip(containers, pool.map(ask, containers.values()), strict=True))
+    return [cni.parse_evidence(node, outputs[node]) for node in sorted(outputs)]
 
 
 def settings(api: Kube, requested: Requested) -> Sequence[Setting]:
@@ -42,9 +66,10 @@ def settings(api: Kube, requested: Requested) -> Sequence[Setting]:
 
     :raises KubernetesError: the cluster cannot be asked.
     """
-    return configuration.compare(
+    return configuration(
+        requested.dataplane,
         requested.values,
-        agents.collect(api),
+        collect(api, requested.dataplane),
         kube_proxy=(requested.kube_proxy, kube_proxy_mode(api)),
     )
 
@@ -52,22 +77,24 @@ def settings(api: Kube, requested: Requested) -> Sequence[Setting]:
 def path(api: Kube, requested: Requested, node: str, service: Service) -> ServicePath:
     """What leads connections of a node's pods to a Service, as its dataplane counts.
 
-    :raises KubernetesError: no pod on the node can tell.
-    :raises bench.parse.ParseError: what it tells makes no sense.
+    :raises KubernetesError: no pod on the node has the counts.
+    :raises cni.services.CountError: an output makes no sense.
     """
-    kube_proxy, values = requested.kube_proxy, requested.values
+    plan = requested.dataplane.services(requested.kube_proxy, requested.values)
     counts = {
-        name: service_path.count(
-            name, pods.output(api, _teller(api, node, name), service_path.COMMANDS[name]), service
+        each.name: each.count(
+            pods.output(api, _container(api, node, each), each.command), service.host, service.port
         )
-        for name in service_path.mechanisms(kube_proxy, values)
+        for each in plan.possible
     }
-    return ServicePath(service_path.expected(kube_proxy, values), counts)
+    return ServicePath(plan.expected.name, counts)
 
 
-def _teller(api: Kube, node: str, mechanism: str) -> Container:
-    selector, name = _TOLD_BY[mechanism]
-    for pod in pods.ready(api, "", selector):
+def _container(api: Kube, node: str, mechanism: Mechanism) -> Container:
+    selector = mechanism.pods
+    for pod in pods.ready(api, "", selector.label):
         if pod["spec"]["nodeName"] == node:
-            return pods.container(pod, name)
-    raise KubernetesError(f"no ready pod with {selector} on {node}, which would tell {mechanism}")
+            return pods.container(pod, selector.container)
+    raise KubernetesError(
+        f"no ready pod with {selector.label} on {node}, which would tell {mechanism.name}"
+    )

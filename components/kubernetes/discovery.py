@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 from urllib.parse import urlsplit
 
 import yaml
 
+from cni.registry import DATAPLANES
 from components.kubernetes.names import LINUX_NODES, OWNER_ANNOTATION, SYSTEM_NAMESPACE
 from components.kubernetes.rollout import is_schedulable
 from kube.client import Kube
 from kube.errors import KubernetesError
 from kube.objects import CONFIG_MAP, DAEMON_SET, ENDPOINT_SLICE, NODE, POD, Json, is_ready
-
-CniKind = Literal["none", "cilium", "aws", "other"]
 
 # DaemonSets by which other CNIs are known.
 _OTHERS = {
@@ -40,12 +38,13 @@ _LOOPBACK = ("127.", "localhost", "::1", "0.0.0.0")
 class Cni:
     """The CNI of a cluster.
 
+    :param kind: the name that settings have for it, "none", or "other" for one that is not theirs.
     :param version: without a leading v; empty where its image does not tell.
     :param owner: the stack that has installed it, if one has.
-    :param config: of Cilium: the agents' settings.
+    :param config: the agents' settings, where they have a ConfigMap.
     """
 
-    kind: CniKind
+    kind: str
     name: str
     namespace: str = ""
     version: str = ""
@@ -95,10 +94,10 @@ def inspect(api: Kube) -> Cluster:
 def detect_cni(daemonsets: Iterable[Json], nodes: Iterable[Json]) -> Cni:
     """The CNI by its agents; where none is known, ready nodes show that there is one."""
     by_name = {item["metadata"]["name"]: item for item in daemonsets}
-    if "cilium" in by_name:
-        return _known("cilium", "Cilium", by_name["cilium"])
-    if "aws-node" in by_name:
-        return _known("aws", "the AWS VPC CNI", by_name["aws-node"])
+    # One that has rivals is the CNI where both are there.
+    for each in sorted(DATAPLANES.values(), key=lambda one: not one.rollout.rivals):
+        if each.rollout.daemonset in by_name:
+            return _known(each.name, each.title, by_name[each.rollout.daemonset])
     for name, title in _OTHERS.items():
         if name in by_name:
             return _known("other", title, by_name[name])
@@ -107,7 +106,7 @@ def detect_cni(daemonsets: Iterable[Json], nodes: Iterable[Json]) -> Cni:
     return Cni(kind="none", name="none")
 
 
-def _known(kind: CniKind, name: str, daemonset: Json) -> Cni:
+def _known(kind: str, name: str, daemonset: Json) -> Cni:
     metadata, pod = daemonset["metadata"], daemonset["spec"]["template"]["spec"]
     image = str(pod["containers"][0]["image"]).partition("@")[0]
     return Cni(
@@ -121,9 +120,10 @@ def _known(kind: CniKind, name: str, daemonset: Json) -> Cni:
 
 
 def _with_config(api: Kube, cni: Cni) -> Cni:
-    if cni.kind != "cilium":
+    name = DATAPLANES[cni.kind].rollout.config_map if cni.kind in DATAPLANES else None
+    if name is None:
         return cni
-    config = api.find(CONFIG_MAP, "cilium-config", cni.namespace) or {}
+    config = api.find(CONFIG_MAP, name, cni.namespace) or {}
     return replace(cni, config=config.get("data") or {})
 
 

@@ -7,7 +7,6 @@ from ipaddress import IPv4Address, IPv4Network
 
 from cni.problems import Problem
 from cni.scenario import Scenario
-from cni.value_tree import HelmValues
 from components.kubernetes import facts
 from components.kubernetes.discovery import Cluster
 from components.kubernetes.names import SYSTEM_NAMESPACE
@@ -16,18 +15,18 @@ from kube.objects import Json
 _FEWEST_NODES = 2
 
 
-def installs_cilium(scenario: Scenario, cluster: Cluster, stack: str) -> bool:
-    """Whether Cilium is this stack's to install, or was installed by it already."""
-    if scenario.cni != "cilium":
+def installs(scenario: Scenario, cluster: Cluster, stack: str) -> bool:
+    """Whether the CNI is this stack's to install, or was installed by it already."""
+    present = cluster.cni
+    if not scenario.dataplane.installable:
         return False
-    found = cluster.cni
-    return found.kind == "none" or (found.kind == "cilium" and found.owner == stack)
+    return present.kind == "none" or (present.kind == scenario.cni and present.owner == stack)
 
 
 def obstacles(scenario: Scenario, cluster: Cluster, stack: str) -> list[Problem]:
     """Everything that stands against measuring the scenario on the cluster."""
     rules = [_nodes(cluster), _cni(scenario, cluster, stack), _kube_proxy(scenario, cluster)]
-    if installs_cilium(scenario, cluster, stack):
+    if installs(scenario, cluster, stack):
         rules.append(_addresses(scenario, cluster))
     return [problem for rule in rules for problem in rule]
 
@@ -42,22 +41,25 @@ def _nodes(cluster: Cluster) -> Iterator[Problem]:
 
 
 def _cni(scenario: Scenario, cluster: Cluster, stack: str) -> Iterator[Problem]:
-    found, wanted = cluster.cni, scenario.cni
-    if wanted == "vpc-cni":
-        if found.kind != "aws":
-            reason = f"the cluster's CNI is {found.name}, and the VPC CNI is not installed by us"
-            yield _other_cluster("scenario.cni", wanted, reason)
-        elif found.version != scenario.cni_version:
-            yield _version(scenario, found.name, found.version)
+    present, wanted = cluster.cni, scenario.dataplane
+    if present.kind != scenario.cni:
+        if not wanted.installable:
+            reason = (
+                f"the cluster's CNI is {present.name}, and {wanted.title} is not installed by us"
+            )
+            yield _other_cluster("scenario.cni", scenario.cni, reason)
+        elif present.kind != "none":
+            reason = f"the cluster already has a CNI, {present.name}: a second one would fight it"
+            yield _other_cluster("scenario.cni", scenario.cni, reason)
         return
-    if found.kind in ("aws", "other"):
-        reason = f"the cluster already has a CNI, {found.name}: a second one would fight it"
-        yield _other_cluster("scenario.cni", wanted, reason)
-    if found.kind == "cilium" and found.namespace != SYSTEM_NAMESPACE:
-        reason = f"the cluster's Cilium is in the namespace {found.namespace}, not in kube-system"
-        yield _other_cluster("scenario.cni", wanted, reason)
-    if found.kind == "cilium" and found.owner != stack and found.version != scenario.cni_version:
-        yield _version(scenario, found.name, found.version)
+    if wanted.installable and present.namespace != SYSTEM_NAMESPACE:
+        reason = (
+            f"the cluster's {present.name} is in the namespace {present.namespace}, not in "
+            f"{SYSTEM_NAMESPACE}"
+        )
+        yield _other_cluster("scenario.cni", scenario.cni, reason)
+    if present.owner != stack and present.version != scenario.cni_version:
+        yield _version(scenario, present.name, present.version)
 
 
 def _version(scenario: Scenario, name: str, version: str) -> Problem:
@@ -113,40 +115,6 @@ def _in(address: str, network: IPv4Network) -> bool:
 
 def _on_ec2(node: Json) -> bool:
     return str(node["spec"].get("providerID", "")).startswith("aws://")
-
-
-def differences(scenario: Scenario, cluster: Cluster) -> list[str]:
-    """How a Cilium that is measured as it is differs from the scenario, one sentence each."""
-    config = cluster.cni.config
-    overlay = scenario.overlay
-    wanted = {
-        "ipam": scenario.ipam,
-        "routing-mode": "tunnel" if overlay else "native",
-        "kube-proxy-replacement": "true" if scenario.kube_proxy_replacement else "false",
-    }
-    if overlay:
-        wanted["tunnel-protocol"] = overlay
-    return [
-        f"Cilium was there and is measured as it is: its {key} is {config.get(key, 'not set')}, "
-        f"the scenario's {value}"
-        for key, value in wanted.items()
-        if config.get(key) != value
-    ]
-
-
-def found_values(cluster: Cluster) -> HelmValues:
-    """The settings of a Cilium that is measured as it is, by the chart's names for them."""
-    config = cluster.cni.config
-    return {
-        "kubeProxyReplacement": config.get("kube-proxy-replacement") == "true",
-        "routingMode": config.get("routing-mode", "tunnel"),
-        "tunnelProtocol": config.get("tunnel-protocol", "vxlan"),
-        "bpf": {"masquerade": config.get("enable-bpf-masquerade") == "true"},
-        "socketLB": {
-            "enabled": config.get("bpf-lb-sock") == "true",
-            "hostNamespaceOnly": config.get("bpf-lb-sock-hostns-only") == "true",
-        },
-    }
 
 
 def remarks(cluster: Cluster) -> list[str]:

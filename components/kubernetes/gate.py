@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from bench.workloads import DNS_SERVICE
+from cni.dataplane import Dataplane
+from cni.registry import DATAPLANES
 from components.kubernetes import diagnosis, rollout
 from components.kubernetes.names import LINUX_NODES, SYSTEM_NAMESPACE
 from kube.client import Kube
@@ -31,13 +32,13 @@ _READY_SECONDS = 300
 class GateSpec:
     """What to wait for.
 
-    :param cni: whose agents must run; with cilium there must be no ``aws-node``.
+    :param cni: whose agents must run, and no agents of its rivals.
     :param kube_proxy: whether kube-proxy must run on every node, or must not be there at all.
     :param nodes: how many nodes must have joined.
     :param dns: whether the cluster's DNS must have come up too, where it is not put there later.
     """
 
-    cni: Literal["cilium", "vpc-cni"]
+    cni: str
     kube_proxy: bool
     nodes: int
     dns: bool = False
@@ -56,9 +57,12 @@ def read_spec(text: str) -> GateSpec:
     :raises KubernetesError: it is none.
     """
     try:
-        return _SPEC.validate_json(text)
+        spec = _SPEC.validate_json(text)
     except ValidationError as error:
         raise KubernetesError(f"no readiness gate: {error.errors()[0]['msg']}: {text}") from None
+    if spec.cni not in DATAPLANES:
+        raise KubernetesError(f"no readiness gate: no CNI {spec.cni}: {text}")
+    return spec
 
 
 def wait(api: Kube, spec: GateSpec, waiter: Waiter) -> None:
@@ -71,10 +75,7 @@ def wait(api: Kube, spec: GateSpec, waiter: Waiter) -> None:
         lambda: _joined(len(api.items(NODE, labels=LINUX_NODES)), spec.nodes),
         timeout=_JOIN_SECONDS,
     )
-    if spec.cni == "cilium":
-        _cilium(api, spec, waiter)
-    else:
-        _daemonset(api, waiter, "aws-node", spec.nodes)
+    _cni(api, DATAPLANES[spec.cni], spec.nodes, waiter)
     if spec.kube_proxy:
         _daemonset(api, waiter, "kube-proxy", spec.nodes)
     else:
@@ -99,24 +100,25 @@ def _joined(nodes: int, expected: int) -> str | None:
     return None if nodes >= expected else f"{nodes} of {expected} have joined"
 
 
-def _cilium(api: Kube, spec: GateSpec, waiter: Waiter) -> None:
-    # Two CNIs on a node would both wire pods, and nobody could tell whose figures those are.
-    _absent(api, waiter, "aws-node")
-    waiter.until(
-        "cilium-operator to run",
-        lambda: rollout.deployment_missing(
-            api.find(DEPLOYMENT, "cilium-operator", SYSTEM_NAMESPACE)
-        ),
-        timeout=_OPERATOR_SECONDS,
-        evidence=_evidence(api, "io.cilium/app=operator"),
-    )
-    waiter.until(
-        "Cilium's CRDs to be established",
-        lambda: rollout.crds_missing(api.items(CUSTOM_RESOURCE)),
-        timeout=_CRD_SECONDS,
-        evidence=_evidence(api, "io.cilium/app=operator"),
-    )
-    _daemonset(api, waiter, "cilium", spec.nodes)
+def _cni(api: Kube, cni: Dataplane, nodes: int, waiter: Waiter) -> None:
+    objects = cni.rollout
+    for rival in objects.rivals:
+        _absent(api, waiter, rival)
+    if objects.operator:
+        name, label = objects.operator
+        waiter.until(
+            f"{name} to run",
+            lambda: rollout.deployment_missing(api.find(DEPLOYMENT, name, SYSTEM_NAMESPACE)),
+            timeout=_OPERATOR_SECONDS,
+            evidence=_evidence(api, label),
+        )
+        waiter.until(
+            f"{cni.title}'s CRDs to be established",
+            lambda: rollout.crds_missing(api.items(CUSTOM_RESOURCE), objects.crds),
+            timeout=_CRD_SECONDS,
+            evidence=_evidence(api, label),
+        )
+    _daemonset(api, waiter, objects.daemonset, nodes)
 
 
 def _daemonset(api: Kube, waiter: Waiter, name: str, nodes: int) -> None:

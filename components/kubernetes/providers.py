@@ -13,11 +13,13 @@ from typing import Any
 from pulumi.dynamic import CreateResult, UpdateResult
 from pydantic import TypeAdapter
 
-from cni.evidence import AgentEvidence, EvidenceError, verify
-from cni.guards import Decision
+from cni.decisions import verify
+from cni.registry import DATAPLANES
+from cni.toggles import Decision, Evidence, EvidenceError
 from components.dynamic import Provider, UserError, inputs
-from components.kubernetes import agents, gate
+from components.kubernetes import gate
 from components.kubernetes.access import connect
+from components.kubernetes.dataplane import collect
 from components.kubernetes.names import LINUX_NODES
 from components.target import toggle_outputs
 from kube.errors import KubernetesError
@@ -47,7 +49,7 @@ class GateProvider(Provider):
 class DataplaneProvider(Provider):
     """The toggles as the running agents report them; asked again when anything has changed."""
 
-    names = ("access", "decisions", "expected_nodes", "revision", "version")
+    names = ("access", "cni", "decisions", "expected_nodes", "revision", "version")
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         return CreateResult("dataplane", self._verify(props))
@@ -58,12 +60,12 @@ class DataplaneProvider(Provider):
     def _verify(self, props: dict[str, Any]) -> dict[str, Any]:
         decisions = DECISIONS.validate_json(props["decisions"])
         with _told("could not verify the toggles"):
-            evidence, nodes = _evidence(props["access"], int(props["expected_nodes"]))
+            evidence, nodes = _evidence(props["access"], props["cni"], int(props["expected_nodes"]))
         states = verify(decisions, evidence, nodes)
         return {**inputs(props, self.names), "toggles": toggle_outputs(states)}
 
 
-def _evidence(access: str, expected: int) -> tuple[list[AgentEvidence], list[str]]:
+def _evidence(access: str, cni: str, expected: int) -> tuple[list[Evidence], list[str]]:
     """What every agent says, and the nodes that must have one."""
     if expected == 0:
         return [], []
@@ -71,7 +73,7 @@ def _evidence(access: str, expected: int) -> tuple[list[AgentEvidence], list[str
     nodes = [node["metadata"]["name"] for node in api.items(NODE, labels=LINUX_NODES)]
     if len(nodes) < expected:
         raise KubernetesError(f"{len(nodes)} of {expected} nodes are there")
-    return agents.collect(api), nodes
+    return collect(api, DATAPLANES[cni]), nodes
 
 
 def say(line: str) -> None:

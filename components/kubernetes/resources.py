@@ -14,7 +14,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi.dynamic import Resource
 
-from cni.guards import Decision
+from cni.toggles import Decision
 from components.dynamic import VERSION
 from components.kubernetes import manifests
 from components.kubernetes.gate import GateSpec
@@ -55,7 +55,7 @@ class ReadinessGate(Resource):
         super().__init__(GateProvider(), name, props, opts)
 
 
-class Dataplane(Resource):
+class VerifiedToggles(Resource):
     """The toggles, verified on the running agents.
 
     :param expected_nodes: how many must have an agent; 0 where the CNI has none.
@@ -67,6 +67,7 @@ class Dataplane(Resource):
         self,
         name: str,
         access: pulumi.Input[str],
+        cni: str,
         decisions: Sequence[Decision],
         expected_nodes: int,
         revision: pulumi.Input[str] = "",
@@ -74,6 +75,7 @@ class Dataplane(Resource):
     ) -> None:
         props = {
             "access": access,
+            "cni": cni,
             "decisions": DECISIONS.dump_json(tuple(decisions)).decode(),
             # As text: the engine makes every number a float.
             "expected_nodes": str(expected_nodes),
@@ -145,22 +147,25 @@ def session_descriptor(
     about: Mapping[str, Any],
     boot: pulumi.Input[str],
     *,
+    cni: str,
     kube_proxy: str,
-    values: pulumi.Input[Mapping[str, Any] | None],
+    values: pulumi.Input[Mapping[str, Any]],
 ) -> pulumi.Output[Mapping[str, Any]]:
     """The descriptor of the cluster's session, known once its workloads run.
 
     :param target: the target's name.
     :param about: facts for the results that the cluster does not know: scenario, target.
     :param boot: what is measured; another one is measured again.
+    :param cni: its name.
     :param kube_proxy: the mode that the stack asks for, or none.
-    :param values: Cilium's Helm values; None where Cilium is not the CNI.
+    :param values: what the CNI's installer has been given.
     """
     return pulumi.Output.all(access, boot, values).apply(
         lambda known: descriptor(
             target,
             {
                 "access": json.loads(known[0]),
+                "cni": cni,
                 "kube_proxy": kube_proxy,
                 "values": known[2],
                 "about": dict(about),

@@ -7,29 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from cni.registry import DATAPLANES
 from kube.objects import Json, condition, is_ready, is_true
 
-AGENT_TAINT = "node.cilium.io/agent-not-ready"
-"""Set on new nodes of a Cilium scenario, and taken away by the operator once an agent runs."""
 
-CILIUM_CRDS = tuple(
-    f"{plural}.cilium.io"
-    for plural in (
-        "ciliumcidrgroups",
-        "ciliumclusterwidenetworkpolicies",
-        "ciliumendpoints",
-        "ciliumidentities",
-        "ciliuml2announcementpolicies",
-        "ciliumloadbalancerippools",
-        "ciliumnetworkpolicies",
-        "ciliumnodes",
-        "ciliumpodippools",
-    )
-)
-"""Those that every agent waits for, whatever its settings (Cilium 1.16.5, ``pkg/k8s/synced``)."""
+def _agent_taints() -> set[str | None]:
+    """Those that are set on new nodes, and taken away once the CNI's agent runs there."""
+    return {each.rollout.taint for each in DATAPLANES.values()}
 
 
-def crds_missing(crds: Iterable[Json], wanted: Collection[str] = CILIUM_CRDS) -> str | None:
+def crds_missing(crds: Iterable[Json], wanted: Collection[str]) -> str | None:
     """CustomResourceDefinitions that are not there or not established."""
     established = {crd["metadata"]["name"] for crd in crds if is_true(crd, "Established")}
     lacking = sorted(set(wanted) - established)
@@ -80,8 +67,9 @@ def nodes_missing(nodes: Sequence[Json], expected: int) -> str | None:
         name = node["metadata"]["name"]
         if not is_ready(node):
             return f"{name} is not ready: {_message(node)}"
-        if any(taint["key"] == AGENT_TAINT for taint in node["spec"].get("taints", ())):
-            return f"{name} has the taint {AGENT_TAINT}"
+        for taint in node["spec"].get("taints", ()):
+            if taint["key"] in _agent_taints():
+                return f"{name} has the taint {taint['key']}"
     return None
 
 
@@ -102,8 +90,10 @@ def is_schedulable(node: Json) -> bool:
 
 def _passing(taint: str) -> bool:
     """Taints that go once the node's network is there."""
-    return taint in (AGENT_TAINT, "node.kubernetes.io/not-ready") or taint.endswith(
-        "/network-unavailable"
+    return (
+        taint in _agent_taints()
+        or taint == "node.kubernetes.io/not-ready"
+        or taint.endswith("/network-unavailable")
     )
 
 

@@ -15,12 +15,11 @@ from bench.session import (
     Service,
     ServicePath,
     SessionError,
-    Setting,
     WorkloadUsage,
 )
 from bench.workloads import DNS_SERVICE
-from components.agents import summary
-from components.kubernetes import agents, dataplane, facts, nodeprobe, pods, usage
+from cni.dataplane import Setting
+from components.kubernetes import dataplane, facts, nodeprobe, pods, usage
 from components.kubernetes.access import connect as log_in
 from components.kubernetes.capabilities import KubernetesCapabilities, as_session_error
 from components.kubernetes.dataplane import Requested
@@ -100,7 +99,7 @@ class KubernetesSession(KubernetesCapabilities):
 
     def cni_usage(self) -> Sequence[ComponentUsage]:
         with as_session_error():
-            return usage.of_cni(self._api)
+            return usage.of_cni(self._api, self._requested.dataplane)
 
     def workload_usage(self) -> Sequence[WorkloadUsage]:
         with as_session_error():
@@ -131,7 +130,7 @@ class KubernetesSession(KubernetesCapabilities):
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
-        api, nodes = self._api, self._node_facts
+        api, nodes, cni = self._api, self._node_facts, self._requested.dataplane
         workloads = pods.ready(api, NAMESPACE, ROLE_LABEL)
         server = api.version()
         return {
@@ -145,8 +144,8 @@ class KubernetesSession(KubernetesCapabilities):
             "nodes": [each["name"] for each in nodes],
             "node_facts": nodes,
             "kube_proxy": kube_proxy_mode(api),
-            "agents": summary(agents.collect(api)),
-            "versions": facts.versions(server, usage.cni_pods(api)),
+            "agents": cni.summary(dataplane.collect(api, cni)),
+            "versions": facts.versions(server, usage.cni_pods(api, cni)),
             "images": facts.images(workloads, ROLE_LABEL),
         }
 
@@ -171,6 +170,7 @@ class KubernetesSession(KubernetesCapabilities):
 
 def connect(
     access: Mapping[str, Any],
+    cni: str,
     kube_proxy: str,
     values: Mapping[str, object] | None = None,
     about: Mapping[str, Any] | None = None,
@@ -178,10 +178,11 @@ def connect(
     """The session of a cluster (a factory for :func:`bench.session.open_session`).
 
     :param access: see :mod:`components.kubernetes.access`.
+    :param cni: the name of the stack's CNI.
     :param kube_proxy: the mode that the stack has asked for, or none.
-    :param values: Cilium's Helm values; None where Cilium is not the CNI.
+    :param values: what the CNI's installer has been given; None for nothing that is known.
     :raises SessionError: there is no logging in to the cluster.
     """
     with as_session_error():
-        requested = Requested(kube_proxy=kube_proxy, values=values)
+        requested = Requested(cni=cni, kube_proxy=kube_proxy, values=values or {})
         return KubernetesSession(log_in(access), requested, about or {})

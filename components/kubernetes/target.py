@@ -10,12 +10,9 @@ from pathlib import Path
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from cni.chart_keys import chart_keys
-from cni.guards import Decision
-from cni.instances import known_facts
-from cni.platform import Kernel, PlatformFacts
-from cni.value_tree import HelmValues, unknown_values
-from cni.values import ClusterEndpoint, helm_values
+from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, known_facts
+from cni.toggles import Decision
+from cni.values import Values
 from components.kubeconfig.settings import KubeconfigSettings
 from components.kubernetes import access, discovery, fitness
 from components.kubernetes import facts as node_facts
@@ -23,7 +20,12 @@ from components.kubernetes.access import KubeconfigAccess
 from components.kubernetes.cilium import CiliumRelease
 from components.kubernetes.discovery import Cluster
 from components.kubernetes.gate import GateSpec
-from components.kubernetes.resources import Dataplane, ReadinessGate, Workloads, session_descriptor
+from components.kubernetes.resources import (
+    ReadinessGate,
+    VerifiedToggles,
+    Workloads,
+    session_descriptor,
+)
 from components.settings import PROJECT, Settings
 from components.settings_errors import StackFile
 from components.target import Deployment
@@ -31,13 +33,15 @@ from kube.errors import KubernetesError
 
 # What Kubernetes calls architectures, as EC2 and `uname -m` do.
 _ARCHITECTURES = {"amd64": "x86_64"}
+_INSTALLERS = {"cilium": CiliumRelease}
+"""What installs a CNI on a cluster that has none, by the CNI's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """What the check of a cluster has found.
 
-    :param installs: whether Cilium is this stack's to install, or already installed by it.
+    :param installs: whether the CNI is this stack's to install, or already installed by it.
     """
 
     access: KubeconfigAccess
@@ -66,10 +70,10 @@ def check(settings: Settings) -> Found:
     if problems:
         file = StackFile(PROJECT, stack)
         raise pulumi.RunError("\n".join(file.contradiction(each) for each in problems))
-    installs = fitness.installs_cilium(scenario, cluster, stack)
+    installs = fitness.installs(scenario, cluster, stack)
     warnings = fitness.remarks(cluster)
-    if scenario.cni == "cilium" and not installs:
-        warnings = [*fitness.differences(scenario, cluster), *warnings]
+    if not installs:
+        warnings = [*scenario.dataplane.differences(scenario, cluster.cni.config), *warnings]
     return Found(access=how, cluster=cluster, installs=installs, warnings=tuple(warnings))
 
 
@@ -117,15 +121,20 @@ def deploy(
     def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=parent, depends_on=list(resources))
 
-    before = [CiliumRelease("cilium", values, provider, after())] if values else []
+    before = []
+    if values:
+        install = _INSTALLERS[scenario.cni]
+        before = [install(scenario.cni, scenario.cni_version, values, provider, after())]
     revision = _revision(found.cluster, values)
     nodes = len(found.cluster.nodes)
     spec = GateSpec(
         cni=scenario.cni, kube_proxy=scenario.kube_proxy != "none", nodes=nodes, dns=True
     )
     gate = ReadinessGate("gate", how, spec, revision, after(*before))
-    expected = nodes if scenario.cni == "cilium" else 0
-    dataplane = Dataplane("dataplane", how, decisions, expected, revision, after(gate))
+    expected = nodes if scenario.dataplane.agents else 0
+    dataplane = VerifiedToggles(
+        "dataplane", how, scenario.cni, decisions, expected, revision, after(gate)
+    )
     workloads = Workloads("workloads", provider, revision, after(dataplane))
     about = {
         "target": f"kubeconfig: {found.access.context or 'the current context'}, "
@@ -140,33 +149,33 @@ def deploy(
             how,
             about,
             workloads.ready,
+            cni=scenario.cni,
             kube_proxy=scenario.kube_proxy,
-            values=values
-            if values or scenario.cni != "cilium"
-            else fitness.found_values(found.cluster),
+            values=values or scenario.dataplane.adopted_values(found.cluster.cni.config),
         ),
         toggles=dataplane.toggles,
         warnings=found.warnings,
     )
 
 
-def _values(settings: Settings, found: Found, decisions: tuple[Decision, ...]) -> HelmValues | None:
-    """The chart's values, or None where nothing is installed."""
+def _values(settings: Settings, found: Found, decisions: tuple[Decision, ...]) -> Values | None:
+    """The installer's values, or None where nothing is installed."""
     if not found.installs:
         return None
     cluster = found.cluster
     endpoint = ClusterEndpoint(
         name="kubeconfig", api_host=cluster.api_host, api_port=cluster.api_port
     )
-    values = helm_values(settings.scenario, decisions, endpoint)
-    unknown = unknown_values(values, chart_keys())
+    scenario = settings.scenario
+    values = scenario.dataplane.values(scenario, decisions, endpoint)
+    unknown = scenario.dataplane.unknown_values(scenario.cni_version, values)
     if unknown:
         file = f"Pulumi.{pulumi.get_stack()}.yaml"
         raise pulumi.RunError("\n".join(f"{file}: scenario.values: {line}" for line in unknown))
     return values
 
 
-def _revision(cluster: Cluster, values: HelmValues | None) -> str:
+def _revision(cluster: Cluster, values: Values | None) -> str:
     """Names what runs: another one is waited for, verified and measured anew."""
     what = {"host": cluster.host, "cni": cluster.cni.version if values is None else values}
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.session import ComponentUsage, MachineUsage, WorkloadUsage
+from cni.dataplane import Dataplane
+from cni.services import KUBE_PROXY_PODS
 from components.kubernetes import facts, nodeprobe, pods
 from components.kubernetes.names import LINUX_NODES, MAIN, NAMESPACE, ROLE_LABEL
 from components.kubernetes.nodeprobe import ContainerUsage
 from kube.client import Kube
 from kube.errors import KubernetesError
 from kube.objects import NODE, POD, Json
-
-# The chart's labels, and those of the EKS add-ons and of kubeadm.
-_CNI_PODS = ("k8s-app in (cilium,cilium-envoy,aws-node,kube-proxy)", "io.cilium/app=operator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +27,21 @@ class _Running:
     id: str
 
 
-def cni_pods(api: Kube) -> list[Json]:
-    """The pods of agents, Envoys, operators and kube-proxies.
+def cni_pods(api: Kube, cni: Dataplane) -> list[Json]:
+    """The pods of the CNI's components and of kube-proxy.
 
     :raises KubernetesError: the cluster cannot be asked.
     """
-    return [pod for selector in _CNI_PODS for pod in api.items(POD, labels=selector)]
+    labels = (*(each.label for each in cni.components), KUBE_PROXY_PODS.label)
+    return [pod for label in labels for pod in api.items(POD, labels=label)]
 
 
-def of_cni(api: Kube) -> list[ComponentUsage]:
+def of_cni(api: Kube, cni: Dataplane) -> list[ComponentUsage]:
     """Of every container of the CNI's pods, now; a component has its container's name.
 
     :raises KubernetesError: a container's figures cannot be read.
     """
-    containers = list(_running(cni_pods(api)))
+    containers = list(_running(cni_pods(api, cni)))
     read = _read(api, containers)
     return [
         ComponentUsage(each.node, each.name, usage.cpu_seconds, usage.memory_bytes)

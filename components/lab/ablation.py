@@ -17,11 +17,12 @@ from typing import Any
 from bench.session import Pod, Service, Session, SessionError
 from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni import ablation
-from cni.evidence import EvidenceError, verify
-from cni.guards import Decision, decide
+from cni.decisions import decide, verify
 from cni.platform import PlatformFacts
+from cni.registry import TOGGLES
 from cni.scenario import Scenario
-from cni.toggles import TOGGLES, Toggles
+from cni.settings import Toggles
+from cni.toggles import Decision, EvidenceError
 from components.lab import evidence, target
 from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
@@ -45,7 +46,7 @@ _BASES: Mapping[str, tuple[str, str]] = {
     "outside": ("D from outside", "scenario-d"),
 }
 _TUNED = "scenario-e"
-_OUTSIDE = ("dsr", "xdp")
+_OUTSIDE = tuple(name for name, toggle in TOGGLES.items() if toggle.north_south)
 _NODE_PORT = 30_080
 _ERRORS = (LabError, KubernetesError, ToolchainError, EvidenceError, OSError)
 
@@ -139,7 +140,7 @@ class LabStage:
     @property
     def has_toggles(self) -> bool:
         """Whether the scenario's CNI is the one that has them."""
-        return self._settings.scenario.cni == "cilium"
+        return bool(self._settings.scenario.dataplane.toggles)
 
     def trials(self) -> Sequence[Trial]:
         return [self._trial(name) for name in (_OUTSIDE if self._outside else TOGGLES)]
@@ -205,7 +206,7 @@ def forced(
     """A base with a toggle that the guards refuse, on devices that can do it."""
     # As on a card whose driver has native XDP, which veth has had since Linux 4.19.
     able = replace(facts, driver="mlx5_core", bare_metal=True)
-    toggles = base.toggles.model_copy(update={TOGGLES[toggle].field: True})
+    toggles = base.toggles.replaced({toggle: True})
     scenario = base.model_copy(update={"toggles": toggles})
     return scenario, decide(scenario, able)
 

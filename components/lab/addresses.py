@@ -8,13 +8,14 @@ from typing import Any
 from bench.session import Pod
 from cni import enis
 from cni.enis import Eni
+from cni.registry import dataplane
 from lab.cluster import Lab
 from lab.errors import LabError
 
 
 def collect(lab: Lab) -> dict[str, tuple[Eni, ...]]:
     """Every node's ENIs; nothing where pods have no addresses of ENIs."""
-    read = enis.of_cilium_node if lab.spec.cni == "cilium" else enis.of_vpc_cni
+    read = dataplane(lab.spec.cni).enis
     return {node: read(report) for node, report in lab.eni_reports().items()}
 
 

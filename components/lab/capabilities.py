@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from bench.parse import ParseError
 from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
+from cni.services import CountError
+from cni.toggles import EvidenceError
 from components.lab import cpu
 from components.objects import KeepsObjects
 from kube.client import Kube
@@ -28,7 +30,15 @@ def as_session_error() -> Iterator[None]:
     """What the lab tells, in the session's words."""
     try:
         yield
-    except (LabError, KubernetesError, ToolchainError, OSError, ParseError) as error:
+    except (
+        LabError,
+        KubernetesError,
+        ToolchainError,
+        OSError,
+        ParseError,
+        CountError,
+        EvidenceError,
+    ) as error:
         raise SessionError(str(error)) from error
 
 

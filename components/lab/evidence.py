@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from cni.evidence import EVIDENCE_COMMANDS, AgentEvidence
+from cni.registry import dataplane
+from cni.toggles import Evidence
 from lab.cluster import Lab
 
 
-def collect(lab: Lab) -> list[AgentEvidence]:
-    """The evidence of every agent; none where the lab's CNI has no agents."""
-    if lab.spec.cni != "cilium":
+def collect(lab: Lab) -> list[Evidence]:
+    """The evidence of every agent; none where the CNI's agents are not asked.
+
+    :raises cni.toggles.EvidenceError: an answer makes no sense.
+    """
+    cni = dataplane(lab.spec.cni)
+    if cni.agents is None:
         return []
+    commands = cni.agents.commands.items()
     return [
-        AgentEvidence.parse(
-            node.name,
-            {name: lab.node_command(node, argv) for name, argv in EVIDENCE_COMMANDS.items()},
+        cni.parse_evidence(
+            node.name, {name: lab.node_command(node, argv) for name, argv in commands}
         )
         for node in lab.nodes
     ]
 
 
 def expected_nodes(lab: Lab) -> list[str]:
-    """The nodes that must have an agent."""
-    return [node.name for node in lab.nodes] if lab.spec.cni == "cilium" else []
+    """The nodes that must have an agent that is asked."""
+    return [node.name for node in lab.nodes] if dataplane(lab.spec.cni).agents else []

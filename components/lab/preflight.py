@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pulumi
-import yaml
 
 from cni.scenario import Scenario
-from cni.values import unknown_values
+from cni.values import Values
 from lab.toolchain import doctor, packages
-from lab.toolchain.errors import ToolchainError
 from lab.toolchain.programs import ENGINE, needs_of_lab, packages_for
 from lab.toolchain.toolchain import Toolchain
 
@@ -41,16 +37,12 @@ def check_programs(scenario: Scenario) -> None:
         )
 
 
-def check_values(values: Mapping[str, object]) -> None:
-    """The chart takes any key and ignores what it does not know: a misspelt one must not pass.
+def check_values(scenario: Scenario, values: Values) -> None:
+    """An installer may ignore what it does not know: a misspelt value must not pass.
 
-    :raises pulumi.RunError: naming the keys that the chart does not have.
+    :raises pulumi.RunError: naming the values that the CNI's installer does not have.
     """
-    try:
-        chart = Toolchain.default().share("cilium") / "install/kubernetes/cilium"
-    except ToolchainError as error:
-        raise pulumi.RunError(str(error)) from None
-    unknown = unknown_values(values, yaml.safe_load((chart / "values.yaml").read_text()))
+    unknown = scenario.dataplane.unknown_values(scenario.cni_version, values)
     if unknown:
         file = f"Pulumi.{pulumi.get_stack()}.yaml"
         raise pulumi.RunError("\n".join(f"{file}: scenario.values: {line}" for line in unknown))

@@ -16,8 +16,8 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
 from pydantic import TypeAdapter
 
 from bench.workloads import WORKLOADS
-from cni.evidence import EvidenceError, verify
-from cni.guards import Decision
+from cni.decisions import verify
+from cni.toggles import Decision, EvidenceError
 from components.dynamic import Provider, UserError, inputs
 from components.lab import evidence
 from components.lab.placement import pods_and_services

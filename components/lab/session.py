@@ -9,8 +9,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from bench import configuration
-from bench.parse import service_path
 from bench.session import (
     CommandResult,
     ComponentUsage,
@@ -18,11 +16,11 @@ from bench.session import (
     Pod,
     Service,
     ServicePath,
-    Setting,
     WorkloadUsage,
 )
 from bench.workloads import DNS_SERVICE, WORKLOADS
-from components.agents import summary
+from cni.dataplane import Setting, configuration
+from cni.registry import dataplane
 from components.lab import addresses, cpu, evidence
 from components.lab.capabilities import LabCapabilities, as_session_error, command
 from lab import workloads
@@ -30,7 +28,6 @@ from lab.cluster import Lab
 from lab.errors import LabError
 from lab.kernel import IdleHold
 from lab.objects import NAMESPACE
-from lab.spec import LabSpec
 
 
 class LabSession(LabCapabilities):
@@ -98,26 +95,27 @@ class LabSession(LabCapabilities):
             return [cpu.of_machine("this machine", nodes)]
 
     def configuration(self) -> Sequence[Setting]:
+        lab = self._lab
         with as_session_error():
-            spec = self._lab.spec
-            return configuration.compare(
-                _helm_values(spec),
-                evidence.collect(self._lab),
-                kube_proxy=(spec.kube_proxy, self._lab.kube_proxy_mode()),
+            return configuration(
+                dataplane(lab.spec.cni),
+                lab.spec.values,
+                evidence.collect(lab),
+                kube_proxy=(lab.spec.kube_proxy, lab.kube_proxy_mode()),
             )
 
     def service_path(self, client: Pod, service: Service) -> ServicePath:
+        lab = self._lab
         with as_session_error():
-            spec = self._lab.spec
-            node = next(each for each in self._lab.nodes if each.name == client.node)
+            plan = dataplane(lab.spec.cni).services(lab.spec.kube_proxy, lab.spec.values)
+            node = next(each for each in lab.nodes if each.name == client.node)
             translated = {
-                name: service_path.count(
-                    name, self._lab.node_command(node, service_path.COMMANDS[name]), service
+                each.name: each.count(
+                    lab.node_command(node, each.command), service.host, service.port
                 )
-                for name in service_path.mechanisms(spec.kube_proxy, _helm_values(spec))
+                for each in plan.possible
             }
-        wanted = service_path.expected(spec.kube_proxy, _helm_values(spec))
-        return ServicePath(wanted, translated)
+        return ServicePath(plan.expected.name, translated)
 
     def allowances(self) -> Mapping[str, Mapping[str, int]]:
         return {}  # nobody limits a veth
@@ -148,12 +146,8 @@ class LabSession(LabCapabilities):
             **addresses.environment(lab, [each for role in self._pods.values() for each in role]),
             "nodes": [node.name for node in lab.nodes],
             "kube_proxy": lab.kube_proxy_mode(),
-            "agents": summary(evidence.collect(lab)),
+            "agents": dataplane(lab.spec.cni).summary(evidence.collect(lab)),
             "versions": lab.versions(),
             "cluster_domain": workloads.CLUSTER_DOMAIN,
             "adaptations": [*adapted, *lab.adaptations(), self._hold.adaptation],
         }
-
-
-def _helm_values(spec: LabSpec) -> Mapping[str, Any] | None:
-    return spec.values if spec.cni == "cilium" else None

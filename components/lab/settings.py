@@ -7,10 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from cni.combinations import LAB_VPC_CNI_VERSION
 from cni.problems import Problem
 from cni.scenario import Scenario
-from cni.toggles import SETTINGS as MODEL
+from cni.settings import SETTINGS as MODEL
 from components.eks.settings import EksSettings
 from components.settings import Settings, TargetSettings, overlapping_ranges, small_pool
 
@@ -38,10 +37,11 @@ def _problems(settings: Settings) -> Iterator[Problem]:
 
 
 def _version(scenario: Scenario) -> Iterator[Problem]:
-    version = scenario.cni_version
-    if scenario.cni == "vpc-cni" and version != LAB_VPC_CNI_VERSION:
-        key, reason = "scenario.cniVersion", f"the lab has the VPC CNI {LAB_VPC_CNI_VERSION} only"
-        yield Problem(key, version, reason, key, LAB_VPC_CNI_VERSION)
+    version, dataplane = scenario.cni_version, scenario.dataplane
+    if version not in dataplane.versions:
+        key, known = "scenario.cniVersion", ", ".join(dataplane.versions)
+        reason = f"the lab has {dataplane.title} {known} only"
+        yield Problem(key, version, reason, key, dataplane.versions[-1])
 
 
 SETTINGS = TargetSettings(

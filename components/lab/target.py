@@ -12,14 +12,19 @@ import pulumi
 from pulumi.dynamic import Resource
 
 from cni.capacity import in_short, vpc_cni_max_pods
-from cni.guards import Decision
-from cni.instances import DESCRIPTIONS, known_facts
-from cni.platform import Kernel, PlatformFacts, lab_facts
+from cni.dataplane import InstalledValues
+from cni.platform import (
+    DESCRIPTIONS,
+    ClusterEndpoint,
+    Kernel,
+    LabFabric,
+    PlatformFacts,
+    known_facts,
+    lab_facts,
+)
 from cni.scenario import Scenario
-from cni.values import ClusterEndpoint, LabFabric, lab_values
-from cni.vpc_cni.dataplane import daemon_environment
+from cni.toggles import Decision
 from components.dynamic import VERSION
-from components.eks.names import interface_tags
 from components.eks.settings import EksSettings
 from components.lab import preflight
 from components.lab.providers import (
@@ -30,7 +35,7 @@ from components.lab.providers import (
     WorkloadsProvider,
 )
 from components.lab.settings import LabSettings
-from components.settings import Settings
+from components.settings import PROJECT, Settings
 from components.target import Deployment, descriptor
 from lab import kernel, network
 from lab.controlplane import API_PORT
@@ -200,7 +205,7 @@ def about(settings: Settings, made: LabSpec, adaptations: Iterable[str]) -> dict
     if made.cloud is not None and known is not None:
         found["pods_per_node"] = in_short(
             known,
-            scenario.cni,
+            scenario.dataplane,
             prefix_delegation=scenario.prefix_delegation,
             health_endpoint=False,  # the lab has none
         )
@@ -209,20 +214,18 @@ def about(settings: Settings, made: LabSpec, adaptations: Iterable[str]) -> dict
 
 def _values(
     scenario: Scenario, decisions: tuple[Decision, ...], *, routed: bool
-) -> tuple[Mapping[str, object], tuple[str, ...]]:
+) -> InstalledValues:
     """What the CNI's installer takes, and how that differs from EKS's."""
-    if scenario.cni != "cilium":
-        return daemon_environment(scenario, interface_tags(scenario.cni, CLUSTER)), ()
     endpoint = ClusterEndpoint(
         name=CLUSTER,
         api_host=str(network.GATEWAY),
         api_port=API_PORT,
         egress_interfaces="ens+",
+        eni_tags=scenario.dataplane.interface_tags(CLUSTER, {f"{PROJECT}:cluster": CLUSTER}),
     )
-    made = lab_values(
-        scenario, decisions, endpoint, LabFabric(pod_cidr=str(network.VPC_CIDR) if routed else None)
-    )
-    preflight.check_values(made.values)
+    fabric = LabFabric(pod_cidr=str(network.VPC_CIDR) if routed else None)
+    made = scenario.dataplane.lab_values(scenario, decisions, endpoint, fabric)
+    preflight.check_values(scenario, made.values)
     return made
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.probes.udp import overflows
 from bench.session import Session
 from bench.workloads import IPERF_PORT, WORKLOADS
-from cni.combinations import LAB_VPC_CNI_VERSION
+from cni.vpc_cni import versions as vpc_cni
 from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
 from kube.errors import KubernetesError
@@ -83,7 +83,7 @@ def _bring_up(lab: Lab, say: Progress) -> None:
         node_labels={},
         kube_proxy="iptables",
         cni="vpc-cni",
-        cni_version=LAB_VPC_CNI_VERSION,
+        cni_version=vpc_cni.DEFAULT,
         values={},
     )
     lab.start(spec, say)

@@ -23,7 +23,7 @@ class LabParts:
 
     :param version: the CNI's version, one of the toolchain's.
     :param values: what the CNI's installer takes, as an EKS cluster would get it but for the lab's
-        adaptations: Helm values, or the environment of a daemon.
+        adaptations: a chart's values, an add-on's configuration.
     :param cloud: the part of AWS that the nodes are in; None where pods have routed subnets.
     """
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cni.toggles import TOGGLES
+from cni.registry import TOGGLES
 from studies.experiments.ablate import QUESTION, ROUNDS, SECONDS
 from studies.experiments.capabilities import (
     ComponentCommands,

@@ -19,10 +19,10 @@ from bench.session import (
     Service,
     ServicePath,
     SessionError,
-    Setting,
     WorkloadUsage,
 )
 from bench.workloads import NULL_HTTP_PORT, WORKLOADS
+from cni.dataplane import Setting
 from tests.bench.scripts import connections_of
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "bench"

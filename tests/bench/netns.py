@@ -26,10 +26,10 @@ from bench.session import (
     Service,
     ServicePath,
     SessionError,
-    Setting,
     WorkloadUsage,
 )
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS, Workload
+from cni.dataplane import Setting
 from components.lab import cpu
 
 CLIENT, SERVER = "10.199.0.1", "10.199.0.2"

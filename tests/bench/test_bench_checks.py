@@ -15,8 +15,9 @@ from bench.plan import ALLOWABLE, PROFILES, Plan
 from bench.probes.base import Bench
 from bench.results import CalibrationResult
 from bench.runner import run_benchmark
-from bench.session import CommandResult, ComponentUsage, Setting
+from bench.session import CommandResult, ComponentUsage
 from bench.targets import resolve_targets
+from cni.dataplane import Setting
 from tests.bench.fakes import PLAN, FakeSession, failing, instead
 
 

@@ -18,7 +18,6 @@ import pytest
 
 from bench.checks import PreconditionError
 from bench.compare import Comparison, MetricComparison, compare
-from bench.configuration import compare as compare_configuration
 from bench.plan import ALLOWABLE, PROFILES
 from bench.probes import build_probes
 from bench.probes.base import Bench
@@ -28,13 +27,12 @@ from bench.results import MetricResult, ProbeResult, Results
 from bench.runner import run_benchmark
 from bench.session import CommandResult
 from bench.targets import resolve_targets
-from cni.chart_keys import chart_keys
-from cni.evidence import verify
-from cni.guards import decide
+from cni.cilium.values import chart_keys, unknown_values
+from cni.dataplane import configuration
+from cni.decisions import decide, verify
 from cni.platform import Kernel, lab_facts
+from cni.registry import DATAPLANES, TOGGLES
 from cni.scenario import Scenario
-from cni.toggles import TOGGLES
-from cni.value_tree import unknown_values
 from tests.bench.fakes import PLAN, FakeSession, recorded
 from tests.bench.sample_results import metric, results
 from tests.cni.stackfiles import recorded_agents, stack_scenario
@@ -159,7 +157,7 @@ def test_loss_credited_to_a_bandwidth_manager_that_is_off(session: FakeSession) 
     # And where it is asked for while the agents have it off, nothing is measured.
     values = {"bandwidthManager": {"enabled": True}, "tunnelProtocol": "vxlan"}
     session.settings = list(
-        compare_configuration(values, agents, kube_proxy=("iptables", "iptables"))
+        configuration(DATAPLANES["cilium"], values, agents, kube_proxy=("iptables", "iptables"))
     )
     with pytest.raises(PreconditionError, match="Bandwidth Manager is off, on was asked for"):
         run(session)
@@ -202,7 +200,9 @@ def test_helm_values_that_do_not_exist(session: FakeSession) -> None:
         "extraConfig": {"bpf-ct-global-tcp-max": "1048576"},
     }  # fmt: skip
     session.settings = list(
-        compare_configuration(wanted, recorded_agents("scenario-d"), kube_proxy=("none", "none"))
+        configuration(
+            DATAPLANES["cilium"], wanted, recorded_agents("scenario-d"), kube_proxy=("none", "none")
+        )
     )
     assert refused(session) == "configuration"
 

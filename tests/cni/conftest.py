@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from cni.instances import known_facts
-from cni.platform import Kernel, PlatformFacts, lab_facts
+from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, known_facts, lab_facts
 from cni.scenario import Scenario
-from cni.values import ClusterEndpoint
 from lab.toolchain.errors import ToolchainError
 from lab.toolchain.toolchain import Toolchain
 from tests.cni.stackfiles import Load, stack_scenario

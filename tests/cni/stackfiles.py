@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cni.agent import EVIDENCE_COMMANDS, AgentEvidence
+from cni.cilium.evidence import EVIDENCE_COMMANDS, AgentEvidence
 from cni.scenario import Scenario
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from cni.ablation import Variant, less, plus
+from cni.cilium.toggles import CtTables
 from cni.platform import PlatformFacts
-from cni.toggles import TOGGLES, CtTables
+from cni.registry import TOGGLES
 from tests.cni.stackfiles import Load
 
 
@@ -53,8 +54,8 @@ def test_what_can_be_added_to_d(load: Load, no_fq: PlatformFacts) -> None:
 def test_a_toggle_that_brings_another_is_added_without_it(load: Load, no_fq: PlatformFacts) -> None:
     scenario = _plus(load, no_fq)["bpfMasquerade"].scenario
     assert scenario is not None
-    assert scenario.toggles.bpf_masquerade is True
-    assert scenario.toggles.host_routing is False  # left open, the agent would turn it on
+    assert scenario.toggles.asked("bpfMasquerade") is True
+    assert scenario.toggles.asked("hostRouting") is False  # left open, the agent would turn it on
 
 
 def test_with_fq_bbr_takes_all_that_it_needs(load: Load, m6i: PlatformFacts) -> None:
@@ -85,10 +86,10 @@ def test_what_can_be_taken_from_e(load: Load, no_fq: PlatformFacts) -> None:
 def test_sizes_are_the_tuned_scenarios(load: Load, no_fq: PlatformFacts) -> None:
     scenario = _plus(load, no_fq)["ctTables"].scenario
     assert scenario is not None
-    assert scenario.toggles.ct_tables == CtTables(tcp_max=1_048_576, any_max=524_288)
+    assert scenario.toggles.asked("ctTables") == CtTables(tcp_max=1_048_576, any_max=524_288)
     without = _less(load, no_fq)["ctTables"].scenario
     assert without is not None
-    assert without.toggles.ct_tables is None
+    assert without.toggles.asked("ctTables") is None
 
 
 def test_a_strict_base_is_no_hindrance(load: Load, no_fq: PlatformFacts) -> None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from cni.evidence import AgentEvidence, EvidenceError, ToggleState, verify
-from cni.guards import decide
+from cni.cilium.evidence import AgentEvidence
+from cni.decisions import ToggleState, decide, verify
 from cni.platform import PlatformFacts
+from cni.toggles import EvidenceError
 from tests.cni.stackfiles import Load, recorded_agents
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cni.chart_keys import chart_keys, skeleton
-from cni.value_tree import rendered_whole, unknown_values
+from cni.cilium.values import chart_keys, rendered_whole, skeleton, unknown_values
 from lab.toolchain.errors import ToolchainError
 from lab.toolchain.toolchain import Toolchain
 

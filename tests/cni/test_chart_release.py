@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cni.guards import decide
-from cni.platform import PlatformFacts
-from cni.values import ClusterEndpoint
-from components.eks.dataplane.cilium import cilium_values
+from cni.decisions import decide
+from cni.platform import ClusterEndpoint, PlatformFacts
 from components.kubernetes.cilium import release_values
 from tests.cni.charts import config_of, manifests
 from tests.cni.stackfiles import Load
@@ -34,7 +33,8 @@ def objects(
     """All objects of the stack's release."""
     scenario = load(stack)
     role = _ROLE if scenario.ipam == "eni" else None
-    values = cilium_values(scenario, decide(scenario, m6i), endpoint, role, _TAGS)
+    cluster = replace(endpoint, eni_role=role, eni_tags=_TAGS)
+    values = scenario.dataplane.values(scenario, decide(scenario, m6i), cluster)
     return manifests(helm, chart, release_values(values, stack))
 
 

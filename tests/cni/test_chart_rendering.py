@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cni.cilium.values import helm_values, lab_values, unknown_values
 from cni.cilium.versions import DEFAULT, VERSIONS
-from cni.guards import decide
-from cni.platform import PlatformFacts
-from cni.values import ClusterEndpoint, LabFabric, helm_values, lab_values, unknown_values
+from cni.decisions import decide
+from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
 from lab.dataplane.cilium.agents import cilium_config
 from tests.cni.stackfiles import Load
 

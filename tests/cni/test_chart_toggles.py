@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from cni.guards import decide
-from cni.platform import PlatformFacts
-from cni.toggles import TOGGLES
-from cni.values import ClusterEndpoint, helm_values
+from cni.cilium.values import helm_values
+from cni.decisions import decide
+from cni.platform import ClusterEndpoint, PlatformFacts
+from cni.registry import TOGGLES
 from tests.cni.charts import config_of, manifests
 from tests.cni.stackfiles import Load
 

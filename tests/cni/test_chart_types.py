@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cni.value_tree import kinds, unknown_values
+from cni.cilium.values import kinds, unknown_values
 
 _TYPES: dict[str, type] = {
     "boolean": bool,

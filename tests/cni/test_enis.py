@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cni.enis import Eni, of_cilium_node, of_vpc_cni, origin
+from cni.enis import Eni, origin
+from cni.registry import DATAPLANES
 
 FIXTURES = Path(__file__).parents[1] / "fixtures/cni/enis"
 
@@ -25,7 +26,8 @@ def _recorded(name: str) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "read"), [("cilium-node.json", of_cilium_node), ("vpc-cni.json", of_vpc_cni)]
+    ("name", "read"),
+    [("cilium-node.json", DATAPLANES["cilium"].enis), ("vpc-cni.json", DATAPLANES["vpc-cni"].enis)],
 )
 def test_a_pods_single_address_is_of_an_eni(name: str, read: Read) -> None:
     pods, report = _recorded(name)
@@ -41,7 +43,10 @@ def test_a_pods_single_address_is_of_an_eni(name: str, read: Read) -> None:
 
 @pytest.mark.parametrize(
     ("name", "read"),
-    [("cilium-node-prefixes.json", of_cilium_node), ("vpc-cni-prefixes.json", of_vpc_cni)],
+    [
+        ("cilium-node-prefixes.json", DATAPLANES["cilium"].enis),
+        ("vpc-cni-prefixes.json", DATAPLANES["vpc-cni"].enis),
+    ],
 )
 def test_a_pods_address_of_a_prefix_is_of_that_prefix(name: str, read: Read) -> None:
     pods, report = _recorded(name)
@@ -57,27 +62,27 @@ def test_a_pods_address_of_a_prefix_is_of_that_prefix(name: str, read: Read) -> 
 
 
 def test_the_vpc_cni_takes_all_addresses_of_an_eni_at_once() -> None:
-    (only,) = of_vpc_cni(_recorded("vpc-cni.json")[1])
+    (only,) = DATAPLANES["vpc-cni"].enis(_recorded("vpc-cni.json")[1])
     assert only.id.startswith("eni-")
     assert (only.device, len(only.addresses)) == (0, 14)
 
 
 def test_enis_are_in_the_order_of_their_devices() -> None:
-    enis = of_cilium_node(_recorded("cilium-node.json")[1])
+    enis = DATAPLANES["cilium"].enis(_recorded("cilium-node.json")[1])
     assert [each.device for each in enis] == [0, 1]
     assert len({each.id for each in enis}) == 2
 
 
 def test_the_first_eni_has_no_number_in_ciliums_report() -> None:
-    (only,) = of_cilium_node(_recorded("cilium-node-prefixes.json")[1])
+    (only,) = DATAPLANES["cilium"].enis(_recorded("cilium-node-prefixes.json")[1])
     assert only.device == 0
     assert len(only.prefixes) == 1
 
 
 def test_an_address_that_no_eni_has_is_of_none() -> None:
-    enis = of_cilium_node(_recorded("cilium-node-prefixes.json")[1])
+    enis = DATAPLANES["cilium"].enis(_recorded("cilium-node-prefixes.json")[1])
     assert origin("172.30.0.12", enis) is None
 
 
 def test_a_node_that_the_operator_has_not_seen_has_no_enis() -> None:
-    assert of_cilium_node({}) == ()
+    assert DATAPLANES["cilium"].enis({}) == ()

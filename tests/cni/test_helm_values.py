@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cni.guards import decide
-from cni.platform import PlatformFacts
-from cni.value_tree import leaves, merge
-from cni.values import ClusterEndpoint, LabFabric, helm_values, lab_values, unknown_values
+from cni.cilium.values import helm_values, lab_values, unknown_values
+from cni.decisions import decide
+from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
+from cni.values import leaves, merge
 from tests.cni.stackfiles import Load
 
 ALL: dict[str, Any] = {"cluster": {"name": "bench-e"}, "operator": {"replicas": 1}}
@@ -55,12 +55,12 @@ def test_values_on_eks(
     assert helm_values(scenario, decide(scenario, m6i), endpoint) == GOLDEN[stack]
 
 
-def test_the_vpc_cni_has_no_chart(
+def test_the_vpc_cni_takes_an_environment(
     load: Load, m6i: PlatformFacts, endpoint: ClusterEndpoint
 ) -> None:
-    scenario = load("scenario-a")
-    with pytest.raises(ValueError, match="vpc-cni is not installed by the Cilium chart"):
-        helm_values(scenario, decide(scenario, m6i), endpoint)
+    scenario = load("scenario-a", prefixDelegation=True)
+    values = scenario.dataplane.values(scenario, decide(scenario, m6i), endpoint)
+    assert values == {"env": {"ADDITIONAL_ENI_TAGS": "{}", "ENABLE_PREFIX_DELEGATION": "true"}}
 
 
 def _eks_values(

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from cni.hardware import dsr_obstacle, xdp_support
-from cni.instances import DESCRIPTIONS, known_facts
+from cni.cilium.toggles import dsr_obstacle, xdp_support
 from cni.platform import (
+    DESCRIPTIONS,
     Kernel,
     PlatformError,
     PlatformFacts,
     al2023_kernel,
     from_describe_instance_types,
+    known_facts,
 )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cni.combinations import OWNED_VALUES
+from cni.cilium.rules import OWNED_VALUES
 from cni.problems import CombinationError
-from cni.scenario import Scenario
-from cni.toggles import TOGGLES, Toggles, setting_name
+from cni.registry import TOGGLES
+from cni.scenario import EveryToggle, Scenario
+from cni.settings import setting_name
 from tests.cni.stackfiles import Load
 
 STACKS = [f"scenario-{letter}" for letter in "abcde"]
@@ -27,11 +28,11 @@ def test_what_the_scenarios_are(load: Load) -> None:
     assert (b.kube_proxy, b.kube_proxy_replacement, b.overlay) == ("iptables", False, "vxlan")
     assert (c.kube_proxy, c.kube_proxy_replacement, c.pod_cidr) == ("none", True, "10.244.0.0/16")
     assert (d.ipam, d.prefix_delegation, d.overlay) == ("eni", True, None)
-    assert all(e.toggles.asked(toggle) for toggle in TOGGLES.values())
+    assert all(e.toggles.asked(name) for name in TOGGLES)
 
 
 def test_every_toggle_is_a_setting_and_every_setting_a_toggle() -> None:
-    assert list(TOGGLES) == [setting_name(Toggles, field) for field in Toggles.model_fields]
+    assert list(TOGGLES) == [setting_name(EveryToggle, field) for field in EveryToggle.model_fields]
     assert len(TOGGLES) == 10
 
 
@@ -234,6 +235,6 @@ def test_a_scenario_can_be_built_in_python() -> None:
         kube_proxy="none",
         kube_proxy_replacement=True,
         ipam="eni",
-        toggles=Toggles(native_routing=True, socket_lb=True),
+        toggles=EveryToggle.model_validate({"nativeRouting": True, "socketLB": True}),
     )
-    assert scenario.toggles.socket_lb
+    assert scenario.toggles.asked("socketLB")

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from cni.guards import Decision, GuardError, decide, dynamic_conntrack_sizes
-from cni.instances import known_facts
-from cni.platform import Kernel, PlatformFacts
+from cni.cilium.toggles import dynamic_conntrack_sizes
+from cni.decisions import GuardError, decide
+from cni.platform import Kernel, PlatformFacts, known_facts
+from cni.registry import TOGGLES
 from cni.scenario import Scenario
-from cni.toggles import TOGGLES
+from cni.toggles import Decision
 from tests.cni.stackfiles import Load
 
 

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cni.combinations import OWNED_VALUES
-from cni.guards import decide
-from cni.platform import PlatformFacts
+from cni.cilium.rules import OWNED_OPTIONS, OWNED_VALUES
+from cni.cilium.values import helm_values
+from cni.decisions import decide
+from cni.platform import ClusterEndpoint, PlatformFacts
 from cni.problems import CombinationError
-from cni.value_rules import OWNED_OPTIONS
-from cni.value_tree import merge
-from cni.values import ClusterEndpoint, helm_values
+from cni.values import merge
 from lab.dataplane.cilium.agents import cilium_config
 from lab.errors import CommandError
 from tests.cni.stackfiles import Load

@@ -30,7 +30,7 @@ def nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine on which everything is there."""
     monkeypatch.setattr(preflight, "check_machine", lambda: None)
     monkeypatch.setattr(preflight, "check_programs", lambda scenario: None)
-    monkeypatch.setattr(preflight, "check_values", lambda values: None)
+    monkeypatch.setattr(preflight, "check_values", lambda *_: None)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from cni.evidence import EvidenceError
-from cni.guards import Decision
+from cni.toggles import Decision, EvidenceError
 from components.dynamic import UserError
 from components.lab import evidence, providers
 from components.lab.providers import (

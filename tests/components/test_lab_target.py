@@ -10,9 +10,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from cni.evidence import ToggleState
-from cni.guards import Decision, decide
-from cni.value_tree import leaves
+from cni.decisions import ToggleState, decide
+from cni.toggles import Decision
+from cni.values import leaves
 from components.lab import preflight, target
 from components.target import toggle_outputs
 from lab import kernel
@@ -37,7 +37,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "memory_mib", lambda: 16_000)
     monkeypatch.setattr(kernel, "congestion_controls", lambda: ["reno", "cubic", "bbr"])
     monkeypatch.setattr(preflight, "check_programs", lambda scenario: None)
-    monkeypatch.setattr(preflight, "check_values", lambda values: None)
+    monkeypatch.setattr(preflight, "check_values", lambda *_: None)
 
 
 def _decided(stack: str, changes: dict[str, object] | None = None) -> dict[str, Decision]:
@@ -226,10 +226,12 @@ def test_the_nodes_take_as_many_pods_as_those_of_eks(delegated: bool, most: int)
 def test_the_vpc_cnis_daemon_gets_what_the_add_on_gets() -> None:
     made, _ = _spec("scenario-a", {"scenario.prefixDelegation": True})
     assert made.values == {
-        "ADDITIONAL_ENI_TAGS": '{"cni-benchmark:cluster": "lab"}',
-        "ENABLE_PREFIX_DELEGATION": "true",
+        "env": {
+            "ADDITIONAL_ENI_TAGS": '{"cni-benchmark:cluster": "lab"}',
+            "ENABLE_PREFIX_DELEGATION": "true",
+        }
     }
-    assert "ADDITIONAL_ENI_TAGS" not in _spec("scenario-d")[0].values
+    assert "env" not in _spec("scenario-d")[0].values
 
 
 @pytest.mark.parametrize("stack", ON_ENIS)
@@ -362,33 +364,16 @@ def test_debian_packages_that_are_missing_are_told_with_the_programs(
         preflight.check_programs(read("scenario-a").scenario)
 
 
-@pytest.fixture
-def chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A toolchain whose chart has one value, and the real check against it."""
+def test_a_value_that_the_chart_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    folder = tmp_path / "install/kubernetes/cilium"
-    folder.mkdir(parents=True)
-    (folder / "values.yaml").write_text("bpf: {masquerade: null}\nextraConfig: {}\n")
-    monkeypatch.setattr(Toolchain, "default", lambda: _Programs([], {"cilium": tmp_path}))
     monkeypatch.setattr(pulumi, "get_stack", lambda: "dev")
-
-
-@pytest.mark.usefixtures("chart")
-def test_a_value_that_the_chart_does_not_have_is_refused() -> None:
-    preflight.check_values({"bpf": {"masquerade": True}, "extraConfig": {"debug": "true"}})
+    scenario = read("scenario-e").scenario
+    preflight.check_values(scenario, {"bpf": {"masquerade": True}, "extraConfig": {"debug": "1"}})
     with pytest.raises(pulumi.RunError) as caught:
-        preflight.check_values({"bpf": {"masqerade": True}, "l8Proxy": False})
+        preflight.check_values(scenario, {"bpf": {"masqerade": True}, "l8Proxy": False})
     assert str(caught.value).splitlines() == [
         "Pulumi.dev.yaml: scenario.values: bpf.masqerade: not a value of this chart "
         "(did you mean bpf.masquerade?)",
-        "Pulumi.dev.yaml: scenario.values: l8Proxy: not a value of this chart",
+        "Pulumi.dev.yaml: scenario.values: l8Proxy: not a value of this chart (did you mean "
+        "l7Proxy?)",
     ]
-
-
-def test_a_chart_that_is_not_there_yet_is_told_with_the_fix(
-    chart: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The set-up of another stack: `make setup STACK=scenario-a` brings no Cilium.
-    monkeypatch.setattr(Toolchain, "default", lambda: _Programs([]))
-    with pytest.raises(pulumi.RunError, match="are not there yet; run `make setup`"):
-        preflight.check_values({})

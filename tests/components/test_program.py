@@ -29,7 +29,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[object, Any]
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     monkeypatch.setattr(preflight, "check_machine", lambda: None)
     monkeypatch.setattr(preflight, "check_programs", lambda scenario: None)
-    monkeypatch.setattr(preflight, "check_values", lambda values: None)
+    monkeypatch.setattr(preflight, "check_values", lambda *_: None)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return handlers
 

@@ -14,7 +14,9 @@ import pulumi
 import pytest
 
 from bench.plan import PlanError
-from cni.guards import Decision, decide
+from cni.decisions import decide
+from cni.scenario import Scenario
+from cni.toggles import Decision
 from components import scenario
 from components.lab import preflight, target
 from components.lab.providers import DECISIONS
@@ -33,7 +35,7 @@ def nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
     """A machine on which everything is there; declaring a stack starts nothing on it."""
     monkeypatch.setattr(preflight, "check_machine", lambda: None)
     monkeypatch.setattr(preflight, "check_programs", lambda scenario: None)
-    monkeypatch.setattr(preflight, "check_values", lambda values: None)
+    monkeypatch.setattr(preflight, "check_values", lambda *_: None)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     yield
     assert not state_root().exists()
@@ -215,7 +217,7 @@ def test_a_machine_that_cannot_run_the_lab_is_refused(monkeypatch: pytest.Monkey
 
 
 def test_a_value_that_the_chart_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no(values: object) -> None:
+    def no(scenario: Scenario, values: object) -> None:
         raise pulumi.RunError("scenario.values: not a value of this chart")
 
     monkeypatch.setattr(preflight, "check_values", no)

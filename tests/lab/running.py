@@ -10,7 +10,8 @@ from typing import Any
 
 from bench.session import CommandResult, Pod
 from bench.workloads import WORKLOADS
-from cni.guards import Decision, decide
+from cni.decisions import decide
+from cni.toggles import Decision
 from components.lab import ablation, target
 from components.lab.placement import pods_and_services
 from components.lab.session import LabSession

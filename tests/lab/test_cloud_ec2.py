@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ClientError
 
-from cni.instances import known_facts
-from cni.platform import from_describe_instance_types
+from cni.platform import from_describe_instance_types, known_facts
 from lab.cloud import vpc
 from lab.cloud.vpc import Instance, attached, describe
 from lab.network import SUBNET, node_addresses

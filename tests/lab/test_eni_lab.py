@@ -16,7 +16,8 @@ import pytest
 from bench.session import Pod
 from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity
-from cni.instances import known_facts
+from cni.platform import known_facts
+from cni.registry import DATAPLANES
 from components.eks.dataplane.cilium import operator_policy
 from components.eks.janitor import remove_left_behind
 from lab import network
@@ -201,7 +202,9 @@ def test_what_changed_while_the_reconciler_was_away_is_caught_up_with(lab: EniLa
 def test_as_many_pods_fit_as_the_instance_type_allows(lab: EniLab) -> None:
     facts = known_facts("m6i.xlarge")
     assert facts is not None
-    limit = capacity(facts, "cilium", prefix_delegation=False, health_endpoint=False).pods
+    limit = capacity(
+        facts, DATAPLANES["cilium"], prefix_delegation=False, health_endpoint=False
+    ).pods
     assert limit == 55
     given = lab.fill(CLIENTS, limit)
     interfaces = lab.described(CLIENTS)

@@ -10,8 +10,9 @@ import pytest
 
 from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity
-from cni.evidence import verify
-from cni.instances import known_facts
+from cni.decisions import verify
+from cni.platform import known_facts
+from cni.registry import DATAPLANES
 from components.eks.dataplane.cilium import operator_policy
 from components.lab import evidence
 from lab.cloud.vpc import PREFIX_LENGTH
@@ -105,7 +106,9 @@ def test_a_node_port_answers_outside_the_vpc(lab: EniLab, node: str) -> None:
 def test_as_many_pods_fit_as_the_instance_type_allows(lab: EniLab) -> None:
     facts = known_facts("m6i.xlarge")
     assert facts is not None
-    limit = capacity(facts, "cilium", prefix_delegation=True, health_endpoint=False).pods
+    limit = capacity(
+        facts, DATAPLANES["cilium"], prefix_delegation=True, health_endpoint=False
+    ).pods
     assert limit == 895
     # All of it in store at once, instead of eight addresses at a time.
     store = {"spec": {"ipam": {"pre-allocate": limit + 1}}}

@@ -13,11 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cni.guards import decide
-from cni.instances import known_facts
-from cni.platform import Kernel, PlatformFacts
-from cni.values import ClusterEndpoint
-from components.eks.dataplane.cilium import cilium_values
+from cni.decisions import decide
+from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, known_facts
 from components.kubernetes import manifests as ours
 from components.kubernetes.cilium import release_values
 from kube.client import Kube
@@ -85,10 +82,13 @@ def chart() -> tuple[Path, Path]:
 def _release(stack: str, facts: PlatformFacts, chart: tuple[Path, Path]) -> list[Manifest]:
     scenario = read(stack, {"target": "eks"}).scenario
     endpoint = ClusterEndpoint(
-        name="cni-benchmark-test", api_host="abc.eks.amazonaws.com", eni_subnet_ids=["subnet-1"]
+        name="cni-benchmark-test",
+        api_host="abc.eks.amazonaws.com",
+        eni_subnet_ids=["subnet-1"],
+        eni_role=_ROLE if scenario.ipam == "eni" else None,
+        eni_tags=_TAGS,
     )
-    role = _ROLE if scenario.ipam == "eni" else None
-    values = cilium_values(scenario, decide(scenario, facts), endpoint, role, _TAGS)
+    values = scenario.dataplane.values(scenario, decide(scenario, facts), endpoint)
     return manifests(*chart, release_values(values, stack))
 
 

@@ -18,7 +18,8 @@ from bench.checks import placement
 from bench.session import Pod, SessionError
 from bench.targets import resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
-from cni.evidence import verify
+from cni.cilium.evidence import AgentEvidence
+from cni.decisions import verify
 from components.lab import ablation, evidence
 from kube.errors import ApiError
 from kube.objects import NODE
@@ -353,7 +354,8 @@ def test_a_tunnel_leaves_pods_less_room(labs: dict[str, RunningLab]) -> None:
 
 
 def test_the_agents_evidence_is_the_scenarios(overlay: RunningLab) -> None:
-    agents = evidence.collect(overlay.lab)
+    agents = [each for each in evidence.collect(overlay.lab) if isinstance(each, AgentEvidence)]
+    assert agents
     assert [agent.node for agent in agents] == ["node-1", "node-2"]
     for agent in agents:
         assert (agent.network_routing, agent.tunnel_protocol) == ("Tunnel", "vxlan")

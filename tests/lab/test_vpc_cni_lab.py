@@ -15,7 +15,8 @@ import pytest
 from bench.session import Pod
 from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity, vpc_cni_max_pods
-from cni.instances import known_facts
+from cni.platform import known_facts
+from cni.registry import DATAPLANES
 from components.eks.names import interface_tags
 from components.lab import addresses
 from lab import network
@@ -153,7 +154,7 @@ def test_restarts_lose_no_traffic_and_no_address(lab: VpcCniLab, late_server: Po
 def test_as_many_pods_fit_as_the_instance_type_allows(lab: VpcCniLab) -> None:
     facts = known_facts("m6i.xlarge")
     assert facts is not None
-    limit = capacity(facts, "vpc-cni", prefix_delegation=False).pods
+    limit = capacity(facts, DATAPLANES["vpc-cni"], prefix_delegation=False).pods
     # Two pods of the host's network are counted in there.
     assert (limit, vpc_cni_max_pods(facts, prefix_delegation=False)) == (56, 58)
     lab.fill(CLIENTS, limit)

@@ -11,7 +11,8 @@ import pytest
 
 from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity
-from cni.instances import known_facts
+from cni.platform import known_facts
+from cni.registry import DATAPLANES
 from components.lab import addresses
 from lab.cloud.vpc import PREFIX_LENGTH
 from lab.dataplane.vpc_cni.daemons import DAEMON
@@ -72,7 +73,7 @@ def test_pods_reach_each_other_and_services_across_nodes(lab: VpcCniLab) -> None
 def test_as_many_pods_fit_as_the_instance_type_allows(lab: VpcCniLab) -> None:
     facts = known_facts("m6i.xlarge")
     assert facts is not None
-    limit = capacity(facts, "vpc-cni", prefix_delegation=True).pods
+    limit = capacity(facts, DATAPLANES["vpc-cni"], prefix_delegation=True).pods
     assert limit == 896
     lab.fill(CLIENTS, limit)
     assert [len(each["Ipv4Prefixes"]) for each in lab.described(CLIENTS)] == [14, 14, 14, 14]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pulumi
 
-from cni.chart_keys import chart_keys
-from cni.guards import Decision
+from cni.cilium.dataplane import CLUSTER_TAG as CILIUM_CLUSTER_TAG
+from cni.platform import ClusterEndpoint
 from cni.scenario import Scenario
-from cni.value_tree import HelmValues, leaves, merge
-from cni.values import ClusterEndpoint, helm_values, unknown_values
+from cni.toggles import Decision
+from cni.values import Values, leaves
 from components.eks.cluster import Place
 from components.eks.dataplane.interface import EksDataplane, Installed, make_janitor
 from components.eks.iam import Document, Role, allow, document, trust_in
-from components.eks.names import CILIUM_CLUSTER_TAG, CLUSTER_TAG, interface_tags
+from components.eks.names import CLUSTER_TAG, interface_tags
 from components.kubernetes.cilium import CiliumRelease
 
 _OPERATOR = "cilium-operator"
 """The operator's service account, as the chart names it."""
-# Of a cluster that is not there yet; the values' names do not depend on it.
-_ANY_CLUSTER = ClusterEndpoint(name="any", api_host="any", eni_subnet_ids=["any"])
 
 # What the operator reads to know subnets, limits and its own ENIs. EC2's Describe actions take no
 # resource and no condition on one.
@@ -38,19 +36,6 @@ _OPERATOR_READS_INSTANCES = ("ec2:DescribeInstances",)
 class Cilium(EksDataplane):
     """Cilium, as its chart installs it."""
 
-    # The operator takes it off a node once an agent runs there.
-    startup_taint = "node.cilium.io/agent-not-ready"
-    proves_toggles = True
-
-    def unknown_values(self, scenario: Scenario, decisions: tuple[Decision, ...]) -> list[str]:
-        """The scenario's values that the chart does not have.
-
-        The chart ignores what it does not know: a misspelt value would be measured as if it were
-        set.
-        """
-        values = cilium_values(scenario, decisions, _ANY_CLUSTER, "any", {})
-        return unknown_values(values, chart_keys())
-
     def install(
         self,
         scenario: Scenario,
@@ -62,37 +47,25 @@ class Cilium(EksDataplane):
         role = _operator_role(scenario, place) if scenario.ipam == "eni" else None
         before: list[pulumi.Resource] = []
         if role is not None:
-            before = [role, make_janitor(interface_tags("cilium", place.name), role, place)]
+            before = [role, make_janitor(interface_tags(scenario.cni, place.name), role, place)]
 
-        def values(known: Sequence[str]) -> HelmValues:
+        def values(known: Sequence[str]) -> Values:
             host, subnet, *arn = known
-            endpoint = ClusterEndpoint(name=place.name, api_host=host, eni_subnet_ids=[subnet])
-            role_arn = arn[0] if arn else None
-            return cilium_values(scenario, decisions, endpoint, role_arn, place.tags)
+            endpoint = ClusterEndpoint(
+                name=place.name,
+                api_host=host,
+                eni_subnet_ids=[subnet],
+                eni_role=arn[0] if arn else None,
+                eni_tags=place.tags,
+            )
+            return scenario.dataplane.values(scenario, decisions, endpoint)
 
         inputs = [place.cluster.api_host, place.network.nodes.id, *([role.arn] if role else [])]
         made = pulumi.Output.all(*inputs).apply(values)
-        release = CiliumRelease("cilium", made, place.cluster.kubernetes, place.after(*before))
+        release = CiliumRelease(
+            "cilium", scenario.cni_version, made, place.cluster.kubernetes, place.after(*before)
+        )
         return Installed([release], made, made)
-
-
-def cilium_values(
-    scenario: Scenario,
-    decisions: tuple[Decision, ...],
-    cluster: ClusterEndpoint,
-    operator_role: str | None,
-    tags: Mapping[str, str],
-) -> HelmValues:
-    """Everything that the chart is told.
-
-    :param operator_role: ARN of the role by which the operator manages ENIs; None where it has
-        none to manage.
-    :param tags: of the ENIs that it makes.
-    """
-    values = helm_values(scenario, decisions, cluster)
-    if operator_role is None:
-        return values
-    return merge(values, {"eni": {"iamRole": operator_role, "eniTags": dict(tags)}})
 
 
 def _operator_role(scenario: Scenario, place: Place) -> Role:

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import pulumi
 
-from cni.guards import Decision
 from cni.scenario import Scenario
-from cni.value_tree import HelmValues
+from cni.toggles import Decision
+from cni.values import Values
 from components.eks.cluster import Place
 from components.eks.iam import Role
 from components.eks.janitor import Janitor
@@ -35,12 +35,12 @@ class Installed:
 
     :param resources: what nodes must find, and what must not go before they have gone.
     :param identity: what was installed, as data; another one is another dataplane.
-    :param values: the values of its Helm chart; None where there is no chart.
+    :param values: what its installer has been given.
     """
 
     resources: Sequence[pulumi.Resource]
     identity: pulumi.Output[object]
-    values: pulumi.Output[HelmValues] | None
+    values: pulumi.Output[Values]
 
 
 class EksDataplane(ABC):
@@ -50,15 +50,6 @@ class EksDataplane(ABC):
     addon: ClassVar[Addon | None] = None
     #: AWS's managed policies that its roles have attached, by name.
     managed_policies: ClassVar[tuple[str, ...]] = ()
-    #: Key of the taint that keeps pods off a node until its agent runs. It is for a CNI that takes
-    #: it off itself.
-    startup_taint: ClassVar[str | None] = None
-    #: Whether its agents, one a node, prove the scenario's toggles.
-    proves_toggles: ClassVar[bool] = False
-
-    def unknown_values(self, scenario: Scenario, decisions: tuple[Decision, ...]) -> list[str]:
-        """The scenario's own values that the installer would ignore, each as one sentence."""
-        return []
 
     @abstractmethod
     def install(

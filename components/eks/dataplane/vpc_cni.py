@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pulumi
 
-from cni.guards import Decision
+from cni.platform import ClusterEndpoint
 from cni.scenario import Scenario
-from cni.vpc_cni.dataplane import daemon_environment
+from cni.toggles import Decision
 from components.eks.cluster import Place, make_addon
 from components.eks.dataplane.interface import Addon, EksDataplane, Installed, make_janitor
 from components.eks.iam import Role, trust_in
@@ -32,9 +32,9 @@ class VpcCni(EksDataplane):
         cluster = place.cluster
         trust = trust_in(cluster.oidc_provider, cluster.issuer, _SERVICE_ACCOUNT)
         role = Role("vpc-cni", place.partition, trust, place.after(), managed=self.managed_policies)
-        janitor = make_janitor(interface_tags("vpc-cni", place.name), role, place)
-        # Its environment variables are text.
-        configuration = {"env": daemon_environment(scenario, place.tags)}
+        janitor = make_janitor(interface_tags(scenario.cni, place.name), role, place)
+        endpoint = ClusterEndpoint(name=place.name, api_host="", eni_tags=place.tags)
+        configuration = scenario.dataplane.values(scenario, decisions, endpoint)
         addon = make_addon(
             "vpc-cni",
             place,
@@ -46,4 +46,4 @@ class VpcCni(EksDataplane):
         identity: pulumi.Output[object] = pulumi.Output.from_input(
             {"version": build, **configuration}
         )
-        return Installed([addon], identity, None)
+        return Installed([addon], identity, pulumi.Output.from_input(configuration))

@@ -49,7 +49,7 @@ sysctl -qw net.ipv4.conf.{device}.rp_filter=2
 
 
 class Ipamd:
-    """The daemons of one lab; their values are environment variables."""
+    """The daemons of one lab; the values have their environment."""
 
     name = DAEMON
     adaptations = (
@@ -76,7 +76,7 @@ class Ipamd:
             node.agent(self.name),
             env={
                 **container_environment(self._share / _MANIFEST),
-                **self._parts.values,
+                **self._parts.values.get("env", {}),
                 "AWS_EC2_ENDPOINT": self._cloud.endpoint,
                 **self._cloud.credentials(self.name),
                 "AWS_VPC_K8S_CNI_LOG_FILE": "stdout",

@@ -14,10 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.parse import ParseError, service_path
+from bench.parse import ParseError
 from bench.parse.prometheus import total
+from cni import services
+from cni.cilium import dataplane as cilium
+from studies.experiments.base import SkippedError
 
-KUBE_PROXY, CILIUM = "kube-proxy", "cilium-agent"
+KUBE_PROXY, CILIUM = services.KUBE_PROXY_PODS.container, cilium.SOCKET.pods.container
 Run = Callable[[Sequence[str]], str]
 """Runs a command beside the component on the client's node, and gives its output."""
 
@@ -49,7 +52,12 @@ class Dataplane:
 
 
 def dataplane_of(path: str) -> Dataplane:
-    """The dataplane whose mechanism leads connections to Services (``ServicePath.expected``)."""
+    """The dataplane whose mechanism leads connections to Services (``ServicePath.expected``).
+
+    :raises SkippedError: it is not known how that one tells what it holds.
+    """
+    if path not in _BY_PATH:
+        raise SkippedError(f"{path}: what it holds of Services cannot be read here")
     return _BY_PATH[path]
 
 
@@ -163,8 +171,8 @@ _NFTABLES = Dataplane(
 )  # fmt: skip
 _EBPF = Dataplane(CILIUM, "Cilium eBPF", _bpf_size, None, _cilium_syncs, None)
 _BY_PATH: Mapping[str, Dataplane] = {
-    service_path.IPTABLES: _IPTABLES,
-    service_path.NFTABLES: _NFTABLES,
-    service_path.SOCKET: _EBPF,
-    service_path.PER_PACKET: _EBPF,
+    services.IPTABLES.name: _IPTABLES,
+    services.NFTABLES.name: _NFTABLES,
+    cilium.SOCKET.name: _EBPF,
+    cilium.PER_PACKET.name: _EBPF,
 }

@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from cni.instances import known_facts
+from cni.platform import known_facts
 from components.eks import preflight
 from components.eks.preflight import Account, Preflight
 from components.eks.preflight.cost import Cost, Duration, Item

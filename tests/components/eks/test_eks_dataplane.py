@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from components.eks.dataplane.cilium import Cilium
+from cni.registry import DATAPLANES
 from components.eks.names import CLUSTER_TAG
 from tests.components.eks import eks_mocks
 from tests.components.eks.declared import (
@@ -174,7 +174,7 @@ def test_graviton_nodes_get_its_image() -> None:
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_only_cilium_nodes_wait_for_their_agent(stack: str, programs: dict[str, Program]) -> None:
-    taint = {"key": Cilium.startup_taint, "value": "true", "effect": "NO_EXECUTE"}
+    taint = {"key": DATAPLANES["cilium"].rollout.taint, "value": "true", "effect": "NO_EXECUTE"}
     given = programs[stack].resources["nodes"].inputs.get("taints", [])
     assert given == ([taint] if stack in CILIUM else [])
 

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from cni.values import ClusterEndpoint
+from cni.platform import ClusterEndpoint
 from components.eks.names import cluster_name, tags
 from components.eks.network import share_out
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pulumi
 import pytest
 
-from cni.guards import decide
+from cni.decisions import decide
 from cni.platform import Kernel
 from components.kubernetes.providers import DECISIONS
 from tests.components import engine_mocks

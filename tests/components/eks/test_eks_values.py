@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from cni.guards import decide
-from cni.instances import known_facts
-from cni.values import ClusterEndpoint
+from cni.decisions import decide
+from cni.platform import ClusterEndpoint, PlatformFacts, known_facts
+from cni.scenario import Scenario
 from components.eks.cluster import host_of, with_profile
-from components.eks.dataplane.cilium import cilium_values
-from components.eks.dataplane.registry import dataplane
 from tests.components.eks.eks_mocks import KUBECONFIG
 from tests.components.stack_config import STACKS, read
 
@@ -21,7 +20,11 @@ CLUSTER = ClusterEndpoint(name="c-1", api_host="host", eni_subnet_ids=["subnet-1
 def _values(stack: str, role: str | None, changes: dict[str, object] | None = None) -> object:
     scenario, facts = read(stack, changes).scenario, known_facts("m6i.xlarge")
     assert facts is not None
-    values = cilium_values(scenario, decide(scenario, facts), CLUSTER, role, {"owner": "me"})
+    values = scenario.dataplane.values(
+        scenario,
+        decide(scenario, facts),
+        replace(CLUSTER, eni_role=role, eni_tags={"owner": "me"}),
+    )
     return values.get("eni")
 
 
@@ -43,11 +46,16 @@ def test_eni_values_have_the_role_and_the_tags_beside_the_users() -> None:
     }
 
 
+def _unknown(scenario: Scenario, facts: PlatformFacts) -> list[str]:
+    values = scenario.dataplane.values(scenario, decide(scenario, facts), CLUSTER)
+    return scenario.dataplane.unknown_values(scenario.cni_version, values)
+
+
 @pytest.mark.parametrize("stack", STACKS)
 def test_the_chart_knows_every_scenarios_values(stack: str) -> None:
     scenario, facts = read(stack).scenario, known_facts("m6i.xlarge")
     assert facts is not None
-    assert dataplane(scenario.cni).unknown_values(scenario, decide(scenario, facts)) == []
+    assert _unknown(scenario, facts) == []
 
 
 def test_a_misspelt_value_is_found_without_the_chart() -> None:
@@ -55,7 +63,7 @@ def test_a_misspelt_value_is_found_without_the_chart() -> None:
     assert facts is not None
     changes: dict[str, object] = {"scenario.values": {"eni": {"gcIntervall": "1m"}}}
     scenario = read("scenario-d", changes).scenario
-    (line,) = dataplane(scenario.cni).unknown_values(scenario, decide(scenario, facts))
+    (line,) = _unknown(scenario, facts)
     assert line.startswith("eni.gcIntervall: not a value of this chart (did you mean eni.gcInt")
 
 

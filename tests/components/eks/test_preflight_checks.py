@@ -13,8 +13,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from botocore.stub import Stubber
 
-from cni.instances import known_facts
-from cni.platform import PlatformFacts
+from cni.platform import PlatformFacts, known_facts
 from cni.problems import Problem
 from components.eks.aws import Caution, Refusal, about_credentials, refusal
 from components.eks.dataplane.vpc_cni import VpcCni

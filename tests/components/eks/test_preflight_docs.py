@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.plan import plan_for
-from cni.toggles import setting_name
+from cni.settings import setting_name
 from components.eks.cluster import VOLUME_GIB
 from components.eks.dataplane.registry import DATAPLANES
 from components.eks.iam import NODE_POLICIES

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.clock import Clock
-from bench.parse import service_path
 from bench.session import Pod
-from cni.evidence import EVIDENCE_COMMANDS
+from cni.cilium.dataplane import PER_PACKET, SOCKET
+from cni.cilium.evidence import EVIDENCE_COMMANDS
+from cni.services import IPTABLES, NFTABLES
 from components.kubernetes import facts, nodeprobe
 from components.kubernetes.names import NODE_PROBE
 from tests.bench.scripts import connections_of
@@ -64,7 +65,7 @@ class Recorded:
         """What a command does."""
         if call.argv in EVIDENCE_COMMANDS.values():
             return self._agent(call)
-        if call.argv in service_path.COMMANDS.values():
+        if call.argv in {each.command for each in (IPTABLES, NFTABLES, SOCKET, PER_PACKET)}:
             return Output(self._translated(call.argv))
         if call.container == NODE_PROBE:
             return Output(self._node(call.argv))
@@ -117,11 +118,11 @@ class Recorded:
     def _translated(self, argv: tuple[str, ...]) -> str:
         """What the mechanisms of these scenarios count, for the Service of httpbin."""
         host, count = kube_objects.HTTPBIN_ADDRESS, self._connections
-        if argv == service_path.COMMANDS[service_path.IPTABLES]:
+        if argv == IPTABLES.command:
             seen = count if self._scenario == "scenario-a" else 0
             rule = f"-A KUBE-SERVICES -d {host}/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-X"
             return f"*nat\n[{seen}:{60 * seen}] {rule}\nCOMMIT\n"
-        if argv == service_path.COMMANDS[service_path.SOCKET]:
+        if argv == SOCKET.command:
             value = " ".join(f"{int(part):02x}" for part in host.split("."))
             return f"key: 01\nvalue: {value} 00 50\n" * count + f"Found {count} elements\n"
         entries = count if self._scenario == "scenario-b" else 0

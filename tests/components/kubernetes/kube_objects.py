@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.workloads import WORKLOADS
+from cni.registry import DATAPLANES
 from components.kubernetes import manifests
 from components.kubernetes.names import NAMESPACE, NODE_PROBE, NODES_NAMESPACE, ROLE_LABEL
-from components.kubernetes.rollout import CILIUM_CRDS
 
 Json = dict[str, Any]
 SYSTEM = "kube-system"
+CILIUM_CRDS = DATAPLANES["cilium"].rollout.crds
 HTTPBIN_ADDRESS = "10.100.7.7"
 CILIUM_IMAGE = (
     "quay.io/cilium/cilium:v1.16.5@sha256:758ca0793f5995bb938a2fa219dcce63dc0b3fa7fc4ce5cc85\

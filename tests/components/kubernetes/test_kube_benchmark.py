@@ -10,11 +10,10 @@ from pathlib import Path
 from bench.results import Results, from_dict
 from bench.runner import run_benchmark
 from bench.session import Session
-from cni.guards import decide
-from cni.instances import known_facts
-from cni.platform import Kernel
+from cni.cilium.values import helm_values
+from cni.decisions import decide
+from cni.platform import ClusterEndpoint, Kernel, known_facts
 from cni.scenario import Scenario
-from cni.values import ClusterEndpoint, helm_values
 from components.targets import open_session
 from tests.bench.fakes import PLAN, FakeSession
 from tests.cni.stackfiles import stack_scenario
@@ -41,6 +40,7 @@ def _values(stack: str) -> dict[str, object] | None:
 def _session(api: KubeApi, stack: str, folder: Path) -> Session:
     args = {
         "access": {"kind": "kubeconfig", "path": str(api.kubeconfig(folder / "config"))},
+        "cni": stack_scenario(stack)["cni"],
         "kube_proxy": stack_scenario(stack)["kubeProxy"],
         "values": _values(stack),
         "about": {"target": "eks: bench", "scenario": stack},

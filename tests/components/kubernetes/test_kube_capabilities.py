@@ -35,7 +35,7 @@ def api() -> Iterator[KubeApi]:
 @pytest.fixture
 def session(api: KubeApi, tmp_path: Path) -> Session:
     access = {"kind": "kubeconfig", "path": str(api.kubeconfig(tmp_path / "config"))}
-    args: dict[str, Any] = {"access": access, "kube_proxy": "none", "values": {}}
+    args: dict[str, Any] = {"access": access, "cni": "cilium", "kube_proxy": "none"}
     return open_session({"target": "kubeconfig", "args": args})
 
 

@@ -64,7 +64,7 @@ def _daemonset(name: str, image: str) -> dict[str, Any]:
         ("cilium", kube_objects.CILIUM_IMAGE, "cilium", "1.16.5"),
         ("cilium", "mirror.example:5000/cilium:v1.17.1", "cilium", "1.17.1"),
         ("cilium", "quay.io/cilium/cilium@sha256:00", "cilium", ""),
-        ("aws-node", kube_objects.AWS_IMAGE, "aws", "1.19.2"),
+        ("aws-node", kube_objects.AWS_IMAGE, "vpc-cni", "1.19.2"),
         ("calico-node", "docker.io/calico/node:v3.29.1", "other", "3.29.1"),
         ("kindnet", "docker.io/kindest/kindnetd:v20241108-5c6d2daf", "other", "20241108"),
     ],
@@ -145,7 +145,7 @@ def _reasons(problems: list[Problem]) -> list[str]:
 @pytest.mark.parametrize(
     ("letter", "cluster"),
     [
-        ("a", _cluster(Cni(kind="aws", name="x", version="1.19.2"))),
+        ("a", _cluster(Cni(kind="vpc-cni", name="x", version="1.19.2"))),
         ("b", _cluster()),
         ("b", _cluster(_cilium())),
         ("b", _cluster(kube_proxy="unknown")),
@@ -167,12 +167,12 @@ def test_fitting_clusters(letter: str, cluster: Cluster) -> None:
         ),
         (
             "a",
-            _cluster(Cni(kind="aws", name="the AWS VPC CNI", version="1.18.0")),
+            _cluster(Cni(kind="vpc-cni", name="the AWS VPC CNI", version="1.18.0")),
             "scenario.cniVersion: the cluster has the AWS VPC CNI 1.18.0, and it is not replaced",
         ),
         (
             "b",
-            _cluster(Cni(kind="aws", name="the AWS VPC CNI")),
+            _cluster(Cni(kind="vpc-cni", name="the AWS VPC CNI")),
             "scenario.cni: the cluster already has a CNI, the AWS VPC CNI: a second one would "
             "fight it",
         ),
@@ -247,7 +247,7 @@ def test_everything_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("letter", "cni", "installs"),
     [
-        ("a", Cni(kind="aws", name="x"), False),
+        ("a", Cni(kind="vpc-cni", name="x"), False),
         ("b", NONE, True),
         ("b", _cilium(), False),
         ("b", _cilium(owner="scenario-b"), True),
@@ -256,7 +256,7 @@ def test_everything_is_told_at_once() -> None:
     ],
 )
 def test_who_installs_cilium(letter: str, cni: Cni, installs: bool) -> None:
-    assert fitness.installs_cilium(_scenario(letter), _cluster(cni), STACK) is installs
+    assert fitness.installs(_scenario(letter), _cluster(cni), STACK) is installs
 
 
 def test_how_a_cilium_that_was_there_differs() -> None:
@@ -266,10 +266,10 @@ def test_how_a_cilium_that_was_there_differs() -> None:
         "tunnel-protocol": "vxlan",
         "kube-proxy-replacement": "false",
     }
-    assert fitness.differences(_scenario("b"), _cluster(_cilium(**config))) == []
+    assert _scenario("b").dataplane.differences(_scenario("b"), config) == []
     del config["tunnel-protocol"]
     config |= {"kube-proxy-replacement": "true"}
-    assert fitness.differences(_scenario("b"), _cluster(_cilium(**config))) == [
+    assert _scenario("b").dataplane.differences(_scenario("b"), config) == [
         "Cilium was there and is measured as it is: its kube-proxy-replacement is true, the "
         "scenario's false",
         "Cilium was there and is measured as it is: its tunnel-protocol is not set, the "

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from cni.registry import DATAPLANES
 from components.kubernetes import gate, rollout
 from components.kubernetes.gate import GateSpec
-from components.kubernetes.rollout import AGENT_TAINT, CILIUM_CRDS
 from kube.client import Kube
 from kube.errors import ApiError, KubernetesError
 from kube.wait import Waiter
@@ -17,6 +17,8 @@ from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.kube_api import KubeApi
 
 NODES = ("node-1", "node-2")
+CILIUM_CRDS = DATAPLANES["cilium"].rollout.crds
+AGENT_TAINT = DATAPLANES["cilium"].rollout.taint
 CILIUM = GateSpec(cni="cilium", kube_proxy=False, nodes=2)
 VPC_CNI = GateSpec(cni="vpc-cni", kube_proxy=True, nodes=2)
 
@@ -292,7 +294,7 @@ def test_deployments(status: dict[str, int], missing: str | None) -> None:
 def test_crds_that_are_there_and_not_established() -> None:
     crds = [kube_objects.crd(name) for name in CILIUM_CRDS[1:]]
     crds.append(kube_objects.crd(CILIUM_CRDS[0], established=False))
-    assert rollout.crds_missing(crds) == (
+    assert rollout.crds_missing(crds, CILIUM_CRDS) == (
         f"1 of {len(CILIUM_CRDS)} not established, {CILIUM_CRDS[0]} for one"
     )
 

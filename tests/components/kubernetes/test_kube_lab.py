@@ -22,7 +22,7 @@ from bench.probes.iperf import parse_tcp
 from bench.session import Session, SessionError
 from bench.targets import resolve_targets
 from bench.workloads import IPERF_PORT, WORKLOADS
-from cni.guards import decide
+from cni.decisions import decide
 from components.kubernetes import manifests
 from components.kubernetes.names import MAIN, NAMESPACE, ROLE_LABEL
 from components.lab import target
@@ -119,7 +119,11 @@ def _execute(lab: Lab, node: str, call: Exec) -> Output:
 
 
 def _session(file: Path) -> Session:
-    args = {"access": {"kind": "kubeconfig", "path": str(file)}, "kube_proxy": "iptables"}
+    args = {
+        "access": {"kind": "kubeconfig", "path": str(file)},
+        "cni": "vpc-cni",
+        "kube_proxy": "iptables",
+    }
     return open_session({"target": "kubeconfig", "args": args})
 
 

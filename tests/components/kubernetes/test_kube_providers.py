@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 
-from cni.guards import decide
-from cni.instances import known_facts
-from cni.platform import Kernel
+from cni.decisions import decide
+from cni.platform import Kernel, known_facts
 from cni.scenario import Scenario
 from components.dynamic import Provider, UserError
 from components.kubernetes import gate
@@ -44,8 +43,8 @@ def _dataplane(access: str, **changes: object) -> dict[str, Any]:
     assert facts is not None
     scenario = Scenario.model_validate(stack_scenario("scenario-e"))
     decisions = DECISIONS.dump_json(decide(scenario, facts)).decode()
-    props = {"access": access, "decisions": decisions, "expected_nodes": "2", "revision": "1"}
-    return {**props, "version": 1, "toggles": None, **changes}
+    props = {"access": access, "cni": "cilium", "decisions": decisions, "expected_nodes": "2"}
+    return {**props, "revision": "1", "version": 1, "toggles": None, **changes}
 
 
 def test_a_gate_is_there_once_the_network_is(access: str, capsys: Any) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from bench.parse import service_path
 from bench.session import Pod, Service, Session, SessionError
 from bench.targets import resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
-from cni.evidence import EVIDENCE_COMMANDS
+from cni.cilium.dataplane import PER_PACKET, SOCKET
+from cni.cilium.evidence import EVIDENCE_COMMANDS
+from cni.services import IPTABLES
 from components.kubernetes import nodeprobe
 from components.kubernetes.leftovers import kill_command
 from components.kubernetes.names import MAIN, NAMESPACE, NODES_NAMESPACE, TOOLS
@@ -53,7 +54,13 @@ def connect(tmp_path: Path) -> Open:
         return open_session(
             {
                 "target": "eks",
-                "args": {"access": access, "kube_proxy": "none", "values": VALUES, **args},
+                "args": {
+                    "access": access,
+                    "cni": "cilium",
+                    "kube_proxy": "none",
+                    "values": VALUES,
+                    **args,
+                },
             }
         )
 
@@ -249,7 +256,7 @@ def test_usage_of_every_component_on_every_node(session: Session) -> None:
 
 def test_usage_beside_kube_proxy(connect: Open) -> None:
     with cluster("scenario-a").serving() as api:
-        session = connect(api, kube_proxy="iptables", values=None)
+        session = connect(api, cni="vpc-cni", kube_proxy="iptables", values=None)
         components = {each.component for each in session.cni_usage()}
     assert components == {"aws-node", "aws-eks-nodeagent", "kube-proxy"}
 
@@ -363,7 +370,7 @@ def test_nodes_that_differ_are_all_told(api: KubeApi, session: Session) -> None:
 
 def test_kube_proxy_is_told_with_its_mode(connect: Open) -> None:
     with cluster("scenario-a").serving() as api:
-        session = connect(api, kube_proxy="iptables", values=None)
+        session = connect(api, cni="vpc-cni", kube_proxy="iptables", values=None)
         assert session.environment()["kube_proxy"] == "iptables"
         assert session.environment()["agents"] == {}
         assert [
@@ -388,14 +395,14 @@ def test_an_agents_nonsense_is_a_session_error(api: KubeApi, session: Session) -
 def test_the_service_path_is_told_by_the_clients_node(api: KubeApi, session: Session) -> None:
     dump = "key: 01 00\nvalue: 0a 64 07 07 00 50 00 00\nFound 1 element\n"
     replies: dict[tuple[str, ...], Reply] = {
-        service_path.COMMANDS[service_path.SOCKET]: Output(dump),
-        service_path.COMMANDS[service_path.PER_PACKET]: Output(""),
+        SOCKET.command: Output(dump),
+        PER_PACKET.command: Output(""),
     }
     called = _by(replies, api)
     client = session.pods("fortio-client")[0]
     found = session.service_path(client, Service(HTTPBIN_SERVICE, "10.100.7.7", 80))
-    assert found.expected == service_path.SOCKET
-    assert found.translated == {service_path.SOCKET: 1, service_path.PER_PACKET: 0}
+    assert found.expected == SOCKET.name
+    assert found.translated == {SOCKET.name: 1, PER_PACKET.name: 0}
     assert {(call.pod, call.container) for call in called} == {("cilium-node-1", "cilium-agent")}
 
 
@@ -404,14 +411,12 @@ def test_kube_proxys_own_pod_tells_its_rules(connect: Open) -> None:
         "*nat\n[7:420] -A KUBE-SERVICES -d 10.100.7.7/32 -p tcp -m tcp --dport 80 -j KUBE-SVC-X\n"
     )
     with cluster("scenario-a").serving() as api:
-        replies: dict[tuple[str, ...], Reply] = {
-            service_path.COMMANDS[service_path.IPTABLES]: Output(saved)
-        }
+        replies: dict[tuple[str, ...], Reply] = {IPTABLES.command: Output(saved)}
         called = _by(replies, api)
-        session = connect(api, kube_proxy="iptables", values=None)
+        session = connect(api, cni="vpc-cni", kube_proxy="iptables", values=None)
         client = session.pods("fortio-client")[0]
         found = session.service_path(client, Service(HTTPBIN_SERVICE, "10.100.7.7", 80))
-    assert found.translated == {service_path.IPTABLES: 7}
+    assert found.translated == {IPTABLES.name: 7}
     assert [(call.pod, call.container) for call in called] == [("kube-proxy-node-1", "kube-proxy")]
 
 

@@ -13,7 +13,7 @@ import pulumi
 import pytest
 
 from bench.workloads import WORKLOADS
-from cni.guards import decide
+from cni.decisions import decide
 from cni.platform import Kernel
 from components.kubernetes import target
 from components.kubernetes.cilium import release_values
@@ -187,7 +187,7 @@ def test_the_vpc_cni_is_measured_with_its_kube_proxy(
     assert _specs(program)["kube_proxy"] is True
     assert program.resources["dataplane"].inputs["expected_nodes"] == "0"
     args = json.loads(program.outputs["session"])["args"]
-    assert (args["kube_proxy"], args["values"]) == ("iptables", None)
+    assert (args["cni"], args["kube_proxy"], args["values"]) == ("vpc-cni", "iptables", {})
 
 
 def test_the_session_can_be_opened(

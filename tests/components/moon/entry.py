@@ -8,8 +8,8 @@ import pulumi
 
 from bench.plan import Plan
 from bench.session import Session, SessionError
-from cni.guards import Decision
-from cni.instances import known_facts
+from cni.platform import known_facts
+from cni.toggles import Decision
 from components.settings import Settings
 from components.target import Deployment, Prepared, Target, descriptor
 from tests.bench.fakes import FakeSession

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cni.evidence import EVIDENCE_COMMANDS
+from cni.cilium.evidence import EVIDENCE_COMMANDS
 from lab.wait import until
 from tests.components.kubernetes.exec_replies import Exec, Output, Reply
 from tests.components.kubernetes.kube_api import KubeApi

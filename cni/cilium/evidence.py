@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+from cni.toggles import Evidence, EvidenceError
+
 # What to run for each agent, in its pod or in the node's namespaces: name → command line.
 # `ip` and `tc` see what the kernel has attached, where the agent only repeats its settings.
 EVIDENCE_COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -25,15 +27,10 @@ EVIDENCE_COMMANDS: Mapping[str, tuple[str, ...]] = {
 _XDP_MODES = {1: "driver", 2: "generic", 3: "offload", 4: "several"}
 
 
-class EvidenceError(ValueError):
-    """An evidence command's output is not what that command prints."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentEvidence:
-    """One agent's state; None wherever it did not tell."""
+class AgentEvidence(Evidence):
+    """One agent's state; None wherever it did not say."""
 
-    node: str
     host_routing: str | None = None
     """BPF or Legacy."""
     network_routing: str | None = None
@@ -69,7 +66,7 @@ class AgentEvidence:
     def parse(cls, node: str, outputs: Mapping[str, str]) -> Self:
         """Read the outputs of `EVIDENCE_COMMANDS`, by their names; only `status` is required.
 
-        Raises EvidenceError naming the node and the command whose output is unusable.
+        :raises EvidenceError: names the node and the command whose output is unusable.
         """
         unknown = outputs.keys() - EVIDENCE_COMMANDS.keys()
         if unknown or "status" not in outputs:

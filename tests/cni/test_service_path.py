@@ -1,6 +1,6 @@
 """What dataplanes count of connections to a Service, as recorded on nodes of the lab.
 
-Each file is the output of a command of ``COMMANDS`` on the client's node, before and after 20 new
+Each file is the output of a command of a mechanism on the client's node, before and after 20 new
 connections to the httpbin Service: VPC CNI with kube-proxy, Cilium beside kube-proxy, and Cilium
 in its place.
 """
@@ -11,23 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.parse import ParseError
-from bench.parse.service_path import (
-    COMMANDS,
-    IPTABLES,
-    NFTABLES,
-    PER_PACKET,
-    SOCKET,
-    count,
-    expected,
-    mechanisms,
-)
-from bench.session import Service
+from cni.cilium.dataplane import PER_PACKET, SOCKET
+from cni.registry import DATAPLANES
+from cni.services import IPTABLES, NFTABLES, CountError, Mechanism
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "bench" / "service-path"
-KUBE_PROXY = Service("httpbin", "10.100.62.192", 80)
-BESIDE = Service("httpbin", "10.100.123.230", 80)
-REPLACED = Service("httpbin", "10.100.7.202", 80)
+KUBE_PROXY = ("10.100.62.192", 80)
+BESIDE = ("10.100.123.230", 80)
+REPLACED = ("10.100.7.202", 80)
 
 
 @pytest.mark.parametrize(
@@ -45,31 +36,31 @@ REPLACED = Service("httpbin", "10.100.7.202", 80)
     ],
 )
 def test_twenty_connections_are_counted_by_what_led_them_and_by_nothing_else(
-    mechanism: str, name: str, service: Service, connections: int
+    mechanism: Mechanism, name: str, service: tuple[str, int], connections: int
 ) -> None:
     output = (FOLDER / f"{name}.txt").read_text()
-    assert count(mechanism, output, service) == connections
+    assert mechanism.count(output, *service) == connections
 
 
-@pytest.mark.parametrize("mechanism", COMMANDS)
-def test_another_service_or_port_is_not_counted(mechanism: str) -> None:
+@pytest.mark.parametrize("mechanism", [IPTABLES, NFTABLES, SOCKET, PER_PACKET])
+def test_another_service_or_port_is_not_counted(mechanism: Mechanism) -> None:
     name = {
-        IPTABLES: "kube-proxy-after",
-        NFTABLES: "conntrack-after",
-        PER_PACKET: "per-packet-after",
-        SOCKET: "socket-after",
-    }[mechanism]
+        IPTABLES.name: "kube-proxy-after",
+        NFTABLES.name: "conntrack-after",
+        PER_PACKET.name: "per-packet-after",
+        SOCKET.name: "socket-after",
+    }[mechanism.name]
     output = (FOLDER / f"{name}.txt").read_text()
-    for other in (Service("x", "10.100.62.19", 80), Service("x", "10.100.7.202", 8080)):
-        assert count(mechanism, output, other) == 0
+    for other in (("10.100.62.19", 80), ("10.100.7.202", 8080)):
+        assert mechanism.count(output, *other) == 0
 
 
 @pytest.mark.parametrize(
     ("mechanism", "output"), [(IPTABLES, ""), (SOCKET, "Error: bpf obj get: No such file")]
 )
-def test_what_is_no_listing_is_no_count(mechanism: str, output: str) -> None:
-    with pytest.raises(ParseError):
-        count(mechanism, output, REPLACED)
+def test_what_is_no_listing_is_no_count(mechanism: Mechanism, output: str) -> None:
+    with pytest.raises(CountError):
+        mechanism.count(output, *REPLACED)
 
 
 @pytest.mark.parametrize(
@@ -89,11 +80,13 @@ def test_what_is_no_listing_is_no_count(mechanism: str, output: str) -> None:
     ],
 )
 def test_settings_say_what_is_expected_and_that_it_is_looked_at(
-    kube_proxy: str, values: dict[str, object] | None, wanted: str
+    kube_proxy: str, values: dict[str, object] | None, wanted: Mechanism
 ) -> None:
-    assert expected(kube_proxy, values) == wanted
-    assert wanted in mechanisms(kube_proxy, values)
+    plan = DATAPLANES["vpc-cni" if values is None else "cilium"].services(kube_proxy, values or {})
+    assert plan.expected == wanted
+    assert wanted in plan.possible
 
 
 def test_kube_proxys_rules_are_looked_at_beside_cilium() -> None:
-    assert mechanisms("iptables", {"kubeProxyReplacement": False}) == (IPTABLES, PER_PACKET)
+    plan = DATAPLANES["cilium"].services("iptables", {"kubeProxyReplacement": False})
+    assert plan.possible == (IPTABLES, PER_PACKET)

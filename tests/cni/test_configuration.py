@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.configuration import compare
-from bench.session import Setting
-from cni.evidence import EVIDENCE_COMMANDS, AgentEvidence
+from cni.cilium.evidence import EVIDENCE_COMMANDS, AgentEvidence
+from cni.dataplane import Setting, configuration
+from cni.registry import DATAPLANES
 
+CILIUM, VPC_CNI = DATAPLANES["cilium"], DATAPLANES["vpc-cni"]
 FOLDER = Path(__file__).parents[1] / "fixtures" / "cni" / "agents"
 
 
@@ -40,18 +41,22 @@ def by_name(settings: tuple[Setting, ...]) -> dict[str, Setting]:
 
 @pytest.mark.parametrize(
     ("scenario", "values", "kube_proxy", "count"),
-    [("scenario-b", OVERLAY, "iptables", 5), ("scenario-e", TUNED, "none", 12)],
+    [("scenario-b", OVERLAY, "iptables", 5), ("scenario-e", TUNED, "none", 13)],
 )
 def test_recorded_agents_are_as_asked(
     scenario: str, values: dict[str, object], kube_proxy: str, count: int
 ) -> None:
-    settings = compare(values, [agent(scenario)] * 3, kube_proxy=(kube_proxy, kube_proxy))
+    settings = configuration(
+        CILIUM, values, [agent(scenario)] * 3, kube_proxy=(kube_proxy, kube_proxy)
+    )
     assert [each for each in settings if each.effective != each.requested] == []
     assert len(settings) == count
 
 
 def test_what_the_values_leave_open_is_not_compared() -> None:
-    names = by_name(compare(OVERLAY, [agent("scenario-b")], kube_proxy=("iptables", "iptables")))
+    names = by_name(
+        configuration(CILIUM, OVERLAY, [agent("scenario-b")], kube_proxy=("iptables", "iptables"))
+    )
     assert "Hubble" not in names
     assert "NodePort mode" not in names
 
@@ -64,6 +69,7 @@ def test_what_the_values_leave_open_is_not_compared() -> None:
         ({"kubeProxyReplacement": False}, "kube-proxy replacement", "off", "on"),
         ({"bandwidthManager": {"enabled": True}}, "Bandwidth Manager", "on", "off"),
         ({"hubble": {"enabled": True}}, "Hubble", "on", "off"),
+        ({"bandwidthManager": {"bbr": True}}, "BBR", "on", "off"),
         ({"loadBalancer": {"mode": "snat"}}, "NodePort mode", "snat", "dsr"),
         ({"extraConfig": {"bpf-ct-global-tcp-max": "9"}}, "TCP conntrack entries", "9", "1048576"),
     ],
@@ -71,7 +77,9 @@ def test_what_the_values_leave_open_is_not_compared() -> None:
 def test_every_difference_is_told(
     change: dict[str, object], name: str, requested: str, effective: str
 ) -> None:
-    settings = compare({**TUNED, **change}, [agent("scenario-e")], kube_proxy=("none", "none"))
+    settings = configuration(
+        CILIUM, {**TUNED, **change}, [agent("scenario-e")], kube_proxy=("none", "none")
+    )
     found = by_name(settings)[name]
     assert (found.requested, found.effective) == (requested, effective)
 
@@ -79,22 +87,24 @@ def test_every_difference_is_told(
 def test_one_node_that_differs_is_enough() -> None:
     mine = agent("scenario-e")
     other = replace(mine, node="node-2", masquerading="iptables")
-    settings = by_name(compare(TUNED, [mine, other], kube_proxy=("none", "none")))
+    settings = by_name(configuration(CILIUM, TUNED, [mine, other], kube_proxy=("none", "none")))
     assert settings["masquerading"].effective == "bpf, iptables"
 
 
 def test_silence_is_no_proof() -> None:
     silent = AgentEvidence(node="node-1")
-    settings = compare(TUNED, [silent], kube_proxy=("none", "none"))
+    settings = configuration(CILIUM, TUNED, [silent], kube_proxy=("none", "none"))
     assert {each.effective for each in settings[1:]} == {None}
-    assert {each.effective for each in compare(TUNED, [], kube_proxy=("none", "none"))[1:]} == {
-        None
-    }
-    half = by_name(compare(TUNED, [agent("scenario-e"), silent], kube_proxy=("none", "none")))
+    assert {
+        each.effective for each in configuration(CILIUM, TUNED, [], kube_proxy=("none", "none"))[1:]
+    } == {None}
+    half = by_name(
+        configuration(CILIUM, TUNED, [agent("scenario-e"), silent], kube_proxy=("none", "none"))
+    )
     assert half["routing"].effective == "native, not reported"
 
 
 def test_without_cilium_there_is_kube_proxy() -> None:
-    assert compare(None, [], kube_proxy=("iptables", "nftables")) == (
+    assert configuration(VPC_CNI, {}, [], kube_proxy=("iptables", "nftables")) == (
         Setting("kube-proxy", "iptables", "nftables"),
     )

@@ -1,0 +1,229 @@
+"""Cilium as a :class:`cni.dataplane.Dataplane`. Facts of the chart and the agent: 1.16.5."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from cni.cilium import rules
+from cni.cilium import values as chart
+from cni.cilium.evidence import EVIDENCE_COMMANDS, AgentEvidence
+from cni.cilium.toggles import TOGGLES, is_true, on_off, overlay, reported
+from cni.cilium.versions import VERSIONS
+from cni.dataplane import (
+    Agents,
+    Component,
+    Dataplane,
+    InstalledValues,
+    Policies,
+    Reported,
+    Rollout,
+    Setting,
+)
+from cni.enis import Eni, by_device
+from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
+from cni.problems import Problem
+from cni.services import CountError, Mechanism, PodSelector, ServicePlan, of_kube_proxy
+from cni.settings import ScenarioSettings, TunnelProtocol
+from cni.toggles import Decision, Evidence, Flat
+from cni.values import Values, leaves
+
+CLUSTER_TAG = "io.cilium/cluster-name"
+"""On every ENI that Cilium makes (`pkg/defaults`, ENIGarbageCollectionTag…)."""
+MANAGED_TAG = "io.cilium/cilium-managed"
+
+_AGENT = PodSelector(label="k8s-app=cilium", container="cilium-agent")
+_OPERATOR = "io.cilium/app=operator"
+_CRDS = tuple(
+    f"{plural}.cilium.io"
+    for plural in (
+        "ciliumcidrgroups",
+        "ciliumclusterwidenetworkpolicies",
+        "ciliumendpoints",
+        "ciliumidentities",
+        "ciliuml2announcementpolicies",
+        "ciliumloadbalancerippools",
+        "ciliumnetworkpolicies",
+        "ciliumnodes",
+        "ciliumpodippools",
+    )
+)
+"""Those that every agent waits for, whatever its settings (`pkg/k8s/synced`)."""
+
+
+def _socket_count(stdout: str, host: str, port: int) -> int:
+    if not re.search(r"^(?:Found \d+ element|key:)", stdout, re.MULTILINE):
+        raise CountError("bpftool: its output is no map dump")
+    wanted = ipaddress.IPv4Address(host).packed + port.to_bytes(2, "big")
+    value = " ".join(f"{byte:02x}" for byte in wanted)
+    return len(re.findall(rf"value:\s+{value}\b", stdout))
+
+
+def _packet_count(stdout: str, host: str, port: int) -> int:
+    entry = rf"^TCP SVC \S+ -> {re.escape(host)}:{port} "
+    return len(re.findall(entry, stdout, re.MULTILINE))
+
+
+SOCKET = Mechanism(
+    name="Cilium at the socket",
+    # An entry for each socket whose connect() was rewritten (`bpf/bpf_sock.c`,
+    # sock4_update_revnat); packets never carry the ClusterIP.
+    command=("bpftool", "map", "dump", "pinned", "/sys/fs/bpf/tc/globals/cilium_lb4_reverse_sk"),
+    pods=_AGENT,
+    count=_socket_count,
+)
+PER_PACKET = Mechanism(
+    name="Cilium per packet",
+    # The connection-tracking map has one entry of kind SVC per connection that `bpf_lxc` has
+    # translated. Cilium does that for pods beside kube-proxy, too, whose rules then see no packet
+    # of theirs.
+    command=("cilium-dbg", "bpf", "ct", "list", "global"),
+    pods=_AGENT,
+    count=_packet_count,
+)
+
+
+class Cilium(Dataplane):
+    """Cilium, installed by its Helm chart."""
+
+    name = "cilium"
+    title = "Cilium"
+    versions = tuple(VERSIONS)
+    toggles = TOGGLES
+    rollout = Rollout(
+        daemonset="cilium",
+        operator=("cilium-operator", _OPERATOR),
+        crds=_CRDS,
+        # Two CNIs on a node would both wire pods, and nobody could tell whose figures those are.
+        rivals=("aws-node",),
+        taint="node.cilium.io/agent-not-ready",
+        config_map="cilium-config",
+    )
+    components = (
+        Component(name="cilium-agent", label="k8s-app=cilium"),
+        Component(name="cilium-envoy", label="k8s-app=cilium-envoy"),
+        Component(name="cilium-operator", label=_OPERATOR, cluster_wide=True),
+    )
+    agents = Agents(
+        container="cilium-agent", commands=EVIDENCE_COMMANDS, summary=("kube_proxy_replacement",)
+    )
+    policies = Policies(
+        kinds=frozenset({"NetworkPolicy", "CiliumNetworkPolicy"}), enforced=True, layer_7=True
+    )
+    installable = True
+    serves_pods = True
+
+    def problems(self, scenario: ScenarioSettings) -> Iterable[Problem]:
+        return rules.find_problems(scenario)
+
+    def overlay(self, scenario: ScenarioSettings) -> TunnelProtocol | None:
+        return overlay(scenario)
+
+    def values(
+        self, scenario: ScenarioSettings, decisions: Iterable[Decision], cluster: ClusterEndpoint
+    ) -> Values:
+        return chart.helm_values(scenario, decisions, cluster)
+
+    def lab_values(
+        self,
+        scenario: ScenarioSettings,
+        decisions: Iterable[Decision],
+        cluster: ClusterEndpoint,
+        fabric: LabFabric,
+    ) -> InstalledValues:
+        return chart.lab_values(scenario, decisions, cluster, fabric)
+
+    def unknown_values(self, version: str, values: Values) -> list[str]:
+        """The chart ignores what it does not know: a misspelt value would be measured as if set."""
+        return chart.unknown_values(
+            values, chart.chart_keys(version), VERSIONS[version].optional_values
+        )
+
+    def interface_tags(self, cluster: str, ours: Mapping[str, str]) -> Mapping[str, str]:
+        """Marks of its own (`pkg/ipam/allocator/aws`)."""
+        return {MANAGED_TAG: "true", CLUSTER_TAG: cluster}
+
+    def differences(self, scenario: ScenarioSettings, config: Mapping[str, str]) -> list[str]:
+        tunnel = overlay(scenario)
+        wanted = {
+            "ipam": scenario.ipam,
+            "routing-mode": "tunnel" if tunnel else "native",
+            "kube-proxy-replacement": "true" if scenario.kube_proxy_replacement else "false",
+        }
+        if tunnel:
+            wanted["tunnel-protocol"] = tunnel
+        return [
+            f"Cilium was there and is measured as it is: its {key} is {config.get(key, 'not set')},"
+            f" the scenario's {value}"
+            for key, value in wanted.items()
+            if config.get(key) != value
+        ]
+
+    def adopted_values(self, config: Mapping[str, str]) -> Values:
+        return {
+            "kubeProxyReplacement": config.get("kube-proxy-replacement") == "true",
+            "routingMode": config.get("routing-mode", "tunnel"),
+            "tunnelProtocol": config.get("tunnel-protocol", "vxlan"),
+            "bpf": {"masquerade": config.get("enable-bpf-masquerade") == "true"},
+            "socketLB": {
+                "enabled": config.get("bpf-lb-sock") == "true",
+                "hostNamespaceOnly": config.get("bpf-lb-sock-hostns-only") == "true",
+            },
+        }
+
+    def parse_evidence(self, node: str, outputs: Mapping[str, str]) -> AgentEvidence:
+        return AgentEvidence.parse(node, outputs)
+
+    def settings(self, values: Flat, evidence: Sequence[Evidence]) -> Iterable[Setting]:
+        path = "kubeProxyReplacement"
+        answers = {
+            reported(each.kube_proxy_replacement) or "not reported"
+            for each in cast("Sequence[AgentEvidence]", evidence)
+        }
+        yield Setting.of("kube-proxy replacement", on_off(is_true(values, path)), answers)
+        yield from super().settings(values, evidence)
+
+    def services(self, kube_proxy: str, values: Mapping[str, object]) -> ServicePlan:
+        flat = dict(leaves(values))
+        at_socket = is_true(flat, "kubeProxyReplacement") or flat.get("socketLB.enabled") is True
+        if at_socket and not flat.get("socketLB.hostNamespaceOnly"):
+            own: tuple[Mechanism, ...] = (SOCKET, PER_PACKET)
+        else:
+            own = (PER_PACKET,)
+        return ServicePlan(expected=own[0], possible=(*of_kube_proxy(kube_proxy), *own))
+
+    def reported(self, agents: Mapping[str, Any]) -> Reported:
+        return Reported(
+            overlay=_one_of(agents.get("network_routing"), "Tunnel"),
+            flows=_one_of(agents.get("hubble"), "Ok", "Warning", "Failure"),
+        )
+
+    def enis(self, report: Mapping[str, Any]) -> tuple[Eni, ...]:
+        """From the status of a CiliumNode (`pkg/aws/eni/types`)."""
+        return by_device(map(_eni, report.get("eni", {}).get("enis", {}).values()))
+
+    def takes_prefixes(self, facts: PlatformFacts) -> bool:
+        """On virtual machines of the Nitro hypervisor only, not on bare metal
+        (`pkg/aws/eni/node.go`, IsPrefixDelegated)."""
+        return facts.hypervisor == "nitro"
+
+    def own_addresses(self, *, health_endpoint: bool) -> int:
+        """One for the node's `cilium_host` device and, where health checking between endpoints is
+        on (the chart's default), another one."""
+        return 1 + health_endpoint
+
+
+def _eni(eni: Mapping[str, Any]) -> Eni:
+    prefixes = tuple(eni.get("prefixes", ()))
+    # Cilium lists a prefix's addresses among the single ones as well.
+    delegated = {str(ip) for prefix in prefixes for ip in ipaddress.IPv4Network(prefix)}
+    single = tuple(each for each in eni.get("addresses", ()) if each not in delegated)
+    # A field that is 0 is left out.
+    return Eni(id=eni["id"], device=eni.get("number", 0), addresses=single, prefixes=prefixes)
+
+
+def _one_of(said: object, *values: str) -> bool | None:
+    """Agents that differ from each other say nothing."""
+    return None if not isinstance(said, str) or said == "None" else said in values

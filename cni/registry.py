@@ -1,0 +1,31 @@
+"""Every CNI by the name that settings have for it. A CNI is added by its folder and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cni.cilium.dataplane import Cilium
+from cni.dataplane import Dataplane
+from cni.toggles import Toggle
+from cni.vpc_cni.dataplane import VpcCni
+
+DATAPLANES: dict[str, Dataplane] = {each.name: each for each in (VpcCni(), Cilium())}
+
+TOGGLES: Mapping[str, Toggle[Any]] = {
+    name: toggle for each in DATAPLANES.values() for name, toggle in each.toggles.items()
+}
+"""Every toggle of every CNI by its name, in the order of reports."""
+
+
+def dataplane(name: str) -> Dataplane:
+    """The CNI with a name.
+
+    :raises KeyError: there is none.
+    """
+    return DATAPLANES[name]
+
+
+def owner(toggle: str) -> Dataplane:
+    """The CNI that a toggle is of."""
+    return next(each for each in DATAPLANES.values() if toggle in each.toggles)
