@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -54,7 +53,8 @@ def deploy(
     _check_values(scenario, decisions)
     place = _place(eks, preflight, parent)
     installed = cni.install(scenario, decisions, preflight.cni_build, place)
-    if scenario.kube_proxy != "none":
+    kube_proxy = scenario.kube_proxy != "none"
+    if kube_proxy:
         installed = _with_kube_proxy(installed, scenario.kube_proxy, place)
     nodes = make_nodes(
         place,
@@ -67,7 +67,8 @@ def deploy(
         lambda name: to_json(EksAccess(cluster=name, region=eks.region, profile=eks.profile))
     )
     revision = _revision(eks, installed, nodes)
-    gate = ReadinessGate("gate", access, _gate_spec(settings), revision, place.after(nodes))
+    awaited = GateSpec(cni=scenario.cni, kube_proxy=kube_proxy, nodes=eks.nodes)
+    gate = ReadinessGate("gate", access, awaited, revision, place.after(nodes))
     agents = eks.nodes if scenario.dataplane.agents else 0
     verified = VerifiedToggles(
         "dataplane", access, scenario.cni, decisions, agents, revision, place.after(gate)
@@ -80,7 +81,11 @@ def deploy(
         session=session_descriptor(
             settings.target,
             access,
-            _about(settings),
+            {
+                "target": f"eks: a cluster of its own in {eks.region}",
+                "scenario": scenario.title,
+                "cni": f"{scenario.cni} {scenario.cni_version}",
+            },
             workloads.ready,
             cni=scenario.cni,
             kube_proxy=scenario.kube_proxy,
@@ -156,28 +161,11 @@ def _check_values(scenario: Scenario, decisions: tuple[Decision, ...]) -> None:
         raise pulumi.RunError("\n".join(f"{file}: scenario.values: {line}" for line in unknown))
 
 
-def _gate_spec(settings: Settings) -> GateSpec:
-    scenario = settings.scenario
-    kube_proxy = scenario.kube_proxy != "none"
-    return GateSpec(
-        cni=scenario.cni, kube_proxy=kube_proxy, nodes=settings.section(EksSettings).nodes
-    )
-
-
 def _revision(
     eks: EksSettings, installed: Installed, nodes: aws.eks.NodeGroup
 ) -> pulumi.Output[str]:
-    """Names what runs: another one is waited for, verified and measured anew."""
+    """A digest of what runs; with another one everything is awaited, verified and measured anew."""
     machines = pulumi.Output.all(nodes.id, nodes.launch_template, nodes.release_version)
     return pulumi.Output.all(eks.version, eks.nodes, installed.identity, machines).apply(
         lambda known: hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
     )
-
-
-def _about(settings: Settings) -> Mapping[str, Any]:
-    scenario = settings.scenario
-    return {
-        "target": f"eks: a cluster of its own in {settings.section(EksSettings).region}",
-        "scenario": scenario.title,
-        "cni": f"{scenario.cni} {scenario.cni_version}",
-    }

@@ -18,18 +18,6 @@ from components.eks.janitor import Janitor
 
 
 @dataclass(frozen=True, slots=True)
-class Addon:
-    """An EKS add-on.
-
-    :param name: EKS's, `vpc-cni` for example.
-    :param title: as messages have it.
-    """
-
-    name: str
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
 class Installed:
     """A CNI that is installed, not yet running.
 
@@ -46,8 +34,8 @@ class Installed:
 class EksDataplane(ABC):
     """A CNI on EKS. It has no state: what it installs is the scenario's."""
 
-    #: The add-on that installs it, in the build that the preflight looks up; None for none.
-    addon: ClassVar[Addon | None] = None
+    #: The EKS add-on that installs it, in the build that the preflight looks up; None for none.
+    addon: ClassVar[str | None] = None
     #: AWS's managed policies that its roles have attached, by name.
     managed_policies: ClassVar[tuple[str, ...]] = ()
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pulumi
 
 from components.eks.dataplane.cilium import Cilium
 from components.eks.dataplane.interface import EksDataplane
 from components.eks.dataplane.vpc_cni import VpcCni
 
-DATAPLANES: Mapping[str, EksDataplane] = {"cilium": Cilium(), "vpc-cni": VpcCni()}
+DATAPLANES: dict[str, EksDataplane] = {"cilium": Cilium(), "vpc-cni": VpcCni()}
 
 
 def dataplane(cni: str) -> EksDataplane:

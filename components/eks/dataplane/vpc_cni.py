@@ -8,7 +8,7 @@ from cni.platform import ClusterEndpoint
 from cni.scenario import Scenario
 from cni.toggles import Decision
 from components.eks.cluster import Place, make_addon
-from components.eks.dataplane.interface import Addon, EksDataplane, Installed, make_janitor
+from components.eks.dataplane.interface import EksDataplane, Installed, make_janitor
 from components.eks.iam import Role, trust_in
 from components.eks.names import interface_tags
 
@@ -18,7 +18,7 @@ _SERVICE_ACCOUNT = "aws-node"
 class VpcCni(EksDataplane):
     """Amazon's CNI, as EKS's add-on."""
 
-    addon = Addon("vpc-cni", "VPC CNI")
+    addon = "vpc-cni"
     managed_policies = ("AmazonEKS_CNI_Policy",)
 
     def install(
@@ -36,7 +36,7 @@ class VpcCni(EksDataplane):
         endpoint = ClusterEndpoint(name=place.name, api_host="", eni_tags=place.tags)
         configuration = scenario.dataplane.values(scenario, decisions, endpoint)
         addon = make_addon(
-            "vpc-cni",
+            self.addon,
             place,
             place.after(janitor, role),
             version=build,

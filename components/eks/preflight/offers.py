@@ -13,7 +13,6 @@ from cni.platform import PlatformFacts
 from cni.problems import Problem, did_you_mean
 from components.eks.aws import Caution, Finding, Refusal
 from components.eks.cluster import ARCHITECTURES
-from components.eks.dataplane.interface import Addon
 from components.eks.settings import EksSettings
 
 if TYPE_CHECKING:
@@ -274,10 +273,10 @@ def check_type_fits(eks: EksSettings, facts: PlatformFacts, pods: int) -> Iterat
 _BUILD = re.compile(r"v(?P<version>\d+\.\d+\.\d+)-eksbuild\.(?P<build>\d+)")
 
 
-def addon_builds(eks: EKSClient, addon: Addon, kubernetes_version: str) -> tuple[str, ...]:
+def addon_builds(eks: EKSClient, addon: str, kubernetes_version: str) -> tuple[str, ...]:
     """All builds of an add-on for a Kubernetes version, v1.19.2-eksbuild.5 for example."""
     pages = eks.get_paginator("describe_addon_versions").paginate(
-        addonName=addon.name, kubernetesVersion=kubernetes_version
+        addonName=addon, kubernetesVersion=kubernetes_version
     )
     return tuple(
         version["addonVersion"]
@@ -298,10 +297,11 @@ def latest_build(builds: Iterable[str], version: str) -> str | None:
 
 
 def check_addon(
-    addon: Addon, version: str, builds: Iterable[str], eks: EksSettings
+    cni: str, version: str, builds: Iterable[str], eks: EksSettings
 ) -> Iterator[Finding]:
     """Whether EKS has the scenario's CNI for the cluster's Kubernetes version.
 
+    :param cni: as it stands in a sentence, `the VPC CNI`.
     :param version: the scenario's, 1.19.2 for example.
     """
     builds = tuple(builds)
@@ -309,7 +309,7 @@ def check_addon(
         return
     matches = (_BUILD.fullmatch(build) for build in builds)
     versions = sorted({match["version"] for match in matches if match}, key=_numbers)
-    listed = f"the {addon.title} {', '.join(versions)}" if versions else f"no {addon.title}"
+    listed = f"{cni} {', '.join(versions)}" if versions else f"no {cni.removeprefix('the ')}"
     reason = f"EKS {eks.version} in {eks.region} offers {listed}"
     newer = [each for each in versions if _numbers(each) > _numbers(version)]
     key = "scenario.cniVersion"

@@ -236,8 +236,9 @@ class _Inspection:
         builds = self._calls.required(self._builds)
         if builds is None:
             return None
-        version = self._subject.scenario.cni_version
-        findings += offers.check_addon(self._addon, version, builds, self._eks)
+        scenario = self._subject.scenario
+        title, version = scenario.dataplane.title, scenario.cni_version
+        findings += offers.check_addon(title, version, builds, self._eks)
         return offers.latest_build(builds, version)
 
     def _check_instance_type(self) -> PlatformFacts | None:

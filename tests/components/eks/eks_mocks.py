@@ -10,6 +10,7 @@ import pytest
 
 from cni.platform import known_facts
 from components.eks import preflight
+from components.eks.dataplane.registry import dataplane
 from components.eks.preflight import Account, Preflight
 from components.eks.preflight.cost import Cost, Duration, Item
 from components.eks.settings import EksSettings
@@ -103,7 +104,7 @@ def checked(settings: Settings) -> Preflight:
     facts = known_facts(settings.section(EksSettings).instance_type)
     assert facts is not None
     account = Account(ACCOUNT, "aws")
-    build = VPC_CNI_BUILD if settings.scenario.cni == "vpc-cni" else None
+    build = VPC_CNI_BUILD if dataplane(settings.scenario.cni).addon else None
     return Preflight(account, facts, (CALLER,), COST, build, (WARNING,))
 
 

@@ -16,7 +16,6 @@ from botocore.stub import Stubber
 from cni.platform import PlatformFacts, known_facts
 from cni.problems import Problem
 from components.eks.aws import Caution, Refusal, about_credentials, refusal
-from components.eks.dataplane.vpc_cni import VpcCni
 from components.eks.preflight import account, machine, offers, report
 from components.eks.preflight.offers import Version, Zone
 from components.eks.settings import EksSettings
@@ -252,7 +251,7 @@ def test_all_pages_of_offers_are_read(client: EKSClient) -> None:
         stub.add_response(
             "describe_addon_versions", _page(OFFERS[2:]), {**asked, "nextToken": "more"}
         )
-        assert offers.addon_builds(client, VpcCni.addon, "1.31") == tuple(OFFERS)
+        assert offers.addon_builds(client, "vpc-cni", "1.31") == tuple(OFFERS)
 
 
 def test_the_latest_build_is_by_number() -> None:
@@ -262,7 +261,7 @@ def test_the_latest_build_is_by_number() -> None:
 
 
 def _checked(builds: list[str]) -> list[Problem]:
-    findings = offers.check_addon(VpcCni.addon, "1.19.2", builds, eks())
+    findings = offers.check_addon("the VPC CNI", "1.19.2", builds, eks())
     return [each for each in findings if isinstance(each, Problem)]
 
 
