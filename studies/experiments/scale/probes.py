@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from bench.metrics import MICROSECONDS, Metric
 from bench.parse import ParseError
-from bench.probes.base import Bench, Invocation, Probe, Reading, SampleError
+from bench.probes.base import Bench, Invocation, Reading, SampleError, WrappedProbe
 from bench.probes.cost import read_usage
 from bench.session import CommandResult, Service, SessionError
 from bench.targets import Targets
@@ -203,14 +203,14 @@ def first_served(result: CommandResult, wanted: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Towards:
+class Towards(WrappedProbe):
     """Another probe, to another Service than httpbin's, under names of its own.
 
-    ``where`` is added to the names; ``choose`` gives the Service for each sample, or raises
+    Its command is shown to httpbin, since the Service differs from sample to sample. ``where`` is
+    added to the names; ``choose`` gives the Service for each sample, or raises
     :class:`SampleError`; ``same`` tells after a sample whether it is still that kind of Service.
     """
 
-    inner: Probe
     where: str
     choose: Callable[[], Service]
     same: Callable[[Service], bool] = lambda service: True
@@ -231,15 +231,6 @@ class Towards:
             )
             for metric in self.inner.metrics
         )
-
-    @property
-    def seconds(self) -> float:
-        """The inner probe's."""
-        return self.inner.seconds
-
-    def invocation(self, targets: Targets) -> Invocation | None:
-        """The inner probe's, to httpbin: the Service differs from sample to sample."""
-        return self.inner.invocation(targets)
 
     def measure(self, bench: Bench) -> Reading:
         """See :class:`bench.probes.base.Probe`."""
