@@ -17,7 +17,7 @@ class KubeconfigTarget(Target):
     settings = SETTINGS
 
     def prepare(self, settings: Settings, plan: Plan) -> Prepared:
-        from components.kubernetes import target
+        from components.kubeconfig import target
 
         cluster = target.check(settings)
         return Prepared(

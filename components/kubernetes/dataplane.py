@@ -6,18 +6,23 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import yaml
+
 from bench.session import Service, ServicePath
 from cni.dataplane import Dataplane, Setting, configuration
 from cni.registry import DATAPLANES
 from cni.services import Mechanism
 from cni.toggles import Evidence
 from components.kubernetes import pods
-from components.kubernetes.discovery import kube_proxy_mode
+from components.kubernetes.names import SYSTEM_NAMESPACE
 from kube.client import Kube
 from kube.errors import KubernetesError
 from kube.exec import Container
+from kube.objects import CONFIG_MAP, POD
 
 _AT_ONCE = 8
+# ConfigMaps of kube-proxy with the key of its configuration: kubeadm's and EKS's.
+_KUBE_PROXY_CONFIGS = (("kube-proxy", "config.conf"), ("kube-proxy-config", "config"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +103,19 @@ def _container(api: Kube, node: str, mechanism: Mechanism) -> Container:
     raise KubernetesError(
         f"no ready pod with {selector.label} on {node}, which would tell {mechanism.name}"
     )
+
+
+def kube_proxy_mode(api: Kube) -> str:
+    """kube-proxy's mode, "none" where none runs, "unknown" where its settings are not found.
+
+    :raises KubernetesError: the cluster cannot be asked.
+    """
+    if not api.items(POD, SYSTEM_NAMESPACE, labels="k8s-app=kube-proxy"):
+        return "none"
+    for name, key in _KUBE_PROXY_CONFIGS:
+        settings = api.find(CONFIG_MAP, name, SYSTEM_NAMESPACE) or {}
+        text = (settings.get("data") or {}).get(key)
+        if text:
+            # Nothing said is the default (kube-proxy, KubeProxyConfiguration.mode).
+            return str(yaml.safe_load(text).get("mode") or "iptables")
+    return "unknown"

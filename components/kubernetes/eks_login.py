@@ -89,21 +89,22 @@ def connect(cluster: str, region: str, profile: str | None) -> Kube:
     """
     try:
         session = boto3.Session(profile_name=profile, region_name=region)
-        found = session.client("eks", config=_CALLS).describe_cluster(name=cluster)["cluster"]
+        eks = session.client("eks", config=_CALLS)
+        described = eks.describe_cluster(name=cluster)["cluster"]
         tokens = Tokens(session.client("sts", config=_CALLS), cluster)
     except (BotoCoreError, ClientError) as error:
         raise KubernetesError(f"EKS cluster {cluster} in {region}: {error}") from None
-    if not found.get("endpoint"):
+    if not described.get("endpoint"):
         raise KubernetesError(
-            f"EKS cluster {cluster} in {region} has no endpoint: it is {found.get('status')}"
+            f"EKS cluster {cluster} in {region} has no endpoint: it is {described.get('status')}"
         )
-    authority = base64.b64decode(found["certificateAuthority"]["data"]).decode()
+    authority = base64.b64decode(described["certificateAuthority"]["data"]).decode()
 
     def put_token(settings: client.Configuration) -> None:
         settings.api_key["BearerToken"] = tokens.current()
 
     settings = client.Configuration(
-        host=found["endpoint"],
+        host=described["endpoint"],
         ca_cert_data=authority,
         api_key={"BearerToken": ""},
         api_key_prefix={"BearerToken": "Bearer"},

@@ -1,14 +1,170 @@
-"""What a result's reader must know of a cluster and its nodes: pure, over the API's objects."""
+"""What a result's reader must know of nodes and pods, and the commands that tell it. Pure.
+
+The node probe's pods tell network devices, held-back traffic and the use of CPU and memory.
+
+Why usage is read from cgroups and not from the kubelet's summary API: its numbers are cAdvisor's,
+which looks at a container every 10 to 15 seconds (Kubernetes 1.31, ``pkg/kubelet/cadvisor``:
+``defaultHousekeepingInterval``; ``pkg/kubelet/stats/cri_stats_provider.go`` puts them in place of
+the runtime's), at another moment on every node. A benchmark's windows are 1 to 30 seconds long, so
+a rate from two such readings would be of other seconds than those of the load. A cgroup's
+``cpu.stat`` is exact to the microsecond at the moment it is read.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.kubernetes.nodeprobe import NetworkDevice
+from components.kubernetes.names import HOST_CGROUPS
 from kube.errors import KubernetesError
 from kube.objects import Json
+
+# The device that the node reaches others by, its driver and its MTU, as `name: value` lines.
+NETWORK_COMMAND = (
+    "sh",
+    "-c",
+    """device=$(ip -o route show default | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p' | head -n 1)
+echo "interface: $device"
+echo "mtu: $(cat "/sys/class/net/$device/mtu")"
+ethtool -i "$device"
+""",
+)
+
+# The counters of all devices; those without any print nothing that matters.
+ALLOWANCES_COMMAND = (
+    "sh",
+    "-c",
+    """for device in /sys/class/net/*; do
+  [ -e "$device/device" ] && ethtool -S "${device##*/}" 2>/dev/null | grep _allowance_exceeded
+done
+true
+""",
+)
+
+# For each container's cgroup, wherever it is below the first argument, what it has used. Version 1
+# has a hierarchy of its own for CPU and for memory.
+_USAGE_SCRIPT = """root=$1; shift
+for id; do
+  find "$root" -type d -name "*$id*" | while read -r group; do
+    for file in cpu.stat cpuacct.usage memory.stat; do
+      [ -r "$group/$file" ] && sed "s/^/$id $file /" "$group/$file"
+    done
+  done
+done
+true
+"""
+
+
+def usage_command(containers: Sequence[str], root: str = HOST_CGROUPS) -> tuple[str, ...]:
+    """The command that reads the cgroups of containers, by their ids."""
+    return ("sh", "-c", _USAGE_SCRIPT, "sh", root, *containers)
+
+
+# The kernel counts in these for programs, whatever its own tick is (Linux, USER_HZ).
+_TICKS_PER_SECOND = 100
+CPU_COMMAND = ("head", "-n", "1", "/proc/stat")
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTime:
+    """Seconds of all CPUs of a node so far: at work, and withheld by a hypervisor."""
+
+    busy_seconds: float
+    steal_seconds: float
+
+
+def parse_cpu(node: str, text: str) -> CpuTime:
+    """Read the output of :data:`CPU_COMMAND` (proc_stat(5)); it is the node's also in a container.
+
+    :raises KubernetesError: it is not that line.
+    """
+    try:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, text.split()[1:9])
+    except ValueError:
+        raise KubernetesError(f"{node}: its CPUs' time is not told: {text}") from None
+    busy = user + nice + system + irq + softirq
+    return CpuTime(busy / _TICKS_PER_SECOND, steal / _TICKS_PER_SECOND)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkDevice:
+    """A node's uplink: MTU in bytes, driver and its version as ``ethtool -i`` names them."""
+
+    interface: str
+    mtu: int
+    driver: str
+    driver_version: str
+
+
+def parse_network(node: str, text: str) -> NetworkDevice:
+    """Read the output of :data:`NETWORK_COMMAND`.
+
+    :raises KubernetesError: it lacks the interface, its MTU or its driver.
+    """
+    fields = _fields(text)
+    try:
+        return NetworkDevice(
+            fields["interface"], int(fields["mtu"]), fields["driver"], fields.get("version", "")
+        )
+    except (KeyError, ValueError) as error:
+        raise KubernetesError(f"{node}: its network device is not told ({error}): {text}") from None
+
+
+def parse_allowances(text: str) -> dict[str, int]:
+    """Sum the counters of all devices, from the output of :data:`ALLOWANCES_COMMAND`."""
+    totals: dict[str, int] = defaultdict(int)
+    for line in text.splitlines():
+        name, _, value = line.strip().partition(":")
+        if value.strip().isdecimal():
+            totals[name] += int(value)
+    return dict(totals)
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUsage:
+    """:param cpu_seconds: user and system time so far.
+    :param memory_bytes: resident memory: anonymous and mapped file pages.
+    """
+
+    cpu_seconds: float
+    memory_bytes: int
+
+
+def parse_usage(text: str) -> dict[str, ContainerUsage]:
+    """Read the output of :func:`usage_command`, by container id.
+
+    A container without readable figures is left out. Sources: Linux, "Control Group v2"
+    (``usage_usec``, ``anon``, ``file_mapped``) and "Memory Resource Controller" (version 1's
+    ``total_rss`` and ``total_mapped_file``).
+    """
+    figures: dict[str, dict[str, int]] = defaultdict(dict)
+    for line in text.splitlines():
+        container, file, *rest = line.split()
+        key = f"{file} {rest[0]}" if len(rest) == 2 else file
+        # A container's cgroup may hold others of the same name; the outer one counts them all.
+        figures[container][key] = max(int(rest[-1]), figures[container].get(key, 0))
+    read = {container: _usage(each) for container, each in figures.items()}
+    return {container: usage for container, usage in read.items() if usage}
+
+
+def _usage(figures: Mapping[str, int]) -> ContainerUsage | None:
+    if "cpu.stat usage_usec" in figures and "memory.stat anon" in figures:
+        memory = figures["memory.stat anon"] + figures.get("memory.stat file_mapped", 0)
+        return ContainerUsage(figures["cpu.stat usage_usec"] / 1e6, memory)
+    if "cpuacct.usage" in figures and "memory.stat total_rss" in figures:
+        memory = figures["memory.stat total_rss"] + figures.get("memory.stat total_mapped_file", 0)
+        return ContainerUsage(figures["cpuacct.usage"] / 1e9, memory)
+    return None
+
+
+def _fields(text: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+# -- facts of a cluster and its nodes -------------------------------------------------------------
 
 DEFAULT_DOMAIN = "cluster.local"
 
@@ -48,8 +204,8 @@ def pod_facts(text: str) -> dict[str, Any]:
 
 def _domain(search: Sequence[str]) -> str:
     """The kubelet puts ``<namespace>.svc.<domain> svc.<domain> <domain>`` first."""
-    found = (name.removeprefix("svc.") for name in search if name.startswith("svc."))
-    return next(found, DEFAULT_DOMAIN).rstrip(".")
+    domains = (name.removeprefix("svc.") for name in search if name.startswith("svc."))
+    return next(domains, DEFAULT_DOMAIN).rstrip(".")
 
 
 def node_facts(node: Json, device: NetworkDevice) -> dict[str, Any]:
@@ -95,8 +251,8 @@ def memory_mib(node: Json) -> int:
 
 def one_or_all(values: Iterable[Any]) -> Any:
     """The value that all have, else each different one, sorted."""
-    found = sorted(set(values))
-    return found[0] if len(found) == 1 else found
+    distinct = sorted(set(values))
+    return distinct[0] if len(distinct) == 1 else distinct
 
 
 def versions(server: str, pods: Iterable[Json]) -> dict[str, Any]:
@@ -116,9 +272,9 @@ def _tag(image: str) -> str:
 
 def images(pods: Iterable[Json], label: str) -> dict[str, Any]:
     """What each workload's containers really run: image ids with their digests, by role."""
-    found: dict[str, set[str]] = {}
+    ids: dict[str, set[str]] = {}
     for pod in pods:
         role = pod["metadata"]["labels"][label]
         for status in pod["status"].get("containerStatuses", ()):
-            found.setdefault(f"{role}/{status['name']}", set()).add(status["imageID"])
-    return {name: one_or_all(each) for name, each in sorted(found.items())}
+            ids.setdefault(f"{role}/{status['name']}", set()).add(status["imageID"])
+    return {name: one_or_all(each) for name, each in sorted(ids.items())}

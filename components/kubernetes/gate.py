@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from bench.workloads import DNS_SERVICE
 from cni.dataplane import Dataplane
 from cni.registry import DATAPLANES
-from components.kubernetes import diagnosis, rollout
+from components.kubernetes import rollout
 from components.kubernetes.names import LINUX_NODES, SYSTEM_NAMESPACE
 from kube.client import Kube
 from kube.errors import KubernetesError
@@ -141,4 +141,4 @@ def _absent(api: Kube, waiter: Waiter, name: str) -> None:
 
 
 def _evidence(api: Kube, selector: str) -> Callable[[], str]:
-    return lambda: diagnosis.of_pods(api, SYSTEM_NAMESPACE, selector)
+    return lambda: rollout.why_not_ready(api, SYSTEM_NAMESPACE, selector)

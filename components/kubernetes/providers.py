@@ -41,7 +41,7 @@ class GateProvider(Provider):
         return UpdateResult(self._wait(_news))
 
     def _wait(self, props: dict[str, Any]) -> dict[str, Any]:
-        with _told("the cluster's network is not ready"):
+        with _as_user_error("the cluster's network is not ready"):
             gate.wait(connect(props["access"]), gate.read_spec(props["spec"]), Waiter(say))
         return inputs(props, self.names)
 
@@ -59,7 +59,7 @@ class DataplaneProvider(Provider):
 
     def _verify(self, props: dict[str, Any]) -> dict[str, Any]:
         decisions = DECISIONS.validate_json(props["decisions"])
-        with _told("could not verify the toggles"):
+        with _as_user_error("could not verify the toggles"):
             evidence, nodes = _evidence(props["access"], props["cni"], int(props["expected_nodes"]))
         states = verify(decisions, evidence, nodes)
         return {**inputs(props, self.names), "toggles": toggle_outputs(states)}
@@ -82,7 +82,7 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def _told(step: str) -> Iterator[None]:
+def _as_user_error(step: str) -> Iterator[None]:
     try:
         yield
     except (KubernetesError, EvidenceError) as error:

@@ -19,12 +19,10 @@ from bench.session import (
 )
 from bench.workloads import DNS_SERVICE
 from cni.dataplane import Setting
-from components.kubernetes import dataplane, facts, nodeprobe, pods, usage
+from components.kubernetes import dataplane, facts, pods, usage
 from components.kubernetes.access import connect as log_in
 from components.kubernetes.capabilities import KubernetesCapabilities, as_session_error
-from components.kubernetes.dataplane import Requested
-from components.kubernetes.discovery import kube_proxy_mode
-from components.kubernetes.leftovers import Leftover, Leftovers
+from components.kubernetes.dataplane import Requested, kube_proxy_mode
 from components.kubernetes.names import (
     LINUX_NODES,
     MAIN,
@@ -32,6 +30,7 @@ from components.kubernetes.names import (
     ROLE_LABEL,
     SYSTEM_NAMESPACE,
 )
+from components.kubernetes.pods import Leftover, Leftovers
 from kube import exec as pod_exec
 from kube.client import Kube
 from kube.errors import KubernetesError, TornError
@@ -120,8 +119,8 @@ class KubernetesSession(KubernetesCapabilities):
     def allowances(self) -> Mapping[str, Mapping[str, int]]:
         with as_session_error():
             limited = [each["name"] for each in self._node_facts if each["driver"] == "ena"]
-            outputs = pods.on_nodes(self._api, lambda node: nodeprobe.ALLOWANCES_COMMAND, limited)
-        counters = {node: nodeprobe.parse_allowances(text) for node, text in outputs.items()}
+            outputs = pods.on_nodes(self._api, lambda node: facts.ALLOWANCES_COMMAND, limited)
+        counters = {node: facts.parse_allowances(text) for node, text in outputs.items()}
         return {node: each for node, each in counters.items() if each}
 
     def environment(self) -> Mapping[str, Any]:
@@ -154,9 +153,9 @@ class KubernetesSession(KubernetesCapabilities):
         nodes = {
             node["metadata"]["name"]: node for node in self._api.items(NODE, labels=LINUX_NODES)
         }
-        outputs = pods.on_nodes(self._api, lambda node: nodeprobe.NETWORK_COMMAND, sorted(nodes))
+        outputs = pods.on_nodes(self._api, lambda node: facts.NETWORK_COMMAND, sorted(nodes))
         return [
-            facts.node_facts(nodes[name], nodeprobe.parse_network(name, text))
+            facts.node_facts(nodes[name], facts.parse_network(name, text))
             for name, text in outputs.items()
         ]
 

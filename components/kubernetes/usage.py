@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from bench.session import ComponentUsage, MachineUsage, WorkloadUsage
 from cni.dataplane import Dataplane
 from cni.services import KUBE_PROXY_PODS
-from components.kubernetes import facts, nodeprobe, pods
+from components.kubernetes import facts, pods
+from components.kubernetes.facts import ContainerUsage
 from components.kubernetes.names import LINUX_NODES, MAIN, NAMESPACE, ROLE_LABEL
-from components.kubernetes.nodeprobe import ContainerUsage
 from kube.client import Kube
 from kube.errors import KubernetesError
 from kube.objects import NODE, POD, Json
@@ -71,16 +71,16 @@ def of_nodes(api: Kube) -> list[MachineUsage]:
     cpus = {
         node["metadata"]["name"]: facts.cpus(node) for node in api.items(NODE, labels=LINUX_NODES)
     }
-    outputs = pods.on_nodes(api, lambda node: nodeprobe.CPU_COMMAND, sorted(cpus))
-    times = {node: nodeprobe.parse_cpu(node, text) for node, text in outputs.items()}
+    outputs = pods.on_nodes(api, lambda node: facts.CPU_COMMAND, sorted(cpus))
+    times = {node: facts.parse_cpu(node, text) for node, text in outputs.items()}
     return [
         MachineUsage(node, (node,), cpus[node], time.busy_seconds, time.steal_seconds)
         for node, time in times.items()
     ]
 
 
-def _running(found: Iterable[Json]) -> Iterable[_Running]:
-    for pod in found:
+def _running(of: Iterable[Json]) -> Iterable[_Running]:
+    for pod in of:
         metadata = pod["metadata"]
         role = metadata["labels"].get(ROLE_LABEL, "")
         for name, container_id in pods.running(pod):
@@ -92,12 +92,12 @@ def _read(api: Kube, containers: Sequence[_Running]) -> list[ContainerUsage]:
     ids: dict[str, list[str]] = {}
     for each in containers:
         ids.setdefault(each.node, []).append(each.id)
-    outputs = pods.on_nodes(api, lambda node: nodeprobe.usage_command(ids[node]), sorted(ids))
-    read = {node: nodeprobe.parse_usage(text) for node, text in outputs.items()}
-    return [_found(each, read[each.node].get(each.id)) for each in containers]
+    outputs = pods.on_nodes(api, lambda node: facts.usage_command(ids[node]), sorted(ids))
+    read = {node: facts.parse_usage(text) for node, text in outputs.items()}
+    return [_readable(each, read[each.node].get(each.id)) for each in containers]
 
 
-def _found(container: _Running, usage: ContainerUsage | None) -> ContainerUsage:
+def _readable(container: _Running, usage: ContainerUsage | None) -> ContainerUsage:
     if usage is None:
         raise KubernetesError(
             f"the cgroup of {container.name} in {container.pod} on {container.node} is not found"

@@ -156,7 +156,7 @@ def test_the_plan_is_the_profiles_with_the_users_numbers(
 # -- what is refused ----------------------------------------------------------------------------
 
 
-CHECKS = [("eks", "components.eks.preflight"), ("kubeconfig", "components.kubernetes.target")]
+CHECKS = [("eks", "components.eks.preflight"), ("kubeconfig", "components.kubeconfig.target")]
 
 
 @pytest.mark.parametrize(("wanted", "module"), CHECKS)
@@ -172,7 +172,7 @@ def test_a_target_that_cannot_take_the_stack_is_refused_before_anything_is_decla
 
 def test_a_cloud_target_needs_nothing_of_the_lab_but_where_state_is_kept() -> None:
     program = (
-        "import sys, components.eks.target, components.kubernetes.target, components.scenario\n"
+        "import sys, components.eks.target, components.kubeconfig.target, components.scenario\n"
         "print(*sorted(name for name in sys.modules if name.startswith('lab.')))"
     )
     argv = [sys.executable, "-W", "ignore", "-c", program]

@@ -20,7 +20,7 @@ from bench.session import Pod
 from cni.cilium.dataplane import PER_PACKET, SOCKET
 from cni.cilium.evidence import EVIDENCE_COMMANDS
 from cni.services import IPTABLES, NFTABLES
-from components.kubernetes import facts, nodeprobe
+from components.kubernetes import facts
 from components.kubernetes.names import NODE_PROBE
 from tests.bench.scripts import connections_of
 from tests.cni.stackfiles import stack_scenario
@@ -85,12 +85,12 @@ class Recorded:
         return Output((AGENTS / self._scenario / node / f"{name}.json").read_text())
 
     def _node(self, argv: tuple[str, ...]) -> str:
-        if argv == nodeprobe.NETWORK_COMMAND:
+        if argv == facts.NETWORK_COMMAND:
             return NETWORK
-        if argv == nodeprobe.ALLOWANCES_COMMAND:
+        if argv == facts.ALLOWANCES_COMMAND:
             return f"     bw_in_allowance_exceeded: {self.exceeded}\n"
         ticks = int((self._clock.monotonic() - self._start) * 100)
-        if argv == nodeprobe.CPU_COMMAND:  # a twentieth of one CPU of four
+        if argv == facts.CPU_COMMAND:  # a twentieth of one CPU of four
             return f"cpu  {ticks // 20} 0 0 {4 * ticks} 0 0 0 0 0 0\n"
         return "".join(self._usage(each, ticks) for each in argv[5:])
 

@@ -8,8 +8,9 @@ import pytest
 
 from cni.problems import Problem
 from cni.scenario import Scenario
-from components.kubernetes import discovery, fitness
-from components.kubernetes.discovery import Cluster, Cni, detect_cni
+from components.kubeconfig import existing
+from components.kubeconfig.existing import Cluster, Cni, detect_cni
+from components.kubernetes.dataplane import kube_proxy_mode
 from components.kubernetes.names import OWNER_ANNOTATION
 from kube.client import Kube
 from kube.errors import KubernetesError
@@ -101,12 +102,12 @@ def _config_map(name: str, data: dict[str, str]) -> dict[str, Any]:
     ],
 )
 def test_kube_proxys_mode(server: KubeApi, client: Kube, config: dict[str, Any], mode: str) -> None:
-    assert discovery.kube_proxy_mode(client) == "none"
+    assert kube_proxy_mode(client) == "none"
     server.put(config)
-    assert discovery.kube_proxy_mode(client) == "none"  # settings alone run nothing
+    assert kube_proxy_mode(client) == "none"  # settings alone run nothing
     labels = {"k8s-app": "kube-proxy"}
     server.put(kube_objects.pod("p", "kube-system", "node-1", labels, {"kube-proxy": "x"}))
-    assert discovery.kube_proxy_mode(client) == mode
+    assert kube_proxy_mode(client) == mode
 
 
 def test_a_cluster_is_looked_at(server: KubeApi, client: Kube) -> None:
@@ -118,7 +119,7 @@ def test_a_cluster_is_looked_at(server: KubeApi, client: Kube) -> None:
     server.put(windows, *kube_objects.cilium(NODES))
     server.put(_config_map("cilium-config", {"ipam": "kubernetes"}))
     server.put(kube_objects.api_server())
-    found = discovery.inspect(client)
+    found = existing.inspect(client)
     assert [node["metadata"]["name"] for node in found.schedulable] == list(NODES)
     assert len(found.nodes) == 3
     assert found.cni == _cilium(ipam="kubernetes")
@@ -132,7 +133,7 @@ def test_a_cluster_is_looked_at(server: KubeApi, client: Kube) -> None:
 
 def test_an_api_server_that_nodes_cannot_reach(server: KubeApi, client: Kube) -> None:
     with pytest.raises(KubernetesError, match="this machine's own address"):
-        discovery.inspect(client)
+        existing.inspect(client)
 
 
 # -- whether a scenario fits ----------------------------------------------------------------------
@@ -154,7 +155,7 @@ def _reasons(problems: list[Problem]) -> list[str]:
     ],
 )
 def test_fitting_clusters(letter: str, cluster: Cluster) -> None:
-    assert fitness.obstacles(_scenario(letter), cluster, STACK) == []
+    assert existing.obstacles(_scenario(letter), cluster, STACK) == []
 
 
 @pytest.mark.parametrize(
@@ -218,29 +219,29 @@ def test_fitting_clusters(letter: str, cluster: Cluster) -> None:
     ],
 )
 def test_clusters_that_do_not_fit(letter: str, cluster: Cluster, reason: str) -> None:
-    assert _reasons(fitness.obstacles(_scenario(letter), cluster, STACK)) == [reason]
+    assert _reasons(existing.obstacles(_scenario(letter), cluster, STACK)) == [reason]
 
 
 def test_eni_addresses_want_ec2() -> None:
     nodes = [kube_objects.node(name, providerID="kind://docker/kind/x") for name in NODES]
     cluster = _cluster(kube_proxy="none", nodes=nodes, schedulable=nodes)
-    (problem,) = fitness.obstacles(_scenario("e"), cluster, STACK)
+    (problem,) = existing.obstacles(_scenario("e"), cluster, STACK)
     assert problem.key == "scenario.ipam"
     assert problem.reason == "the cluster's nodes are no EC2 instances, so they have no ENIs"
 
 
 def test_a_pod_range_that_holds_nodes() -> None:
     scenario = _scenario("b", podCidr="10.0.0.0/16")
-    (problem,) = fitness.obstacles(scenario, _cluster(), STACK)
+    (problem,) = existing.obstacles(scenario, _cluster(), STACK)
     assert problem.key == "scenario.podCidr"
     assert problem.reason == "the node node-1 has the address 10.0.0.10 in it"
     # A Cilium that is there has pods already; its range is not chosen by us.
-    assert fitness.obstacles(scenario, _cluster(_cilium()), STACK) == []
+    assert existing.obstacles(scenario, _cluster(_cilium()), STACK) == []
 
 
 def test_everything_is_told_at_once() -> None:
     cluster = _cluster(Cni(kind="other", name="Calico"), "ipvs", schedulable=[])
-    keys = [problem.key for problem in fitness.obstacles(_scenario("b"), cluster, STACK)]
+    keys = [problem.key for problem in existing.obstacles(_scenario("b"), cluster, STACK)]
     assert keys == ["kubeconfig.context", "scenario.cni", "scenario.kubeProxy"]
 
 
@@ -256,7 +257,7 @@ def test_everything_is_told_at_once() -> None:
     ],
 )
 def test_who_installs_cilium(letter: str, cni: Cni, installs: bool) -> None:
-    assert fitness.installs(_scenario(letter), _cluster(cni), STACK) is installs
+    assert existing.installs(_scenario(letter), _cluster(cni), STACK) is installs
 
 
 def test_how_a_cilium_that_was_there_differs() -> None:
@@ -279,12 +280,12 @@ def test_how_a_cilium_that_was_there_differs() -> None:
 
 def test_nodes_that_are_not_alike_are_told() -> None:
     nodes = [kube_objects.node(name) for name in NODES]
-    assert fitness.remarks(_cluster(nodes=nodes, schedulable=nodes)) == []
+    assert existing.remarks(_cluster(nodes=nodes, schedulable=nodes)) == []
     nodes[1]["metadata"]["labels"] |= {
         "topology.kubernetes.io/zone": "ap-northeast-2c",
         "node.kubernetes.io/instance-type": "m5.large",
     }
-    assert fitness.remarks(_cluster(nodes=nodes, schedulable=nodes)) == [
+    assert existing.remarks(_cluster(nodes=nodes, schedulable=nodes)) == [
         "nodes are in 2 zones (ap-northeast-2a, ap-northeast-2c): samples may cross them",
         "nodes are of 2 types (m5.large, m6i.xlarge)",
     ]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from components.kubernetes import facts, nodeprobe
-from components.kubernetes.leftovers import kill_command
-from components.kubernetes.nodeprobe import ContainerUsage, NetworkDevice
+from components.kubernetes import facts
+from components.kubernetes.facts import ContainerUsage, NetworkDevice
+from components.kubernetes.pods import kill_command
 from kube.errors import KubernetesError
 
 AGENT, PROXY = "4f" * 32, "a0" * 32
@@ -63,8 +63,8 @@ def test_usage_is_that_of_each_containers_cgroup(tmp_path: Path, layout: str) ->
     _write(tmp_path / layout.format(AGENT), _v2(1_234_567, 100 << 20, 20 << 20))
     _write(tmp_path / layout.format(PROXY), _v2(5, 1 << 20, 0))
     _write(tmp_path / layout.format("b1" * 32), _v2(10**9, 1, 1))
-    text = _run(nodeprobe.usage_command([AGENT, PROXY], str(tmp_path)))
-    assert nodeprobe.parse_usage(text) == {
+    text = _run(facts.usage_command([AGENT, PROXY], str(tmp_path)))
+    assert facts.parse_usage(text) == {
         AGENT: ContainerUsage(1.234567, 120 << 20),
         PROXY: ContainerUsage(0.000005, 1 << 20),
     }
@@ -78,8 +78,8 @@ def test_usage_of_cgroups_version_1(tmp_path: Path) -> None:
     )
     memory = "cache 9\nrss 3\nmapped_file 4\ntotal_rss 571662336\ntotal_mapped_file 1000\n"
     _write(tmp_path / "memory" / below, {"memory.stat": memory})
-    text = _run(nodeprobe.usage_command([AGENT], str(tmp_path)))
-    assert nodeprobe.parse_usage(text) == {AGENT: ContainerUsage(7597.230639994, 571663336)}
+    text = _run(facts.usage_command([AGENT], str(tmp_path)))
+    assert facts.parse_usage(text) == {AGENT: ContainerUsage(7597.230639994, 571663336)}
 
 
 def test_what_runs_inside_a_container_is_counted_once(tmp_path: Path) -> None:
@@ -87,19 +87,19 @@ def test_what_runs_inside_a_container_is_counted_once(tmp_path: Path) -> None:
     outer = tmp_path / f"pod1/{AGENT}"
     _write(outer, _v2(1_000_000, 10, 10))
     _write(outer / f"init-{AGENT}", _v2(600_000, 6, 6))
-    text = _run(nodeprobe.usage_command([AGENT], str(tmp_path)))
-    assert nodeprobe.parse_usage(text) == {AGENT: ContainerUsage(1.0, 20)}
+    text = _run(facts.usage_command([AGENT], str(tmp_path)))
+    assert facts.parse_usage(text) == {AGENT: ContainerUsage(1.0, 20)}
 
 
 def test_a_container_that_has_gone_is_left_out(tmp_path: Path) -> None:
     _write(tmp_path / AGENT, _v2(1, 1, 1))
-    text = _run(nodeprobe.usage_command([PROXY, AGENT], str(tmp_path)))
-    assert nodeprobe.parse_usage(text).keys() == {AGENT}
-    assert nodeprobe.parse_usage(_run(nodeprobe.usage_command([], str(tmp_path)))) == {}
+    text = _run(facts.usage_command([PROXY, AGENT], str(tmp_path)))
+    assert facts.parse_usage(text).keys() == {AGENT}
+    assert facts.parse_usage(_run(facts.usage_command([], str(tmp_path)))) == {}
 
 
 def test_half_of_the_figures_are_no_usage() -> None:
-    assert nodeprobe.parse_usage(f"{AGENT} cpu.stat usage_usec 5\n") == {}
+    assert facts.parse_usage(f"{AGENT} cpu.stat usage_usec 5\n") == {}
 
 
 # -- the uplink, and what it held back ------------------------------------------------------------
@@ -117,17 +117,15 @@ def test_the_uplink_is_that_of_the_default_route(tmp_path: Path) -> None:
     route = "default via 10.0.0.1 dev lo proto dhcp src 10.0.0.10 metric 512"
     _program(tmp_path, "ip", f"echo '{route}'; echo '{route.replace('512', '513')}'")
     _program(tmp_path, "ethtool", f"[ \"$*\" = '-i lo' ] && {DRIVER}")
-    text = _run(nodeprobe.NETWORK_COMMAND, tmp_path)
+    text = _run(facts.NETWORK_COMMAND, tmp_path)
     mtu = int(Path("/sys/class/net/lo/mtu").read_text())
-    assert nodeprobe.parse_network("node-1", text) == NetworkDevice(
-        "lo", mtu, "virtio_net", "1.0.0"
-    )
+    assert facts.parse_network("node-1", text) == NetworkDevice("lo", mtu, "virtio_net", "1.0.0")
 
 
 @pytest.mark.parametrize("text", ["", "interface: \nmtu: \n", "interface: eth0\nmtu: 1500\n"])
 def test_an_uplink_that_is_not_told_is_an_error(text: str) -> None:
     with pytest.raises(KubernetesError, match="node-1: its network device is not told"):
-        nodeprobe.parse_network("node-1", text)
+        facts.parse_network("node-1", text)
 
 
 # `ethtool -S` of the ENA driver, shortened (amzn-drivers, ENA_Linux_Best_Practices.rst).
@@ -144,7 +142,7 @@ STATISTICS = """NIC statistics:
 
 
 def test_allowances_of_all_devices_are_added_up() -> None:
-    counters = nodeprobe.parse_allowances(
+    counters = facts.parse_allowances(
         "     bw_in_allowance_exceeded: 3\n     pps_allowance_exceeded: 1\n"
         "     bw_in_allowance_exceeded: 4\n"
     )
@@ -153,8 +151,8 @@ def test_allowances_of_all_devices_are_added_up() -> None:
 
 def test_allowances_are_what_the_driver_calls_exceeded(tmp_path: Path) -> None:
     _program(tmp_path, "ethtool", f"cat <<'END'\n{STATISTICS}END")
-    text = _run(nodeprobe.ALLOWANCES_COMMAND, tmp_path)
-    counters = nodeprobe.parse_allowances(text)
+    text = _run(facts.ALLOWANCES_COMMAND, tmp_path)
+    counters = facts.parse_allowances(text)
     devices = [each for each in Path("/sys/class/net").iterdir() if (each / "device").exists()]
     if not devices:
         assert counters == {}
@@ -169,7 +167,7 @@ def test_allowances_are_what_the_driver_calls_exceeded(tmp_path: Path) -> None:
 
 def test_a_node_without_ena_has_no_allowances(tmp_path: Path) -> None:
     _program(tmp_path, "ethtool", "echo 'no stats available' >&2; exit 94")
-    assert nodeprobe.parse_allowances(_run(nodeprobe.ALLOWANCES_COMMAND, tmp_path)) == {}
+    assert facts.parse_allowances(_run(facts.ALLOWANCES_COMMAND, tmp_path)) == {}
 
 
 # -- pods -----------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.dataplane import PER_PACKET, SOCKET
 from cni.cilium.evidence import EVIDENCE_COMMANDS
 from cni.services import IPTABLES
-from components.kubernetes import nodeprobe
-from components.kubernetes.leftovers import kill_command
+from components.kubernetes import facts
 from components.kubernetes.names import MAIN, NAMESPACE, NODES_NAMESPACE, TOOLS
+from components.kubernetes.pods import kill_command
 from components.targets import open_session
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.exec_replies import (
@@ -282,7 +282,7 @@ def test_workloads_use_what_their_main_containers_use(session: Session) -> None:
 
 
 def test_every_node_is_a_machine(api: KubeApi, session: Session) -> None:
-    _by({nodeprobe.CPU_COMMAND: Output("cpu  100 20 30 4000 500 6 7 8 0 0\n")}, api)
+    _by({facts.CPU_COMMAND: Output("cpu  100 20 30 4000 500 6 7 8 0 0\n")}, api)
     found = session.machines()
     assert [(each.name, each.nodes, each.cpus) for each in found] == [
         (node, (node,), 4) for node in NODES
@@ -313,9 +313,9 @@ def test_allowances_of_nodes_with_ena(api: KubeApi, session: Session) -> None:
 
 def test_without_ena_nothing_is_asked(api: KubeApi, session: Session) -> None:
     virtio = "interface: eth0\nmtu: 1500\ndriver: virtio_net\nversion: 1.0.0\n"
-    called = _by({nodeprobe.NETWORK_COMMAND: Output(virtio)}, api)
+    called = _by({facts.NETWORK_COMMAND: Output(virtio)}, api)
     assert session.allowances() == {}
-    assert {call.argv for call in called} == {nodeprobe.NETWORK_COMMAND}
+    assert {call.argv for call in called} == {facts.NETWORK_COMMAND}
 
 
 # -- the environment, and the dataplane ---------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 from bench.workloads import WORKLOADS
 from cni.decisions import decide
 from cni.platform import Kernel
-from components.kubernetes import target
+from components.kubeconfig import target
 from components.kubernetes.cilium import release_values
 from components.kubernetes.names import OWNER_ANNOTATION
 from components.kubernetes.session import KubernetesSession
@@ -297,8 +297,8 @@ def test_a_misspelt_value_is_refused(settings: Callable[..., Settings]) -> None:
 # -- facts for the guards -------------------------------------------------------------------------
 
 
-def _found(settings: Settings, stack: str) -> target.Found:
-    found: list[target.Found] = []
+def _found(settings: Settings, stack: str) -> target.Checked:
+    found: list[target.Checked] = []
     engine_mocks.run(stack, lambda: (found.append(target.check(settings)), {})[1])  # type: ignore[func-returns-value]
     return found[0]
 

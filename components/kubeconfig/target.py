@@ -13,12 +13,13 @@ import pulumi_kubernetes as kubernetes
 from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, known_facts
 from cni.toggles import Decision
 from cni.values import Values
+from components.kubeconfig import existing
+from components.kubeconfig.existing import Cluster
 from components.kubeconfig.settings import KubeconfigSettings
-from components.kubernetes import access, discovery, fitness
+from components.kubernetes import access
 from components.kubernetes import facts as node_facts
 from components.kubernetes.access import KubeconfigAccess
 from components.kubernetes.cilium import CiliumRelease
-from components.kubernetes.discovery import Cluster
 from components.kubernetes.gate import GateSpec
 from components.kubernetes.resources import (
     ReadinessGate,
@@ -38,7 +39,7 @@ _INSTALLERS = {"cilium": CiliumRelease}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Checked:
     """What the check of a cluster has found.
 
     :param installs: whether the CNI is this stack's to install, or already installed by it.
@@ -50,7 +51,7 @@ class Found:
     warnings: tuple[str, ...]
 
 
-def check(settings: Settings) -> Found:
+def check(settings: Settings) -> Checked:
     """Look at the cluster, at preview, before anything is changed.
 
     :raises pulumi.RunError: with everything that stands against the scenario there.
@@ -60,26 +61,26 @@ def check(settings: Settings) -> Found:
     path = str(Path(wanted.path).expanduser().absolute()) if wanted.path else None
     how = KubeconfigAccess(path=path, context=wanted.context)
     try:
-        cluster = discovery.inspect(access.connect(access.to_json(how)))
+        cluster = existing.inspect(access.connect(access.to_json(how)))
     except KubernetesError as error:
         raise pulumi.RunError(
             f"target kubeconfig: the cluster cannot be asked: {error}. "
             f"Fix: pulumi config set --path kubeconfig.context CONTEXT -s {stack}"
         ) from None
-    problems = fitness.obstacles(scenario, cluster, stack)
+    problems = existing.obstacles(scenario, cluster, stack)
     if problems:
         file = StackFile(PROJECT, stack)
         raise pulumi.RunError("\n".join(file.contradiction(each) for each in problems))
-    installs = fitness.installs(scenario, cluster, stack)
-    warnings = fitness.remarks(cluster)
+    installs = existing.installs(scenario, cluster, stack)
+    warnings = existing.remarks(cluster)
     if not installs:
         warnings = [*scenario.dataplane.differences(scenario, cluster.cni.config), *warnings]
-    return Found(access=how, cluster=cluster, installs=installs, warnings=tuple(warnings))
+    return Checked(access=how, cluster=cluster, installs=installs, warnings=tuple(warnings))
 
 
-def facts(settings: Settings, found: Found) -> PlatformFacts:
+def facts(settings: Settings, checked: Checked) -> PlatformFacts:
     """What guards decide by: the least of the nodes that take pods. Drivers are not known yet."""
-    nodes = found.cluster.schedulable
+    nodes = checked.cluster.schedulable
     kernel = min(Kernel.parse(node["status"]["nodeInfo"]["kernelVersion"]) for node in nodes)
     memory = min(node_facts.memory_mib(node) for node in nodes)
     first = nodes[0]
@@ -103,18 +104,18 @@ def facts(settings: Settings, found: Found) -> PlatformFacts:
 
 
 def deploy(
-    settings: Settings, found: Found, decisions: tuple[Decision, ...], parent: pulumi.Resource
+    settings: Settings, checked: Checked, decisions: tuple[Decision, ...], parent: pulumi.Resource
 ) -> Deployment:
     """The benchmark's part in the cluster, up to the running workloads.
 
     :raises pulumi.RunError: values that the chart does not know; nothing has been declared then.
     """
-    values = _values(settings, found, decisions)
-    scenario, how = settings.scenario, access.to_json(found.access)
+    values = _values(settings, checked, decisions)
+    scenario, how = settings.scenario, access.to_json(checked.access)
     provider = kubernetes.Provider(
         "kubernetes",
-        kubeconfig=found.access.path,
-        context=found.access.context,
+        kubeconfig=checked.access.path,
+        context=checked.access.context,
         opts=pulumi.ResourceOptions(parent=parent),
     )
 
@@ -125,8 +126,8 @@ def deploy(
     if values:
         install = _INSTALLERS[scenario.cni]
         before = [install(scenario.cni, scenario.cni_version, values, provider, after())]
-    revision = _revision(found.cluster, values)
-    nodes = len(found.cluster.nodes)
+    revision = _revision(checked.cluster, values)
+    nodes = len(checked.cluster.nodes)
     spec = GateSpec(
         cni=scenario.cni, kube_proxy=scenario.kube_proxy != "none", nodes=nodes, dns=True
     )
@@ -137,8 +138,8 @@ def deploy(
     )
     workloads = Workloads("workloads", provider, revision, after(dataplane))
     about = {
-        "target": f"kubeconfig: {found.access.context or 'the current context'}, "
-        f"{found.cluster.host}",
+        "target": f"kubeconfig: {checked.access.context or 'the current context'}, "
+        f"{checked.cluster.host}",
         "scenario": scenario.title,
         "cni": f"{scenario.cni} {scenario.cni_version}",
         "adaptations": [],
@@ -151,18 +152,18 @@ def deploy(
             workloads.ready,
             cni=scenario.cni,
             kube_proxy=scenario.kube_proxy,
-            values=values or scenario.dataplane.adopted_values(found.cluster.cni.config),
+            values=values or scenario.dataplane.adopted_values(checked.cluster.cni.config),
         ),
         toggles=dataplane.toggles,
-        warnings=found.warnings,
+        warnings=checked.warnings,
     )
 
 
-def _values(settings: Settings, found: Found, decisions: tuple[Decision, ...]) -> Values | None:
+def _values(settings: Settings, checked: Checked, decisions: tuple[Decision, ...]) -> Values | None:
     """The installer's values, or None where nothing is installed."""
-    if not found.installs:
+    if not checked.installs:
         return None
-    cluster = found.cluster
+    cluster = checked.cluster
     endpoint = ClusterEndpoint(
         name="kubeconfig", api_host=cluster.api_host, api_port=cluster.api_port
     )
