@@ -8,9 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import pulumi
+from typing import TYPE_CHECKING, Any
 
 from bench.plan import Plan
 from bench.session import Session
@@ -18,6 +16,9 @@ from cni.decisions import ToggleState
 from cni.platform import PlatformFacts
 from cni.toggles import Decision
 from components.settings import Settings, TargetSettings
+
+if TYPE_CHECKING:
+    import pulumi  # half a second, which the command line does without
 
 
 @dataclass(frozen=True, slots=True)

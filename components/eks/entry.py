@@ -7,8 +7,6 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-import pulumi
-
 from bench.plan import Plan
 from bench.session import Session
 from cni.platform import al2023_kernel
@@ -23,6 +21,8 @@ class EksTarget(Target):
     settings = SETTINGS
 
     def prepare(self, settings: Settings, plan: Plan) -> Prepared:
+        import pulumi
+
         from components.eks import preflight
 
         # Seconds of CPU, while the preflight waits for AWS.
