@@ -9,8 +9,8 @@ from typing import Any
 
 import pulumi
 import pytest
-from cni.registry import DATAPLANES
 
+from cni.registry import DATAPLANES
 from components.scenario import ScenarioStack
 from components.settings import Settings
 from components.targets import open_session

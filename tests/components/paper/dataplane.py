@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cni.dataplane import Component, Dataplane, Policies, Rollout
-from cni.settings import ScenarioSettings
-
 from cni.platform import ClusterEndpoint
 from cni.problems import Problem
+from cni.settings import ScenarioSettings
 from cni.toggles import Decision
 from cni.values import Values
 
