@@ -172,3 +172,27 @@ def _qdiscs(entries: list[dict[str, Any]]) -> dict[str, frozenset[str]]:
         device: frozenset(entry["kind"] for entry in entries if entry.get("dev") == device)
         for device in devices
     }
+
+
+def prometheus_text(text: str) -> str:
+    """The text format of what ``cilium-dbg metrics list -o json`` prints.
+
+    It tells a histogram as the sum of its values alone (Cilium 1.16.5,
+    ``pkg/metrics/registry.go``, ``DumpMetrics``), which here stands under the histogram's own name,
+    and leaves out a value of 0.
+
+    :raises EvidenceError: it is not that list.
+    """
+    try:
+        return "".join(
+            f"{each['name']}{_label_pairs(each.get('labels') or {})} "
+            f"{float(each.get('value', 0))!r}\n"
+            for each in json.loads(text)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EvidenceError(f"cilium-dbg: no list of metrics: {error}") from None
+
+
+def _label_pairs(labels: Mapping[str, str]) -> str:
+    pairs = ",".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
+    return f"{{{pairs}}}" if pairs else ""

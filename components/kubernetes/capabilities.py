@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from bench.parse import ParseError
-from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
+from cni.cilium.evidence import prometheus_text
 from cni.services import CountError
 from cni.toggles import EvidenceError
 from components.kubernetes import manifests, pods
@@ -112,7 +112,7 @@ class KubernetesCapabilities(KeepsObjects):
             where = self._containers(component)
             if component == _AGENT:
                 return {
-                    node: from_cilium(pods.output(self._api, each, _AGENT_METRICS))
+                    node: prometheus_text(pods.output(self._api, each, _AGENT_METRICS))
                     for node, each in where.items()
                 }
             return pods.on_nodes(self._api, lambda node: _PROXY_METRICS, sorted(where))

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from bench.parse import ParseError
-from bench.parse.prometheus import from_cilium
 from bench.session import CommandResult, Pod, SessionError
+from cni.cilium.evidence import prometheus_text
 from cni.services import CountError
 from cni.toggles import EvidenceError
 from components.lab import cpu
@@ -70,7 +70,7 @@ class LabCapabilities(KeepsObjects):
             metrics = self._lab.component_metrics(component)
             if component != AGENT:
                 return metrics
-            return {node: from_cilium(text) for node, text in metrics.items()}
+            return {node: prometheus_text(text) for node, text in metrics.items()}
 
     # -- ComponentRestart ---------------------------------------------------------------------
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from bench.parse import ParseError
-from bench.parse.prometheus import from_cilium, total
 from bench.probes.base import SampleError
 from bench.session import CommandResult, Service, SessionError
 from bench.targets import resolve_targets
+from cni.cilium.evidence import prometheus_text
+from cni.toggles import EvidenceError
 from studies.experiments.capabilities import Manifest, Progress
-from studies.experiments.scale.dataplane import dataplane_of
+from studies.experiments.scale.dataplane import dataplane_of, total
 from studies.experiments.scale.fillers import FILLER_LABEL, Changing, Fillers
 from studies.experiments.scale.probes import Aim, first_served
 from tests.bench.fakes import FakeClock, FakeSession
@@ -270,7 +271,7 @@ def test_syncs_are_read_from_the_components_own_metrics() -> None:
     found = dataplane_of("kube-proxy iptables").syncs(METRICS)
     assert (found.count, found.seconds) == (7, 0.91)
     # As an agent told after three times a thousand Services, with 1,203 updates of them.
-    text = from_cilium((FIXTURES / "cilium-agent.json").read_text())
+    text = prometheus_text((FIXTURES / "cilium-agent.json").read_text())
     found = dataplane_of("Cilium per packet").syncs(text)
     assert (found.count, round(found.seconds, 4)) == (3_000 + 1_203, 0.8358)
     assert total(text, "cilium_k8s_terminating_endpoints_events_total") == 0  # has no value there
@@ -284,5 +285,5 @@ def test_metrics_without_syncs_are_an_error(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", '[{"labels": {}}]', '["x"]', "3"])
 def test_what_is_no_list_of_an_agents_metrics_is_an_error(text: str) -> None:
-    with pytest.raises(ParseError, match="no list of metrics"):
-        from_cilium(text)
+    with pytest.raises(EvidenceError, match="no list of metrics"):
+        prometheus_text(text)

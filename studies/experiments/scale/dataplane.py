@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from bench.parse import ParseError
-from bench.parse.prometheus import total
 from cni import services
 from cni.cilium import dataplane as cilium
 from studies.experiments.base import SkippedError
@@ -59,6 +60,24 @@ def dataplane_of(path: str) -> Dataplane:
     if path not in _BY_PATH:
         raise SkippedError(f"{path}: what it holds of Services cannot be read here")
     return _BY_PATH[path]
+
+
+def total(text: str, name: str, **labels: str) -> float | None:
+    """The sum of a metric's samples that have these labels; None where it has no sample.
+
+    :param name: of the sample, so with ``_sum``, ``_count`` or ``_total``.
+    :raises ParseError: the text is not of that format.
+    """
+    try:
+        values = [
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+    except ValueError as error:
+        raise ParseError(f"no metrics in Prometheus's format: {error}") from None
+    return sum(values) if values else None
 
 
 # -- kube-proxy -------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from bench.parse.prometheus import total
 from bench.session import Session, SessionError
 from components.kubernetes import capabilities
 from components.kubernetes.names import MAIN, NAMESPACE, NODES_NAMESPACE
@@ -20,6 +19,7 @@ from studies.experiments.capabilities import (
     ObjectStore,
     PodRequest,
 )
+from studies.experiments.scale.dataplane import total
 from tests.components.kubernetes.exec_replies import Exec, Output, Reply
 from tests.components.kubernetes.kube_api import KubeApi
 from tests.components.kubernetes.kube_cluster import NODES, cluster

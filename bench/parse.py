@@ -1,4 +1,4 @@
-"""Readers of the tools' output: pure functions from text to numbers, or a reason."""
+"""What readers of the tools' output raise; each is in its probe's module."""
 
 from __future__ import annotations
 
