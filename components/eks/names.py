@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 
 from cni.registry import dataplane
+from components.settings import PROJECT
 
-PROJECT = "cni-benchmark"
 CLUSTER_TAG = f"{PROJECT}:cluster"
 """On everything that a stack makes, with the cluster's name as its value."""
 

@@ -170,15 +170,16 @@ def _kube_proxy(eks: EksSettings, scenario: Scenario) -> Iterator[Problem]:
         return
     key = "scenario.kubeProxy"
     cni, since = scenario.dataplane, scenario.dataplane.nftables_from
-    if since and _numbers(scenario.cni_version) < _numbers(since):
+    if since and version_numbers(scenario.cni_version) < version_numbers(since):
         reason = f"{cni.title} goes with this mode from {since} on only"
         yield Problem(key, "nftables", reason, key, "iptables")
-    elif _numbers(eks.version) < _NFTABLES_FROM:
+    elif version_numbers(eks.version) < _NFTABLES_FROM:
         reason = f"EKS's kube-proxy has this mode from 1.33 on, and eks.version is {eks.version}"
         yield Problem(key, "nftables", reason, key, "iptables")
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def version_numbers(version: str) -> tuple[int, ...]:
+    """A version's numbers, by which versions are ordered."""
     return tuple(map(int, version.split(".")))
 
 

@@ -12,11 +12,11 @@ from bench.plan import Plan
 from cni.platform import PlatformFacts
 from cni.problems import Problem
 from components.eks.aws import Caution, Finding, Refusal
-from components.eks.names import PROJECT, cluster_name
+from components.eks.names import cluster_name
 from components.eks.preflight.cost import Cost
 from components.eks.preflight.survey import Account, Subject, survey
 from components.eks.settings import EksSettings
-from components.settings import Settings
+from components.settings import PROJECT, Settings
 from components.settings_errors import StackFile
 
 __all__ = ["Account", "Cost", "Preflight", "Report", "check", "report"]

@@ -13,7 +13,7 @@ from cni.platform import PlatformFacts
 from cni.problems import Problem, did_you_mean
 from components.eks.aws import Caution, Finding, Refusal
 from components.eks.cluster import ARCHITECTURES
-from components.eks.settings import EksSettings
+from components.eks.settings import EksSettings, version_numbers
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -117,7 +117,7 @@ def cluster_versions(eks: EKSClient) -> tuple[Version, ...]:
     items = [item for page in pages for item in page["clusterVersions"]]
     # Without `includeAll` EKS leaves unsupported versions out already.
     versions = [_version(item) for item in items if item["versionStatus"] != "UNSUPPORTED"]
-    return tuple(sorted(versions, key=lambda version: _numbers(version.name)))
+    return tuple(sorted(versions, key=lambda version: version_numbers(version.name)))
 
 
 def _version(item: ClusterVersionInformationTypeDef) -> Version:
@@ -140,7 +140,7 @@ def check_version(
     """
     if name == existing:
         return
-    if existing is not None and _numbers(name) != _next(_numbers(existing)):
+    if existing is not None and version_numbers(name) != _next(version_numbers(existing)):
         reason = (
             f"the stack's cluster has {existing}, and EKS changes a version only to the next one; "
             "for any other destroy the stack first"
@@ -173,7 +173,9 @@ def check_version(
 
 def _nearest(name: str, versions: Sequence[Version], now: datetime) -> str | None:
     """The oldest newer version that has no surcharge, now or soon; or the next best."""
-    newer = [v for v in versions if _numbers(v.name) > _numbers(name)] or list(versions)[::-1]
+    newer = [v for v in versions if version_numbers(v.name) > version_numbers(name)] or list(
+        versions
+    )[::-1]
     standard = [v for v in newer if not v.extended] or newer
     lasting = [v for v in standard if not _ends_soon(v, now)] or standard
     return lasting[0].name if lasting else None
@@ -308,13 +310,9 @@ def check_addon(
     if latest_build(builds, version) is not None:
         return
     matches = (_BUILD.fullmatch(build) for build in builds)
-    versions = sorted({match["version"] for match in matches if match}, key=_numbers)
+    versions = sorted({match["version"] for match in matches if match}, key=version_numbers)
     listed = f"{cni} {', '.join(versions)}" if versions else f"no {cni.removeprefix('the ')}"
     reason = f"EKS {eks.version} in {eks.region} offers {listed}"
-    newer = [each for each in versions if _numbers(each) > _numbers(version)]
+    newer = [each for each in versions if version_numbers(each) > version_numbers(version)]
     key = "scenario.cniVersion"
     yield Problem(key, version, reason, key, next(iter(newer or versions), None))
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
