@@ -97,7 +97,7 @@ def svg(drawn: Figure, label: str = "") -> str:
     made = made[made.index("<svg") :]
     # Ids of groups are the same in every figure, and nothing refers to them.
     made = _GROUP_ID.sub(r"\1", made)
-    made = _COORDINATES.sub(lambda found: _LONG.sub(_shortened, found[0]), made)
+    made = _COORDINATES.sub(lambda path: _LONG.sub(_shortened, path[0]), made)
     for colour, variable in COLOURS.items():
         made = made.replace(colour, variable)
     if label:
@@ -119,6 +119,6 @@ def _saved(drawn: Figure, background: str = "none") -> str:
     return text.getvalue()
 
 
-def _shortened(found: re.Match[str]) -> str:
+def _shortened(coordinate: re.Match[str]) -> str:
     """A coordinate to 0.01 pt."""
-    return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")
+    return f"{float(coordinate[0]):.2f}".rstrip("0").rstrip(".")
