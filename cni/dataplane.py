@@ -47,11 +47,14 @@ class Component:
     :ivar name: the container's name; the lab calls the process so, too.
     :ivar label: selects its pods.
     :ivar cluster_wide: it runs once, not on every node.
+    :ivar counters: the command, beside it, that prints what it counts of itself; read by
+        :meth:`Dataplane.read_counters`. Empty where there is none.
     """
 
     name: str
     label: str
     cluster_wide: bool = False
+    counters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +231,17 @@ class Dataplane(ABC):
         return {name: _answers(name, evidence) for name in (*self.agents.summary, *toggles)}
 
     # -- what is measured ---------------------------------------------------------------------
+
+    def component(self, name: str) -> Component | None:
+        """Its component of this name, if it has it."""
+        return next((each for each in self.components if each.name == name), None)
+
+    def read_counters(self, output: str) -> str:
+        """What a component's command has printed, in Prometheus's text format.
+
+        :raises EvidenceError: it is not what the command prints.
+        """
+        return output
 
     def services(self, kube_proxy: str, values: Mapping[str, object]) -> ServicePlan:
         """By what connections of pods are led to Services.

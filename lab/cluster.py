@@ -254,7 +254,7 @@ class Lab:
         if not self.sandbox.netns_path(pod).exists():
             raise LabError(f"the lab {self.paths.lab_id} has no pod {pod}")
         place = Place(netns=pod, cgroup=cgroups.lab_cgroup(self.paths.lab_id) / node_name)
-        return [*self.sandbox.enter(place, limit), self.toolchain.command(argv[0]), *argv[1:]]
+        return [*self.sandbox.enter(place, limit), self._program(argv[0]), *argv[1:]]
 
     def node_words(self, node_name: str, argv: Sequence[str], limit: float) -> list[str]:
         """The command line that runs a command in a node's own namespaces, from the host.
@@ -265,7 +265,7 @@ class Lab:
         on = next((each for each in self.nodes if each.name == node_name), None)
         if on is None:
             raise LabError(f"the lab {self.paths.lab_id} has no node {node_name}")
-        program = self.toolchain.command(argv[0])
+        program = self._program(argv[0])
         return [*self.sandbox.enter(on.host, limit), program, *argv[1:]]
 
     def node_command(self, on: Node, argv: Sequence[str]) -> str:
@@ -273,8 +273,12 @@ class Lab:
 
         :raises CommandError: it fails.
         """
-        words = [self.toolchain.command(argv[0]), *argv[1:]]
+        words = [self._program(argv[0]), *argv[1:]]
         return self.sandbox.run(words, on.host).stdout
+
+    def _program(self, name: str) -> str:
+        """The path of a program, of the lab's CNI in its version."""
+        return self.toolchain.command(name, self.spec.cni_version)
 
     def pods_of(self, app: str) -> list[PodAddress]:
         """The pods with this ``app`` label, as the API server reports them."""
@@ -298,26 +302,23 @@ class Lab:
             return "none"
         return ", ".join(sorted({self.kube_proxy.mode(node) for node in self.nodes}))
 
-    def component_metrics(self, component: str) -> Mapping[str, str]:
-        """What a component counts of itself, by node; nothing where the lab has no such component.
+    def kube_proxy_metrics(self) -> Mapping[str, str]:
+        """What each kube-proxy counts of itself, by node, in Prometheus's text format.
 
-        kube-proxy's are in Prometheus's text format, a CNI's in its own.
+        :raises LabError: one of them answers with an error.
         """
-        if component != kubeproxy.NAME:
-            return self.dataplane.metrics(component, self.nodes)
         proxies = self.kube_proxy
         return {node.name: proxies.metrics(node) for node in self.nodes} if proxies else {}
 
     def restart(self, component: str, node_name: str) -> None:
-        """Restart a component on a node, and wait until it is ready.
+        """Restart a component on a node, and wait until it is ready; kube-proxy can be.
 
         :raises LabError: it is not there, or cannot be restarted.
         """
         node = next((each for each in self.nodes if each.name == node_name), None)
-        if component == kubeproxy.NAME and node and self.kube_proxy:
-            self.kube_proxy.restart(node)
-        elif node is None or not self.dataplane.restart(component, node):
+        if component != kubeproxy.NAME or node is None or self.kube_proxy is None:
             raise LabError(f"the lab cannot restart {component} on {node_name}")
+        self.kube_proxy.restart(node)
 
     def versions(self) -> dict[str, str]:
         """Versions of the programs that this lab runs, by program, without a leading v."""

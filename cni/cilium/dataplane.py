@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from cni.cilium import rules
 from cni.cilium import values as chart
-from cni.cilium.evidence import EVIDENCE_COMMANDS, AgentEvidence
+from cni.cilium.evidence import EVIDENCE_COMMANDS, AgentEvidence, prometheus_text
 from cni.cilium.toggles import TOGGLES, is_true, on_off, overlay, reported
 from cni.cilium.versions import VERSIONS
 from cni.dataplane import (
@@ -102,7 +102,12 @@ class Cilium(Dataplane):
         config_map="cilium-config",
     )
     components = (
-        Component(name="cilium-agent", label="k8s-app=cilium"),
+        # Over its socket: a port for them (prometheus.enabled) is the scenario's to ask for.
+        Component(
+            name="cilium-agent",
+            label="k8s-app=cilium",
+            counters=("cilium-dbg", "metrics", "list", "-o", "json"),
+        ),
         Component(name="cilium-envoy", label="k8s-app=cilium-envoy"),
         Component(name="cilium-operator", label=_OPERATOR, cluster_wide=True),
     )
@@ -175,6 +180,9 @@ class Cilium(Dataplane):
 
     def parse_evidence(self, node: str, outputs: Mapping[str, str]) -> AgentEvidence:
         return AgentEvidence.parse(node, outputs)
+
+    def read_counters(self, output: str) -> str:
+        return prometheus_text(output)
 
     def settings(self, values: Flat, evidence: Sequence[Evidence]) -> Iterable[Setting]:
         path = "kubeProxyReplacement"

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 
 from bench.parse import ParseError
 from bench.session import CommandResult, Pod, SessionError
-from cni.cilium.evidence import prometheus_text
-from cni.services import CountError
+from cni.dataplane import Dataplane
+from cni.services import KUBE_PROXY_PODS, CountError
 from cni.toggles import EvidenceError
 from components.kubernetes import manifests, pods
 from components.kubernetes.names import NAMESPACE
@@ -21,11 +21,8 @@ from kube.objects import POD, is_ready
 from kube.wait import Waiter
 from studies.experiments.capabilities import PodRequest
 
-_KUBE_PROXY, _AGENT = "kube-proxy", "cilium-agent"
-_SELECTORS: Mapping[str, str] = {_KUBE_PROXY: "k8s-app=kube-proxy", _AGENT: "k8s-app=cilium"}
 # On the node itself, where it listens also if it does nowhere else; netshoot has curl.
 _PROXY_METRICS = ("curl", "--fail", "--silent", "--show-error", "http://127.0.0.1:10249/metrics")
-_AGENT_METRICS = ("cilium-dbg", "metrics", "list", "-o", "json")
 
 _START_SECONDS = 120.0
 _LOOK_SECONDS = 0.5
@@ -43,8 +40,9 @@ def as_session_error() -> Iterator[None]:
 class KubernetesCapabilities(KeepsObjects):
     """The capabilities of a cluster's session."""
 
-    def __init__(self, api: Kube) -> None:
+    def __init__(self, api: Kube, cni: Dataplane) -> None:
         self._api = api
+        self._cni = cni
         self._elsewhere: dict[str, str] = {}
         """The namespaces of an experiment's pods, by name."""
 
@@ -110,17 +108,24 @@ class KubernetesCapabilities(KeepsObjects):
     def component_metrics(self, component: str) -> Mapping[str, str]:
         with as_session_error():
             where = self._containers(component)
-            if component == _AGENT:
-                return {
-                    node: prometheus_text(pods.output(self._api, each, _AGENT_METRICS))
-                    for node, each in where.items()
-                }
-            return pods.on_nodes(self._api, lambda node: _PROXY_METRICS, sorted(where))
+            if component == KUBE_PROXY_PODS.container:
+                return pods.on_nodes(self._api, lambda node: _PROXY_METRICS, sorted(where))
+            part = self._cni.component(component)
+            if part is None or not part.counters:
+                return {}
+            return {
+                node: self._cni.read_counters(pods.output(self._api, each, part.counters))
+                for node, each in where.items()
+            }
 
     def _containers(self, component: str) -> dict[str, Container]:
         """The component's container on every node that has it; none where it is not known."""
-        selector = _SELECTORS.get(component)
-        if selector is None:
+        part = self._cni.component(component)
+        if component == KUBE_PROXY_PODS.container:
+            selector = KUBE_PROXY_PODS.label
+        elif part is not None and not part.cluster_wide:
+            selector = part.label
+        else:
             return {}
         return {
             str(pod["spec"]["nodeName"]): pods.container(pod, component)

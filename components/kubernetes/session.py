@@ -49,7 +49,7 @@ class KubernetesSession(KubernetesCapabilities):
     """
 
     def __init__(self, api: Kube, requested: Requested, about: Mapping[str, Any]) -> None:
-        super().__init__(api)
+        super().__init__(api, requested.dataplane)
         self._requested = requested
         self._about = about
         self._leftovers = Leftovers(api)

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from bench.parse import ParseError
 from bench.session import CommandResult, Pod, SessionError
-from cni.cilium.evidence import prometheus_text
+from cni.registry import dataplane
 from cni.services import CountError
 from cni.toggles import EvidenceError
 from components.lab import cpu
@@ -16,7 +16,7 @@ from components.objects import KeepsObjects
 from kube.client import Kube
 from kube.errors import KubernetesError
 from lab.cluster import Lab
-from lab.dataplane.cilium.agents import AGENT
+from lab.dataplane import kubeproxy
 from lab.errors import LabError
 from lab.node import Node
 from lab.objects import NAMESPACE, PodSpec
@@ -66,11 +66,17 @@ class LabCapabilities(KeepsObjects):
         return command(f"{component} on {node}", words, argv, timeout)[0]
 
     def component_metrics(self, component: str) -> Mapping[str, str]:
+        lab, cni = self._lab, dataplane(self._lab.spec.cni)
         with as_session_error():
-            metrics = self._lab.component_metrics(component)
-            if component != AGENT:
-                return metrics
-            return {node: prometheus_text(text) for node, text in metrics.items()}
+            if component == kubeproxy.NAME:
+                return lab.kube_proxy_metrics()
+            part = cni.component(component)
+            if part is None or not part.counters:
+                return {}
+            return {
+                node.name: cni.read_counters(lab.node_command(node, part.counters))
+                for node in lab.nodes
+            }
 
     # -- ComponentRestart ---------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -84,12 +84,3 @@ class LabDataplane(ABC):
         :raises LabError: it answers with an error.
         :raises OSError: it does not answer.
         """
-
-    def metrics(self, component: str, nodes: Collection[Node]) -> Mapping[str, str]:
-        """What a component counts of itself, by node, in its own format; nothing where the CNI
-        has no such component."""
-        return {}
-
-    def restart(self, component: str, node: Node) -> bool:
-        """Restart a component on a node; whether the CNI has it."""
-        return False

@@ -67,11 +67,14 @@ class Toolchain:
             )
         return path
 
-    def command(self, name: str) -> str:
+    def command(self, name: str, cni_version: str | None = None) -> str:
         """The path of a program of the toolchain, else of the host's packages.
 
+        :param cni_version: the lab's, where its CNI may have the program.
         :raises ToolchainError: it is in neither.
         """
+        if family_of(name, cni_version) is not None:
+            return str(self.program(name, cni_version))
         if family_of(name) is not None:
             return str(self.program(name))
         path = shutil.which(name)

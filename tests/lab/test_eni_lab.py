@@ -91,7 +91,9 @@ def test_nodes_are_in_one_subnet(lab: EniLab) -> None:
 
 def test_the_agents_run_the_mode_that_eks_gets(lab: EniLab) -> None:
     for node in lab.running.lab.nodes:
-        config = json.loads(lab.cilium.dbg(node, "config", "--all", "--output=json"))
+        config = json.loads(
+            lab.running.lab.node_command(node, ("cilium-dbg", "config", "--all", "--output=json"))
+        )
         assert config["IPAM"] == "eni"
 
 

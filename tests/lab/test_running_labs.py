@@ -111,7 +111,7 @@ def test_every_agent_runs_and_calls_itself_ready(running: RunningLab) -> None:
     lab = running.lab
     for node in lab.nodes:
         if running.cilium:
-            assert running.agents.dbg(node, "status", "--brief").strip() == "OK"
+            assert lab.node_command(node, ("cilium-dbg", "status", "--brief")).strip() == "OK"
             assert lab.sandbox.pid_of(f"{node.name}-kube-proxy") is None
         else:
             assert lab.sandbox.pid_of(f"{node.name}-address-responder") is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -210,21 +210,6 @@ class Cilium(LabDataplane):
         except OSError as error:
             return str(error)
         return None if status == HTTPStatus.OK else f"{url}: {status}"
-
-    def dbg(self, node: Node, *words: str, timeout: float = 20) -> str:
-        """The output of ``cilium-dbg`` against one node's agent."""
-        argv = [str(self._program("cilium-dbg")), *words]
-        return self._sandbox.run(argv, node.host, timeout=timeout).stdout
-
-    def metrics(self, component: str, nodes: Collection[Node]) -> Mapping[str, str]:
-        """See :meth:`LabDataplane.metrics`; ``cilium-dbg metrics list``, as JSON.
-
-        Over the agent's socket: a port for them (``prometheus.enabled``) is the scenario's to ask
-        for.
-        """
-        if component != AGENT:
-            return {}
-        return {node.name: self.dbg(node, "metrics", "list", "-o", "json") for node in nodes}
 
     def eni_report(self, api: Kube, node: Node) -> dict[str, Any]:
         return ciliumnodes.status(api, node.name)
