@@ -58,7 +58,9 @@ def _outcome(
     if toggle.name not in scenario.dataplane.toggles:
         title = owner(toggle.name).title
         reason = f"not applicable: {scenario.dataplane.title} has no {title} dataplane"
-        return Decision(toggle=toggle.name, requested=False, applied=False, reason=reason)
+        return Decision(
+            toggle=toggle.name, requested=False, applied=False, reason=reason, applicable=False
+        )
     if asked is None:
         reason = "not requested: left to the chart's default"
         return Decision(toggle=toggle.name, requested=False, applied=False, reason=reason)
@@ -148,7 +150,8 @@ def verify(
 
 def _state(decision: Decision, agents: list[Evidence], missing: list[str]) -> ToggleState:
     toggle = TOGGLES[decision.toggle]
-    proofs = {agent.node: toggle.prove(agent, decision.values) for agent in agents}
+    asked = agents if decision.applicable else []
+    proofs = {agent.node: toggle.prove(agent, decision.values) for agent in asked}
     judge = _judge_applied if decision.applied else _judge_left_out
     applied, verified, reason = judge(decision, proofs, missing)
     return ToggleState(

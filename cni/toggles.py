@@ -76,6 +76,8 @@ class Decision:
     """Why it is not applied; None where it is."""
     notes: tuple[str, ...] = ()
     """What else a reader of its effect should know."""
+    applicable: bool = True
+    """The scenario's CNI has it; without it agents are not asked for a proof."""
     refused: bool = False
     """The scenario says explicitly that it must be off."""
     values: Values = field(default_factory=dict)

@@ -20,7 +20,12 @@ from bench.session import ComponentUsage, SessionError
 from bench.targets import Targets
 from bench.text import number
 
-CLUSTER_WIDE = frozenset({"cilium-operator"})
+CLUSTER_WIDE = frozenset(
+    component.name
+    for dataplane in DATAPLANES.values()
+    for component in dataplane.components
+    if component.cluster_wide
+)
 _MILLICORES = 1e3
 _BYTES_PER_MIB = 1024 * 1024
 
