@@ -26,6 +26,18 @@ def dataplane(name: str) -> Dataplane:
     return DATAPLANES[name]
 
 
+def of_environment(environment: Mapping[str, Any]) -> Dataplane | None:
+    """The CNI that an environment of results names, or None where it is none of these.
+
+    Results that do not name it are of the CNI whose agents have answered.
+    """
+    name = str(environment.get("cni") or "").partition(" ")[0]
+    if name:
+        return DATAPLANES.get(name)
+    asked = (each for each in DATAPLANES.values() if each.agents)
+    return next(asked, None) if environment.get("agents") else None
+
+
 def owner(toggle: str) -> Dataplane:
     """The CNI that a toggle is of."""
     return next(each for each in DATAPLANES.values() if toggle in each.toggles)

@@ -291,7 +291,7 @@ def _served_so(subject: str, traits: Traits) -> bool:
     if traits.services is None or traits.services.lower() not in subject.lower():
         return False
     # kube-proxy beside Cilium serves no pod: Cilium does, packet by packet.
-    return traits.services == "eBPF" or not traits.cilium
+    return traits.services == "eBPF" or not traits.serves_pods
 
 
 def _has(series: Series, names: Sequence[str]) -> bool:

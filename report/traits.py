@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cni.registry import of_environment
 from report.sources import MeasuredScenario
 
 Services = Literal["kube-proxy iptables", "kube-proxy nftables", "kube-proxy ipvs", "eBPF"]
@@ -13,37 +14,36 @@ Services = Literal["kube-proxy iptables", "kube-proxy nftables", "kube-proxy ipv
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """Stated settings and what the agents report; None wherever the results do not tell.
+    """What the CNI can do and what its agents report; None wherever the results do not tell.
 
     ``services`` is who load-balances Services. ``overlay``: pods have addresses of their own
-    between tunnels, and take none of the VPC's. ``hubble`` is on.
+    between tunnels, and take none of the VPC's. ``flows``: they are observed, with identities and
+    verdicts. ``layer_7``: the CNI has policies by HTTP, DNS name and host. ``serves_pods``: it
+    leads pods to Services by itself, also beside kube-proxy.
     """
 
-    cni: str | None
-    version: str | None
     services: Services | None
     overlay: bool | None
-    hubble: bool | None
-
-    @property
-    def cilium(self) -> bool | None:
-        """It is the CNI."""
-        return None if self.cni is None else self.cni == "cilium"
+    flows: bool | None
+    layer_7: bool | None
+    serves_pods: bool | None
 
 
 def traits(scenario: MeasuredScenario) -> Traits:
     """A scenario's traits."""
     environment = scenario.environment
-    name, _, version = str(environment.get("cni") or "").partition(" ")
+    services, cni = _services(environment), of_environment(environment)
+    if cni is None:
+        none = False if environment.get("cni") else None
+        return Traits(services, None, None, layer_7=none, serves_pods=none)
     agents = environment.get("agents")
-    told: Mapping[str, Any] = agents if isinstance(agents, Mapping) else {}
-    cni = name or ("cilium" if told else None)
+    reported = cni.reported(agents if isinstance(agents, Mapping) else {})
     return Traits(
-        cni=cni,
-        version=version or None,
-        services=_services(environment),
-        overlay=False if cni == "vpc-cni" else _is(told.get("network_routing"), "Tunnel"),
-        hubble=False if cni == "vpc-cni" else _is(told.get("hubble"), "Ok", "Warning", "Failure"),
+        services,
+        reported.overlay,
+        reported.flows,
+        layer_7=cni.policies.layer_7,
+        serves_pods=cni.serves_pods,
     )
 
 
@@ -59,8 +59,3 @@ def _services(environment: Mapping[str, Any]) -> Services | None:
             return "kube-proxy ipvs"
         case _:
             return None
-
-
-def _is(said: object, *values: str) -> bool | None:
-    """Agents that differ from each other tell nothing."""
-    return None if not isinstance(said, str) or said == "None" else said in values

@@ -19,6 +19,7 @@ from bench.probes.base import Bench, Invocation, Reading, SampleError, WrappedPr
 from bench.session import ComponentUsage, SessionError
 from bench.targets import Targets
 from bench.text import number
+from cni.registry import DATAPLANES
 
 CLUSTER_WIDE = frozenset(
     component.name

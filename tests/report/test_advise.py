@@ -255,9 +255,11 @@ def test_one_subject_alone_decides_nothing() -> None:
 
 def test_traits_come_from_what_ran() -> None:
     known = {name: traits(MeasuredScenario(name, scenario_results(name, 1))) for name in STACKS}
-    assert known["scenario-a"] == Traits("vpc-cni", "1.19.2", "kube-proxy iptables", False, False)
-    assert known["scenario-c"] == Traits("cilium", "1.16.5", "eBPF", True, True)
-    assert known["scenario-e"] == Traits("cilium", "1.16.5", "eBPF", False, False)
+    assert known["scenario-a"] == Traits(
+        "kube-proxy iptables", False, False, layer_7=False, serves_pods=False
+    )
+    assert known["scenario-c"] == Traits("eBPF", True, True, layer_7=True, serves_pods=True)
+    assert known["scenario-e"] == Traits("eBPF", False, False, layer_7=True, serves_pods=True)
 
 
 def test_agents_that_differ_from_each_other_tell_nothing() -> None:
