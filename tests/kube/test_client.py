@@ -1,0 +1,97 @@
+"""Requests that last, errors that tell, and kinds as the server spells them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kube import exec as pod_exec
+from kube.client import Kube, settings_of
+from kube.errors import ApiError, KubernetesError, NotStartedError
+from kube.exec import Container
+from kube.objects import NODE, SERVICE, Kind
+from tests.components.kubernetes.kube_api import KubeApi
+
+
+def test_no_kubeconfig(tmp_path: Path) -> None:
+    with pytest.raises(KubernetesError, match=f"kubeconfig {tmp_path}/none"):
+        settings_of(str(tmp_path / "none"))
+
+
+def test_a_context_that_is_not_in_it(server: KubeApi, tmp_path: Path) -> None:
+    file = server.kubeconfig(tmp_path / "config")
+    with pytest.raises(KubernetesError, match="other"):
+        settings_of(str(file), "other")
+
+
+# -- requests -------------------------------------------------------------------------------------
+
+
+def test_reading_goes_on_when_the_server_comes_back(server: KubeApi, client: Kube) -> None:
+    server.trouble = [503, 429, 500]
+    assert client.version() == "v1.31.4"
+    assert len(server.requests) == 4
+
+
+def test_reading_gives_up(server: KubeApi, client: Kube) -> None:
+    server.trouble = [503] * 9
+    with pytest.raises(ApiError, match="GET /version: 503: not now"):
+        client.version()
+    assert len(server.requests) == 4
+
+
+def test_a_refusal_is_not_repeated(server: KubeApi, client: Kube) -> None:
+    client.items(NODE)
+    server.trouble, asked = [403], len(server.requests)
+    with pytest.raises(ApiError, match="GET /api/v1/nodes: 403: not now"):
+        client.items(NODE)
+    assert len(server.requests) == asked + 1
+
+
+def test_what_is_not_there_is_none(server: KubeApi, client: Kube) -> None:
+    assert client.find(SERVICE, "kube-dns", "kube-system") is None
+    server.trouble = [403]
+    with pytest.raises(ApiError):
+        client.find(SERVICE, "kube-dns", "kube-system")
+
+
+def test_a_server_with_another_certificate_is_not_believed(server: KubeApi, tmp_path: Path) -> None:
+    with KubeApi().serving() as other:
+        file = other.kubeconfig(tmp_path / "config")
+        file.write_text(file.read_text().replace(other.url, server.url))
+        api = Kube(settings_of(str(file)))
+        with pytest.raises(ApiError, match="certificate verify failed"):
+            api.version()
+        with pytest.raises(NotStartedError, match="certificate verify failed"):
+            pod_exec.run(api, Container("x", "y", "z"), ["true"], timeout=5)
+    assert server.requests == []
+
+
+# -- kinds ----------------------------------------------------------------------------------------
+
+
+def test_a_server_is_asked_for_its_kinds_once_in_each_group(server: KubeApi, client: Kube) -> None:
+    assert server.requests == []
+    for kind in (NODE, SERVICE, NODE, Kind("apps/v1", "DaemonSet")):
+        client.items(kind)
+    paths = [path for _, path in server.requests]
+    assert [path for path in paths if path in ("/api/v1", "/apis/apps/v1")] == [
+        "/api/v1",
+        "/apis/apps/v1",
+    ]
+    assert client.path(SERVICE, "a", "b") == "/api/v1/namespaces/a/services/b"
+    assert client.path(NODE, "a", "b") == "/api/v1/nodes/b"  # nodes are in no namespace
+
+
+def test_a_kind_that_comes_later_is_asked_for_again(server: KubeApi, client: Kube) -> None:
+    """As a CRD's is, which is created beside others of its group."""
+    later = Kind("v1", "Later")
+    client.items(NODE)
+    for _ in range(2):
+        with pytest.raises(ApiError, match="GET /api/v1: 404: the server has no kind Later"):
+            client.items(later)
+    assert [path for _, path in server.requests].count("/api/v1") == 3
+    assert client.find(later, "x") is None
+    with pytest.raises(ApiError, match="404"):
+        client.items(Kind("example.com/v1", "Other"))
