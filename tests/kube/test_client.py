@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from kube import bulk
 from kube import exec as pod_exec
 from kube.client import Kube, settings_of
 from kube.errors import ApiError, KubernetesError, NotStartedError
 from kube.exec import Container
 from kube.objects import NODE, SERVICE, Kind
+from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.kube_api import KubeApi
 
 
@@ -95,3 +99,29 @@ def test_a_kind_that_comes_later_is_asked_for_again(server: KubeApi, client: Kub
     assert client.find(later, "x") is None
     with pytest.raises(ApiError, match="404"):
         client.items(Kind("example.com/v1", "Other"))
+
+
+# -- networks -------------------------------------------------------------------------------------
+
+
+def test_every_connection_is_made_in_the_clients_network(server: KubeApi, tmp_path: Path) -> None:
+    """A lab's server is in a network namespace, which a thread enters to make a socket."""
+    entered: list[str] = []
+
+    @contextmanager
+    def network() -> Iterator[None]:
+        entered.append("in")
+        yield
+
+    server.tokens = {"a-token"}
+    client = Kube(settings_of(str(server.kubeconfig(tmp_path / "config"))), network=network)
+    client.version()
+    client.version()
+    assert entered == ["in"]  # the connection is kept
+    pod = kube_objects.pod("p", "here", "node-1", {}, {"main": "image"})
+    bulk.create(client, [{"apiVersion": "v1", **pod}], "here", lambda line: None)
+    assert server.object("Pod", "p")["status"]["phase"] == "Running"
+    in_bulk = len(entered)
+    assert in_bulk > 1
+    pod_exec.run(client, Container("here", "p", "main"), ["true"], timeout=5)
+    assert len(entered) == in_bulk + 1
