@@ -246,7 +246,7 @@ def deploy(
     told = about(settings, made, adaptations)
     session = pulumi.Output.all(slot.lab_id, cluster.boot, workloads.id).apply(
         lambda known: descriptor(
-            "lab", {"lab_id": known[0], "about": told, "stack": stack}, known[1]
+            settings.target, {"lab_id": known[0], "about": told, "stack": stack}, known[1]
         )
     )
     return Deployment(session=session, toggles=cni.toggles)

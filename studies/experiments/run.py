@@ -67,26 +67,26 @@ def run_experiment(
         side = prepare(name, session, plan, clock=clock, deadline=start + within, say=say)
         evidence = side.evidence or evidence
         try:
-            found = RUNS[definition.name](Context(side, plan, extent, name, say))
+            findings = RUNS[definition.name](Context(side, plan, extent, name, say))
         except SkippedError as error:
             reason = str(error)
     if reason is not None:
         say(f"skipped: {reason}")
-        found = Findings([Series(subject=name, skipped=reason)])
+        findings = Findings([Series(subject=name, skipped=reason)])
     return Experiment(
         name=definition.name,
         question=definition.question,
         axis=Axis(name=definition.axis, unit=definition.unit),
-        series=list(found.series),
+        series=list(findings.series),
         started=_iso(started),
         finished=_iso(clock.now()),
         seconds=round(clock.monotonic() - start, 1),
         command=command,
-        plan={**extent.as_dict(), **found.plan},
+        plan={**extent.as_dict(), **findings.plan},
         tools=dict(evidence.tools),
         environment=environment,
         checks=list(evidence.checks),
-        warnings=[*evidence.warnings, *found.warnings],
+        warnings=[*evidence.warnings, *findings.warnings],
     )
 
 

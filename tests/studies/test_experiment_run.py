@@ -19,7 +19,7 @@ from studies.experiments.definition import Definition, Extent, ExtentError
 from studies.experiments.host import NODE, POD
 from studies.experiments.model import from_dict
 from studies.experiments.registry import EXPERIMENTS
-from studies.experiments.run import run_experiment
+from studies.experiments.run import RUNS, run_experiment
 from tests.bench import fakes
 from tests.bench.fakes import FakeSession
 from tests.sessions_target import descriptor, register
@@ -143,6 +143,10 @@ def _without_none(data: object) -> dict[str, object]:
     stripped = strip(data)
     assert isinstance(stripped, dict)
     return stripped
+
+
+def test_every_experiment_that_can_be_asked_for_can_be_run() -> None:
+    assert RUNS.keys() == EXPERIMENTS.keys()
 
 
 SIZES = Definition("sizes", "How large?", "size", (), Extent((4, 100), 5, 1), "n", 2, 500)
