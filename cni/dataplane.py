@@ -133,8 +133,6 @@ class Dataplane(ABC):
     """As it stands in a sentence."""
     versions: ClassVar[Sequence[str]]
     """Those that the lab has programs of, oldest first."""
-    any_version: ClassVar[bool] = False
-    """A cluster may run versions beside these, as EKS offers them."""
     toggles: ClassVar[Mapping[str, Toggle[Any]]] = {}
     rollout: ClassVar[Rollout]
     components: ClassVar[tuple[Component, ...]]

@@ -20,15 +20,12 @@ class CiliumVersion:
     :param module: the folder below ``tools/`` whose go.mod builds this version.
     :param go: the Go version in which the release is built (its ``go.mod``).
     :param llvm: the major version of clang and LLVM that compiles its datapath.
-    :param min_kernel: the oldest kernel, major and minor, that its documentation supports
-        (operations/system_requirements).
     :param patches: changes to the source that the lab's programs need, by the names that
         ``lab.toolchain.programs`` has for them.
     :param chart_keys: file beside this module with the keys of its chart's values.
     :param optional_values: values that the chart documents in comments only: templates test them
         with ``hasKey``, so the parsed values.yaml lacks them
         (``install/kubernetes/cilium/values.yaml``).
-    :param docs: root of this version's documentation.
     """
 
     version: str
@@ -37,11 +34,9 @@ class CiliumVersion:
     module: str
     go: str
     llvm: int
-    min_kernel: tuple[int, int]
     patches: tuple[str, ...]
     chart_keys: str
     optional_values: tuple[str, ...]
-    docs: str
 
     @property
     def build(self) -> str:
@@ -61,7 +56,6 @@ _1_16_5 = CiliumVersion(
     module="cilium",
     go="1.22.0",
     llvm=16,
-    min_kernel=(4, 19),
     patches=("modules-list", "deferred-cycle-check"),
     chart_keys="chart-1.16.5.json",
     optional_values=(
@@ -88,7 +82,6 @@ _1_16_5 = CiliumVersion(
         "socketLB.terminatePodConnections",
         "socketLB.tracing",
     ),
-    docs="https://docs.cilium.io/en/v1.16",
 )
 
 VERSIONS: Mapping[str, CiliumVersion] = {each.version: each for each in (_1_16_5,)}

@@ -23,7 +23,6 @@ class VpcCni(Dataplane):
     name = "vpc-cni"
     title = "the VPC CNI"
     versions = tuple(VERSIONS)
-    any_version = True
     eks_default = True
     # EKS best practices, "nftables mode".
     nftables_from = "1.23.0"
