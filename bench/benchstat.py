@@ -104,8 +104,8 @@ def parse(text: str, known: Mapping[str, MetricResult]) -> dict[str, Row]:
 
 def _head(results: Results) -> Iterator[str]:
     about = {
-        "scenario": results.environment.get("scenario", ""),
-        "target": results.environment.get("target", ""),
+        "scenario": results.scenario.title,
+        "target": results.environment.target,
         "profile": results.profile,
         "started": results.started,
         **results.tools,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.limits import NOTABLE_STEAL, NOTES
+from bench.limits import NOTABLE_STEAL
 from bench.metrics import CNI_COST, Metric
+from bench.notes import Note, limit_kind, merged
 from bench.probes.base import Invocation, Probe, Reading
-from bench.results import LimitResult, MetricResult, ProbeResult, ThrottleResult
+from bench.results import (
+    LimitResult,
+    MetricResult,
+    MissingMetric,
+    MissingSample,
+    ProbeResult,
+    StealResult,
+    ThrottleResult,
+)
 from bench.sampling import Outcome
 from bench.stats import summarise
 from bench.text import tally
@@ -21,10 +29,12 @@ _SIGNIFICANT_DIGITS = 6
 class _Column:
     """One metric's samples by run."""
 
-    samples: list[float] = field(default_factory=list)
-    throttled: list[int] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    notes: list[tuple[int, str]] = field(default_factory=list)
+    samples: dict[int, float] = field(default_factory=dict)
+    missing: list[MissingSample] = field(default_factory=list)
+    notes: list[tuple[int, Note]] = field(default_factory=list)
+
+    def what_was_tried(self) -> str:
+        return "; ".join(each.text() for each in self.missing)
 
 
 class Ledger:
@@ -38,41 +48,41 @@ class Ledger:
         self._facts: dict[str, dict[str, str | int | float]] = {p.name: {} for p in probes}
         self._limits: dict[str, list[LimitResult]] = {probe.name: [] for probe in probes}
         self._throttled: dict[str, list[ThrottleResult]] = {probe.name: [] for probe in probes}
-        self._stolen: list[tuple[float, str]] = []
+        self._steal: dict[str, list[StealResult]] = {probe.name: [] for probe in probes}
         self._warnings: list[str] = []
 
     def add(self, probe: Probe, run: int, outcome: Outcome) -> None:
         """Take in what became of run ``run`` (1 …) of ``probe``."""
         reading = outcome.reading or Reading({})
         reason = "" if outcome.reading else outcome.failures[-1]
-        note = self._limited(probe, run, outcome)
+        limit = self._limited(probe, run, outcome)
         held_back = self._held_back(probe, run, outcome)
         for metric in probe.metrics:
             column = self._columns[metric.name]
             if metric.name in reading.values:
                 if held_back:
-                    column.throttled.append(len(column.samples))
-                if note and metric.group != CNI_COST:
-                    column.notes.append((run, note))
-                column.samples.append(_rounded(reading.values[metric.name]))
+                    column.notes.append((run, Note(kind="throttled")))
+                if limit and metric.group != CNI_COST:
+                    column.notes.append((run, limit))
+                column.samples[run] = _rounded(reading.values[metric.name])
             else:
                 why = reason or reading.missing.get(metric.name, "not in the tool's report")
-                column.missing.append(f"run {run}: {why}")
-            if metric.name in reading.notes:
-                column.notes.append((run, reading.notes[metric.name]))
+                column.missing.append(MissingSample(round=run, reason=why))
+            column.notes += [(run, note) for note in reading.notes.get(metric.name, ())]
         failures = (*outcome.failures, *reading.failures)
         self._failures[probe.name] += [f"run {run}: {why}" for why in failures]
         self._warnings += [f"{probe.name}, run {run}: {text}" for text in reading.warnings]
         if reading.facts:
             self._facts[probe.name] = dict(reading.facts)
 
-    def _limited(self, probe: Probe, run: int, outcome: Outcome) -> str | None:
+    def _limited(self, probe: Probe, run: int, outcome: Outcome) -> Note | None:
         """Record what was at its limit; the note for the run's metrics, if any was."""
         if outcome.reading is None or outcome.limit is None:
             return None
         by, evidence = outcome.limit.by, outcome.limit.evidence
         self._limits[probe.name].append(LimitResult(run=run, by=by, evidence=evidence))
-        return NOTES.get(by)
+        kind = limit_kind(by)
+        return Note(kind=kind) if kind else None
 
     def _held_back(self, probe: Probe, run: int, outcome: Outcome) -> bool:
         """Record what the platform and the hypervisor withheld; whether it was traffic."""
@@ -80,7 +90,8 @@ class Ledger:
             return False
         seen = outcome.observation
         if seen.steal > NOTABLE_STEAL:
-            self._stolen.append((seen.steal, f"{probe.name}, run {run}"))
+            share = round(seen.steal, 4)
+            self._steal[probe.name].append(StealResult(run=run, share=share))
         if not seen.held_back:
             return False
         counters = {node: dict(grown) for node, grown in seen.held_back.items()}
@@ -91,8 +102,9 @@ class Ledger:
 
     def metrics(self) -> dict[str, MetricResult]:
         """The metrics that have a sample, in the probes' order."""
+        rounds = range(1, self._runs + 1)
         return {
-            metric.name: _summed(metric, probe.name, self._columns[metric.name], self._runs)
+            metric.name: _summed(metric, probe.name, self._columns[metric.name], rounds)
             for probe in self._probes
             for metric in probe.metrics
             if self._columns[metric.name].samples
@@ -112,6 +124,7 @@ class Ledger:
                 facts=self._facts[probe.name],
                 limits=self._limits[probe.name],
                 throttled=self._throttled[probe.name],
+                steal=self._steal[probe.name],
             )
         return records
 
@@ -123,7 +136,7 @@ class Ledger:
             if 0 < len(column.samples) < self._runs:
                 short.append(
                     f"{metric.name}: {len(column.samples)} of {self._runs} samples "
-                    f"({'; '.join(column.missing)})"
+                    f"({column.what_was_tried()})"
                 )
         retried = [
             f"{name}: {len(reasons)} failed attempts (last: {reasons[-1]})"
@@ -133,18 +146,22 @@ class Ledger:
         return [*self._warnings, *short, *retried, *self._withheld()]
 
     def _withheld(self) -> list[str]:
-        if not self._stolen:
+        stolen = [(each, probe) for probe, runs in self._steal.items() for each in runs]
+        if not stolen:
             return []
-        worst, where = max(self._stolen)
+        worst, probe = max(stolen, key=lambda one: one[0].share)
         return [
-            f"the hypervisor withheld CPU time during {len(self._stolen)} samples, "
-            f"{100 * worst:.0f} % at worst ({where})"
+            f"the hypervisor withheld CPU time during {len(stolen)} samples, "
+            f"{100 * worst.share:.0f} % at worst ({probe}, run {worst.run})"
         ]
 
-    def errors(self) -> list[str]:
+    def errors(self) -> list[MissingMetric]:
         """Every metric without any sample, with what was tried."""
         return [
-            f"{metric.name}: no sample in {self._runs} runs ({'; '.join(column.missing)})"
+            MissingMetric(
+                metric=metric.name,
+                reason=f"no sample in {self._runs} runs ({column.what_was_tried()})",
+            )
             for metric in self._all_metrics()
             if not (column := self._columns[metric.name]).samples
         ]
@@ -153,8 +170,9 @@ class Ledger:
         return [metric for probe in self._probes for metric in probe.metrics]
 
 
-def _summed(metric: Metric, probe: str, column: _Column, runs: int) -> MetricResult:
-    summary = summarise(column.samples)
+def _summed(metric: Metric, probe: str, column: _Column, rounds: Sequence[int]) -> MetricResult:
+    samples = list(column.samples.values())
+    summary = summarise(samples)
     return MetricResult(
         median=_rounded(summary.median),
         ci=(summary.low, summary.high),
@@ -162,25 +180,15 @@ def _summed(metric: Metric, probe: str, column: _Column, runs: int) -> MetricRes
         unit=metric.unit,
         n=summary.n,
         better=metric.better,
-        samples=column.samples,
+        samples=samples,
+        rounds=[] if column.samples.keys() == set(rounds) else list(column.samples),
         missing=column.missing,
-        notes=_merged(column.notes, runs),
-        throttled=column.throttled,
+        notes=merged(column.notes, rounds),
         group=metric.group,
         description=metric.description,
         load_model=metric.load_model,
         probe=probe,
     )
-
-
-def _merged(notes: Sequence[tuple[int, str]], runs: int) -> list[str]:
-    """Notes with the runs they are about; the same note on every run is said once."""
-    counts = Counter(text for _, text in notes)
-    merged = []
-    for text, count in counts.items():
-        where = [str(run) for run, other in notes if other == text]
-        merged.append(text if count == runs else f"run {', '.join(where)}: {text}")
-    return merged
 
 
 def _rounded(value: float) -> float:

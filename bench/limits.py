@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from bench.notes import LimitedBy
 from bench.session import MachineUsage, Session, WorkloadUsage
 from bench.workloads import Side, roles
-
-LimitedBy = Literal["machine", "server", "client", "none", "unknown"]
 
 FULL = 0.95
 """Share of its CPUs from which on somebody is at its limit."""
@@ -25,13 +23,6 @@ NOTABLE_USE = 0.05
 NOTABLE_STEAL = 0.02
 LEAST_STOLEN_SECONDS = 0.05
 SIDES: tuple[Side, ...] = ("server", "client")
-
-NOTES: Mapping[LimitedBy, str] = {
-    "machine": "the CPUs of the machine that all nodes share were the limit, not the network",
-    "server": "the server's CPUs were the limit, not the network",
-    "client": "the load generator's CPUs were the limit, not the network",
-}
-"""A metric's note, by what was at its limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,24 @@
 
 JSON by pydantic, both ways; an unknown schema is refused, an unknown field too. Commands, tool
 facts and failures are stored once per probe, not per sample, to stay small as a stack output.
+Version 1 is read as version 2 (:mod:`bench.results_v1`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bench.limits import LimitedBy
+from bench import results_v1
+from bench.environment import Environment, StackRecord
 from bench.metrics import Better
+from bench.notes import LimitedBy, Note, limit_kind
 from bench.text import number
 
-SCHEMA: Final = "cni-benchmark/results/v1"
+SCHEMA: Final = "cni-benchmark/results/v2"
 
 
 class ResultsError(ValueError):
@@ -27,13 +30,45 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Place(NamedTuple):
+    """Where a sample belongs: bring-up, round and slice, all from 1; no slices are slice 0."""
+
+    bring_up: int
+    round: int
+    slice: int = 0
+
+
+class MissingSample(_Model):
+    """A sample that could not be taken, and why."""
+
+    round: int
+    reason: str
+    bring_up: int = 1
+
+    def text(self) -> str:
+        """In one line."""
+        return f"run {self.round}: {self.reason}"
+
+
+class MissingMetric(_Model):
+    """A metric without any sample, with what was tried."""
+
+    metric: str
+    reason: str
+
+    def text(self) -> str:
+        """In one line."""
+        return f"{self.metric}: {self.reason}"
+
+
 class MetricResult(_Model):
     """One metric: its median and interval in ``unit``, and the samples behind them in run order.
 
     ``ci_level`` is the interval's real coverage (0 to 1, see :mod:`bench.stats`), 0 for a single
-    sample. ``missing`` has a reason for each run without a sample, ``notes`` what limits the
-    value's meaning (a rate that was not reached, say). ``throttled`` are the positions in
-    ``samples`` of those taken while the platform held traffic back.
+    sample. ``notes`` say what limits the value's meaning (a rate that was not reached, say).
+    ``rounds`` and ``bring_ups`` say where each sample belongs; they are left out where it is round
+    1, 2, … of the first bring-up. ``slices`` are left out where rounds have none. Read all of them
+    by :meth:`by_place`.
     """
 
     median: float
@@ -43,17 +78,63 @@ class MetricResult(_Model):
     n: int
     better: Better
     samples: list[float]
-    missing: list[str] = []
-    notes: list[str] = []
-    throttled: list[int] = []
+    rounds: list[int] = []
+    bring_ups: list[int] = []
+    slices: list[int] = []
+    missing: list[MissingSample] = []
+    notes: list[Note] = []
     group: str
     description: str
     load_model: str | None = None
     probe: str
 
+    @model_validator(mode="after")
+    def _one_place_each(self) -> MetricResult:
+        for name in ("rounds", "bring_ups", "slices"):
+            if len(getattr(self, name)) not in (0, len(self.samples)):
+                raise ValueError(f"{name} must be as many as samples, or none")
+        return self
+
+    @property
+    def places(self) -> list[Place]:
+        """Where each of the samples belongs."""
+        count = len(self.samples)
+        return [
+            Place(bring_up, round_, slice_)
+            for bring_up, round_, slice_ in zip(
+                self.bring_ups or [1] * count,
+                self.rounds or range(1, count + 1),
+                self.slices or [0] * count,
+                strict=True,
+            )
+        ]
+
+    def by_place(self) -> dict[Place, float]:
+        """The samples by where they belong."""
+        return dict(zip(self.places, self.samples, strict=True))
+
     def interval_text(self) -> str:
         """The interval as people read it, without its unit and level; "none" of one sample."""
         return f"{number(self.ci[0])} to {number(self.ci[1])}" if self.ci_level > 0 else "none"
+
+    def limited_by(self, by: LimitedBy) -> Note | None:
+        """The note that this was at its limit, in all rounds or some."""
+        return next((note for note in self.notes if note.kind == limit_kind(by)), None)
+
+    @property
+    def throttled(self) -> int:
+        """How many samples were taken while the platform held traffic back."""
+        return sum(len(note.rounds) or self.n for note in self.notes if note.kind == "throttled")
+
+    def note_texts(self) -> list[str]:
+        """The notes as people read them."""
+        texts = [note.text() for note in self.notes if note.kind != "throttled"]
+        if self.throttled:
+            texts.append(
+                f"{self.throttled} of {self.n} samples were taken while the platform held traffic "
+                "back"
+            )
+        return texts
 
 
 class LimitResult(_Model):
@@ -72,12 +153,19 @@ class ThrottleResult(_Model):
     counters: dict[str, dict[str, int]]
 
 
+class StealResult(_Model):
+    """The share of all CPUs' time (0 to 1) that a hypervisor withheld during one run."""
+
+    run: int
+    share: float
+
+
 class ProbeResult(_Model):
     """One probe: the exact command (its last argument given ``repeat_last`` times) and its runs.
 
     ``failures`` are the reasons of attempts without a number, also those tried again with success.
     ``facts`` are of the last good run. ``limits`` has every good run, ``throttled`` only those in
-    which traffic was held back.
+    which traffic was held back, ``steal`` those in which a hypervisor withheld notable CPU time.
     """
 
     role: str | None = None
@@ -88,6 +176,7 @@ class ProbeResult(_Model):
     facts: dict[str, str | int | float] = {}
     limits: list[LimitResult] = []
     throttled: list[ThrottleResult] = []
+    steal: list[StealResult] = []
 
 
 class CheckResult(_Model):
@@ -141,14 +230,15 @@ class SharedRounds(_Model):
     seed: int | None = None
 
 
-class Results(_Model):
-    """Everything of one benchmark.
+class Results(StackRecord):
+    """Everything of one benchmark, with what was measured: the stack's record and environment.
 
     Times are ISO 8601 in UTC, ``seconds`` is the time that was spent on it: with rounds that are
-    shared, less than what lies between ``started`` and ``finished``.
+    shared, less than what lies between ``started`` and ``finished``. ``bring_ups`` names the
+    cluster's lives that samples are of; the first one is bring-up 1.
     """
 
-    schema_: Literal["cni-benchmark/results/v1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["cni-benchmark/results/v2"] = Field(default=SCHEMA, alias="schema")
     profile: str
     started: str
     finished: str
@@ -157,14 +247,15 @@ class Results(_Model):
     metrics: dict[str, MetricResult]
     probes: dict[str, ProbeResult]
     tools: dict[str, str]
-    environment: dict[str, Any]
+    environment: Environment
+    bring_ups: list[str] = Field(default_factory=list)
     placement: list[PodPlace]
     checks: list[CheckResult]
     calibration: CalibrationResult | None = None
     rounds: SharedRounds | None = None
     warnings: list[str]
-    errors: list[str] = []
-    """Metrics without any sample, with the evidence; not empty means that the benchmark failed."""
+    errors: list[MissingMetric] = Field(default_factory=list)
+    """Metrics without any sample; not empty means that the benchmark failed."""
 
     def interleaved_with(self, other: Results) -> bool:
         """Run i of both was made in the same round, so that they can be compared by pairs."""
@@ -192,6 +283,7 @@ class Results(_Model):
                 name: item.model_dump(mode="json", exclude_defaults=True)
                 for name, item in getattr(self, kind).items()
             }
+        data["environment"] = self.environment.model_dump(mode="json", exclude_none=True)
         return data
 
     def to_json(self, *, indent: int | None = None) -> str:
@@ -200,13 +292,17 @@ class Results(_Model):
 
 
 def from_dict(data: Mapping[str, Any]) -> Results:
-    """Read results from JSON data.
+    """Read results from JSON data, of version 1 too.
 
     :raises ResultsError: another schema, or data that does not fit it.
     """
     schema = data.get("schema")
+    if schema == results_v1.SCHEMA:
+        data, schema = results_v1.results(data), SCHEMA
     if schema != SCHEMA:
-        raise ResultsError(f"not results of this version: schema is {schema!r}, not {SCHEMA!r}")
+        raise ResultsError(
+            f"not results of this version: schema is {schema!r}, not {SCHEMA!r}. Fix: measure again"
+        )
     try:
         return Results.model_validate(data)
     except ValidationError as error:

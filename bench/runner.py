@@ -25,7 +25,7 @@ class BenchmarkError(Exception):
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        super().__init__("no number for " + "; ".join(results.errors))
+        super().__init__("no number for " + "; ".join(each.text() for each in results.errors))
 
 
 def run_benchmark(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bench.environment import About, Environment
 from cni.dataplane import Setting
 
 
@@ -170,12 +171,12 @@ class Session(Protocol):
         """Give back what the session holds; nothing is asked of it afterwards."""
         ...
 
-    def environment(self) -> Mapping[str, Any]:
-        """JSON-able facts: target label, kernel, nodes, versions, adaptations.
+    def environment(self) -> Environment:
+        """The cluster and its machines, with the facts that only the target knows."""
+        ...
 
-        Two keys are read here: ``cluster_domain`` (default "cluster.local") and, for display,
-        ``adaptations`` (a list of sentences).
-        """
+    def about(self) -> About:
+        """What the stack told the session: scenario, CNI, decisions, values, bring-up."""
         ...
 
 

@@ -40,7 +40,7 @@ def resolve_targets(session: Session) -> Targets:
                 f"role {workload.role} has {len(found)} ready pods, {workload.replicas} wanted"
             )
         pods[workload.role] = found
-    domain = str(session.environment().get("cluster_domain", "cluster.local"))
+    domain = session.environment().cluster_domain
     return Targets(
         pods=pods,
         httpbin=session.service(HTTPBIN_SERVICE),

@@ -108,9 +108,8 @@ def _show(options: argparse.Namespace) -> int:
     outputs = _from_stack(options.stack)
     shown = render(
         outputs.results,
-        toggles=outputs.toggles,
+        decisions=outputs.decisions,
         warnings=outputs.warnings,
-        environment=outputs.environment,
     )
     print_results(Console(), shown)
     return OK

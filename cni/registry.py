@@ -26,16 +26,17 @@ def dataplane(name: str) -> Dataplane:
     return DATAPLANES[name]
 
 
-def of_environment(environment: Mapping[str, Any]) -> Dataplane | None:
-    """The CNI that an environment of results names, or None where it is none of these.
+def of_results(name: str | None, agents: Mapping[str, object]) -> Dataplane | None:
+    """The CNI that results are of, or None where it is none of these.
 
-    Results that do not name it are of the CNI whose agents have answered.
+    :param name: as the results name it; None where they do not, which leaves the CNI whose agents
+        have answered.
+    :param agents: what the agents said of their configuration.
     """
-    name = str(environment.get("cni") or "").partition(" ")[0]
-    if name:
+    if name is not None:
         return DATAPLANES.get(name)
     asked = (each for each in DATAPLANES.values() if each.agents)
-    return next(asked, None) if environment.get("agents") else None
+    return next(asked, None) if agents else None
 
 
 def owner(toggle: str) -> Dataplane:

@@ -75,7 +75,9 @@ class Handover:
                 "has been rebuilt since"
             )
         if results.errors:
-            raise HandoverError(f"{self.path}: no number for {'; '.join(results.errors)}")
+            raise HandoverError(
+                f"{self.path}: no number for {'; '.join(each.text() for each in results.errors)}"
+            )
         return results
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.compare import Comparison, MetricComparison, Verdict, compare
-from bench.limits import NOTES
 from bench.metrics import CNI_COST
+from bench.notes import LimitedBy
 from bench.results import MetricResult, Results
 from bench.text import number
 from report.recommend import NOISY, USE_CASES, WORTH, Basis, Curve, Need, UseCase
@@ -183,9 +183,10 @@ def _why_not(metric: MetricResult | None) -> str | None:
         return "not measured"
     if metric.group == CNI_COST:
         return None
-    for by in ("server", "client"):
-        if any(NOTES[by] in note for note in metric.notes):
-            return NOTES[by]
+    sides: tuple[LimitedBy, ...] = ("server", "client")
+    for by in sides:
+        if note := metric.limited_by(by):
+            return note.meaning
     return None
 
 
@@ -245,6 +246,7 @@ def end_of(experiments: Sequence[Experiment]) -> CurveEnd | None:
 def results_at(experiment: Experiment, point: Point) -> Results:
     """A point's metrics as results, so that they can be compared as any others."""
     return Results(
+        **experiment.record(),
         profile=str(experiment.plan.get("profile", experiment.name)),
         started=experiment.started,
         finished=experiment.finished,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.results import CheckResult, ProbeResult
-from report.show import toggle_rows
+from report.show import ANSWERS
 from report.sources import MeasuredScenario
 
-_TOLD_ELSEWHERE = frozenset({"adaptations", "scenario"})
+_TOLD_ELSEWHERE = frozenset({"adaptations", "target_kind", "shared_machine"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +51,16 @@ class Command:
 
 def toggles(scenario: MeasuredScenario) -> list[Toggle]:
     """What each toggle was asked to be, was made, and was found to be."""
-    return [_toggle(name, state) for name, state in toggle_rows(scenario.toggles)]
-
-
-def _toggle(name: str, state: Mapping[str, Any]) -> Toggle:
-    return Toggle(
-        name=str(state.get("title") or name),
-        requested=_answer(state.get("requested")),
-        applied=_answer(state.get("applied")),
-        verified=_answer(state.get("verified")),
-        reason=str(state.get("reason") or ""),
-    )
-
-
-def _answer(value: object) -> str:
-    return {True: "yes", False: "no"}.get(value, "-") if isinstance(value, bool) else "-"
+    return [
+        Toggle(
+            name=each.title or each.toggle,
+            requested=ANSWERS[each.requested],
+            applied=ANSWERS[each.applied],
+            verified=ANSWERS[each.verified],
+            reason=each.reason,
+        )
+        for each in scenario.decisions
+    ]
 
 
 def checks(scenarios: Sequence[MeasuredScenario]) -> list[tuple[str, list[CheckResult | None]]]:
@@ -77,10 +72,16 @@ def checks(scenarios: Sequence[MeasuredScenario]) -> list[tuple[str, list[CheckR
 
 def environment(scenarios: Sequence[MeasuredScenario]) -> list[Fact]:
     """All facts of the environments, nested ones by their path; those that all share first."""
-    flat = [dict(_flat(scenario.environment)) for scenario in scenarios]
+    flat = [_facts(scenario) for scenario in scenarios]
     names = dict.fromkeys(name for facts in flat for name in facts)
     facts = [Fact(name, tuple(each.get(name, "-") for each in flat)) for name in names]
     return sorted(facts, key=lambda fact: fact.same is None)
+
+
+def _facts(scenario: MeasuredScenario) -> dict[str, str]:
+    cni, told = scenario.results.cni, scenario.environment
+    facts = dict(_flat(told.model_dump(exclude_unset=True, exclude_none=True)))
+    return {"cni": f"{cni.name} {cni.version}", **facts} if cni else facts
 
 
 def _flat(data: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
@@ -104,9 +105,8 @@ def adaptations(scenarios: Sequence[MeasuredScenario]) -> list[tuple[str, tuple[
     """Each adaptation with the scenarios that it is about; none where it is about all."""
     found: dict[str, list[str]] = {}
     for scenario in scenarios:
-        listed = scenario.environment.get("adaptations") or []
-        for text in listed if isinstance(listed, list) else ():
-            found.setdefault(str(text), []).append(scenario.name)
+        for text in scenario.environment.adaptations:
+            found.setdefault(text, []).append(scenario.name)
     everyone = [scenario.name for scenario in scenarios]
     return [(text, () if names == everyone else tuple(names)) for text, names in found.items()]
 
@@ -126,5 +126,5 @@ def _command(name: str, probe: ProbeResult) -> Command:
 
 def warnings(scenario: MeasuredScenario) -> list[str]:
     """What the run warned of, and what has no number."""
-    lacking = [f"no number: {text}" for text in scenario.results.errors]
+    lacking = [f"no number: {each.text()}" for each in scenario.results.errors]
     return list(dict.fromkeys([*lacking, *scenario.warnings, *scenario.results.warnings]))

@@ -82,7 +82,7 @@ def _marks(scenarios: Sequence[MeasuredScenario]) -> dict[str, list[str]]:
 
 def is_lab(scenario: MeasuredScenario) -> bool:
     """Its numbers are of the embedded lab."""
-    return str(scenario.environment.get("target", "")).startswith("lab")
+    return scenario.environment.shared_machine
 
 
 def _headline(side: SideBySide, advice: Sequence[Advice]) -> str:
@@ -135,11 +135,11 @@ def _choices(collection: Collection, advice: Sequence[Advice]) -> list[Choice]:
 
 def where(scenarios: Sequence[MeasuredScenario]) -> str:
     """On what, how, and when it was measured, in one sentence."""
-    targets = dict.fromkeys(str(each.environment.get("target", "unknown")) for each in scenarios)
+    targets = dict.fromkeys(each.environment.target or "unknown" for each in scenarios)
     profiles = dict.fromkeys(each.results.profile for each in scenarios)
     runs = sorted({int(each.results.plan.get("runs", 0)) for each in scenarios})
-    kernels = dict.fromkeys(str(each.environment.get("kernel", "?")) for each in scenarios)
-    cpus = dict.fromkeys(str(each.environment.get("cpus", "?")) for each in scenarios)
+    kernels = dict.fromkeys(str(each.environment.kernel or "?") for each in scenarios)
+    cpus = dict.fromkeys(str(each.environment.cpus or "?") for each in scenarios)
     days = sorted({each.results.started[:10] for each in scenarios})
     return (
         f"{'; '.join(targets)}. Profile {', '.join(profiles)}, "

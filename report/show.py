@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -13,43 +12,42 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from bench.environment import Environment, ToggleRecord
 from bench.metrics import ARROWS, group_rank
 from bench.results import MetricResult, Results
 from bench.text import number
-from report import addresses
 
-_MARKS = {True: "yes", False: "no", None: "-"}
+ANSWERS: Mapping[bool | None, str] = {True: "yes", False: "no", None: "-"}
+
+_ROOM = (
+    "On a node of type {instance_type}, with {enis} ENIs, {pods} pods have an address of their "
+    "own: {pods_with_single_addresses} with single addresses, {pods_with_prefixes} with prefixes. "
+    "A kubelet there should run {recommended_max_pods} at most."
+)
 
 
 def render(
     results: Results,
     *,
-    toggles: object = None,
+    decisions: Sequence[ToggleRecord] = (),
     warnings: Sequence[str] = (),
-    environment: Mapping[str, Any] | None = None,
 ) -> RenderableType:
     """All there is to show of one result; what marks it comes first.
 
-    :param toggles: the stack's toggles with requested, applied, verified and reason each: a
-        mapping by name or a list of mappings with ``toggle``; nothing else is shown.
+    :param decisions: what became of the toggles, where the results do not say.
     :param warnings: the stack's own, beside those of the results.
-    :param environment: the stack's own; by default that of the results.
     """
-    facts = results.environment if environment is None else environment
     marks = [check.mark for check in results.marks]
-    parts: list[RenderableType] = [*_marked(marks), _heading(results, facts)]
+    parts: list[RenderableType] = [*_marked(marks), _heading(results)]
     parts.append(metrics_table(results))
     parts += _notes(results)
-    rows = toggle_rows(toggles)
-    if rows:
+    if rows := results.decisions or decisions:
         parts.append(toggles_table(rows))
-    parts += addresses.render(facts)
-    adaptations = facts.get("adaptations") or []
-    if isinstance(adaptations, list):
-        parts += listing("Adapted here", [str(item) for item in adaptations], "cyan")
+    parts += address_tables(results.environment)
+    parts += listing("Adapted here", results.environment.adaptations, "cyan")
     told = dict.fromkeys([*warnings, *results.warnings])
     parts += listing("Warnings", (text for text in told if text not in marks), "yellow")
-    parts += listing("No number", results.errors, "red")
+    parts += listing("No number", [each.text() for each in results.errors], "red")
     return Group(*parts)
 
 
@@ -80,7 +78,7 @@ def plain_table(title: str) -> Table:
 
 
 def _row(name: str, metric: MetricResult, *, each_level: bool) -> tuple[str, ...]:
-    star = " *" if metric.notes or metric.throttled else ""
+    star = " *" if metric.notes else ""
     interval = metric.interval_text()
     if metric.ci_level > 0 and each_level:
         interval += f" ({_percent(metric.ci_level)})"
@@ -92,16 +90,16 @@ def _percent(level: float) -> str:
     return f"{100 * level:.0f} %"
 
 
-def toggles_table(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
+def toggles_table(rows: Iterable[ToggleRecord]) -> Table:
     """What each toggle was asked to be, was made, and is found to be on the running agents."""
     table = plain_table("Toggles")
     table.add_column("toggle", no_wrap=True)
     for heading in ("requested", "applied", "verified"):
         table.add_column(heading, justify="center", no_wrap=True)
     table.add_column("why not", overflow="fold")
-    for name, state in rows:
-        marks = (_mark(state.get(key)) for key in ("requested", "applied", "verified"))
-        table.add_row(name, *marks, escape(str(state.get("reason") or "")))
+    for each in rows:
+        marks = (ANSWERS[said] for said in (each.requested, each.applied, each.verified))
+        table.add_row(each.toggle, *marks, escape(each.reason))
     return table
 
 
@@ -110,10 +108,10 @@ def print_results(console: Console, renderable: RenderableType) -> None:
     console.print(renderable, highlight=False)
 
 
-def _heading(results: Results, facts: Mapping[str, Any]) -> RenderableType:
-    where = [str(facts[key]) for key in ("scenario", "target", "label") if facts.get(key)]
+def _heading(results: Results) -> RenderableType:
+    where = [text for text in (results.scenario.title, results.environment.target) if text]
     tools = ", ".join(f"{name} {version}" for name, version in results.tools.items())
-    kernel = facts.get("kernel")
+    kernel = results.environment.kernel
     about = [
         f"profile {results.profile}, {results.plan.get('runs', '?')} runs, "
         f"from {results.started}, {results.seconds:.0f} s",
@@ -147,7 +145,7 @@ def _nodes(results: Results, side: str) -> str:
 def _notes(results: Results) -> list[RenderableType]:
     notes: dict[str, list[str]] = {}
     for name, metric in results.metrics.items():
-        for note in [*metric.notes, *_throttled(metric)]:
+        for note in metric.note_texts():
             notes.setdefault(note, []).append(name)
     lines = [f"* {', '.join(names)}: {note}" for note, names in notes.items()]
     legend = (
@@ -155,11 +153,6 @@ def _notes(results: Results) -> list[RenderableType]:
         "confidence shown: all that n samples allow, whatever their distribution."
     )
     return [Text("\n".join([legend, *lines, ""]), style="dim")]
-
-
-def _throttled(metric: MetricResult) -> list[str]:
-    count = len(metric.throttled)
-    return [f"{count} of {metric.n} samples while the platform held traffic back"] if count else []
 
 
 def listing(title: str, lines: Iterable[str], style: str) -> list[RenderableType]:
@@ -175,15 +168,19 @@ def listing(title: str, lines: Iterable[str], style: str) -> list[RenderableType
     return [Text(f"{title} ({len(found)})", style=f"bold {style}"), table, Text()]
 
 
-def toggle_rows(toggles: object) -> list[tuple[str, Mapping[str, Any]]]:
-    """A stack's toggles by name, whichever of its forms the output has; none of another form."""
-    if isinstance(toggles, Mapping):
-        return [(str(name), state) for name, state in toggles.items() if isinstance(state, Mapping)]
-    if isinstance(toggles, list):
-        states = [state for state in toggles if isinstance(state, Mapping)]
-        return [(str(state.get("toggle", state.get("name", "?"))), state) for state in states]
-    return []
-
-
-def _mark(value: object) -> str:
-    return _MARKS[value] if value is None or isinstance(value, bool) else escape(str(value))
+def address_tables(environment: Environment) -> list[RenderableType]:
+    """The pods' addresses with their ENIs, and how many pods a node has room for; nothing where the
+    environment does not say."""
+    parts: list[RenderableType] = []
+    if environment.pod_addresses:
+        table = plain_table("Pod addresses")
+        for heading in ("pod", "node", "address", "of", "ENI", "device"):
+            table.add_column(heading, no_wrap=heading != "ENI", overflow="fold")
+        for each in environment.pod_addresses:
+            words = (each.pod, each.node, each.address, each.block, each.eni, str(each.device))
+            table.add_row(*map(escape, words))
+        parts.append(table)
+    if environment.pods_per_node:
+        room = _ROOM.format(**environment.pods_per_node.model_dump())
+        parts += [Text(room, style="dim"), Text()]
+    return parts

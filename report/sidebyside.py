@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.compare import ALPHA, Comparison, MetricComparison, compare
-from bench.limits import NOTES
 from bench.metrics import Better, group_rank
+from bench.notes import LimitedBy
 from bench.results import MetricResult
 from report.sources import MeasuredScenario
 
@@ -121,19 +121,19 @@ def _of_either(
 def qualified(metric: MetricResult) -> list[str]:
     """In a few words each, what a reader of this number must know beside it."""
     said = []
-    for by, sentence in NOTES.items():
-        notes = [note for note in metric.notes if sentence in note]
-        if notes:
-            often = "" if sentence in notes else " in some runs"
-            said.append(f"limit: {_LIMITS[by]}{often}")
+    for by, words in _LIMITS.items():
+        if note := metric.limited_by(by):
+            said.append(f"limit: {words}{' in some runs' if note.rounds else ''}")
     if metric.throttled:
-        said.append(f"traffic held back in {len(metric.throttled)} of {metric.n}")
+        said.append(f"traffic held back in {metric.throttled} of {metric.n}")
     if metric.missing:
         said.append(f"{len(metric.missing)} of {metric.n + len(metric.missing)} runs missing")
     return said
 
 
-_LIMITS = {"machine": "machine's CPUs", "server": "server", "client": "load generator"}
+_LIMITS: Mapping[LimitedBy, str] = {
+    "machine": "machine's CPUs", "server": "server", "client": "load generator",
+}  # fmt: skip
 
 
 def caveats(side: SideBySide) -> list[str]:

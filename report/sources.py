@@ -7,14 +7,15 @@ of them, and experiments (``experiments/*.json``). Nothing is measured here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
 from bench import results
+from bench.environment import Environment, ToggleRecord, toggle_records
 from bench.results import Results, ResultsError
 from report.stack import StackError, read_stack
 from studies.experiments import model as experiments
@@ -37,19 +38,24 @@ class MeasuredScenario:
 
     name: str
     results: Results
-    toggles: object = None
+    toggles: Sequence[ToggleRecord] = ()
     warnings: tuple[str, ...] = ()
     origin: str = ""
 
     @property
-    def environment(self) -> Mapping[str, Any]:
+    def decisions(self) -> list[ToggleRecord]:
+        """What became of each toggle: by the results, or by the stack's other outputs."""
+        return self.results.decisions or list(self.toggles)
+
+    @property
+    def environment(self) -> Environment:
         """Of the results."""
         return self.results.environment
 
     @property
     def title(self) -> str:
         """What the scenario is, in its author's words; empty where nobody said."""
-        return str(self.environment.get("scenario") or "")
+        return self.results.scenario.title
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,7 @@ def _read_file(path: Path, found: _Found) -> None:
     except ValueError:
         raise SourceError(f"{path}: no JSON") from None
     matrix = _matrix_beside(path, found)
-    toggles = matrix.toggles.get(path.stem) if matrix else None
+    toggles = toggle_records(matrix.toggles.get(path.stem) if matrix else None)
     found.scenarios.append(MeasuredScenario(path.stem, read, toggles, origin=str(path)))
 
 
@@ -168,5 +174,5 @@ def _of_stack(name: str) -> MeasuredScenario:
     except StackError as error:
         raise SourceError(str(error)) from None
     return MeasuredScenario(
-        name, outputs.results, outputs.toggles, outputs.warnings, f"stack {name}"
+        name, outputs.results, outputs.decisions, outputs.warnings, f"stack {name}"
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.environment import ToggleRecord, toggle_records
 from bench.results import Results, ResultsError, from_dict, from_json
 from bench.text import tail
 
@@ -20,11 +20,13 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StackOutputs:
-    """The outputs that are shown; all but ``results`` may be absent."""
+    """The outputs that are shown; all but ``results`` may be absent.
+
+    ``decisions`` are those of the output ``toggles``.
+    """
 
     results: Results
-    toggles: object
-    environment: Mapping[str, Any] | None
+    decisions: list[ToggleRecord]
     warnings: tuple[str, ...]
 
 
@@ -81,11 +83,9 @@ def parse_outputs(stack: str, text: str) -> StackOutputs:
         results = from_json(found) if isinstance(found, str) else from_dict(found)
     except (ResultsError, AttributeError) as error:
         raise StackError(f"stack {stack!r}: {error}") from None
-    environment = outputs.get("environment")
     warnings = outputs.get("warnings")
     return StackOutputs(
         results=results,
-        toggles=outputs.get("toggles"),
-        environment=environment if isinstance(environment, dict) else None,
+        decisions=toggle_records(outputs.get("toggles")),
         warnings=tuple(str(item) for item in warnings) if isinstance(warnings, list) else (),
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from cni.registry import of_environment
+from cni.registry import of_results
 from report.sources import MeasuredScenario
 
 Services = Literal["kube-proxy iptables", "kube-proxy nftables", "kube-proxy ipvs", "eBPF"]
@@ -31,13 +30,13 @@ class Traits:
 
 def traits(scenario: MeasuredScenario) -> Traits:
     """A scenario's traits."""
-    environment = scenario.environment
-    services, cni = _services(environment), of_environment(environment)
+    environment, record = scenario.environment, scenario.results.cni
+    services = _services(environment.kube_proxy)
+    cni = of_results(record.name if record else None, environment.agents)
     if cni is None:
-        none = False if environment.get("cni") else None
+        none = False if record else None
         return Traits(services, None, None, layer_7=none, serves_pods=none)
-    agents = environment.get("agents")
-    reported = cni.reported(agents if isinstance(agents, Mapping) else {})
+    reported = cni.reported(environment.agents)
     return Traits(
         services,
         reported.overlay,
@@ -47,8 +46,8 @@ def traits(scenario: MeasuredScenario) -> Traits:
     )
 
 
-def _services(environment: Mapping[str, Any]) -> Services | None:
-    match environment.get("kube_proxy"):
+def _services(kube_proxy: str | None) -> Services | None:
+    match kube_proxy:
         case "none":
             return "eBPF"
         case "iptables":

@@ -11,7 +11,6 @@ both sides share adds to the spread within them and not to the difference betwee
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -33,11 +32,12 @@ apart, would have reached the level; ``no evidence``: they could have, and did n
 Test = Literal["mann-whitney", "signed-rank"]
 
 _LEVEL = 0.95
-_RUN = re.compile(r"run (\d+):")
 _PLAN_MAY_DIFFER = frozenset({"profile", "runs"})
-_ENVIRONMENT_MUST_AGREE = (
-    "target", "kernel", "cpus", "emulated_instance_type", "congestion_control", "node_mtu",
+_MUST_AGREE = (
+    "target", "instance_type", "emulated_instance_type", "region", "zone", "kernel", "cpus",
+    "congestion_control", "node_mtu",
 )  # fmt: skip
+"""Facts of the environment that are not the scenario's own choice."""
 
 
 class _Model(BaseModel):
@@ -267,17 +267,9 @@ def _compared(
         notes=[
             f"{side}: {note}"
             for side, metric in zip("ab", sides, strict=True)
-            for note in (*metric.notes, *_throttled(metric))
+            for note in metric.note_texts()
         ],
     )
-
-
-def _throttled(metric: MetricResult) -> Iterator[str]:
-    if metric.throttled:
-        yield (
-            f"{len(metric.throttled)} of {metric.n} samples were taken while the platform held "
-            "traffic back"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,23 +319,19 @@ class Samples:
 
 def samples_of(a: MetricResult, b: MetricResult) -> Samples:
     """Put one metric's samples side by side."""
-    runs_a, runs_b = by_run(a), by_run(b)
+    places_a, places_b = a.by_place(), b.by_place()
     relative = all(value > 0 for value in (*a.samples, *b.samples))
     scale = math.log if relative else float
-    shared = [run for run in runs_a if run in runs_b]
     return Samples(
         tuple(map(scale, a.samples)),
         tuple(map(scale, b.samples)),
-        tuple(scale(runs_b[run]) - scale(runs_a[run]) for run in shared),
+        tuple(
+            scale(places_b[place]) - scale(value)
+            for place, value in places_a.items()
+            if place in places_b
+        ),
         relative,
     )
-
-
-def by_run(metric: MetricResult) -> dict[int, float]:
-    """A metric's samples by the number (1 …) of their run: ``missing`` names the others."""
-    lost = {int(found[1]) for reason in metric.missing if (found := _RUN.match(reason))}
-    runs = (run for run in range(1, metric.n + len(lost) + 1) if run not in lost)
-    return dict(zip(runs, metric.samples, strict=True))
 
 
 def refusal(a: MetricResult | None, b: MetricResult | None) -> str | None:
@@ -363,10 +351,14 @@ def differences(a: Results, b: Results) -> Iterator[str]:
     """What differs between two results besides what is compared: a warning for each."""
     for key in sorted((a.plan.keys() | b.plan.keys()) - _PLAN_MAY_DIFFER):
         yield from _differs(f"plan: {key}", a.plan.get(key), b.plan.get(key))
-    for key in _ENVIRONMENT_MUST_AGREE:
-        yield from _differs(key, a.environment.get(key), b.environment.get(key))
-    for tool in sorted(a.tools.keys() | b.tools.keys()):
-        yield from _differs(f"version of {tool}", a.tools.get(tool), b.tools.get(tool))
+    for fact in _MUST_AGREE:
+        yield from _differs(fact, getattr(a.environment, fact), getattr(b.environment, fact))
+    yield from _differs("number of nodes", len(a.environment.nodes), len(b.environment.nodes))
+    for versions, of in ((a.environment.versions, b.environment.versions), (a.tools, b.tools)):
+        for program in sorted(versions.keys() | of.keys()):
+            # A CNI's own programs are there on one side only.
+            if versions is a.tools or (program in versions and program in of):
+                yield from _differs(f"version of {program}", versions.get(program), of.get(program))
     for label, side in (("a", a), ("b", b)):
         yield from (f"{label}: {check.mark}" for check in side.marks)
     sides_a, sides_b = ({(p.role, p.node) for p in side.placement} for side in (a, b))

@@ -19,7 +19,7 @@ from bench.interleave.rounds import Keep, Order
 from bench.interleave.sides import Entry
 from bench.results import SharedRounds
 
-SCHEMA: Final = "cni-benchmark/rounds/v1"
+SCHEMA: Final = "cni-benchmark/rounds/v2"
 _ENTRY = TypeAdapter(Entry)
 
 
@@ -32,7 +32,7 @@ class RoundsHeader(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_: Literal["cni-benchmark/rounds/v1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["cni-benchmark/rounds/v2"] = Field(default=SCHEMA, alias="schema")
     id: str
     labels: list[str]
     seed: int | None = None

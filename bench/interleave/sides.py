@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from bench.checks import Check, Gate, PreconditionError, check_cluster, check_readiness
 from bench.checks.generators import near_limit
 from bench.clock import Clock
+from bench.environment import About, Environment
 from bench.ledger import Ledger
 from bench.plan import Plan
 from bench.probes import build_probes, warmup_probes
@@ -36,7 +36,8 @@ class Evidence:
     """What was found of a side before its first sample, in ``seconds``."""
 
     started: datetime
-    environment: Mapping[str, Any]
+    environment: Environment
+    about: About = field(default_factory=About)
     checks: tuple[CheckResult, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
     calibration: CalibrationResult | None = None
@@ -85,6 +86,7 @@ def prepare(
     """
     started, start = clock.now(), clock.monotonic()
     targets, environment = _look_up(session)
+    about = session.about()
     bench = Bench(session, targets, clock, deadline)
     gate = Gate(plan.allow)
     try:
@@ -104,6 +106,7 @@ def prepare(
     evidence = Evidence(
         started=started,
         environment=environment,
+        about=about,
         checks=tuple(checks),
         tools=tools,
         calibration=calibration,
@@ -113,9 +116,9 @@ def prepare(
     return Side(label, bench, build_probes(plan, _components(session)), evidence=evidence)
 
 
-def _look_up(session: Session) -> tuple[Targets, dict[str, Any]]:
+def _look_up(session: Session) -> tuple[Targets, Environment]:
     try:
-        return resolve_targets(session), dict(session.environment())
+        return resolve_targets(session), session.environment()
     except SessionError as error:
         raise PreconditionError((Check("workloads are ready", False, str(error)),)) from error
 
@@ -158,6 +161,7 @@ def assemble(
     near = near_limit(evidence.calibration, full_speed.median if full_speed else None)
     spent = evidence.seconds + sum(entry.seconds for entry in entries)
     return Results(
+        **evidence.about.record(),
         profile=plan.profile,
         started=_iso(evidence.started),
         finished=_iso(bench.clock.now()),
@@ -166,7 +170,8 @@ def assemble(
         metrics=metrics,
         probes=ledger.probes({p.name: p.invocation(targets) for p in side.probes}),
         tools=dict(evidence.tools),
-        environment=dict(evidence.environment),
+        environment=evidence.environment,
+        bring_ups=[evidence.about.bring_up] if evidence.about.bring_up else [],
         placement=_places(targets),
         checks=list(evidence.checks),
         calibration=evidence.calibration,
@@ -183,7 +188,8 @@ def assemble(
 
 def _none(side: Side) -> Evidence:
     """Of a side that nobody has prepared."""
-    return Evidence(side.bench.clock.now(), side.bench.session.environment())
+    session = side.bench.session
+    return Evidence(side.bench.clock.now(), session.environment(), session.about())
 
 
 def _moved(side: Side) -> list[str]:

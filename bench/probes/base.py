@@ -15,6 +15,7 @@ from typing import Protocol
 from bench.clock import Clock
 from bench.limits import Limit, Snapshot, take
 from bench.metrics import Metric
+from bench.notes import Note
 from bench.parse import ParseError
 from bench.session import CommandResult, Session, SessionError
 from bench.targets import Targets
@@ -46,7 +47,7 @@ class Reading:
     values: Mapping[str, float]
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    notes: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, tuple[Note, ...]] = field(default_factory=dict)
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
     limit: Limit | None = None
     failures: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.metrics import latency_metrics, rate_metric, share_metric
+from bench.notes import Note
 from bench.parse import ParseError
 from bench.plan import Plan
 from bench.probes.base import CommandProbe, Reading
@@ -72,7 +73,7 @@ def dns_probe(plan: Plan) -> CommandProbe:
                 f"{report.failures.total()} of {report.queries} queries failed: "
                 f"{tally(report.failures)}"
             )
-        coarse = "this dig prints whole milliseconds only"
+        coarse = (Note(kind="coarse-clock"),)
         return Reading(
             values={
                 "dns_p50": percentile(report.microseconds, 50),

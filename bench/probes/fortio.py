@@ -55,6 +55,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.metrics import percentile_suffix
+from bench.notes import Note
 from bench.parse import ParseError
 from bench.probes.base import Reading
 from bench.probes.schedule import OnSchedule, Request, Schedule, against
@@ -346,7 +347,7 @@ def load_reading(
     if rate_metric is not None:
         values[rate_metric] = load.rate
     labels, warnings = _labels(load, wanted_rate)
-    notes = {name: "; ".join([*labels, *_coarse(item)]) for name, item in named.items()}
+    notes = {name: (*labels, *_coarse(item)) for name, item in named.items()}
     facts: dict[str, str | int | float] = {"fortio": load.version, "connections": load.connections}
     if load.schedule is not None:
         facts |= _schedule_facts(load.schedule, load.requests)
@@ -358,15 +359,16 @@ def load_reading(
     )
 
 
-def _labels(load: Load, wanted_rate: int | None) -> tuple[list[str], list[str]]:
-    labels, warnings = [], []
+def _labels(load: Load, wanted_rate: int | None) -> tuple[list[Note], list[str]]:
+    labels: list[Note] = []
+    warnings: list[str] = []
     if wanted_rate is not None and load.rate < ENOUGH_OF_RATE * wanted_rate:
-        short = f"only {number(load.rate, 4)} of {wanted_rate:,} requests/s were reached"
-        labels.append(f"{short}: latency of a saturated path, not at that rate")
-        warnings.append(short)
+        figures = {"reached": round(load.rate, 1), "wanted": float(wanted_rate)}
+        labels.append(Note(kind="rate-not-reached", figures=figures))
+        warnings.append(f"only {number(load.rate, 4)} of {wanted_rate:,} requests/s were reached")
     labels += _schedule_labels(load)
     if load.errors:
-        labels.append("some requests failed")
+        labels.append(Note(kind="requests-failed"))
         warnings.append(f"{load.errors} of {load.requests} requests failed ({tally(load.codes)})")
     return labels, warnings
 
@@ -378,22 +380,21 @@ def _schedule_facts(run: OnSchedule, requests: int) -> dict[str, float]:
     }
 
 
-def _schedule_labels(load: Load) -> list[str]:
+def _schedule_labels(load: Load) -> list[Note]:
     run = load.schedule
     if run is None:
         return []
     labels = []
     if run.unsent:
-        labels.append("some requests that were due had not left at the end and are not in it")
+        labels.append(Note(kind="requests-unsent"))
     if sum(late > LATE_US for late in run.lateness) > LATE_SHARE * load.requests:
-        labels.append(
-            f"more than {100 * LATE_SHARE:.0f} % of the requests left over {LATE_US / 1e3:.0f} ms "
-            "late by the generator's own fault; latency counts from the sending"
-        )
+        figures = {"percent": 100 * LATE_SHARE, "late_ms": LATE_US / 1e3}
+        labels.append(Note(kind="sent-late", figures=figures))
     return labels
 
 
-def _coarse(item: Quantile) -> list[str]:
+def _coarse(item: Quantile) -> list[Note]:
     if item.spread <= COARSE_SPREAD:
         return []
-    return [f"fortio's histogram only says between {item.low:,.0f} and {item.high:,.0f} µs"]
+    figures = {"low_us": float(round(item.low)), "high_us": float(round(item.high))}
+    return [Note(kind="coarse-histogram", figures=figures)]

@@ -13,7 +13,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.limits import FULL, Limit, LimitedBy
+from bench.limits import FULL, Limit
+from bench.notes import LimitedBy
 from bench.parse import ParseError
 from bench.targets import Targets
 from bench.text import tail

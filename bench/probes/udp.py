@@ -40,6 +40,7 @@ from bench.metrics import (
     UDP_SENDER_RATE,
     Metric,
 )
+from bench.notes import Note
 from bench.parse import ParseError
 from bench.plan import Plan
 from bench.probes.base import (
@@ -129,11 +130,8 @@ class SocketLoss(WrappedProbe):
         if not lost or at_socket < MOST * lost:
             return replace(reading, facts=facts)
         share = min(1.0, at_socket / lost)
-        note = (
-            f"{100 * share:.0f} % of the loss was at the receiver's full socket buffer: the server "
-            "was too slow, not the network"
-        )
-        noted = {metric.name: note for metric in (UDP_GOODPUT, UDP_LOSS)}
+        note = Note(kind="socket-buffer", figures={"percent": float(round(100 * share))})
+        noted = {metric.name: (note,) for metric in (UDP_GOODPUT, UDP_LOSS)}
         return replace(reading, facts=facts, notes={**reading.notes, **noted})
 
 
@@ -260,7 +258,7 @@ class UdpSearchProbe:
         listed = "; ".join(map(str, result.trials))
         if result.best is None:
             raise SampleError(f"no rate with at most {self.limit_percent:g} % loss ({listed})")
-        note = {UDP_MAX_GOODPUT.name: "no loss at the highest rate tried: a lower bound"}
+        note = {UDP_MAX_GOODPUT.name: (Note(kind="lower-bound"),)}
         return Reading(
             values={UDP_MAX_GOODPUT.name: result.best.received / BITS_PER_GBIT},
             notes=note if result.unlimited else {},

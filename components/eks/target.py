@@ -14,6 +14,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from bench.environment import Environment
 from cni.platform import ClusterEndpoint
 from cni.scenario import Scenario
 from cni.settings import KubeProxyMode
@@ -79,17 +80,14 @@ def deploy(
     )
     return Deployment(
         session=session_descriptor(
-            settings.target,
+            settings,
             access,
-            {
-                "target": f"eks: a cluster of its own in {eks.region}",
-                "scenario": scenario.title,
-                "cni": f"{scenario.cni} {scenario.cni_version}",
-            },
+            Environment(
+                target=f"eks: a cluster of its own in {eks.region}", target_kind=settings.target
+            ),
             workloads.ready,
-            cni=scenario.cni,
-            kube_proxy=scenario.kube_proxy,
             values=installed.values,
+            toggles=verified.toggles,
         ),
         toggles=verified.toggles,
         warnings=preflight.warnings,

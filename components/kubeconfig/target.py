@@ -10,6 +10,7 @@ from pathlib import Path
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from bench.environment import Environment
 from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, known_facts
 from cni.toggles import Decision
 from cni.values import Values
@@ -137,22 +138,18 @@ def deploy(
         "dataplane", how, scenario.cni, decisions, expected, revision, after(gate)
     )
     workloads = Workloads("workloads", provider, revision, after(dataplane))
-    about = {
-        "target": f"kubeconfig: {checked.access.context or 'the current context'}, "
-        f"{checked.cluster.host}",
-        "scenario": scenario.title,
-        "cni": f"{scenario.cni} {scenario.cni_version}",
-        "adaptations": [],
-    }
+    where = checked.access.context or "the current context"
+    environment = Environment(
+        target=f"kubeconfig: {where}, {checked.cluster.host}", target_kind=settings.target
+    )
     return Deployment(
         session=session_descriptor(
-            settings.target,
+            settings,
             how,
-            about,
+            environment,
             workloads.ready,
-            cni=scenario.cni,
-            kube_proxy=scenario.kube_proxy,
             values=values or scenario.dataplane.adopted_values(checked.cluster.cni.config),
+            toggles=dataplane.toggles,
         ),
         toggles=dataplane.toggles,
         warnings=checked.warnings,

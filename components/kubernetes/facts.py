@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bench.environment import DEFAULT_DOMAIN, NodeFacts
 from components.kubernetes.names import HOST_CGROUPS
 from kube.errors import KubernetesError
 from kube.objects import Json
@@ -166,8 +167,6 @@ def _fields(text: str) -> dict[str, str]:
 
 # -- facts of a cluster and its nodes -------------------------------------------------------------
 
-DEFAULT_DOMAIN = "cluster.local"
-
 # Run in a pod of the workloads: what its packets meet, and the cluster's DNS domain.
 POD_COMMAND = (
     "sh",
@@ -208,22 +207,28 @@ def _domain(search: Sequence[str]) -> str:
     return next(domains, DEFAULT_DOMAIN).rstrip(".")
 
 
-def node_facts(node: Json, device: NetworkDevice) -> dict[str, Any]:
+def node_facts(node: Json, device: NetworkDevice) -> NodeFacts:
     """A node's machine, system, and uplink."""
     labels, info = node["metadata"].get("labels", {}), node["status"]["nodeInfo"]
-    return {
-        "name": node["metadata"]["name"],
-        "instance_type": instance_type(node),
-        "zone": labels.get("topology.kubernetes.io/zone", ""),
-        "architecture": info["architecture"],
-        "cpus": cpus(node),
-        "memory_mib": memory_mib(node),
-        "kernel": info["kernelVersion"],
-        "os_image": info["osImage"],
-        "container_runtime": info["containerRuntimeVersion"],
-        "kubelet": info["kubeletVersion"],
+    return NodeFacts(
+        name=node["metadata"]["name"],
+        instance_type=instance_type(node),
+        zone=labels.get("topology.kubernetes.io/zone", ""),
+        architecture=info["architecture"],
+        cpus=cpus(node),
+        memory_mib=memory_mib(node),
+        kernel=info["kernelVersion"],
+        os_image=info["osImage"],
+        container_runtime=info["containerRuntimeVersion"],
+        kubelet=info["kubeletVersion"],
         **asdict(device),
-    }
+    )
+
+
+def region(node: Json) -> str:
+    """The cloud's region, or nothing."""
+    labels: Mapping[str, str] = node["metadata"].get("labels", {})
+    return labels.get("topology.kubernetes.io/region", "")
 
 
 def instance_type(node: Json) -> str:
@@ -253,6 +258,11 @@ def one_or_all(values: Iterable[Any]) -> Any:
     """The value that all have, else each different one, sorted."""
     distinct = sorted(set(values))
     return distinct[0] if len(distinct) == 1 else distinct
+
+
+def one_or_all_told(values: Iterable[str]) -> str | list[str] | None:
+    """The same of those that are told; None where none is."""
+    return one_or_all(value for value in values if value) or None
 
 
 def versions(server: str, pods: Iterable[Json]) -> dict[str, Any]:

@@ -14,12 +14,15 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi.dynamic import Resource
 
+from bench.environment import Environment
 from cni.toggles import Decision
+from components.about import about
 from components.dynamic import VERSION
 from components.kubernetes import manifests
 from components.kubernetes.gate import GateSpec
 from components.kubernetes.manifests import Manifest
 from components.kubernetes.providers import DECISIONS, DataplaneProvider, GateProvider
+from components.settings import Settings
 from components.target import descriptor
 
 _KINDS: Mapping[str, type[pulumi.CustomResource]] = {
@@ -142,33 +145,33 @@ def _logical(manifest: Manifest, name: str) -> str:
 
 
 def session_descriptor(
-    target: str,
+    settings: Settings,
     access: pulumi.Input[str],
-    about: Mapping[str, Any],
+    environment: Environment,
     boot: pulumi.Input[str],
     *,
-    cni: str,
-    kube_proxy: str,
     values: pulumi.Input[Mapping[str, Any]],
+    toggles: pulumi.Input[Mapping[str, Any]],
 ) -> pulumi.Output[Mapping[str, Any]]:
     """The descriptor of the cluster's session, known once its workloads run.
 
-    :param target: the target's name.
-    :param about: facts for the results that the cluster does not know: scenario, target.
+    :param environment: facts for the results that the cluster does not know.
     :param boot: what is measured; another one is measured again.
-    :param cni: its name.
-    :param kube_proxy: the mode that the stack asks for, or none.
     :param values: what the CNI's installer has been given.
+    :param toggles: every toggle's state by name.
     """
-    return pulumi.Output.all(access, boot, values).apply(
+    scenario, stack = settings.scenario, pulumi.get_stack()
+    return pulumi.Output.all(access, boot, values, toggles).apply(
         lambda known: descriptor(
-            target,
+            settings.target,
             {
                 "access": json.loads(known[0]),
-                "cni": cni,
-                "kube_proxy": kube_proxy,
+                "cni": scenario.cni,
+                "kube_proxy": scenario.kube_proxy,
                 "values": known[2],
-                "about": dict(about),
+                "about": about(
+                    scenario, environment, stack=stack, toggles=known[3], bring_up=known[1]
+                ),
             },
             known[1],
         )

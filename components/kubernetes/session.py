@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
+from bench.environment import About, Environment, NodeFacts
 from bench.session import (
     CommandResult,
     ComponentUsage,
@@ -45,13 +46,13 @@ class KubernetesSession(KubernetesCapabilities):
     """A cluster as :class:`bench.session.Session`.
 
     :param requested: the dataplane that the stack has asked for.
-    :param about: facts for the results that the cluster does not know (scenario, target).
+    :param about: what the cluster does not know (:class:`bench.environment.About`), as JSON.
     """
 
     def __init__(self, api: Kube, requested: Requested, about: Mapping[str, Any]) -> None:
         super().__init__(api, requested.dataplane)
         self._requested = requested
-        self._about = about
+        self._about = About.model_validate({"values": dict(requested.values or {}), **about})
         self._leftovers = Leftovers(api)
 
     def close(self) -> None:
@@ -118,41 +119,50 @@ class KubernetesSession(KubernetesCapabilities):
 
     def allowances(self) -> Mapping[str, Mapping[str, int]]:
         with as_session_error():
-            limited = [each["name"] for each in self._node_facts if each["driver"] == "ena"]
+            limited = [each.name for each in self._node_facts if each.driver == "ena"]
             outputs = pods.on_nodes(self._api, lambda node: facts.ALLOWANCES_COMMAND, limited)
         counters = {node: facts.parse_allowances(text) for node, text in outputs.items()}
         return {node: each for node, each in counters.items() if each}
 
-    def environment(self) -> Mapping[str, Any]:
+    def environment(self) -> Environment:
         with as_session_error():
             return self._environment
 
+    def about(self) -> About:
+        return self._about
+
     @cached_property
-    def _environment(self) -> dict[str, Any]:
+    def _environment(self) -> Environment:
         api, nodes, cni = self._api, self._node_facts, self._requested.dataplane
         workloads = pods.ready(api, NAMESPACE, ROLE_LABEL)
         server = api.version()
-        return {
-            "target": f"Kubernetes API at {api.host}",
-            "adaptations": [],
-            **self._about,
-            "kernel": facts.one_or_all(each["kernel"] for each in nodes),
-            "cpus": facts.one_or_all(each["cpus"] for each in nodes),
-            "node_mtu": facts.one_or_all(each["mtu"] for each in nodes),
+        told = self._about.environment
+        return told.with_facts(
+            target=told.target or f"Kubernetes API at {api.host}",
+            instance_type=facts.one_or_all_told(each.instance_type for each in nodes),
+            region=facts.one_or_all_told(map(facts.region, self._nodes.values())),
+            zone=facts.one_or_all_told(each.zone for each in nodes),
+            kernel=facts.one_or_all(each.kernel for each in nodes),
+            cpus=facts.one_or_all(each.cpus for each in nodes),
+            node_mtu=facts.one_or_all(each.mtu for each in nodes),
             **self._pod_facts(workloads),
-            "nodes": [each["name"] for each in nodes],
-            "node_facts": nodes,
-            "kube_proxy": kube_proxy_mode(api),
-            "agents": cni.summary(dataplane.collect(api, cni)),
-            "versions": facts.versions(server, usage.cni_pods(api, cni)),
-            "images": facts.images(workloads, ROLE_LABEL),
+            nodes=[each.name for each in nodes],
+            node_facts=[each.model_dump() for each in nodes],
+            kube_proxy=kube_proxy_mode(api),
+            agents=cni.summary(dataplane.collect(api, cni)),
+            versions=facts.versions(server, usage.cni_pods(api, cni)),
+            images=facts.images(workloads, ROLE_LABEL),
+        )
+
+    @cached_property
+    def _nodes(self) -> dict[str, Json]:
+        return {
+            node["metadata"]["name"]: node for node in self._api.items(NODE, labels=LINUX_NODES)
         }
 
     @cached_property
-    def _node_facts(self) -> list[dict[str, Any]]:
-        nodes = {
-            node["metadata"]["name"]: node for node in self._api.items(NODE, labels=LINUX_NODES)
-        }
+    def _node_facts(self) -> list[NodeFacts]:
+        nodes = self._nodes
         outputs = pods.on_nodes(self._api, lambda node: facts.NETWORK_COMMAND, sorted(nodes))
         return [
             facts.node_facts(nodes[name], facts.parse_network(name, text))

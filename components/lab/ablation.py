@@ -30,6 +30,7 @@ from components.lab.settings import SETTINGS
 from components.settings import Settings
 from components.settings_errors import SettingsError
 from components.stackfile import read_settings
+from components.target import toggle_outputs
 from kube.errors import KubernetesError
 from lab import objects, outside, workloads
 from lab.cluster import Lab
@@ -230,11 +231,18 @@ def _running(
         pods, services_ = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
         lab.deploy(pods, services_, say)
         with closing(
-            NorthSouthSession(Lab(lab_id), target.about(settings, spec, adaptations))
+            NorthSouthSession(
+                Lab(lab_id), target.about(settings, spec, adaptations, _toggles(lab, decisions))
+            )
         ) as session:
             yield session
     finally:
         lab.remove()
+
+
+def _toggles(lab: Lab, decisions: Sequence[Decision]) -> Mapping[str, Any]:
+    states = verify(tuple(decisions), evidence.collect(lab), evidence.expected_nodes(lab))
+    return toggle_outputs(states)
 
 
 def _require(trial: Trial, decisions: Sequence[Decision], session: NorthSouthSession) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from bench.environment import About, Environment
 from bench.session import (
     CommandResult,
     ComponentUsage,
@@ -29,16 +30,18 @@ from lab.errors import LabError
 from lab.kernel import IdleHold
 from lab.objects import NAMESPACE
 
+TARGET = "lab: network namespaces of one machine, no cloud"
+
 
 class LabSession(LabCapabilities):
     """The lab as :class:`bench.session.Session`.
 
-    :param about: facts of the scenario that the lab itself does not know (title, instance type).
+    :param about: what the lab itself does not know (:class:`bench.environment.About`), as JSON.
     """
 
     def __init__(self, lab: Lab, about: Mapping[str, Any]) -> None:
         super().__init__(lab)
-        self._about = about
+        self._about = About.model_validate(about)
         # For as long as this session is there; the engine's process ends with the step.
         self._hold = IdleHold.take()
         self._commands_cpu: defaultdict[str, float] = defaultdict(float)
@@ -120,9 +123,13 @@ class LabSession(LabCapabilities):
     def allowances(self) -> Mapping[str, Mapping[str, int]]:
         return {}  # nobody limits a veth
 
-    def environment(self) -> Mapping[str, Any]:
+    def environment(self) -> Environment:
         with as_session_error():
             return self._environment
+
+    def about(self) -> About:
+        with as_session_error():
+            return self._about.model_copy(update={"values": dict(self._lab.spec.values)})
 
     @cached_property
     def _pods(self) -> dict[str, Sequence[Pod]]:
@@ -135,19 +142,18 @@ class LabSession(LabCapabilities):
         return self._lab.sandbox.proc(pid)
 
     @cached_property
-    def _environment(self) -> dict[str, Any]:
+    def _environment(self) -> Environment:
         lab = self._lab
-        about = dict(self._about)
-        adapted = about.pop("adaptations", [])
-        return {
-            "target": "lab: network namespaces of one machine, no cloud",
-            **about,
+        told = self._about.environment
+        return told.with_facts(
+            target=TARGET,
+            shared_machine=True,
             **lab.facts(),
             **addresses.environment(lab, [each for role in self._pods.values() for each in role]),
-            "nodes": [node.name for node in lab.nodes],
-            "kube_proxy": lab.kube_proxy_mode(),
-            "agents": dataplane(lab.spec.cni).summary(evidence.collect(lab)),
-            "versions": lab.versions(),
-            "cluster_domain": workloads.CLUSTER_DOMAIN,
-            "adaptations": [*adapted, *lab.adaptations(), self._hold.adaptation],
-        }
+            nodes=[node.name for node in lab.nodes],
+            kube_proxy=lab.kube_proxy_mode(),
+            agents=dataplane(lab.spec.cni).summary(evidence.collect(lab)),
+            versions=lab.versions(),
+            cluster_domain=workloads.CLUSTER_DOMAIN,
+            adaptations=[*told.adaptations, *lab.adaptations(), self._hold.adaptation],
+        )

@@ -11,6 +11,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import Resource
 
+from bench.environment import Environment
 from cni.capacity import in_short, vpc_cni_max_pods
 from cni.dataplane import InstalledValues
 from cni.platform import (
@@ -24,6 +25,7 @@ from cni.platform import (
 )
 from cni.scenario import Scenario
 from cni.toggles import Decision
+from components.about import about as told_to_session
 from components.dynamic import VERSION
 from components.eks.settings import EksSettings
 from components.lab import preflight
@@ -189,27 +191,36 @@ def _cloud(settings: Settings) -> CloudSpec | None:
     )
 
 
-def about(settings: Settings, made: LabSpec, adaptations: Iterable[str]) -> dict[str, object]:
-    """What a running lab does not know of itself, for the environment of its results.
+def about(
+    settings: Settings,
+    made: LabSpec,
+    adaptations: Iterable[str],
+    toggles: Mapping[str, Any],
+    *,
+    stack: str = "",
+    bring_up: str = "",
+) -> dict[str, Any]:
+    """What a running lab does not know of itself, for its results (:mod:`components.about`).
 
     :param made: the specification, as :func:`spec` gives it with ``adaptations``.
+    :param toggles: every toggle's state by name.
     """
     scenario, instance_type = settings.scenario, settings.section(EksSettings).instance_type
-    found: dict[str, object] = {
-        "scenario": scenario.title,
-        "cni": f"{scenario.cni} {scenario.cni_version}",
-        "emulated_instance_type": instance_type,
-        "adaptations": list(adaptations),
-    }
+    facts = Environment(
+        target_kind=settings.target,
+        emulated_instance_type=instance_type,
+        adaptations=list(adaptations),
+    )
     known = known_facts(instance_type)
     if made.cloud is not None and known is not None:
-        found["pods_per_node"] = in_short(
+        room = in_short(
             known,
             scenario.dataplane,
             prefix_delegation=scenario.prefix_delegation,
             health_endpoint=False,  # the lab has none
         )
-    return found
+        facts = facts.with_facts(pods_per_node=room)
+    return told_to_session(scenario, facts, stack=stack, toggles=toggles, bring_up=bring_up)
 
 
 def _values(
@@ -243,10 +254,17 @@ def deploy(
     cni = _Cni("cni", cluster, slot.lab_id, decisions, after(cluster))
     workloads = _Workloads("workloads", cluster, cni, slot.lab_id, after(cni))
     stack = pulumi.get_stack()
-    told = about(settings, made, adaptations)
-    session = pulumi.Output.all(slot.lab_id, cluster.boot, workloads.id).apply(
+    session = pulumi.Output.all(slot.lab_id, cluster.boot, workloads.id, cni.toggles).apply(
         lambda known: descriptor(
-            settings.target, {"lab_id": known[0], "about": told, "stack": stack}, known[1]
+            settings.target,
+            {
+                "lab_id": known[0],
+                "about": about(
+                    settings, made, adaptations, known[3], stack=stack, bring_up=known[1]
+                ),
+                "stack": stack,
+            },
+            known[1],
         )
     )
     return Deployment(session=session, toggles=cni.toggles)

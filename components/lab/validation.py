@@ -67,7 +67,7 @@ def running_lab(say: Progress) -> Iterator[ValidationTestbed]:
         with only_one(LAB_ID, "validation"):
             try:
                 _bring_up(lab, say)
-                about = {"scenario": "validation: VPC CNI, kube-proxy"}
+                about = {"scenario": {"title": "validation: VPC CNI, kube-proxy"}}
                 with closing(LabSession(Lab(LAB_ID), about)) as session:
                     yield ValidationTestbed(session, _link(session), LabFaults(lab))
             finally:
@@ -94,7 +94,10 @@ def _bring_up(lab: Lab, say: Progress) -> None:
 
 def _link(session: Session) -> Link:
     facts = session.environment()
-    pod, node = int(facts["pod_mtu"]), int(facts["node_mtu"])
+    pod, node = facts.pod_mtu, facts.node_mtu
+    # One machine has one MTU of each kind.
+    assert isinstance(pod, int)
+    assert isinstance(node, int)
     return Link(mtu=pod, encapsulation=node - pod)
 
 

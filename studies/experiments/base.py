@@ -66,12 +66,7 @@ def point(
     facts: Mapping[str, str | int | float] | None = None,
 ) -> Point:
     """A point from the rounds that were measured there (:func:`bench.interleave.interleave`)."""
-    missing = dict(_split(error) for error in results.errors)
+    missing = {error.metric: error.reason for error in results.errors}
     return Point(
         label=label, x=x, metrics=results.metrics, facts=dict(facts or {}), missing=missing
     )
-
-
-def _split(error: str) -> tuple[str, str]:
-    name, _, reason = error.partition(": ")
-    return name, reason

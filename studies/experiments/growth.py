@@ -34,7 +34,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from bench.compare.comparison import by_run
 from bench.stats import summarise
 from bench.text import number
 from studies.experiments.model import Fit, Point
@@ -180,7 +179,7 @@ def linear(points: Sequence[Point], metric: str, per: str) -> Fit | None:
     :returns: None where fewer than three points share a round.
     """
     measured = [each for each in points if each.x is not None and metric in each.metrics]
-    runs = [by_run(each.metrics[metric]) for each in measured]
+    runs = [each.metrics[metric].by_place() for each in measured]
     shared = [run for run in (runs[0] if runs else ()) if all(run in each for each in runs)]
     if len(measured) < LEAST_POINTS or not shared:
         return None

@@ -12,10 +12,12 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bench import results_v1
 from bench.compare import Comparison
+from bench.environment import Environment, StackRecord
 from bench.results import CheckResult, MetricResult
 
-SCHEMA: Final = "cni-benchmark/experiment/v1"
+SCHEMA: Final = "cni-benchmark/experiment/v2"
 
 
 class ExperimentError(ValueError):
@@ -78,13 +80,15 @@ class Series(_Model):
     skipped: str | None = None
 
 
-class Experiment(_Model):
-    """One run of an experiment. Times are ISO 8601 in UTC, ``seconds`` is wall-clock time.
+class Experiment(StackRecord):
+    """One run of an experiment, with what was measured: the stack's record and environment.
+
+    Times are ISO 8601 in UTC, ``seconds`` is wall-clock time.
 
     ``question`` is what it answers, in a sentence; ``command`` makes it again.
     """
 
-    schema_: Literal["cni-benchmark/experiment/v1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["cni-benchmark/experiment/v2"] = Field(default=SCHEMA, alias="schema")
     name: str
     question: str
     axis: Axis
@@ -95,13 +99,16 @@ class Experiment(_Model):
     command: str
     plan: dict[str, Any]
     tools: dict[str, str]
-    environment: dict[str, Any]
-    checks: list[CheckResult] = []
-    warnings: list[str] = []
+    environment: Environment
+    checks: list[CheckResult] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able data."""
-        return self.model_dump(mode="json", by_alias=True)
+        return {
+            **self.model_dump(mode="json", by_alias=True),
+            "environment": self.environment.model_dump(mode="json", exclude_none=True),
+        }
 
     def to_json(self, *, indent: int | None = None) -> str:
         """As JSON text."""
@@ -109,10 +116,12 @@ class Experiment(_Model):
 
 
 def from_dict(data: Mapping[str, Any]) -> Experiment:
-    """Read an experiment from JSON data.
+    """Read an experiment from JSON data, of version 1 too.
 
     :raises ExperimentError: another schema, or data that does not fit it.
     """
+    if data.get("schema") == results_v1.EXPERIMENT:
+        data = results_v1.experiment(data)
     try:
         return Experiment.model_validate(data)
     except ValidationError as error:

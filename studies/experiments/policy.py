@@ -38,7 +38,8 @@ from bench.session import CommandResult, Pod, SessionError
 from bench.targets import Targets
 from bench.text import latency
 from bench.workloads import FORTIO_IMAGE
-from cni.registry import DATAPLANES, of_environment
+from cni.dataplane import Dataplane
+from cni.registry import DATAPLANES, of_results
 from studies.experiments.base import Context, Findings, Progress, SkippedError, point
 from studies.experiments.capabilities import ExperimentPods, ObjectStore, PodRequest
 from studies.experiments.growth import linear
@@ -127,8 +128,13 @@ def _compared(results: Mapping[str, Results], first: str, other: str) -> Compari
     return compare(a, b, labels=(first, other), interleaved=True, metrics=there)
 
 
+def _dataplane(bench: Bench) -> Dataplane | None:
+    record = bench.session.about().cni
+    return of_results(record.name if record else None, bench.session.environment().agents)
+
+
 def _refuse_other_engines(kind: Kind, bench: Bench) -> None:
-    cni = of_environment(bench.session.environment())
+    cni = _dataplane(bench)
     engines = [each for each in DATAPLANES.values() if kind in each.policies.kinds]
     if len(engines) == 1 and cni not in engines:
         raise SkippedError(f"{kind} is {engines[0].title}'s own, which is not the CNI here")
@@ -162,7 +168,7 @@ def prove(kind: Kind, bench: Bench, store: ObjectStore, target: Pod, say: Progre
         say(f"denied by a {kind}: {target.name} does not answer any more")
         return
     still = f"{_DENIED_SECONDS:.0f} s after a {kind} denied it a connection still gets an answer"
-    cni = of_environment(bench.session.environment())
+    cni = _dataplane(bench)
     if cni is not None and cni.policies.enforced:
         raise SessionError(f"{still}, although {cni.title}'s agents run")
     raise SkippedError(f"this CNI has no policy engine: {still}")

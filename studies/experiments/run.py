@@ -59,9 +59,9 @@ def run_experiment(
     clock = clock or Clock()
     started, start = clock.now(), clock.monotonic()
     plan = plan_for("quick", runs=extent.rounds, seconds=extent.seconds, allow=allow)
-    environment = dict(session.environment())
-    name = subject or str(environment.get("scenario", "this cluster"))
-    evidence = Evidence(started, environment)
+    environment, about = session.environment(), session.about()
+    name = subject or about.scenario.title or "this cluster"
+    evidence = Evidence(started, environment, about)
     reason = lacking(session, definition.needs)
     if reason is None:
         side = prepare(name, session, plan, clock=clock, deadline=start + within, say=say)
@@ -74,6 +74,7 @@ def run_experiment(
         say(f"skipped: {reason}")
         findings = Findings([Series(subject=name, skipped=reason)])
     return Experiment(
+        **about.record(),
         name=definition.name,
         question=definition.question,
         axis=Axis(name=definition.axis, unit=definition.unit),

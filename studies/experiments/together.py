@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.metrics import Metric
+from bench.notes import Note
 from bench.probes.base import Bench, Invocation, Probe, Reading, SampleError
 from bench.sampling import sample
 from bench.targets import Targets
@@ -37,7 +38,7 @@ class Together:
         """See :class:`bench.probes.base.Probe`."""
         values: dict[str, float] = {}
         missing: dict[str, str] = {}
-        notes: dict[str, str] = {}
+        notes: dict[str, tuple[Note, ...]] = {}
         facts: dict[str, str | int | float] = {}
         warnings: list[str] = []
         failures: list[str] = []

@@ -223,7 +223,7 @@ class Matrix:
         if results.metrics:
             self._folder.save_results(stack, results)
         if results.errors:
-            self._fail(stack, "no number for " + "; ".join(results.errors))
+            self._fail(stack, "no number for " + "; ".join(each.text() for each in results.errors))
         else:
             self._remember(stack, results)
 

@@ -29,8 +29,7 @@ import numpy as np
 from scipy import stats
 
 from bench.compare import ALPHA, DEFAULT_ROUNDS, Comparison, compare
-from bench.compare.comparison import by_run
-from bench.results import Results
+from bench.results import MetricResult, Results
 from bench.text import number
 from studies.validate.model import Check, FalseAlarms, Shift
 from studies.validate.readings import MissingSampleError, with_samples
@@ -59,7 +58,7 @@ class Rounds:
         """Both sides of some rounds (1 …); a sample whose counterpart is missing is left out."""
         first: dict[str, list[float]] = {}
         second: dict[str, list[float]] = {}
-        for name, (a, b) in self._by_run.items():
+        for name, (a, b) in self._by_round.items():
             shared = [each for each in rounds if each in a and each in b]
             first[name] = [a[each] for each in shared]
             second[name] = [b[each] for each in shared]
@@ -68,7 +67,7 @@ class Rounds:
     def drawn(self, places: Sequence[int]) -> Results:
         """A side made of rounds of either: places 0 … are those of a, then those of b."""
         samples = {}
-        for name, sides in self._by_run.items():
+        for name, sides in self._by_round.items():
             runs = [divmod(place, self.count) for place in places]
             found = (sides[side].get(place + 1) for side, place in runs)
             samples[name] = [value for value in found if value is not None]
@@ -80,9 +79,14 @@ class Rounds:
         return [self.paired(range(start, start + size)) for start in starts]
 
     @cached_property
-    def _by_run(self) -> dict[str, tuple[dict[int, float], dict[int, float]]]:
+    def _by_round(self) -> dict[str, tuple[dict[int, float], dict[int, float]]]:
+        """Both sides' samples of one bring-up by round."""
         shared = (name for name in self.a.metrics if name in self.b.metrics)
-        return {n: (by_run(self.a.metrics[n]), by_run(self.b.metrics[n])) for n in shared}
+        return {n: (_by_round(self.a.metrics[n]), _by_round(self.b.metrics[n])) for n in shared}
+
+
+def _by_round(metric: MetricResult) -> dict[int, float]:
+    return {place.round: value for place, value in metric.by_place().items()}
 
 
 def analyse(rounds: Rounds) -> tuple[list[Check], FalseAlarms]:

@@ -71,7 +71,10 @@ def _with(metric: MetricResult, samples: list[float]) -> MetricResult:
             "ci_level": summary.level,
             "n": summary.n,
             "missing": [],
-            "throttled": [],
+            "rounds": [],
+            "bring_ups": [],
+            "slices": [],
+            "notes": [],
         }
     )
 

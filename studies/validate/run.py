@@ -107,7 +107,7 @@ def run_validation(
     return Report(
         started=started.isoformat(timespec="seconds"),
         seconds=round(clock.monotonic() - start, 1),
-        environment=dict(lab.session.environment()),
+        environment=lab.session.environment().model_dump(mode="json", exclude_none=True),
         tools=tools,
         preconditions=gate.results(),
         checks=outcome.checks,

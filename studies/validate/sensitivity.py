@@ -64,7 +64,7 @@ def measure_cut(
         whole, cut = (results[side.label].metrics["tcp_throughput"].samples for side in sides)
     except KeyError:
         errors = [error for side in results.values() for error in side.errors]
-        raise MissingSampleError("; ".join(errors)) from None
+        raise MissingSampleError("; ".join(error.text() for error in errors)) from None
     check, data = judge_cut(whole, cut, family)
     first, second = (results[side.label] for side in sides)
     return check, data, (first, second)

@@ -146,7 +146,7 @@ class TruthChecks:
             at_once, late = (results[side.label].metrics[f"{name}_p50"] for side in sides)
         except KeyError:
             errors = [error for side in results.values() for error in side.errors]
-            raise MissingSampleError("; ".join(errors)) from None
+            raise MissingSampleError("; ".join(error.text() for error in errors)) from None
         delay = summarise(delays()).median
         judged = deviation(
             f"HTTP p50 with a server's delay of {1e3 * DELAY_SECONDS:g} ms",

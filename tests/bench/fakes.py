@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from bench.clock import Clock
+from bench.environment import About, Environment
 from bench.plan import Plan
 from bench.session import (
     CommandResult,
@@ -75,7 +75,8 @@ class FakeSession:
     ``busy`` is the share of a machine's CPUs in use, by node; ``pod_cpu`` the CPUs that a role's
     pods use; both grow with the time. ``held_back`` grows by the next number of ``throttle`` with
     every command, by recording.
-    ``path`` is what leads connections to the Service; ``skew`` is in seconds, by role.
+    ``told`` is what the stack told the session; ``path`` is what leads connections to the Service;
+    ``skew`` is in seconds, by role.
     """
 
     def __init__(self) -> None:
@@ -92,6 +93,7 @@ class FakeSession:
         self.pod_limit: float | None = None
         self.held_back: dict[str, dict[str, int]] = {}
         self.throttle: dict[str, list[int]] = {}
+        self.told = About()
         self.settings = [Setting("routing", "native", "native")]
         self.path = "Cilium at the socket"
         self.skew: dict[str, float] = {}
@@ -181,9 +183,13 @@ class FakeSession:
     def close(self) -> None:
         """Nothing is held."""
 
-    def environment(self) -> Mapping[str, Any]:
+    def environment(self) -> Environment:
         """See ``bench.session.Session``."""
-        return {"target": "a fake", "kernel": "6.1.0", "adaptations": ["nothing is real"]}
+        return Environment(target="a fake", kernel="6.1.0", adaptations=["nothing is real"])
+
+    def about(self) -> About:
+        """See ``bench.session.Session``."""
+        return self.told
 
     def _count(self, argv: tuple[str, ...]) -> CommandResult:
         text = f"Udp: InDatagrams RcvbufErrors\nUdp: 9 {self.overflowed}\n"

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from bench.environment import About, Environment
 from bench.session import (
     CommandResult,
     ComponentUsage,
@@ -162,13 +163,17 @@ class NetnsSession:
     def close(self) -> None:
         """Nothing is held."""
 
-    def environment(self) -> Mapping[str, Any]:
+    def environment(self) -> Environment:
         """See ``bench.session.Session``."""
-        return {
-            "target": "two network namespaces and a veth pair",
-            "kernel": os.uname().release,
-            "adaptations": ["no cluster: the httpbin Service is the server's own address"],
-        }
+        return Environment(
+            target="two network namespaces and a veth pair",
+            kernel=os.uname().release,
+            adaptations=["no cluster: the httpbin Service is the server's own address"],
+        )
+
+    def about(self) -> About:
+        """See ``bench.session.Session``."""
+        return About()
 
     def spawn(self, node: str, argv: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a program on a node; it ends with the session."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.metrics import Better
+from bench.notes import Note
 from bench.results import MetricResult, Results
 from bench.stats import summarise
 
@@ -28,6 +29,11 @@ def metric(
         probe="rtt",
         **more,
     )
+
+
+def texts(notes: Sequence[Note]) -> str:
+    """Notes as people read them."""
+    return "; ".join(note.text() for note in notes)
 
 
 def results(metrics: Mapping[str, MetricResult], **changes: Any) -> Results:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bench.limits import Observation, Snapshot, between, growth
+from bench.notes import Note
 from bench.probes.base import Bench
 from bench.probes.iperf import CpuShare, limit_of, threads_of
 from bench.probes.tcp import PerGigabyte, tcp_probe
@@ -151,7 +152,7 @@ def test_a_limit_is_a_note_of_the_samples_metrics_but_not_of_the_cnis_cost(
     session.pod_limit = 0.3
     results = run(session)
     assert results.probes["http_max"].limits[0].by == "server"
-    assert results.metrics["http_max_qps"].notes == [
+    assert results.metrics["http_max_qps"].note_texts() == [
         "the server's CPUs were the limit, not the network"
     ]
     assert not results.metrics["cni_cpu"].notes
@@ -184,8 +185,8 @@ def test_samples_taken_while_traffic_was_held_back_are_marked(session: FakeSessi
     # The first two are those of the precondition and the warm-up.
     session.throttle["iperf3-tcp"] = [0, 0, 0, 42, 0]
     results = run(session)
-    assert results.metrics["tcp_throughput"].throttled == [1]
-    assert results.metrics["tcp_retransmits"].throttled == [1]
+    assert results.metrics["tcp_throughput"].notes == [Note(kind="throttled", rounds=[2])]
+    assert results.metrics["tcp_retransmits"].notes == [Note(kind="throttled", rounds=[2])]
     (mark,) = results.probes["tcp"].throttled
     assert (mark.run, mark.counters) == (2, {"node-1": {"bw_in_allowance_exceeded": 42}})
     assert any(

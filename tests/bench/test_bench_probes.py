@@ -20,6 +20,7 @@ from bench.probes.udp import SocketLoss, overflows, udp_probe
 from bench.session import CommandResult
 from bench.targets import resolve_targets
 from tests.bench.fakes import PLAN, FakeSession, failing, instead, truncated
+from tests.bench.sample_results import texts
 
 
 def bench_of(session: FakeSession) -> Bench:
@@ -113,7 +114,9 @@ def test_loss_at_the_receivers_socket_is_told_from_loss_on_the_way(session: Fake
     reading = udp_with_overflows(session, 17_839)
     assert reading.facts["lost_datagrams"] == reading.facts["lost_at_the_socket"] == 17_839
     for name in ("udp_loss", "udp_goodput"):
-        assert reading.notes[name].startswith("100 % of the loss was at the receiver's full socket")
+        assert texts(reading.notes[name]).startswith(
+            "100 % of the loss was at the receiver's full socket"
+        )
     assert "udp_sender_rate" not in reading.notes
     on_the_way = udp_with_overflows(session, 100)
     assert on_the_way.facts["lost_at_the_socket"] == 100
@@ -145,7 +148,7 @@ def test_a_rate_that_is_not_reached_is_warned_of_and_labels_the_latency(
     probe = http_probe(replace(PLAN, http_rates=(200,)), 200)  # the recording reached 100
     reading = read(probe, session)
     assert any("of 200 requests/s were reached" in text for text in reading.warnings)
-    assert "saturated" in reading.notes["http_200_p99"]
+    assert "saturated" in texts(reading.notes["http_200_p99"])
     assert "http_200_qps" not in reading.notes
 
 
@@ -154,7 +157,7 @@ def test_failed_requests_are_a_metric_a_warning_and_a_label(session: FakeSession
     reading = read(http_probe(PLAN, 100), session)
     assert reading.values["http_100_errors"] > 0
     assert any("requests failed" in text for text in reading.warnings)
-    assert "some requests failed" in reading.notes["http_100_p99"]
+    assert "some requests failed" in texts(reading.notes["http_100_p99"])
 
 
 def test_a_coarse_bucket_is_noted(session: FakeSession) -> None:
@@ -168,7 +171,7 @@ def test_a_coarse_bucket_is_noted(session: FakeSession) -> None:
 
     session.spoil["fortio-tcp"] = [slow]
     reading = read(rtt_probe(PLAN), session)
-    assert "between 1,000 and 2,000 µs" in reading.notes["rtt_p99"]
+    assert "between 1,000 and 2,000 µs" in texts(reading.notes["rtt_p99"])
 
 
 def test_dns_counts_failures(session: FakeSession) -> None:
@@ -184,7 +187,7 @@ def test_dns_counts_failures(session: FakeSession) -> None:
 def test_dns_in_whole_milliseconds_says_so(session: FakeSession) -> None:
     session.spoil["dig-answers"] = [instead("dig-milliseconds")]
     reading = read(dns_probe(replace(PLAN, dns_queries=3)), session)
-    assert "whole milliseconds" in reading.notes["dns_p50"]
+    assert "whole milliseconds" in texts(reading.notes["dns_p50"])
 
 
 @pytest.mark.parametrize(

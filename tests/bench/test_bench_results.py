@@ -10,7 +10,25 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.results import SCHEMA, Results, ResultsError, from_dict, from_json
+from bench.environment import (
+    About,
+    CniRecord,
+    Environment,
+    ScenarioRecord,
+    ToggleRecord,
+    toggle_records,
+)
+from bench.notes import Note
+from bench.results import (
+    SCHEMA,
+    MetricResult,
+    MissingMetric,
+    Place,
+    Results,
+    ResultsError,
+    from_dict,
+    from_json,
+)
 from bench.runner import run_benchmark
 from report.show import print_results, render
 from tests.bench.fakes import PLAN, FakeSession
@@ -38,12 +56,45 @@ def test_round_trip(results: Results) -> None:
 
 def test_the_contract_with_readers_of_the_stack_output(results: Results) -> None:
     data = json.loads(results.to_json())
-    assert data["schema"] == SCHEMA == "cni-benchmark/results/v1"
+    assert data["schema"] == SCHEMA == "cni-benchmark/results/v2"
     metric = data["metrics"]["rtt_p50"]
     assert metric.keys() >= {"median", "ci", "ci_level", "unit", "n", "better", "samples"}
     assert metric["unit"] == "µs"
     assert metric["better"] == "lower"
     assert len(metric["ci"]) == 2
+
+
+def test_what_the_stack_declared_is_part_of_its_results(results: Results) -> None:
+    about = About(
+        scenario=ScenarioRecord(name="scenario-e", title="E", settings={"kubeProxy": "none"}),
+        cni=CniRecord(name="cilium", version="1.16.5"),
+        decisions=[ToggleRecord(toggle="bbr", requested=True, reason="no fq")],
+        values={"bpf": {"masquerade": True}},
+        bring_up="b001",
+    )
+    session = FakeSession()
+    session.told = about
+    made = run_benchmark(session, PLAN, clock=session.time.clock())
+    data = json.loads(made.to_json())
+    assert data["scenario"]["settings"] == {"kubeProxy": "none"}
+    assert data["decisions"][0]["reason"] == "no fq"
+    assert data["values"] == {"bpf": {"masquerade": True}}
+    assert data["bring_ups"] == ["b001"]
+    assert from_dict(data).record() == about.record()
+    assert "no fq" in shown(made)
+    assert results.scenario == ScenarioRecord()
+
+
+def test_samples_know_their_place(results: Results) -> None:
+    metric = results.metrics["rtt_p50"]
+    assert "rounds" not in json.loads(results.to_json())["metrics"]["rtt_p50"]
+    assert metric.by_place() == dict(
+        zip([Place(1, 1), Place(1, 2), Place(1, 3)], metric.samples, strict=True)
+    )
+    torn = metric.model_copy(update={"rounds": [1, 3, 4], "slices": [2, 2, 1]})
+    assert torn.places == [Place(1, 1, 2), Place(1, 3, 2), Place(1, 4, 1)]
+    with pytest.raises(ValueError, match="as many as samples"):
+        MetricResult.model_validate({**metric.model_dump(), "rounds": [1]})
 
 
 def test_it_is_small_enough_for_a_stack_output() -> None:
@@ -57,7 +108,10 @@ def test_it_is_small_enough_for_a_stack_output() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"schema": "cni-benchmark/results/v2"}, "not results of this version: .*v2"),
+        (
+            {"schema": "cni-benchmark/results/v3"},
+            "of this version: .*v3.* Fix: measure again",
+        ),
         ({"schema": None}, "schema is None"),
         ({"surprise": 1}, "damaged results: surprise"),
         ({"seconds": "long"}, "damaged results: seconds"),
@@ -89,27 +143,35 @@ def test_the_table_fits_80_columns_and_names_every_metric(results: Results) -> N
 
 
 def test_toggles_warnings_and_missing_numbers_are_shown(results: Results) -> None:
-    failed = results.model_copy(update={"errors": ["udp_loss: no sample in 3 runs (why)"]})
+    failed = results.model_copy(
+        update={
+            "errors": [MissingMetric(metric="udp_loss", reason="no sample in 3 runs (why)")],
+            "environment": Environment(),
+        }
+    )
     toggles = [
         {"toggle": "bbr", "requested": True, "applied": False, "verified": None,
          "reason": "the kernel has no [fq] qdisc"},
         {"toggle": "dsr", "requested": False, "applied": False, "verified": False, "reason": None},
     ]  # fmt: skip
-    text = shown(failed, toggles=toggles, warnings=["no fq here"], environment={})
+    text = shown(failed, decisions=toggle_records(toggles), warnings=["no fq here"])
     assert "bbr" in text
     assert "has no [fq] qdisc" in " ".join(text.split())
     assert "no fq here" in text
     assert "No number (1)" in text
     assert "nothing is real" not in text
     by_name = shown(
-        results, toggles={"xdp": {"requested": True, "applied": True, "verified": True}}
+        results,
+        decisions=toggle_records({"xdp": {"requested": True, "applied": True, "verified": True}}),
     )
     assert "xdp" in by_name
 
 
 def test_what_did_not_hold_and_what_was_held_back_is_shown(results: Results) -> None:
     assert f"{len(results.checks)} preconditions held\n" in shown(results)
-    metric = results.metrics["tcp_throughput"].model_copy(update={"throttled": [0, 2]})
+    metric = results.metrics["tcp_throughput"].model_copy(
+        update={"notes": [Note(kind="throttled", rounds=[1, 3])]}
+    )
     check = results.checks[0].model_copy(update={"passed": False, "allowed": True})
     marked = results.model_copy(
         update={"metrics": {"tcp_throughput": metric}, "checks": [check, *results.checks[1:]]}
@@ -122,17 +184,21 @@ def test_what_did_not_hold_and_what_was_held_back_is_shown(results: Results) -> 
     assert "Warnings (1)" in first
     assert max(len(line) for line in first.splitlines()) <= 80
     assert "arked" not in shown(results).split("Adapted here")[0]
-    assert "* tcp_throughput: 2 of 3 samples while the platform held traffic back" in text
+    assert (
+        "* tcp_throughput: 2 of 3 samples were taken while the platform held traffic back" in text
+    )
 
 
 def test_odd_toggles_are_left_out(results: Results) -> None:
-    assert "Toggles" not in shown(results, toggles="?")
-    assert "Toggles" not in shown(results, toggles=[1])
+    assert "Toggles" not in shown(results, decisions=toggle_records("?"))
+    assert "Toggles" not in shown(results, decisions=toggle_records([1]))
 
 
 def test_different_levels_and_notes_are_in_the_rows(results: Results) -> None:
     metric = results.metrics["rtt_p50"]
-    one = metric.model_copy(update={"ci_level": 0.0, "n": 1, "notes": ["a note"]})
+    one = metric.model_copy(
+        update={"ci_level": 0.0, "n": 1, "notes": [Note(kind="remark", words="a note")]}
+    )
     two = metric.model_copy(update={"ci_level": 0.5, "n": 2})
     mixed = results.model_copy(update={"metrics": {"rtt_p50": one, "rtt_p99": two}})
     text = shown(mixed)

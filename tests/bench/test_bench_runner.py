@@ -80,7 +80,7 @@ def test_results_hold_everything_that_is_needed_to_judge_them(session: FakeSessi
     assert results.probes["dns"].repeat_last == 10
     assert results.probes["tcp"].argv[:3] == ["iperf3", "-c", "10.0.0.1"]
     assert results.probes["idle"].argv == []
-    assert results.environment["kernel"] == "6.1.0"
+    assert results.environment.kernel == "6.1.0"
     assert {place.node for place in results.placement if place.side == "server"} == {"node-2"}
     assert len([place for place in results.placement if place.role == "httpbin"]) == 2
     assert all(check.passed for check in results.checks)
@@ -113,7 +113,7 @@ def test_a_sample_that_never_comes_is_missing_with_its_reason_and_not_zero(
     assert metric.n == 2
     assert 0 not in metric.samples
     assert metric.ci_level == 0.5
-    assert "run 1: iperf3: unable to connect" in metric.missing[0]
+    assert "run 1: iperf3: unable to connect" in metric.missing[0].text()
     assert any(text.startswith("udp_goodput: 2 of 3 samples (run 1:") for text in results.warnings)
     assert any("udp … missing: iperf3: unable to connect" in line for line in lines)
     assert len([name for name, _, _ in session.calls if name == "iperf3-udp"]) == 3 + 5
@@ -126,8 +126,8 @@ def test_a_metric_without_any_sample_fails_the_run_and_keeps_the_others(
     with pytest.raises(BenchmarkError, match="no number for dns_p50: no sample in 3 runs") as info:
         run(session)
     results = info.value.results
-    assert {text.split(":")[0] for text in results.errors} == {"dns_p50", "dns_p99", "dns_failures"}
-    assert "did not answer" in results.errors[0]
+    assert {each.metric for each in results.errors} == {"dns_p50", "dns_p99", "dns_failures"}
+    assert "did not answer" in results.errors[0].reason
     assert "dns_p50" not in results.metrics
     assert results.metrics["tcp_throughput"].n == 3
     assert len(results.probes["dns"].failures) == PLAN.runs * PLAN.attempts
@@ -140,7 +140,9 @@ def test_the_whole_benchmark_is_bounded(session: FakeSession) -> None:
     with pytest.raises(BenchmarkError) as info:
         run(session)
     assert session.time.seconds <= bound * 1.1
-    assert "the benchmark's time was over" in " ".join(info.value.results.errors)
+    assert "the benchmark's time was over" in " ".join(
+        each.text() for each in info.value.results.errors
+    )
 
 
 def test_one_metric_missing_everywhere_does_not_take_its_probe_along(session: FakeSession) -> None:
@@ -148,7 +150,7 @@ def test_one_metric_missing_everywhere_does_not_take_its_probe_along(session: Fa
     with pytest.raises(BenchmarkError) as info:
         run(session, replace(PLAN, allow=("quiet-agents", "quiet-machine")))
     results = info.value.results
-    assert {text.split(":")[0] for text in results.errors} == {
+    assert {each.metric for each in results.errors} == {
         "cni_cpu_idle",
         "cni_cpu",
         "cni_memory",
@@ -159,11 +161,13 @@ def test_one_metric_missing_everywhere_does_not_take_its_probe_along(session: Fa
 def test_notes_of_every_run_are_said_once_and_others_with_their_run(session: FakeSession) -> None:
     session.spoil["fortio-http-100"] = [instead("fortio-some-errors")]
     results = run(session, replace(PLAN, http_rates=(100,)))
-    assert "some requests failed" in results.metrics["http_100_p99"].notes[0]
+    texts = results.metrics["http_100_p99"].note_texts()
+    assert "run 1: some requests failed" in texts
     assert any(text.startswith("http_100, run 1: ") for text in results.warnings)
     always = run(FakeSession(), replace(PLAN, http_rates=(100, 200)))
-    assert len(always.metrics["http_200_p99"].notes) == 1
-    assert always.metrics["http_200_p99"].notes[0].startswith("only ")
+    notes = always.metrics["http_200_p99"].notes
+    assert len({note.kind for note in notes}) == len(notes)
+    assert notes[0].text().startswith("only ")
 
 
 def test_nothing_is_measured_when_workloads_are_not_there(session: FakeSession) -> None:

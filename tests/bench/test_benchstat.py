@@ -59,7 +59,7 @@ def test_a_line_per_sample_in_base_units_exactly() -> None:
             "cni_memory": metric([1.5], unit="MiB"),
             "odd": metric([1.0], unit="hops of a chain"),
         },
-        environment={"scenario": "baseline"},
+        scenario={"title": "baseline"},
     )
     text = export(made)
     assert text.endswith("\n")

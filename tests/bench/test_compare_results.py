@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bench.compare import ALPHA, Comparison, ComparisonError, compare, from_dict
-from bench.results import CheckResult, MetricResult
+from bench.notes import Note
+from bench.results import CheckResult, MetricResult, MissingSample
 from tests.bench.sample_results import metric, results
 
 
@@ -125,8 +126,14 @@ def test_too_few_rounds_for_pairs_are_compared_unpaired() -> None:
 
 def test_pairs_are_of_the_same_round_also_where_samples_are_missing() -> None:
     values = [float(2**i) for i in range(9)]
-    a = metric(values[1:], missing=["run 1: timed out"])
-    b = metric([v * 1.5 for v in values[:3] + values[4:]], missing=["run 4: timed out"])
+    a = metric(
+        values[1:], rounds=list(range(2, 10)), missing=[MissingSample(round=1, reason="timed out")]
+    )
+    b = metric(
+        [v * 1.5 for v in values[:3] + values[4:]],
+        rounds=[1, 2, 3, *range(5, 10)],
+        missing=[MissingSample(round=4, reason="timed out")],
+    )
     found = pair(a, b, interleaved=True).metrics["m"]
     assert found.test == "signed-rank"
     assert found.effect.value == pytest.approx(50)
@@ -169,6 +176,45 @@ def test_what_else_differs_is_warned_of() -> None:
     assert compare(results({}), results({})).warnings == []
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "warning"),
+    [
+        ({"instance_type": "m6i.large"}, {"instance_type": "m6i.xlarge"},
+         "instance_type is 'm6i.large' in a, 'm6i.xlarge' in b"),
+        ({"instance_type": "m6i.large"}, {"emulated_instance_type": "m6i.large"},
+         "instance_type is 'm6i.large' in a, None in b"),
+        ({"zone": "eu-central-1a"}, {"zone": ["eu-central-1a", "eu-central-1b"]},
+         "zone is 'eu-central-1a' in a, ['eu-central-1a', 'eu-central-1b'] in b"),
+        ({"congestion_control": "bbr"}, {"congestion_control": "cubic"},
+         "congestion_control is 'bbr' in a, 'cubic' in b"),
+        ({"nodes": ["n1", "n2"]}, {"nodes": ["n1", "n2", "n3"]},
+         "number of nodes is 2 in a, 3 in b"),
+        ({"versions": {"kubernetes": "v1.31.4", "aws-node": "v1.19.2"}},
+         {"versions": {"kubernetes": "v1.32.0", "cilium-agent": "v1.16.5"}},
+         "version of kubernetes is 'v1.31.4' in a, 'v1.32.0' in b"),
+    ],
+)  # fmt: skip
+def test_clusters_that_differ_are_warned_of(
+    a: dict[str, object], b: dict[str, object], warning: str
+) -> None:
+    assert warning in compare(results({}, environment=a), results({}, environment=b)).warnings
+
+
+def test_the_scenarios_own_differences_are_no_warning() -> None:
+    a = results({}, environment={"pod_mtu": 9001, "kube_proxy": "none"}, values={"mtu": 1})
+    b = results({}, environment={"pod_mtu": 8951, "kube_proxy": "iptables"}, values={"mtu": 2})
+    assert compare(a, b).warnings == []
+
+
+def test_samples_of_another_bring_up_are_no_pair() -> None:
+    a = metric(noisy(100, 12, seed=1))
+    b = metric([value * 1.01 for value in a.samples], bring_ups=[2] * 12)
+    assert pair(a, b, interleaved=True).metrics["m"].test == "mann-whitney"
+    assert pair(a, b.model_copy(update={"bring_ups": []}), interleaved=True).metrics["m"].test == (
+        "signed-rank"
+    )
+
+
 def test_preconditions_that_did_not_hold_mark_a_comparison() -> None:
     busy = CheckResult(name="quiet-machine", passed=False, evidence="40 % busy", allowed=True)
     marked = results({}, checks=[busy.model_dump()])
@@ -178,12 +224,12 @@ def test_preconditions_that_did_not_hold_mark_a_comparison() -> None:
 
 def test_notes_of_both_sides_stay() -> None:
     note = "only 4,071 of 5,000 requests/s were reached"
-    found = pair(metric([1.0, 2.0]), metric([1.0, 2.0], notes=[note]))
+    found = pair(metric([1.0, 2.0]), metric([1.0, 2.0], notes=[Note(kind="remark", words=note)]))
     assert found.metrics["m"].notes == [f"b: {note}"]
 
 
 def test_throttled_samples_are_told() -> None:
-    found = pair(metric([1.0, 2.0], throttled=[1]), metric([1.0, 2.0]))
+    found = pair(metric([1.0, 2.0], notes=[Note(kind="throttled", rounds=[2])]), metric([1.0, 2.0]))
     assert found.metrics["m"].notes == [
         "a: 1 of 2 samples were taken while the platform held traffic back"
     ]

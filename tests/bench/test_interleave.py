@@ -15,7 +15,7 @@ from bench.interleave.sides import GIVEN_UP
 from bench.plan import Plan
 from bench.probes import build_probes
 from bench.probes.base import Bench
-from bench.results import SharedRounds, from_json
+from bench.results import MissingSample, SharedRounds, from_json
 from bench.sampling import BOUND_REASON
 from bench.targets import resolve_targets
 from studies.validate.readings import probe_named
@@ -130,7 +130,7 @@ def test_a_missing_sample_is_missing_in_its_own_round_and_side(session: FakeSess
     sides = [Side(label, bench_of(session), TCP) for label in "ab"]
     found = interleave(sides, PLAN, abba("ab", 3))
     assert found["a"].metrics["tcp_throughput"].missing == []
-    assert found["b"].metrics["tcp_throughput"].missing == ["run 2: gone"]
+    assert found["b"].metrics["tcp_throughput"].missing == [MissingSample(round=2, reason="gone")]
     assert found["b"].metrics["tcp_throughput"].n == 2
 
 
@@ -143,8 +143,8 @@ def test_a_side_that_is_dead_is_given_up_and_the_other_goes_on(session: FakeSess
     found = interleave([a, b], plan, abba("ab", plan.runs))
     assert found["a"].metrics["tcp_throughput"].n == 8
     assert found["b"].metrics == {}
-    assert "run 5: the lab is gone" in found["b"].errors[0]
-    assert f"run 6: {GIVEN_UP}" in found["b"].errors[0]
+    assert "run 5: the lab is gone" in found["b"].errors[0].reason
+    assert f"run 6: {GIVEN_UP}" in found["b"].errors[0].reason
     assert len(dead.calls) == 10 * plan.attempts
 
 
@@ -152,7 +152,7 @@ def test_a_side_without_numbers_for_want_of_time_is_told_so(session: FakeSession
     side = sides_of(session)[0]
     late = replace(side, bench=replace(side.bench, deadline=session.time.seconds))
     found = interleave([late], replace(PLAN, runs=9), abba("a", 9))
-    assert found["a"].errors[0].count(BOUND_REASON) == 9
+    assert found["a"].errors[0].reason.count(BOUND_REASON) == 9
 
 
 def test_rounds_go_on_where_they_were_stopped(session: FakeSession) -> None:
@@ -189,7 +189,7 @@ def test_a_missing_sample_stays_missing_when_going_on_but_for_want_of_time(
     # Later would not be in the same round as the other sides' samples.
     found = interleave([side], PLAN, abba("a", 3), known=kept, keep=again.append)
     assert [entry.round for entry in again] == [3]
-    assert found["a"].metrics["tcp_throughput"].missing == ["run 1: gone"]
+    assert found["a"].metrics["tcp_throughput"].missing == [MissingSample(round=1, reason="gone")]
 
 
 def test_rounds_end_with_the_time_but_not_before_the_least(session: FakeSession) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from bench.interleave import Entry, Journal, JournalError, RoundsHeader, Side, abba, interleave
 from bench.limits import Limit, Load, Observation
+from bench.notes import Note
 from bench.probes import build_probes
 from bench.probes.base import Bench, Reading
 from bench.sampling import Outcome
@@ -44,7 +45,7 @@ def entry(round_: int = 1, label: str = "a", value: float = 12.5) -> Entry:
         {"tcp_throughput": value, "tcp_retransmits": 0.0},
         missing={"x": "not told"},
         warnings=("odd",),
-        notes={"tcp_throughput": "slow"},
+        notes={"tcp_throughput": (Note(kind="lower-bound"),)},
         facts={"mss": 8949, "version": "3.12", "gigabytes": 1.25},
         limit=Limit("client", "iperf3 says so"),
         failures=("a trial failed",),

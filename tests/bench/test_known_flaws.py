@@ -134,8 +134,8 @@ def test_http_that_measures_the_server(session: FakeSession) -> None:
     for name in ("http_5000", "http_max"):
         assert {limit.by for limit in found.probes[name].limits} == {"server"}
     of_server = "the server's CPUs were the limit, not the network"
-    assert of_server in found.metrics["http_max_p99"].notes
-    notes = " ".join(found.metrics["http_5000_p99"].notes)
+    assert of_server in found.metrics["http_max_p99"].note_texts()
+    notes = " ".join(found.metrics["http_5000_p99"].note_texts())
     assert of_server in notes
     assert "of 5,000 requests/s were reached: latency of a saturated path" in notes
 
@@ -174,7 +174,7 @@ def test_burst_credit_that_runs_out(session: FakeSession) -> None:
     # The credit is used up in the second round.
     session.throttle["iperf3-tcp"] = [0, 0, 0, 42, 99]
     found = run(session)
-    assert found.metrics["tcp_throughput"].throttled == [1, 2]
+    assert found.metrics["tcp_throughput"].throttled == 2
     assert any("held traffic back" in text for text in found.warnings)
     spent = FakeSession()
     spent.held_back = {"node-1": {"bw_in_allowance_exceeded": 0}}

@@ -122,7 +122,8 @@ def _other_session(path: Path) -> None:
 
 
 def _incomplete(path: Path) -> None:
-    handover.write(path, SESSION, measured(errors=["dns_p50: no sample in 3 runs"]))
+    missing = {"metric": "dns_p50", "reason": "no sample in 3 runs"}
+    handover.write(path, SESSION, measured(errors=[missing]))
 
 
 def _nonsense(path: Path) -> None:

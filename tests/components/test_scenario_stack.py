@@ -13,6 +13,7 @@ from typing import Any
 import pulumi
 import pytest
 
+from bench.environment import About, CniRecord, ToggleRecord
 from bench.plan import PlanError
 from cni.decisions import decide
 from cni.scenario import Scenario
@@ -110,10 +111,15 @@ def test_what_is_given_to_each_step(stack: str) -> None:
 def test_the_session_says_what_is_measured(stack: str) -> None:
     settings = read(stack)
     about = json.loads(_program(stack).resources["benchmark"].inputs["session"])["args"]["about"]
-    assert about["scenario"] == settings.scenario.title
-    assert about["cni"].startswith(f"{settings.scenario.cni} ")
-    assert about["emulated_instance_type"] == "m6i.xlarge"
-    assert any("network card of m6i.xlarge" in each for each in about["adaptations"])
+    told = About.model_validate(about)
+    scenario = settings.scenario
+    assert (told.scenario.name, told.scenario.title) == (stack, scenario.title)
+    assert told.scenario.settings["kubeProxy"] == scenario.kube_proxy
+    assert told.cni == CniRecord(name=scenario.cni, version=scenario.cni_version)
+    assert told.decisions == [ToggleRecord(toggle="dsr", applied=False)]
+    assert told.bring_up == "b001"
+    assert told.environment.emulated_instance_type == "m6i.xlarge"
+    assert any("network card of m6i.xlarge" in each for each in told.environment.adaptations)
 
 
 def test_the_clusters_are_as_different_as_the_scenarios() -> None:

@@ -84,5 +84,5 @@ def bring_up(
         lab.remove()
         raise
     # As the benchmark does: from the id alone, with nothing shared but the machine.
-    connected = ablation.connect(lab.paths.lab_id, target.about(settings, spec, adaptations))
+    connected = ablation.connect(lab.paths.lab_id, target.about(settings, spec, adaptations, {}))
     return RunningLab(Lab(lab.paths.lab_id), connected, boot, addresses, decisions)

@@ -326,7 +326,7 @@ def test_a_components_cgroup_holds_its_process_alone(running: RunningLab) -> Non
 
 
 def test_the_environment_says_what_was_measured(running: RunningLab) -> None:
-    found = dict(running.session.environment())
+    found = running.session.environment().model_dump(mode="json", exclude_none=True)
     assert json.loads(json.dumps(found)) == found
     assert found["target"].startswith("lab")
     assert found["nodes"] == [node.name for node in running.lab.nodes]
@@ -337,7 +337,7 @@ def test_the_environment_says_what_was_measured(running: RunningLab) -> None:
 
 
 def test_adaptations_are_told_whole_and_once(running: RunningLab) -> None:
-    adaptations = running.session.environment()["adaptations"]
+    adaptations = running.session.environment().adaptations
     assert len(adaptations) > 3
     assert len(set(adaptations)) == len(adaptations)
     assert all(each.endswith(".") for each in adaptations)
@@ -346,7 +346,7 @@ def test_adaptations_are_told_whole_and_once(running: RunningLab) -> None:
 
 
 def test_a_tunnel_leaves_pods_less_room(labs: dict[str, RunningLab]) -> None:
-    mtus = {name: each.session.environment()["pod_mtu"] for name, each in labs.items()}
+    mtus = {name: each.session.environment().pod_mtu for name, each in labs.items()}
     assert mtus == {BASELINE: 9001, OVERLAY: 9001 - 50}
 
 
@@ -362,7 +362,7 @@ def test_the_agents_evidence_is_the_scenarios(overlay: RunningLab) -> None:
         assert agent.kube_proxy_replacement is True
         assert agent.config
         assert "ens5" in (agent.mtus or {})
-    assert overlay.session.environment()["agents"]["network_routing"] == "Tunnel"
+    assert overlay.session.environment().agents["network_routing"] == "Tunnel"
 
 
 def test_the_toggles_are_judged_on_the_running_agents(overlay: RunningLab) -> None:
@@ -380,7 +380,7 @@ def test_the_toggles_are_judged_on_the_running_agents(overlay: RunningLab) -> No
 def test_the_baseline_has_no_agents_to_ask(baseline: RunningLab) -> None:
     assert evidence.collect(baseline.lab) == []
     assert evidence.expected_nodes(baseline.lab) == []
-    assert baseline.session.environment()["agents"] == {}
+    assert baseline.session.environment().agents == {}
 
 
 # -- side by side, and gone ---------------------------------------------------------------------

@@ -81,11 +81,11 @@ def test_every_pod_has_an_address_of_an_interface_of_its_node(lab: VpcCniLab) ->
 
 
 def test_the_results_tell_of_which_interfaces(lab: VpcCniLab) -> None:
-    told = lab.running.session.environment()["pod_addresses"]
+    told = lab.running.session.environment().pod_addresses
     assert len(told) == sum(workload.replicas for workload in WORKLOADS)
     for each in told:
-        ids = [eni["NetworkInterfaceId"] for eni in lab.described(each["node"])]
-        assert each["eni"] == ids[each["device"]]
+        ids = [eni["NetworkInterfaceId"] for eni in lab.described(each.node)]
+        assert each.eni == ids[each.device]
 
 
 def test_the_daemon_keeps_a_second_interface_in_store_with_the_clusters_tags(

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from bench.compare import compare
-from bench.limits import NOTES
+from bench.environment import Environment
 from bench.metrics import Metric
+from bench.notes import Note
 from bench.plan import plan_for
 from bench.probes import build_probes
 from bench.results import MetricResult, Results
@@ -21,24 +22,39 @@ from studies.experiments.model import Axis, Experiment, Fit, Point, Series
 
 STACKS: Mapping[str, Mapping[str, Any]] = {
     "scenario-a": {
-        "scenario": "AWS VPC CNI with kube-proxy", "cni": "vpc-cni 1.19.2",
-        "kube_proxy": "iptables", "agents": {},
+        "scenario": {"title": "AWS VPC CNI with kube-proxy"},
+        "cni": {"name": "vpc-cni", "version": "1.19.2"},
+        "environment": {
+            "kube_proxy": "iptables", "agents": {},
+        },
     },
     "scenario-b": {
-        "scenario": "Cilium overlay with kube-proxy", "cni": "cilium 1.16.5",
-        "kube_proxy": "iptables", "agents": {"network_routing": "Tunnel", "hubble": "Ok"},
+        "scenario": {"title": "Cilium overlay with kube-proxy"},
+        "cni": {"name": "cilium", "version": "1.16.5"},
+        "environment": {
+            "kube_proxy": "iptables", "agents": {"network_routing": "Tunnel", "hubble": "Ok"},
+        },
     },
     "scenario-c": {
-        "scenario": "Cilium overlay without kube-proxy", "cni": "cilium 1.16.5",
-        "kube_proxy": "none", "agents": {"network_routing": "Tunnel", "hubble": "Ok"},
+        "scenario": {"title": "Cilium overlay without kube-proxy"},
+        "cni": {"name": "cilium", "version": "1.16.5"},
+        "environment": {
+            "kube_proxy": "none", "agents": {"network_routing": "Tunnel", "hubble": "Ok"},
+        },
     },
     "scenario-d": {
-        "scenario": "Cilium on ENI with native routing", "cni": "cilium 1.16.5",
-        "kube_proxy": "none", "agents": {"network_routing": "Native", "hubble": "Ok"},
+        "scenario": {"title": "Cilium on ENI with native routing"},
+        "cni": {"name": "cilium", "version": "1.16.5"},
+        "environment": {
+            "kube_proxy": "none", "agents": {"network_routing": "Native", "hubble": "Ok"},
+        },
     },
     "scenario-e": {
-        "scenario": "Cilium on ENI with native routing, tuned", "cni": "cilium 1.16.5",
-        "kube_proxy": "none", "agents": {"network_routing": "Native", "hubble": "Disabled"},
+        "scenario": {"title": "Cilium on ENI with native routing, tuned"},
+        "cni": {"name": "cilium", "version": "1.16.5"},
+        "environment": {
+            "kube_proxy": "none", "agents": {"network_routing": "Native", "hubble": "Disabled"},
+        },
     },
 }  # fmt: skip
 
@@ -74,18 +90,20 @@ def scenario_results(stack: str, runs: int = 8, shared: bool = True) -> Results:
     metrics = {
         metric.name: made(
             metric, _samples(draw, stack, metric, runs), probe.name,
-            notes=[NOTES["server"]] if probe.name in ("http_5000", "http_max") else [],
+            notes=[Note(kind="server-limit")] if probe.name in ("http_5000", "http_max") else [],
         )
         for probe in probes
         for metric in probe.metrics
     }  # fmt: skip
     environment = {
         "target": "lab: network namespaces of one machine, no cloud",
+        "target_kind": "lab",
+        "shared_machine": True,
         "emulated_instance_type": "m6i.xlarge",
         "kernel": "6.1.0",
         "cpus": 2,
         "nodes": ["node-1", "node-2", "node-3"],
-        **STACKS[stack],
+        **STACKS[stack]["environment"],
         "adaptations": ["Nodes are network namespaces.", f"Adapted for {stack[:8]} <only>."],
     }
     return Results.model_validate(
@@ -105,6 +123,8 @@ def scenario_results(stack: str, runs: int = 8, shared: bool = True) -> Results:
             },
             "tools": {"iperf3": "3.12", "fortio": "1.65.0"},
             "environment": environment,
+            "scenario": STACKS[stack]["scenario"],
+            "cni": STACKS[stack]["cni"],
             "placement": [],
             "checks": [
                 {"name": "placement", "passed": True, "evidence": "clients on node-1"},
@@ -118,7 +138,7 @@ def scenario_results(stack: str, runs: int = 8, shared: bool = True) -> Results:
 
 
 def made(
-    metric: Metric, samples: list[float], probe: str = "rtt", notes: list[str] | None = None
+    metric: Metric, samples: list[float], probe: str = "rtt", notes: list[Note] | None = None
 ) -> MetricResult:
     """A metric as the benchmark makes it."""
     summary = summarise(samples)
@@ -208,7 +228,8 @@ def _experiment(name: str, question: str, axis: Axis, series: list[Series]) -> E
         name=name, question=question, axis=axis, series=series,
         started="2026-01-02T04:00:00+00:00", finished="2026-01-02T04:10:00+00:00", seconds=600,
         command=f"python -m bench {name} --stack scenario-d", plan={"profile": "standard"},
-        tools={"fortio": "1.65.0"}, environment={"target": "lab: one machine"},
+        tools={"fortio": "1.65.0"},
+        environment=Environment(target="lab: one machine", shared_machine=True),
         warnings=["the machine was <busy>"],
     )  # fmt: skip
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.limits import NOTES
 from bench.metrics import CNI_COST
+from bench.notes import Note
 from bench.results import Results
 from report.advise import (
     Advice,
@@ -84,15 +84,20 @@ def test_better_in_one_and_worse_in_another_is_left_to_the_reader() -> None:
     assert decided(*sides, metrics=("rtt_p50", "dns_p50")) == ("a", ["mixed"])
 
 
-@pytest.mark.parametrize("by", ["server", "client"])
-def test_what_a_server_or_a_generator_limited_decides_nothing(by: Any) -> None:
-    limited = measured(0.5, notes=[NOTES[by]])
+@pytest.mark.parametrize("kind", ["server-limit", "client-limit"])
+def test_what_a_server_or_a_generator_limited_decides_nothing(kind: Any) -> None:
+    limited = measured(0.5, notes=[Note(kind=kind)])
     assert decided(measured(1.0), limited) == ("a", [])
 
 
 def test_the_machine_that_all_share_and_the_cost_of_the_cni_still_decide() -> None:
-    assert decided(measured(1.0), measured(0.5, notes=[NOTES["machine"]])) == ("b", ["better"])
-    cost = metric([50.0] * 5, notes=[NOTES["server"]]).model_copy(update={"group": CNI_COST})
+    assert decided(measured(1.0), measured(0.5, notes=[Note(kind="machine-limit")])) == (
+        "b",
+        ["better"],
+    )
+    cost = metric([50.0] * 5, notes=[Note(kind="server-limit")]).model_copy(
+        update={"group": CNI_COST}
+    )
     other = cost.model_copy(update={"samples": [20.0, 20.1, 20.2, 20.3, 20.4]})
     sides = results({"rtt_p50": cost}), results({"rtt_p50": other})
     assert decided(*sides)[1] == ["better"]

@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.console import Console, Group
 
-from report.addresses import render
+from bench.environment import Environment
+from report.show import address_tables
 
 ENVIRONMENT: dict[str, Any] = {
     "pod_addresses": [
@@ -34,7 +35,9 @@ ENVIRONMENT: dict[str, Any] = {
 def _shown(environment: dict[str, Any], width: int = 120) -> str:
     console = Console(width=width, record=True, file=None, quiet=False)
     with console.capture() as capture:
-        console.print(Group(*render(environment)), highlight=False)
+        console.print(
+            Group(*address_tables(Environment.model_validate(environment))), highlight=False
+        )
     return capture.get()
 
 
@@ -65,4 +68,4 @@ def test_how_many_pods_a_node_takes_is_told() -> None:
 
 
 def test_an_environment_without_enis_has_nothing_to_show() -> None:
-    assert render({"target": "an overlay"}) == []
+    assert address_tables(Environment(target="an overlay")) == []

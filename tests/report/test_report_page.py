@@ -115,7 +115,8 @@ def test_limits_and_the_lab_are_told_at_the_number(text: str) -> None:
 
 def test_numbers_of_a_cluster_are_not_called_the_labs() -> None:
     real = scenario_results("scenario-a")
-    cluster = real.model_copy(update={"environment": {**real.environment, "target": "eks: own"}})
+    environment = real.environment.with_facts(target="eks: own", shared_machine=False)
+    cluster = real.model_copy(update={"environment": environment})
     text = page.html(made(Collection((MeasuredScenario("scenario-a", cluster),)), "rtt_p50"))
     assert "(lab)" not in text
     assert "lab&#39;s numbers" not in text

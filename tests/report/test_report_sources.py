@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.environment import ToggleRecord, toggle_records
 from report.sources import SourceError, load
 from report.stack import StackError, StackOutputs
 from tests.report.samples import TOGGLES, scenario_results, service_scaling, write_folder
@@ -23,7 +24,7 @@ def test_a_folder_has_scenarios_experiments_and_what_the_matrix_knows(folder: Pa
     assert [each.name for each in found.scenarios] == [f"scenario-{letter}" for letter in "edcba"]
     assert [each.name for each in found.experiments] == ["ablate", "scale"]
     assert found.failed == {"scenario-f": "no such <stack>"}
-    assert found.scenarios[0].toggles == TOGGLES
+    assert found.scenarios[0].decisions == toggle_records(TOGGLES)
     assert found.scenarios[0].title == "Cilium on ENI with native routing, tuned"
 
 
@@ -35,16 +36,18 @@ def test_single_files_keep_the_named_order_and_the_matrix_beside_them(folder: Pa
     ]
     found = load([str(each) for each in named])
     assert [each.name for each in found.scenarios] == ["scenario-e", "scenario-a"]
-    assert found.scenarios[0].toggles == TOGGLES
+    assert found.scenarios[0].decisions == toggle_records(TOGGLES)
     assert [each.name for each in found.experiments] == ["scale"]
 
 
 def test_anything_else_is_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs = StackOutputs(scenario_results("scenario-a", 3), {"bbr": {}}, None, ("slow",))
+    outputs = StackOutputs(
+        scenario_results("scenario-a", 3), [ToggleRecord(toggle="bbr")], ("slow",)
+    )
     monkeypatch.setattr("report.sources.read_stack", lambda name: outputs)
     (scenario,) = load(["scenario-a"]).scenarios
-    assert (scenario.name, scenario.toggles, scenario.warnings) == (
-        "scenario-a", {"bbr": {}}, ("slow",),
+    assert (scenario.name, scenario.decisions, scenario.warnings) == (
+        "scenario-a", [ToggleRecord(toggle="bbr")], ("slow",),
     )  # fmt: skip
 
 

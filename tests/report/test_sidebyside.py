@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench.compare import from_dict
-from bench.limits import NOTES
+from bench.notes import Note
+from bench.results import MissingSample
 from lab.toolchain.errors import ToolchainError
 from lab.toolchain.toolchain import Toolchain
 from report.export import COLUMNS, FORMATS, as_benchstat, as_csv, as_json, as_markdown
@@ -87,8 +88,11 @@ def test_too_few_runs_are_told_with_the_number_that_it_takes() -> None:
 
 
 def test_what_limits_a_number_stands_at_it() -> None:
-    found = metric([1.0, 2.0, 3.0], notes=[NOTES["server"], f"run 2: {NOTES['machine']}", "wide"],
-                   throttled=[1], missing=["run 4: lost"])  # fmt: skip
+    notes = [
+        Note(kind="server-limit"), Note(kind="machine-limit", rounds=[2]),
+        Note(kind="remark", words="wide"), Note(kind="throttled", rounds=[2]),
+    ]  # fmt: skip
+    found = metric([1.0, 2.0, 3.0], notes=notes, missing=[MissingSample(round=4, reason="lost")])
     assert qualified(found) == [
         "limit: machine's CPUs in some runs", "limit: server", "traffic held back in 1 of 3",
         "1 of 4 runs missing",

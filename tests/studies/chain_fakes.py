@@ -3,11 +3,12 @@ of its own that follows the policies in its store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from bench.environment import About, ScenarioRecord
 from bench.session import CommandResult, Pod
 from studies.experiments.capabilities import Manifest, PodRequest, Progress
 from tests.bench.fakes import FakeSession
@@ -74,9 +75,9 @@ class StoreSession(FakeSession):
         finally:
             self.running.clear()
 
-    def environment(self) -> Mapping[str, Any]:
+    def about(self) -> About:
         """See ``bench.session.Session``."""
-        return {**super().environment(), "scenario": "a fake"}
+        return About(scenario=ScenarioRecord(title="a fake"))
 
     def answered(self, argv: Sequence[str], returncode: int, out: str, err: str) -> CommandResult:
         """A command of the experiment's own, answered."""

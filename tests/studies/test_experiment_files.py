@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from bench.compare import compare
+from bench.environment import Environment
 from bench.results import MetricResult
 from cli.main import main
 from report.experiments.figures import draw_points
@@ -50,7 +51,7 @@ def _experiment(subject: str, **changes: Any) -> Experiment:
         "command": f"python -m bench scale --stack {subject}",
         "plan": {},
         "tools": {},
-        "environment": {},
+        "environment": Environment(),
         "warnings": ["the machine was busy"],
     }
     return Experiment(**{**fields, **changes})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from bench.environment import Environment
 from bench.plan import PROFILES, Plan
 from bench.probes.base import Bench, Reading, SampleError
 from bench.session import CommandResult, Pod, SessionError
@@ -43,9 +44,10 @@ class PolicySession(StoreSession):
         if self._many() and not any((kind, ALLOWING) in self.objects for kind in allowing):
             self.denied_by_deleting = True
 
-    def environment(self) -> Mapping[str, Any]:
+    def environment(self) -> Environment:
         """With agents where Cilium is meant."""
-        return {**super().environment(), "agents": {"node-1": "ready"} if self.agents else {}}
+        agents = {"node-1": "ready"} if self.agents else {}
+        return super().environment().with_facts(agents=agents)
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         """As recorded, but for connections to the target."""

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from bench.results import MetricResult
+from bench.results import MetricResult, MissingSample
 from bench.stats import summarise
 from studies.experiments.growth import linear
 from studies.experiments.model import Point
 
 
-def _point(x: float, samples: list[float], missing: list[str] | None = None) -> Point:
+def _rounds(count: int, missing: list[MissingSample]) -> list[int]:
+    lost = {each.round for each in missing}
+    return [each for each in range(1, count + len(lost) + 1) if each not in lost]
+
+
+def _point(x: float, samples: list[float], missing: list[MissingSample] | None = None) -> Point:
     summary = summarise(samples)
     metric = MetricResult(
         median=summary.median, ci=(summary.low, summary.high), ci_level=summary.level, unit="µs",
-        n=summary.n, better="lower", samples=samples, missing=missing or [], group="Latency",
+        n=summary.n, better="lower", samples=samples, missing=missing or [],
+        rounds=_rounds(len(samples), missing or []), group="Latency",
         description="a latency", probe="chain",
     )  # fmt: skip
     return Point(label=str(x), x=x, metrics={"p50": metric})
@@ -42,7 +48,7 @@ def test_slopes_on_both_sides_of_zero_are_no_growth() -> None:
 
 def test_only_rounds_that_all_points_have_are_fitted() -> None:
     whole = [_point(x, [10 * x, 20 * x, 30 * x]) for x in (1, 2)]
-    torn = _point(3, [30, 90], missing=["run 2: it failed"])
+    torn = _point(3, [30, 90], missing=[MissingSample(round=2, reason="it failed")])
     fit = linear([*whole, torn], "p50", "hop")
     assert fit is not None
     assert fit.slope_ci == pytest.approx((10, 30))

@@ -87,13 +87,14 @@ def run_trial(work: Work, trial: Trial, base: Side, variant: Side) -> Experiment
         points=[point(label, results[label]) for label in (WITHOUT, WITH)],
         comparisons=[compared(results[WITHOUT], results[WITH])],
     )
-    environment = dict(variant.bench.session.environment())
+    session = variant.bench.session
     checks = [
         check.model_copy(update={"name": f"{side.label}: {check.name}"})
         for side in (base, variant)
         for check in (side.evidence.checks if side.evidence else ())
     ]
     return Experiment(
+        **session.about().record(),
         name=NAME,
         question=QUESTION,
         axis=AXIS,
@@ -104,7 +105,7 @@ def run_trial(work: Work, trial: Trial, base: Side, variant: Side) -> Experiment
         command=work.command,
         plan=work.record(trial),
         tools=dict(base.evidence.tools) if base.evidence else {},
-        environment=environment,
+        environment=session.environment(),
         checks=checks,
         warnings=[*_notes(trial, work.base_name), *_warnings(trial, results)],
     )

@@ -59,7 +59,10 @@ def test_the_cluster_is_reached_by_a_descriptor_without_secrets(
     }
     assert session["target"] == "eks"
     assert session["args"]["access"] == access
-    assert session["args"]["about"]["scenario"] == read(stack).scenario.title
+    about = session["args"]["about"]
+    assert about["scenario"]["title"] == read(stack).scenario.title
+    assert about["scenario"]["name"] == stack
+    assert about["environment"]["target_kind"] == "eks"
     for step in ("gate", "dataplane"):
         assert json.loads(resources[step].inputs["access"]) == access
 

@@ -32,6 +32,7 @@ def node(name: str, *, ready: bool = True, **spec: Any) -> Json:
                 "kubernetes.io/hostname": name,
                 "kubernetes.io/os": "linux",
                 "node.kubernetes.io/instance-type": "m6i.xlarge",
+                "topology.kubernetes.io/region": "ap-northeast-2",
                 "topology.kubernetes.io/zone": "ap-northeast-2a",
             },
         },

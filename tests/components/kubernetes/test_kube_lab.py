@@ -12,11 +12,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
+from bench.environment import About, Environment
 from bench.probes.fortio import fortio_argv, load_of
 from bench.probes.iperf import parse_tcp
 from bench.session import Session, SessionError
@@ -128,7 +129,7 @@ def _session(file: Path) -> Session:
 
 
 def test_pods_and_services_are_those_of_the_lab(reached: Reached) -> None:
-    targets = resolve_targets(_Domain(reached.session))
+    targets = resolve_targets(cast("Session", _Domain(reached.session)))
     assert {role: len(pods) for role, pods in targets.pods.items()} == {
         workload.role: workload.replicas for workload in WORKLOADS
     }
@@ -144,8 +145,11 @@ class _Domain:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def environment(self) -> dict[str, Any]:
-        return {}
+    def environment(self) -> Environment:
+        return Environment()
+
+    def about(self) -> About:
+        return About()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)

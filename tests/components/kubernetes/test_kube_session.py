@@ -69,7 +69,9 @@ def connect(tmp_path: Path) -> Open:
 
 @pytest.fixture
 def session(api: KubeApi, connect: Open) -> Session:
-    return connect(api, about={"target": "eks: bench-e", "scenario": "E"})
+    return connect(
+        api, about={"environment": {"target": "eks: bench-e"}, "scenario": {"title": "E"}}
+    )
 
 
 def _by(commands: dict[tuple[str, ...], Reply], api: KubeApi) -> list[Exec]:
@@ -322,7 +324,7 @@ def test_without_ena_nothing_is_asked(api: KubeApi, session: Session) -> None:
 
 
 def test_the_environment_says_what_was_measured_on(session: Session) -> None:
-    found = dict(session.environment())
+    found = session.environment().model_dump(exclude_unset=True)
     nodes = found.pop("node_facts")
     assert [node["name"] for node in nodes] == list(NODES)
     assert nodes[0] == {
@@ -345,7 +347,9 @@ def test_the_environment_says_what_was_measured_on(session: Session) -> None:
     assert found.pop("images")["httpbin/main"].startswith("ghcr.io/mccutchen/go-httpbin:")
     assert found == {
         "target": "eks: bench-e",
-        "scenario": "E",
+        "instance_type": "m6i.xlarge",
+        "region": "ap-northeast-2",
+        "zone": "ap-northeast-2a",
         "kernel": "6.1.119-129.201.amzn2023.x86_64",
         "cpus": 4,
         "node_mtu": 9001,
@@ -359,20 +363,19 @@ def test_the_environment_says_what_was_measured_on(session: Session) -> None:
             "cilium-agent": "v1.16.5",
             "cilium-operator": "v1.16.5",
         },
-        "adaptations": [],
     }
 
 
 def test_nodes_that_differ_are_all_told(api: KubeApi, session: Session) -> None:
     api.object("Node", "node-2")["status"]["nodeInfo"]["kernelVersion"] = "6.12.1"
-    assert session.environment()["kernel"] == ["6.1.119-129.201.amzn2023.x86_64", "6.12.1"]
+    assert session.environment().kernel == ["6.1.119-129.201.amzn2023.x86_64", "6.12.1"]
 
 
 def test_kube_proxy_is_told_with_its_mode(connect: Open) -> None:
     with cluster("scenario-a").serving() as api:
         session = connect(api, cni="vpc-cni", kube_proxy="iptables", values=None)
-        assert session.environment()["kube_proxy"] == "iptables"
-        assert session.environment()["agents"] == {}
+        assert session.environment().kube_proxy == "iptables"
+        assert session.environment().agents == {}
         assert [
             (each.name, each.requested, each.effective) for each in session.configuration()
         ] == [("kube-proxy", "iptables", "iptables")]
