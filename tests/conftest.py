@@ -23,6 +23,8 @@ from tests.lab import leftovers, logs
 
 _GONE_SECONDS = 20
 _HEAVY = ("lab", "engine", "integration")
+#: Fixtures that start another program: a mock of AWS, Helm, a browser, benchstat.
+_STARTS_A_PROGRAM = {"running", "helm", "opened", "program"}
 
 # A shell starts what it runs in the background with SIGINT ignored, and children inherit that:
 # what tests say of Ctrl-C would not hold there.
@@ -30,6 +32,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A user's wish to put measuring off is not the tests' wish.
 os.environ.pop("CNI_BENCHMARK_MEASURE", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what starts other programs out of ``make check``."""
+    for item in items:
+        if _STARTS_A_PROGRAM & set(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
 
 
 @pytest.hookimpl(wrapper=True)

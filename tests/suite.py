@@ -54,8 +54,9 @@ STATIC = (
     Part("import contracts", (str(Path(sys.executable).with_name("lint-imports")), "--no-logo")),
     Part("mypy --strict", _module("mypy", "--strict", ".")),
 )
-PURE = _pytest("pure tests", f"not ({_HEAVY}) and not process")
-WITH_PROCESSES = _pytest("tests that start programs", f"process and not ({_HEAVY})", "-n", "2")
+_TWO_WORKERS = ("-n", "2", "--dist", "loadfile")
+PURE = _pytest("pure tests", f"not ({_HEAVY}) and not process", *_TWO_WORKERS)
+WITH_PROCESSES = _pytest("tests that start programs", f"process and not ({_HEAVY})", *_TWO_WORKERS)
 LABS = _pytest("tests in labs", "(lab or integration) and not engine")
 ENGINES = _pytest("tests with the Pulumi engine", "engine")
 VALIDATION = Part("make validate", _module("bench", "validate", "--out", "validation"))
