@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.results import Results
+from bench.results import MissingSample, Results
 from studies.validate import false_alarms
 from studies.validate.false_alarms import Rounds, analyse, binomial_interval
 from studies.validate.model import Check
@@ -84,8 +84,14 @@ def test_a_shared_drift_is_cancelled_by_interleaving_and_shown_for_contrast() ->
 
 def test_missing_samples_do_not_shift_the_pairs() -> None:
     a, b = side(1, 9), side(2, 9)
-    lost = a.metrics["m0"].model_copy(
-        update={"samples": a.metrics["m0"].samples[1:], "n": 8, "missing": ["run 1: gone"]}
+    whole = a.metrics["m0"]
+    lost = whole.model_copy(
+        update={
+            "samples": whole.samples[1:],
+            "rounds": list(range(2, 10)),
+            "n": 8,
+            "missing": [MissingSample(round=1, reason="gone")],
+        }
     )
     rounds = Rounds(a.model_copy(update={"metrics": {**a.metrics, "m0": lost}}), b)
     first, second = rounds.paired([1, 2, 3])
