@@ -12,7 +12,7 @@ from cni.registry import DATAPLANES
 from cni.scenario import Scenario
 from components.kubernetes import facts
 from components.kubernetes.dataplane import kube_proxy_mode
-from components.kubernetes.names import LINUX_NODES, OWNER_ANNOTATION, SYSTEM_NAMESPACE
+from components.kubernetes.manifests import LINUX_NODES, OWNER_ANNOTATION, SYSTEM_NAMESPACE
 from components.kubernetes.rollout import is_schedulable
 from kube.client import Kube
 from kube.errors import KubernetesError

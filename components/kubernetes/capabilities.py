@@ -11,7 +11,7 @@ from cni.dataplane import Dataplane
 from cni.services import KUBE_PROXY_PODS, CountError
 from cni.toggles import EvidenceError
 from components.kubernetes import manifests, pods
-from components.kubernetes.names import NAMESPACE
+from components.kubernetes.manifests import NAMESPACE
 from components.objects import KeepsObjects
 from kube import exec as pod_exec
 from kube.client import Kube

@@ -14,7 +14,7 @@ from cni.registry import DATAPLANES
 from cni.services import Mechanism
 from cni.toggles import Evidence
 from components.kubernetes import pods
-from components.kubernetes.names import SYSTEM_NAMESPACE
+from components.kubernetes.manifests import SYSTEM_NAMESPACE
 from kube.client import Kube
 from kube.errors import KubernetesError
 from kube.exec import Container

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.environment import DEFAULT_DOMAIN, NodeFacts
-from components.kubernetes.names import HOST_CGROUPS
+from components.kubernetes.manifests import HOST_CGROUPS
 from kube.errors import KubernetesError
 from kube.objects import Json
 

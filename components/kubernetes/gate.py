@@ -12,7 +12,7 @@ from bench.workloads import DNS_SERVICE
 from cni.dataplane import Dataplane
 from cni.registry import DATAPLANES
 from components.kubernetes import rollout
-from components.kubernetes.names import LINUX_NODES, SYSTEM_NAMESPACE
+from components.kubernetes.manifests import LINUX_NODES, SYSTEM_NAMESPACE
 from kube.client import Kube
 from kube.errors import KubernetesError
 from kube.objects import CUSTOM_RESOURCE, DAEMON_SET, DEPLOYMENT, ENDPOINT_SLICE, NODE, POD

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from components.kubernetes.names import NODE_PROBE, NODES_NAMESPACE, ROLE_LABEL, TOOLS
+from components.kubernetes.manifests import NODE_PROBE, NODES_NAMESPACE, ROLE_LABEL, TOOLS
 from kube import exec as pod_exec
 from kube.client import Kube
 from kube.errors import KubernetesError, TornError

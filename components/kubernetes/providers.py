@@ -20,7 +20,7 @@ from components.dynamic import Provider, UserError, inputs
 from components.kubernetes import gate
 from components.kubernetes.access import connect
 from components.kubernetes.dataplane import collect
-from components.kubernetes.names import LINUX_NODES
+from components.kubernetes.manifests import LINUX_NODES
 from components.target import toggle_outputs
 from kube.errors import KubernetesError
 from kube.objects import NODE

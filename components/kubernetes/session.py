@@ -24,7 +24,7 @@ from components.kubernetes import dataplane, facts, pods, usage
 from components.kubernetes.access import connect as log_in
 from components.kubernetes.capabilities import KubernetesCapabilities, as_session_error
 from components.kubernetes.dataplane import Requested, kube_proxy_mode
-from components.kubernetes.names import (
+from components.kubernetes.manifests import (
     LINUX_NODES,
     MAIN,
     NAMESPACE,

@@ -10,7 +10,7 @@ from cni.dataplane import Dataplane
 from cni.services import KUBE_PROXY_PODS
 from components.kubernetes import facts, pods
 from components.kubernetes.facts import ContainerUsage
-from components.kubernetes.names import LINUX_NODES, MAIN, NAMESPACE, ROLE_LABEL
+from components.kubernetes.manifests import LINUX_NODES, MAIN, NAMESPACE, ROLE_LABEL
 from kube.client import Kube
 from kube.errors import KubernetesError
 from kube.objects import NODE, POD, Json

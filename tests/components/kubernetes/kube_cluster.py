@@ -21,7 +21,7 @@ from cni.cilium.dataplane import PER_PACKET, SOCKET
 from cni.cilium.evidence import EVIDENCE_COMMANDS
 from cni.services import IPTABLES, NFTABLES
 from components.kubernetes import facts
-from components.kubernetes.names import NODE_PROBE
+from components.kubernetes.manifests import NODE_PROBE
 from tests.bench.scripts import connections_of
 from tests.cni.stackfiles import stack_scenario
 from tests.components.kubernetes import kube_objects

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.workloads import WORKLOADS
 from cni.registry import DATAPLANES
 from components.kubernetes import manifests
-from components.kubernetes.names import NAMESPACE, NODE_PROBE, NODES_NAMESPACE, ROLE_LABEL
+from components.kubernetes.manifests import NAMESPACE, NODE_PROBE, NODES_NAMESPACE, ROLE_LABEL
 
 Json = dict[str, Any]
 SYSTEM = "kube-system"
@@ -236,7 +235,7 @@ def workloads(nodes: Sequence[str]) -> list[Json]:
         *probes,
         *(
             service(each["metadata"]["name"], NAMESPACE, HTTPBIN_ADDRESS, 80)
-            for each in manifests.services(WORKLOADS)
+            for each in manifests.services()
         ),
         service("kube-dns", SYSTEM, "10.100.0.10", 53),
         endpoints("kube-dns", "10.0.1.3"),

@@ -10,7 +10,7 @@ import pytest
 
 from bench.session import Session, SessionError
 from components.kubernetes import capabilities
-from components.kubernetes.names import MAIN, NAMESPACE, NODES_NAMESPACE
+from components.kubernetes.manifests import MAIN, NAMESPACE, NODES_NAMESPACE
 from components.targets import open_session
 from studies.experiments.capabilities import (
     ComponentCommands,

@@ -11,7 +11,7 @@ from cni.scenario import Scenario
 from components.kubeconfig import existing
 from components.kubeconfig.existing import Cluster, Cni, detect_cni
 from components.kubernetes.dataplane import kube_proxy_mode
-from components.kubernetes.names import OWNER_ANNOTATION
+from components.kubernetes.manifests import OWNER_ANNOTATION
 from kube.client import Kube
 from kube.errors import KubernetesError
 from tests.cni.stackfiles import stack_scenario

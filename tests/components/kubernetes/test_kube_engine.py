@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.kubernetes.names import OWNER_ANNOTATION
+from components.kubernetes.manifests import OWNER_ANNOTATION
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.kube_api import KubeApi
 from tests.components.kubernetes.kube_cluster import NODES, cluster

@@ -25,7 +25,7 @@ from bench.targets import resolve_targets
 from bench.workloads import IPERF_PORT, WORKLOADS
 from cni.decisions import decide
 from components.kubernetes import manifests
-from components.kubernetes.names import MAIN, NAMESPACE, ROLE_LABEL
+from components.kubernetes.manifests import MAIN, NAMESPACE, ROLE_LABEL
 from components.lab import target
 from components.lab.placement import pods_and_services
 from components.targets import open_session

@@ -9,7 +9,7 @@ import pytest
 
 from bench.workloads import TOOLS_IMAGE, WORKLOADS
 from components.kubernetes import manifests
-from components.kubernetes.names import (
+from components.kubernetes.manifests import (
     HOST_CGROUPS,
     MAIN,
     NAMESPACE,

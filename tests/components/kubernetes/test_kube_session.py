@@ -16,7 +16,7 @@ from cni.cilium.dataplane import PER_PACKET, SOCKET
 from cni.cilium.evidence import EVIDENCE_COMMANDS
 from cni.services import IPTABLES
 from components.kubernetes import facts
-from components.kubernetes.names import MAIN, NAMESPACE, NODES_NAMESPACE, TOOLS
+from components.kubernetes.manifests import MAIN, NAMESPACE, NODES_NAMESPACE, TOOLS
 from components.kubernetes.pods import kill_command
 from components.targets import open_session
 from tests.components.kubernetes import kube_objects

@@ -17,7 +17,7 @@ from cni.decisions import decide
 from cni.platform import Kernel
 from components.kubeconfig import target
 from components.kubernetes.cilium import release_values
-from components.kubernetes.names import OWNER_ANNOTATION
+from components.kubernetes.manifests import OWNER_ANNOTATION
 from components.kubernetes.session import KubernetesSession
 from components.scenario import ScenarioStack
 from components.settings import Settings
