@@ -12,8 +12,8 @@ from cni.registry import DATAPLANES
 from cni.scenario import Scenario
 from components.kubernetes import facts
 from components.kubernetes.dataplane import kube_proxy_mode
+from components.kubernetes.gate import is_schedulable
 from components.kubernetes.manifests import LINUX_NODES, OWNER_ANNOTATION, SYSTEM_NAMESPACE
-from components.kubernetes.rollout import is_schedulable
 from kube.client import Kube
 from kube.errors import KubernetesError
 from kube.objects import CONFIG_MAP, DAEMON_SET, ENDPOINT_SLICE, NODE, Json, is_ready

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.environment import DEFAULT_DOMAIN, NodeFacts
@@ -22,45 +23,23 @@ from components.kubernetes.manifests import HOST_CGROUPS
 from kube.errors import KubernetesError
 from kube.objects import Json
 
-# The device that the node reaches others by, its driver and its MTU, as `name: value` lines.
-NETWORK_COMMAND = (
-    "sh",
-    "-c",
-    """device=$(ip -o route show default | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p' | head -n 1)
-echo "interface: $device"
-echo "mtu: $(cat "/sys/class/net/$device/mtu")"
-ethtool -i "$device"
-""",
-)
+_SCRIPTS = Path(__file__).with_name("scripts")
 
-# The counters of all devices; those without any print nothing that matters.
-ALLOWANCES_COMMAND = (
-    "sh",
-    "-c",
-    """for device in /sys/class/net/*; do
-  [ -e "$device/device" ] && ethtool -S "${device##*/}" 2>/dev/null | grep _allowance_exceeded
-done
-true
-""",
-)
 
-# For each container's cgroup, wherever it is below the first argument, what it has used. Version 1
-# has a hierarchy of its own for CPU and for memory.
-_USAGE_SCRIPT = """root=$1; shift
-for id; do
-  find "$root" -type d -name "*$id*" | while read -r group; do
-    for file in cpu.stat cpuacct.usage memory.stat; do
-      [ -r "$group/$file" ] && sed "s/^/$id $file /" "$group/$file"
-    done
-  done
-done
-true
-"""
+def script(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command that runs one of the folder's shell scripts where there is only a shell."""
+    return ("sh", "-c", (_SCRIPTS / f"{name}.sh").read_text(encoding="utf-8"), "sh", *arguments)
+
+
+NETWORK_COMMAND = script("network")
+ALLOWANCES_COMMAND = script("allowances")
+POD_COMMAND = script("pod")
+"""Run in a pod of the workloads."""
 
 
 def usage_command(containers: Sequence[str], root: str = HOST_CGROUPS) -> tuple[str, ...]:
     """The command that reads the cgroups of containers, by their ids."""
-    return ("sh", "-c", _USAGE_SCRIPT, "sh", root, *containers)
+    return script("usage", root, *containers)
 
 
 # The kernel counts in these for programs, whatever its own tick is (Linux, USER_HZ).
@@ -167,19 +146,6 @@ def _fields(text: str) -> dict[str, str]:
 
 # -- facts of a cluster and its nodes -------------------------------------------------------------
 
-# Run in a pod of the workloads: what its packets meet, and the cluster's DNS domain.
-POD_COMMAND = (
-    "sh",
-    "-c",
-    """route=$(ip -o route show default)
-device=$(echo "$route" | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p' | head -n 1)
-echo "device_mtu: $(cat "/sys/class/net/$device/mtu")"
-echo "route_mtu: $(echo "$route" | sed -n 's/.* mtu \\(lock \\)*\\([0-9]*\\).*/\\2/p')"
-echo "congestion_control: $(cat /proc/sys/net/ipv4/tcp_congestion_control)"
-echo "search: $(sed -n 's/^search //p' /etc/resolv.conf)"
-""",
-)
-
 
 def pod_facts(text: str) -> dict[str, Any]:
     """Read the output of :data:`POD_COMMAND`.
@@ -187,8 +153,7 @@ def pod_facts(text: str) -> dict[str, Any]:
     :returns: ``pod_mtu`` (bytes), ``congestion_control`` and ``cluster_domain``.
     :raises KubernetesError: it is not that output.
     """
-    pairs = (line.partition(": ") for line in text.splitlines())
-    fields = {name.rstrip(":"): value.strip() for name, _, value in pairs}
+    fields = _fields(text)
     try:
         # Cilium leaves room for a tunnel's headers in the route.
         limits = [int(fields[name]) for name in ("device_mtu", "route_mtu") if fields[name]]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from components.kubernetes.facts import script
 from components.kubernetes.manifests import NODE_PROBE, NODES_NAMESPACE, ROLE_LABEL, TOOLS
 from kube import exec as pod_exec
 from kube.client import Kube
@@ -84,27 +85,11 @@ def on_nodes(
 # container with tools, that shares their process namespace and user. There the command is looked up
 # by its exact arguments and killed with all that it has started, since a runtime puts it at the
 # head of a session (runc, ``nsexec.c``).
-#
-# Ends with 0 once no process has these arguments any more. A zombie has none.
-_SCRIPT = """wanted=$(printf '%s\\n' "$@")
-for attempt in 1 2 3 4 5 6 7 8 9 10; do
-  alive=
-  for process in /proc/[0-9]*; do
-    if [ "$(tr '\\0' '\\n' <"$process/cmdline" 2>/dev/null)" = "$wanted" ]; then
-      alive=yes
-      kill -KILL "-${process#/proc/}" || kill -KILL "${process#/proc/}"
-    fi
-  done
-  [ -z "$alive" ] && exit 0
-  sleep 0.5
-done
-exit 1
-"""
 
 
 def kill_command(argv: Sequence[str]) -> tuple[str, ...]:
     """The command that ends every process with exactly these arguments."""
-    return ("sh", "-c", _SCRIPT, "sh", *argv)
+    return script("kill", *argv)
 
 
 @dataclass(frozen=True, slots=True)

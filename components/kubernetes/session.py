@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,10 +21,12 @@ from bench.session import (
 )
 from bench.workloads import DNS_SERVICE
 from cni.dataplane import Setting
-from components.kubernetes import dataplane, facts, pods, usage
+from cni.services import KUBE_PROXY_PODS
+from components.kubernetes import dataplane, facts, pods
 from components.kubernetes.access import connect as log_in
 from components.kubernetes.capabilities import KubernetesCapabilities, as_session_error
 from components.kubernetes.dataplane import Requested, kube_proxy_mode
+from components.kubernetes.facts import ContainerUsage
 from components.kubernetes.manifests import (
     LINUX_NODES,
     MAIN,
@@ -36,10 +39,10 @@ from kube import exec as pod_exec
 from kube.client import Kube
 from kube.errors import KubernetesError, TornError
 from kube.exec import Container
-from kube.objects import NODE, SERVICE, Json
+from kube.objects import NODE, POD, SERVICE, Json
 
 # Its image has a shell and iproute2.
-_TOLD_BY_ROLE = "dns-client"
+_ASKED_ROLE = "dns-client"
 
 
 class KubernetesSession(KubernetesCapabilities):
@@ -99,15 +102,32 @@ class KubernetesSession(KubernetesCapabilities):
 
     def cni_usage(self) -> Sequence[ComponentUsage]:
         with as_session_error():
-            return usage.of_cni(self._api, self._requested.dataplane)
+            containers = list(_running(self._cni_pods()))
+            return [
+                ComponentUsage(each.node, each.name, usage.cpu_seconds, usage.memory_bytes)
+                for each, usage in zip(containers, _usage(self._api, containers), strict=True)
+            ]
 
     def workload_usage(self) -> Sequence[WorkloadUsage]:
         with as_session_error():
-            return usage.of_workloads(self._api)
+            ready = pods.ready(self._api, NAMESPACE, ROLE_LABEL)
+            # Its commands run in the main container.
+            containers = [each for each in _running(ready) if each.name == MAIN]
+            return [
+                WorkloadUsage(each.pod, each.role, each.node, usage.cpu_seconds)
+                for each, usage in zip(containers, _usage(self._api, containers), strict=True)
+            ]
 
     def machines(self) -> Sequence[MachineUsage]:
         with as_session_error():
-            return usage.of_nodes(self._api)
+            items = self._api.items(NODE, labels=LINUX_NODES)
+            cpus = {node["metadata"]["name"]: facts.cpus(node) for node in items}
+            outputs = pods.on_nodes(self._api, lambda node: facts.CPU_COMMAND, sorted(cpus))
+            times = {node: facts.parse_cpu(node, text) for node, text in outputs.items()}
+        return [
+            MachineUsage(node, (node,), cpus[node], time.busy_seconds, time.steal_seconds)
+            for node, time in times.items()
+        ]
 
     def configuration(self) -> Sequence[Setting]:
         with as_session_error():
@@ -136,9 +156,9 @@ class KubernetesSession(KubernetesCapabilities):
         api, nodes, cni = self._api, self._node_facts, self._requested.dataplane
         workloads = pods.ready(api, NAMESPACE, ROLE_LABEL)
         server = api.version()
-        told = self._about.environment
-        return told.with_facts(
-            target=told.target or f"Kubernetes API at {api.host}",
+        known = self._about.environment
+        return known.with_facts(
+            target=known.target or f"Kubernetes API at {api.host}",
             instance_type=facts.one_or_all_told(each.instance_type for each in nodes),
             region=facts.one_or_all_told(map(facts.region, self._nodes.values())),
             zone=facts.one_or_all_told(each.zone for each in nodes),
@@ -150,7 +170,7 @@ class KubernetesSession(KubernetesCapabilities):
             node_facts=[each.model_dump() for each in nodes],
             kube_proxy=kube_proxy_mode(api),
             agents=cni.summary(dataplane.collect(api, cni)),
-            versions=facts.versions(server, usage.cni_pods(api, cni)),
+            versions=facts.versions(server, self._cni_pods()),
             images=facts.images(workloads, ROLE_LABEL),
         )
 
@@ -169,12 +189,52 @@ class KubernetesSession(KubernetesCapabilities):
             for name, text in outputs.items()
         ]
 
+    def _cni_pods(self) -> list[Json]:
+        """The pods of the CNI's components and of kube-proxy."""
+        components = self._requested.dataplane.components
+        labels = (*(each.label for each in components), KUBE_PROXY_PODS.label)
+        return [pod for label in labels for pod in self._api.items(POD, labels=label)]
+
     def _pod_facts(self, workloads: Sequence[Json]) -> dict[str, Any]:
         for pod in workloads:
-            if pod["metadata"]["labels"][ROLE_LABEL] == _TOLD_BY_ROLE:
+            if pod["metadata"]["labels"][ROLE_LABEL] == _ASKED_ROLE:
                 where = pods.container(pod, MAIN)
                 return facts.pod_facts(pods.output(self._api, where, facts.POD_COMMAND))
-        raise KubernetesError(f"there is no ready pod of the role {_TOLD_BY_ROLE}")
+        raise KubernetesError(f"there is no ready pod of the role {_ASKED_ROLE}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A running container, by its id."""
+
+    node: str
+    pod: str
+    role: str
+    name: str
+    id: str
+
+
+def _running(of: Iterable[Json]) -> Iterable[_Running]:
+    for pod in of:
+        metadata = pod["metadata"]
+        role = metadata["labels"].get(ROLE_LABEL, "")
+        for name, container_id in pods.running(pod):
+            yield _Running(pod["spec"]["nodeName"], metadata["name"], role, name, container_id)
+
+
+def _usage(api: Kube, containers: Sequence[_Running]) -> list[ContainerUsage]:
+    """The usage of each container, in order, read on all nodes at once."""
+    ids: dict[str, list[str]] = {}
+    for each in containers:
+        ids.setdefault(each.node, []).append(each.id)
+    outputs = pods.on_nodes(api, lambda node: facts.usage_command(ids[node]), sorted(ids))
+    read = {node: facts.parse_usage(text) for node, text in outputs.items()}
+    for each in containers:
+        if each.id not in read[each.node]:
+            raise KubernetesError(
+                f"the cgroup of {each.name} in {each.pod} on {each.node} is not found"
+            )
+    return [read[each.node][each.id] for each in containers]
 
 
 def connect(

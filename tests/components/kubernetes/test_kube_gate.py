@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cni.registry import DATAPLANES
-from components.kubernetes import gate, rollout
+from components.kubernetes import gate
 from components.kubernetes.gate import GateSpec
 from kube.client import Kube
 from kube.errors import ApiError, KubernetesError
@@ -267,12 +267,12 @@ def test_a_server_that_stays_away_ends_the_wait_with_what_is_known(time: Time) -
 def test_daemonsets(status: dict[str, int], missing: str | None) -> None:
     item = kube_objects.daemonset("cilium", "x", 2)
     item["status"] |= status
-    assert rollout.daemonset_missing(item, 2) == missing
+    assert gate.daemonset_missing(item, 2) == missing
 
 
 def test_a_daemonset_that_nobody_has_looked_at() -> None:
     item = {"metadata": {"generation": 1}}
-    assert rollout.daemonset_missing(item, 2) == "its controller has not seen the latest change yet"
+    assert gate.daemonset_missing(item, 2) == "its controller has not seen the latest change yet"
 
 
 @pytest.mark.parametrize(
@@ -288,13 +288,13 @@ def test_a_daemonset_that_nobody_has_looked_at() -> None:
 def test_deployments(status: dict[str, int], missing: str | None) -> None:
     item = kube_objects.deployment("cilium-operator")
     item["status"] |= status
-    assert rollout.deployment_missing(item) == missing
+    assert gate.deployment_missing(item) == missing
 
 
 def test_crds_that_are_there_and_not_established() -> None:
     crds = [kube_objects.crd(name) for name in CILIUM_CRDS[1:]]
     crds.append(kube_objects.crd(CILIUM_CRDS[0], established=False))
-    assert rollout.crds_missing(crds, CILIUM_CRDS) == (
+    assert gate.crds_missing(crds, CILIUM_CRDS) == (
         f"1 of {len(CILIUM_CRDS)} not established, {CILIUM_CRDS[0]} for one"
     )
 
@@ -315,7 +315,7 @@ def test_crds_that_are_there_and_not_established() -> None:
     ],
 )
 def test_where_pods_may_go(spec: dict[str, Any], schedulable: bool) -> None:
-    assert rollout.is_schedulable(kube_objects.node("node-1", **spec)) is schedulable
+    assert gate.is_schedulable(kube_objects.node("node-1", **spec)) is schedulable
 
 
 def test_a_spec_is_read_as_it_was_written() -> None:
