@@ -104,7 +104,7 @@ class ServicePath:
 
     ``expected`` is the mechanism that the stack's settings ask for, ``translated`` the number of
     connections that each mechanism has translated so far, or keeps state of: both in the words of
-    :mod:`cni.services`. Only growth between two readings means something.
+    :mod:`cni.dataplane`. Only growth between two readings means something.
     """
 
     expected: str

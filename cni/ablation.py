@@ -14,10 +14,9 @@ from pydantic import ValidationError
 
 from cni.decisions import decide
 from cni.platform import PlatformFacts
-from cni.problems import CombinationError
 from cni.registry import TOGGLES
 from cni.scenario import Scenario
-from cni.settings import Asked, Toggles
+from cni.settings import Asked, CombinationError, Toggles
 from cni.toggles import Decision
 
 Direction = Literal["plus", "less"]

@@ -7,18 +7,15 @@ dataplane that is made of two.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
-from cni.enis import Eni
-from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
-from cni.problems import Problem
-from cni.services import IPTABLES, NFTABLES, ServicePlan
-from cni.settings import ScenarioSettings, TunnelProtocol
+from cni.platform import ClusterEndpoint, Eni, LabFabric, PlatformFacts
+from cni.settings import Problem, ScenarioSettings, TunnelProtocol, Values, leaves
 from cni.toggles import Decision, Evidence, EvidenceError, Flat, Toggle
-from cni.values import Values, leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +119,94 @@ class Reported:
 
     overlay: bool | None
     flows: bool | None
+
+
+# -- services -----------------------------------------------------------------------------------
+# How a node's dataplane leads connections to a Service's pods, and how it counts them. A mechanism
+# is a command and a reader of its output. kube-proxy's are here, each read with 20 new connections
+# before and after in the running dataplane; those of a CNI are in its folder.
+
+
+class CountError(ValueError):
+    """An output that is not that of the mechanism's command."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSelector:
+    """Whose pod on a node has a mechanism's program, and may run it."""
+
+    label: str
+    """A label selector, ``k8s-app=kube-proxy``."""
+    container: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mechanism:
+    """One way from a Service's address to a pod.
+
+    :ivar command: what to run on the client's node, with its agent's view of ``/sys/fs/bpf``.
+    :ivar pods: those that can run it.
+    :ivar count: connections translated so far, from the output and the Service's address and port;
+        raises CountError where the output is not the command's.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    pods: PodSelector
+    count: Callable[[str, str, int], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePlan:
+    """The mechanism that a dataplane's settings ask for, and all that can exist with them."""
+
+    expected: Mechanism
+    possible: tuple[Mechanism, ...]
+
+
+def _iptables_count(stdout: str, host: str, port: int) -> int:
+    """The rule of KUBE-SERVICES that names the ClusterIP counts the packets that the nat table
+    sees, one per connection."""
+    if "*nat" not in stdout:
+        raise CountError("iptables-save: no nat table in its output")
+    rule = re.compile(
+        rf"^\[(\d+):\d+\] -A KUBE-SERVICES -d {re.escape(host)}/32 .*"
+        rf"--dport {port} -j KUBE-(?:SVC|EXT)-",
+        re.MULTILINE,
+    )
+    return sum(int(packets) for packets in rule.findall(stdout))
+
+
+def _conntrack_count(stdout: str, host: str, port: int) -> int:
+    """The verdict map of nftables has no counters, so this counts conntrack's entries whose
+    original destination is the ClusterIP."""
+    entry = re.compile(
+        rf"^\w+ .*?src=\S+ dst={re.escape(host)} sport=\d+ dport={port} ", re.MULTILINE
+    )
+    return len(entry.findall(stdout))
+
+
+KUBE_PROXY_PODS = PodSelector(label="k8s-app=kube-proxy", container="kube-proxy")
+IPTABLES = Mechanism(
+    name="kube-proxy iptables",
+    command=("iptables-save", "-c", "-t", "nat"),
+    pods=KUBE_PROXY_PODS,
+    count=_iptables_count,
+)
+NFTABLES = Mechanism(
+    name="kube-proxy nftables",
+    command=("conntrack", "-L", "-f", "ipv4"),
+    pods=KUBE_PROXY_PODS,
+    count=_conntrack_count,
+)
+
+
+def of_kube_proxy(mode: str) -> tuple[Mechanism, ...]:
+    """The mechanisms of kube-proxy in a mode; none where there is no kube-proxy."""
+    return {"iptables": (IPTABLES,), "nftables": (NFTABLES,)}.get(mode, ())
+
+
+# -- the interface ------------------------------------------------------------------------------
 
 
 class Dataplane(ABC):

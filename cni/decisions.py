@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cni.platform import PlatformFacts
-from cni.problems import show
 from cni.registry import TOGGLES, owner
 from cni.scenario import Scenario
+from cni.settings import leaves, show
 from cni.toggles import Decision, Evidence, Proof, Toggle
-from cni.values import leaves
 
 
 class GuardError(Exception):

@@ -1,4 +1,4 @@
-"""What a CNI is installed on: facts of the nodes' machines, the cluster, the lab's fabric.
+"""What a CNI is installed on: the nodes' machines and ENIs, the cluster, the lab's fabric.
 
 Decisions rest on these facts, never on an instance type's name: EC2 says what a type is through
 `ec2:DescribeInstanceTypes`, the lab says what it is made of, and what nobody can know before a
@@ -7,9 +7,12 @@ node has joined (its driver's version, its MTU) stays unknown.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any, NamedTuple
 
 # As the Cilium chart's templates/validate.yaml checks it.
@@ -172,71 +175,60 @@ class LabFabric:
     """The nodes' interfaces on it, as an iptables pattern, named as Amazon Linux 2023 does."""
 
 
-# The instance types that are known without AWS credentials. Each item has the shape of an element
-# of `InstanceTypes` in DescribeInstanceTypes, cut to the fields that `from_describe_instance_types`
-# reads. Source: the API's answers as recorded in moto 5.2.5
-# (`moto/ec2/resources/instance_types.json`).
-
-
-def _virtual(
-    name: str, arch: str, memory_mib: int, baseline_gbps: float, peak_gbps: float
-) -> dict[str, Any]:
-    """An `xlarge` of a Nitro family: 4 vCPUs, and 4 interfaces of 15 addresses."""
-    return {
-        "InstanceType": name,
-        "BareMetal": False,
-        "Hypervisor": "nitro",
-        "ProcessorInfo": {"SupportedArchitectures": [arch]},
-        "VCpuInfo": {"DefaultVCpus": 4},
-        "MemoryInfo": {"SizeInMiB": memory_mib},
-        "NetworkInfo": _network(4, 15, baseline_gbps, peak_gbps),
-    }
-
-
-def _metal(
-    name: str, vcpus: int, memory_mib: int, gbps: float, *, srd: bool = False
-) -> dict[str, Any]:
-    """Bare metal: no `Hypervisor` field, and bandwidth that is no burst."""
-    return {
-        "InstanceType": name,
-        "BareMetal": True,
-        "ProcessorInfo": {"SupportedArchitectures": ["x86_64"]},
-        "VCpuInfo": {"DefaultVCpus": vcpus},
-        "MemoryInfo": {"SizeInMiB": memory_mib},
-        "NetworkInfo": _network(15, 50, gbps, gbps, srd=srd),
-    }
-
-
-def _network(
-    enis: int, addresses: int, baseline_gbps: float, peak_gbps: float, *, srd: bool = False
-) -> dict[str, Any]:
-    return {
-        "EnaSupport": "required",
-        "EnaSrdSupported": srd,
-        "MaximumNetworkInterfaces": enis,
-        "Ipv4AddressesPerInterface": addresses,
-        "NetworkCards": [
-            {"BaselineBandwidthInGbps": baseline_gbps, "PeakBandwidthInGbps": peak_gbps}
-        ],
-    }
-
-
-DESCRIPTIONS: dict[str, dict[str, Any]] = {
+DESCRIPTIONS: Mapping[str, Mapping[str, Any]] = {
     item["InstanceType"]: item
-    for item in (
-        _virtual("m6i.xlarge", "x86_64", 16384, 1.562, 12.5),
-        _virtual("c6i.xlarge", "x86_64", 8192, 1.562, 12.5),
-        _virtual("m6in.xlarge", "x86_64", 16384, 6.25, 30.0),
-        _virtual("c6in.xlarge", "x86_64", 8192, 6.25, 30.0),
-        _virtual("m7g.xlarge", "arm64", 16384, 1.876, 12.5),
-        _virtual("c7g.xlarge", "arm64", 8192, 1.876, 12.5),
-        _metal("c5.metal", 96, 196608, 25.0),
-        _metal("m6i.metal", 128, 524288, 50.0, srd=True),
-    )
+    for item in json.loads(Path(__file__).with_name("instances.json").read_text())
 }
+"""The instance types that are known without AWS credentials, as elements of `InstanceTypes` in
+DescribeInstanceTypes, cut to the fields that are read here. Source: the API's answers as recorded
+in moto 5.2.5 (`moto/ec2/resources/instance_types.json`)."""
 
 
 def known_facts(instance_type: str, *, kernel: Kernel | None = None) -> PlatformFacts | None:
     """Facts of an instance type in the table, or None where only EC2 can tell."""
     item = DESCRIPTIONS.get(instance_type)
     return None if item is None else from_describe_instance_types(item, kernel=kernel)
+
+
+# -- network interfaces -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eni:
+    """A network interface with what it has for pods."""
+
+    id: str
+    device: int
+    """The attachment's device index; 0 is the interface that the instance was born with."""
+    addresses: tuple[str, ...] = ()
+    """Single secondary addresses."""
+    prefixes: tuple[str, ...] = ()
+    """Delegated prefixes, `172.30.11.0/28`."""
+
+    def block_of(self, address: str) -> str | None:
+        """The prefix, or the single address, that an address belongs to; None for neither."""
+        if address in self.addresses:
+            return address
+        ip = IPv4Address(address)
+        return next((each for each in self.prefixes if ip in IPv4Network(each)), None)
+
+
+class Origin(NamedTuple):
+    """Where an address comes from: the interface, and the prefix or single address of it."""
+
+    eni: Eni
+    block: str
+
+
+def by_device(enis: Iterable[Eni]) -> tuple[Eni, ...]:
+    """In the order of their attachments."""
+    return tuple(sorted(enis, key=lambda each: each.device))
+
+
+def origin(address: str, enis: Iterable[Eni]) -> Origin | None:
+    """Which of a node's ENIs an address is of; None where it is of none."""
+    for eni in enis:
+        block = eni.block_of(address)
+        if block is not None:
+            return Origin(eni, block)
+    return None

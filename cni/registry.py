@@ -26,19 +26,6 @@ def dataplane(name: str) -> Dataplane:
     return DATAPLANES[name]
 
 
-def of_results(name: str | None, agents: Mapping[str, object]) -> Dataplane | None:
-    """The CNI that results are of, or None where it is none of these.
-
-    :param name: as the results name it; None where they do not, which leaves the CNI whose agents
-        have answered.
-    :param agents: what the agents said of their configuration.
-    """
-    if name is not None:
-        return DATAPLANES.get(name)
-    asked = (each for each in DATAPLANES.values() if each.agents)
-    return next(asked, None) if agents else None
-
-
 def owner(toggle: str) -> Dataplane:
     """The CNI that a toggle is of."""
     return next(each for each in DATAPLANES.values() if toggle in each.toggles)

@@ -9,9 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from cni.cilium.versions import DEFAULT
 from cni.dataplane import Dataplane
-from cni.problems import CombinationError
 from cni.registry import DATAPLANES, TOGGLES
-from cni.settings import ScenarioSettings, Toggles, TunnelProtocol
+from cni.settings import CombinationError, ScenarioSettings, Toggles, TunnelProtocol
 
 
 def _known(name: object) -> object:

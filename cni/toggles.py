@@ -15,11 +15,10 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_snake
 
 from cni.platform import ClusterEndpoint, Kernel, PlatformFacts
-from cni.settings import Asked, ScenarioSettings
-from cni.values import Values
+from cni.settings import Asked, ScenarioSettings, Values
 
 Flat = Mapping[str, object]
-"""Values by their dotted paths (:func:`cni.values.leaves`)."""
+"""Values by their dotted paths (:func:`cni.settings.leaves`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from bench.plan import MAX_RUNS, MAX_SECONDS
-from cni.problems import did_you_mean
-from cni.settings import SETTINGS
+from cni.settings import SETTINGS, did_you_mean
 from studies.experiments.definition import Extent
 from studies.experiments.registry import EXPERIMENTS
 

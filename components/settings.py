@@ -18,9 +18,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, create_model
 
 from bench.plan import ALLOWABLE, MAX_CONNECTIONS, MAX_RATE, MAX_RUNS, MAX_SECONDS
-from cni.problems import Problem, did_you_mean
 from cni.scenario import Scenario
-from cni.settings import SETTINGS
+from cni.settings import SETTINGS, Problem, did_you_mean
 from components.experiment_settings import Experiments
 from components.settings_errors import SettingsError, StackFile
 

@@ -12,15 +12,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from cni.problems import (
+from cni.settings import (
     CombinationError,
     Problem,
     did_you_mean,
     nearest,
     property_path,
+    setting_name,
     show,
 )
-from cni.settings import setting_name
 
 _Loc = tuple[int | str, ...]
 

@@ -38,7 +38,7 @@ Basis = Literal["measured", "published", "feature"]
 """What an advice rests on: verdicts of these results, the published study, documented features."""
 
 _MET: Final[Mapping[str, Callable[[Traits], bool | None]]] = {
-    "cilium": lambda traits: traits.layer_7,
+    "layer 7": lambda traits: traits.layer_7,
     "hubble": lambda traits: traits.layer_7 and traits.flows,
     "overlay": lambda traits: traits.overlay,
     "not iptables": lambda traits: (

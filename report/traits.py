@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cni.registry import of_results
+from cni.registry import DATAPLANES
 from report.sources import MeasuredScenario
 
 Services = Literal["kube-proxy iptables", "kube-proxy nftables", "kube-proxy ipvs", "eBPF"]
@@ -32,7 +32,7 @@ def traits(scenario: MeasuredScenario) -> Traits:
     """A scenario's traits."""
     environment, record = scenario.environment, scenario.results.cni
     services = _services(environment.kube_proxy)
-    cni = of_results(record.name if record else None, environment.agents)
+    cni = DATAPLANES.get(record.name) if record else None
     if cni is None:
         none = False if record else None
         return Traits(services, None, None, layer_7=none, serves_pods=none)

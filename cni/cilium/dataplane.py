@@ -15,20 +15,21 @@ from cni.cilium.versions import VERSIONS
 from cni.dataplane import (
     Agents,
     Component,
+    CountError,
     Dataplane,
     InstalledValues,
+    Mechanism,
+    PodSelector,
     Policies,
     Reported,
     Rollout,
+    ServicePlan,
     Setting,
+    of_kube_proxy,
 )
-from cni.enis import Eni, by_device
-from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
-from cni.problems import Problem
-from cni.services import CountError, Mechanism, PodSelector, ServicePlan, of_kube_proxy
-from cni.settings import ScenarioSettings, TunnelProtocol
+from cni.platform import ClusterEndpoint, Eni, LabFabric, PlatformFacts, by_device
+from cni.settings import Problem, ScenarioSettings, TunnelProtocol, Values, leaves
 from cni.toggles import Decision, Evidence, Flat
-from cni.values import Values, leaves
 
 CLUSTER_TAG = "io.cilium/cluster-name"
 """On every ENI that Cilium makes (`pkg/defaults`, ENIGarbageCollectionTag…)."""

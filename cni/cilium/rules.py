@@ -15,9 +15,7 @@ from collections.abc import Iterator, Mapping
 
 from cni.cilium.toggles import TOGGLES, CtTables, overlay
 from cni.cilium.versions import DEFAULT, VERSIONS
-from cni.problems import Problem, nearest
-from cni.settings import ScenarioSettings
-from cni.values import leaves
+from cni.settings import Problem, ScenarioSettings, leaves, nearest
 
 # Helm reads the numbers of a values file as floats, and Go prints those with an exponent from here.
 HELM_FLOAT_FROM = 1_000_000

@@ -14,9 +14,8 @@ from pydantic import BaseModel, Field
 
 from cni.cilium.evidence import AgentEvidence
 from cni.platform import ClusterEndpoint, Kernel, PlatformFacts
-from cni.settings import SETTINGS, Asked, ScenarioSettings
+from cni.settings import SETTINGS, Asked, ScenarioSettings, Values, leaves
 from cni.toggles import Aspect, Decision, Flat, Needs, Proof, Toggle
-from cni.values import Values, leaves
 
 CiliumToggle = Toggle[AgentEvidence]
 

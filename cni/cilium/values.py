@@ -18,11 +18,18 @@ from cni.cilium.toggles import TOGGLES, overlay
 from cni.cilium.versions import DEFAULT, VERSIONS
 from cni.dataplane import InstalledValues
 from cni.platform import ClusterEndpoint, LabFabric
-from cni.problems import did_you_mean, property_path, show
-from cni.settings import ScenarioSettings
+from cni.settings import (
+    KeyPath,
+    ScenarioSettings,
+    Values,
+    did_you_mean,
+    leaf_paths,
+    leaves,
+    merge,
+    property_path,
+    show,
+)
 from cni.toggles import Decision
-from cni.values import Path as KeyPath
-from cni.values import Values, leaf_paths, leaves, merge
 
 _KINDS: dict[type, str] = {
     bool: "true or false",

@@ -8,12 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cni.dataplane import Component, Dataplane, Policies, Rollout
-from cni.enis import Eni, by_device
-from cni.platform import ClusterEndpoint
-from cni.problems import Problem
-from cni.settings import ScenarioSettings
+from cni.platform import ClusterEndpoint, Eni, by_device
+from cni.settings import Problem, ScenarioSettings, Values
 from cni.toggles import Decision
-from cni.values import Values
 from cni.vpc_cni.versions import DEFAULT, VERSIONS
 
 

@@ -19,7 +19,7 @@ from botocore.exceptions import (
     NoCredentialsError,
 )
 
-from cni.problems import Problem
+from cni.settings import Problem
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

@@ -21,7 +21,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from cni.problems import Problem, did_you_mean
+from cni.settings import Problem, did_you_mean
 from components.eks.aws import Caution, Finding, Refusal, first_line
 
 # Sources that give new credentials whenever they are read, for as long as a run can last.

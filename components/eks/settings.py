@@ -9,10 +9,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from cni.problems import Problem, did_you_mean, property_path
 from cni.scenario import Scenario
 from cni.settings import SETTINGS as MODEL
-from cni.settings import Cidr
+from cni.settings import Cidr, Problem, did_you_mean, property_path
 from components.settings import Settings, TargetSettings, overlapping_ranges, small_pool
 
 CALLER = "caller"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from urllib.parse import urlsplit
 
-from cni.problems import Problem
 from cni.registry import DATAPLANES
 from cni.scenario import Scenario
+from cni.settings import Problem
 from components.kubernetes import facts
 from components.kubernetes.dataplane import kube_proxy_mode
 from components.kubernetes.gate import is_schedulable

@@ -12,8 +12,8 @@ import pulumi_kubernetes as kubernetes
 
 from bench.environment import Environment
 from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, known_facts
+from cni.settings import Values
 from cni.toggles import Decision
-from cni.values import Values
 from components.kubeconfig import existing
 from components.kubeconfig.existing import Cluster
 from components.kubeconfig.settings import KubeconfigSettings

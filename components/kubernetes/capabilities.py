@@ -7,8 +7,7 @@ from contextlib import contextmanager, suppress
 
 from bench.parse import ParseError
 from bench.session import CommandResult, Pod, SessionError
-from cni.dataplane import Dataplane
-from cni.services import KUBE_PROXY_PODS, CountError
+from cni.dataplane import KUBE_PROXY_PODS, CountError, Dataplane
 from cni.toggles import EvidenceError
 from components.kubernetes import manifests, pods
 from components.kubernetes.manifests import NAMESPACE

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.helm.v3 import Release, ReleaseArgs, RepositoryOptsArgs
 
-from cni.values import Values, merge
+from cni.settings import Values, merge
 from components.kubernetes.manifests import OWNER_ANNOTATION, SYSTEM_NAMESPACE
 
 REPOSITORY: Final = "https://helm.cilium.io/"

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 import yaml
 
 from bench.session import Service, ServicePath
-from cni.dataplane import Dataplane, Setting, configuration
+from cni.dataplane import Dataplane, Mechanism, Setting, configuration
 from cni.registry import DATAPLANES
-from cni.services import Mechanism
 from cni.toggles import Evidence
 from components.kubernetes import pods
 from components.kubernetes.manifests import SYSTEM_NAMESPACE
@@ -83,7 +82,7 @@ def path(api: Kube, requested: Requested, node: str, service: Service) -> Servic
     """What leads connections of a node's pods to a Service, as its dataplane counts.
 
     :raises KubernetesError: no pod on the node has the counts.
-    :raises cni.services.CountError: an output makes no sense.
+    :raises cni.dataplane.CountError: an output makes no sense.
     """
     plan = requested.dataplane.services(requested.kube_proxy, requested.values)
     counts = {

@@ -20,8 +20,7 @@ from bench.session import (
     WorkloadUsage,
 )
 from bench.workloads import DNS_SERVICE
-from cni.dataplane import Setting
-from cni.services import KUBE_PROXY_PODS
+from cni.dataplane import KUBE_PROXY_PODS, Setting
 from components.kubernetes import dataplane, facts, pods
 from components.kubernetes.access import connect as log_in
 from components.kubernetes.capabilities import KubernetesCapabilities, as_session_error

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench.session import Pod
-from cni import enis
-from cni.enis import Eni
+from cni.platform import Eni, origin
 from cni.registry import dataplane
 from lab.cluster import Lab
 from lab.errors import LabError
@@ -44,14 +43,14 @@ def _eni(eni: Eni) -> dict[str, object]:
 
 
 def _address(pod: Pod, of_node: Iterable[Eni]) -> dict[str, object]:
-    origin = enis.origin(pod.ip, of_node)
-    if origin is None:
+    place = origin(pod.ip, of_node)
+    if place is None:
         raise LabError(f"the address {pod.ip} of {pod.name} is of no ENI of {pod.node}")
     return {
         "pod": pod.name,
         "node": pod.node,
         "address": pod.ip,
-        "eni": origin.eni.id,
-        "device": origin.eni.device,
-        "block": origin.block,
+        "eni": place.eni.id,
+        "device": place.eni.device,
+        "block": place.block,
     }

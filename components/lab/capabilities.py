@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 from bench.parse import ParseError
 from bench.session import CommandResult, Pod, SessionError
+from cni.dataplane import CountError
 from cni.registry import dataplane
-from cni.services import CountError
 from cni.toggles import EvidenceError
 from components.lab import cpu
 from components.objects import KeepsObjects

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 
 from cni.scenario import Scenario
-from cni.values import Values
+from cni.settings import Values
 from lab.toolchain import doctor, packages
 from lab.toolchain.programs import ENGINE, needs_of_lab, packages_for
 from lab.toolchain.toolchain import Toolchain

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from cni.problems import Problem
 from cni.scenario import Scenario
 from cni.settings import SETTINGS as MODEL
+from cni.settings import Problem
 from components.eks.settings import EksSettings
 from components.settings import Settings, TargetSettings, overlapping_ranges, small_pool
 

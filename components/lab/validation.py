@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.probes.udp import overflows
 from bench.session import Session
 from bench.workloads import IPERF_PORT, WORKLOADS
-from cni.vpc_cni import versions as vpc_cni
+from cni.registry import DATAPLANES
 from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
 from kube.errors import KubernetesError
@@ -31,6 +31,8 @@ from studies.validate.faults import Link, LossCount, ValidationTestbed
 LAB_ID = "cni-benchmark-validation"
 _SERVER = "iperf3-server"
 _SERVICE_CIDR = "10.100.0.0/16"
+_CNI = next(each for each in DATAPLANES.values() if each.eks_default)
+"""The baseline's, without a program of its own on the packets' path."""
 _NODES = 3
 _QUEUE_SECONDS = 0.05
 _BURST_SECONDS = 0.01
@@ -82,8 +84,8 @@ def _bring_up(lab: Lab, say: Progress) -> None:
         service_cidr=_SERVICE_CIDR,
         node_labels={},
         kube_proxy="iptables",
-        cni="vpc-cni",
-        cni_version=vpc_cni.DEFAULT,
+        cni=_CNI.name,
+        cni_version=_CNI.versions[-1],
         values={},
     )
     lab.start(spec, say)

@@ -39,7 +39,7 @@ from bench.targets import Targets
 from bench.text import latency
 from bench.workloads import FORTIO_IMAGE
 from cni.dataplane import Dataplane
-from cni.registry import DATAPLANES, of_results
+from cni.registry import DATAPLANES
 from studies.experiments.base import Context, Findings, Progress, SkippedError, point
 from studies.experiments.capabilities import ExperimentPods, ObjectStore, PodRequest
 from studies.experiments.growth import linear
@@ -130,7 +130,7 @@ def _compared(results: Mapping[str, Results], first: str, other: str) -> Compari
 
 def _dataplane(bench: Bench) -> Dataplane | None:
     record = bench.session.about().cni
-    return of_results(record.name if record else None, bench.session.environment().agents)
+    return DATAPLANES.get(record.name) if record else None
 
 
 def _refuse_other_engines(kind: Kind, bench: Bench) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cni.enis import Eni, origin
+from cni.platform import Eni, origin
 from cni.registry import DATAPLANES
 
 FIXTURES = Path(__file__).parents[1] / "fixtures/cni/enis"

@@ -9,7 +9,7 @@ import pytest
 from cni.cilium.values import helm_values, lab_values, unknown_values
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
-from cni.values import leaves, merge
+from cni.settings import leaves, merge
 from tests.cni.stackfiles import Load
 
 ALL: dict[str, Any] = {"cluster": {"name": "bench-e"}, "operator": {"replicas": 1}}

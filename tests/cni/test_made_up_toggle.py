@@ -40,7 +40,7 @@ from cni.cilium.evidence import AgentEvidence
 from cni.decisions import decide, verify
 from cni.dataplane import configuration
 from cni.platform import ClusterEndpoint, Kernel, known_facts
-from cni.values import leaves
+from cni.settings import leaves
 from components.settings import SettingsError
 from components.target import toggle_outputs
 from studies.experiments.registry import EXPERIMENTS

@@ -8,10 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from cni.cilium.rules import OWNED_VALUES
-from cni.problems import CombinationError
 from cni.registry import TOGGLES
 from cni.scenario import EveryToggle, Scenario
-from cni.settings import setting_name
+from cni.settings import CombinationError, setting_name
 from tests.cni.stackfiles import Load
 
 STACKS = [f"scenario-{letter}" for letter in "abcde"]

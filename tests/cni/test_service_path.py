@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cni.cilium.dataplane import PER_PACKET, SOCKET
+from cni.dataplane import IPTABLES, NFTABLES, CountError, Mechanism
 from cni.registry import DATAPLANES
-from cni.services import IPTABLES, NFTABLES, CountError, Mechanism
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "bench" / "service-path"
 KUBE_PROXY = ("10.100.62.192", 80)

@@ -12,8 +12,7 @@ from cni.cilium.rules import OWNED_OPTIONS, OWNED_VALUES
 from cni.cilium.values import helm_values
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, PlatformFacts
-from cni.problems import CombinationError
-from cni.values import merge
+from cni.settings import CombinationError, merge
 from lab.dataplane.cilium.agents import cilium_config
 from lab.errors import CommandError
 from tests.cni.stackfiles import Load

@@ -11,8 +11,8 @@ import pulumi
 import pytest
 
 from cni.decisions import ToggleState, decide
+from cni.settings import leaves
 from cni.toggles import Decision
-from cni.values import leaves
 from components.lab import preflight, target
 from components.target import toggle_outputs
 from lab import kernel

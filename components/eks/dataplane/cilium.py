@@ -9,8 +9,8 @@ import pulumi
 from cni.cilium.dataplane import CLUSTER_TAG as CILIUM_CLUSTER_TAG
 from cni.platform import ClusterEndpoint
 from cni.scenario import Scenario
+from cni.settings import Values, leaves
 from cni.toggles import Decision
-from cni.values import Values, leaves
 from components.eks.cluster import Place
 from components.eks.dataplane.interface import EksDataplane, Installed, make_janitor
 from components.eks.iam import Document, Role, allow, document, trust_in

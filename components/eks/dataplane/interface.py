@@ -10,8 +10,8 @@ from typing import ClassVar
 import pulumi
 
 from cni.scenario import Scenario
+from cni.settings import Values
 from cni.toggles import Decision
-from cni.values import Values
 from components.eks.cluster import Place
 from components.eks.iam import Role
 from components.eks.janitor import Janitor

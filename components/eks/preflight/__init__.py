@@ -10,7 +10,7 @@ import pulumi
 
 from bench.plan import Plan
 from cni.platform import PlatformFacts
-from cni.problems import Problem
+from cni.settings import Problem
 from components.eks.aws import Caution, Finding, Refusal
 from components.eks.names import cluster_name
 from components.eks.preflight.cost import Cost

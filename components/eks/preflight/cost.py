@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.plan import Plan
 from bench.probes import build_probes
 from bench.runner import time_bound
-from cni.problems import Problem
+from cni.settings import Problem
 from components.eks.aws import Finding
 
 if TYPE_CHECKING:

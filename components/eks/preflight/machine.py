@@ -19,7 +19,7 @@ from typing import Literal
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
-from cni.problems import Problem
+from cni.settings import Problem
 from components.eks.aws import Caution, Finding, Refusal
 from components.eks.settings import CALLER
 

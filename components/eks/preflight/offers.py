@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cni.capacity import vpc_cni_max_pods
 from cni.platform import PlatformFacts
-from cni.problems import Problem, did_you_mean
+from cni.settings import Problem, did_you_mean
 from components.eks.aws import Caution, Finding, Refusal
 from components.eks.cluster import ARCHITECTURES
 from components.eks.settings import EksSettings, version_numbers

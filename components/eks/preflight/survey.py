@@ -12,8 +12,8 @@ from botocore.exceptions import UnknownRegionError
 from bench.plan import Plan
 from bench.workloads import WORKLOADS
 from cni.platform import PlatformError, PlatformFacts, al2023_kernel, from_describe_instance_types
-from cni.problems import Problem
 from cni.scenario import Scenario
+from cni.settings import Problem
 from components.eks import credentials
 from components.eks.aws import Calls, Caution, Clients, Finding, Pending, Refusal, connect
 from components.eks.cluster import VOLUME_GIB

@@ -17,11 +17,11 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.parse import ParseError
-from cni import services
 from cni.cilium import dataplane as cilium
+from cni.dataplane import IPTABLES, KUBE_PROXY_PODS, NFTABLES
 from studies.experiments.base import SkippedError
 
-KUBE_PROXY, CILIUM = services.KUBE_PROXY_PODS.container, cilium.SOCKET.pods.container
+KUBE_PROXY, CILIUM = KUBE_PROXY_PODS.container, cilium.SOCKET.pods.container
 Run = Callable[[Sequence[str]], str]
 """Runs a command beside the component on the client's node, and gives its output."""
 
@@ -190,8 +190,8 @@ _NFTABLES = Dataplane(
 )  # fmt: skip
 _EBPF = Dataplane(CILIUM, "Cilium eBPF", _bpf_size, None, _cilium_syncs, None)
 _BY_PATH: Mapping[str, Dataplane] = {
-    services.IPTABLES.name: _IPTABLES,
-    services.NFTABLES.name: _NFTABLES,
+    IPTABLES.name: _IPTABLES,
+    NFTABLES.name: _NFTABLES,
     cilium.SOCKET.name: _EBPF,
     cilium.PER_PACKET.name: _EBPF,
 }

@@ -9,10 +9,8 @@ from typing import Any, cast
 
 from cni.dataplane import Agents, Component, Dataplane, Reported, Rollout, Setting
 from cni.platform import ClusterEndpoint
-from cni.problems import Problem
-from cni.settings import ScenarioSettings, TunnelProtocol
+from cni.settings import Problem, ScenarioSettings, TunnelProtocol, Values, merge
 from cni.toggles import Decision, Evidence, EvidenceError, Flat
-from cni.values import Values, merge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

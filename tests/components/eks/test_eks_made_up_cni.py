@@ -11,11 +11,9 @@ import pytest
 import cni.registry
 from cni.dataplane import Component, Dataplane, Rollout
 from cni.platform import ClusterEndpoint
-from cni.problems import Problem
 from cni.scenario import Scenario
-from cni.settings import ScenarioSettings
+from cni.settings import Problem, ScenarioSettings, Values
 from cni.toggles import Decision
-from cni.values import Values
 from components.eks.cluster import Place, make_addon
 from components.eks.dataplane import registry
 from components.eks.dataplane.interface import EksDataplane, Installed

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from botocore.stub import Stubber
 
 from cni.platform import PlatformFacts, known_facts
-from cni.problems import Problem
+from cni.settings import Problem
 from components.eks.aws import Caution, Refusal, about_credentials, refusal
 from components.eks.preflight import account, machine, offers, report
 from components.eks.preflight.offers import Version, Zone

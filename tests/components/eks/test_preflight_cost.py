@@ -10,7 +10,7 @@ import pytest
 from bench.plan import plan_for
 from bench.probes import build_probes
 from bench.runner import time_bound
-from cni.problems import Problem
+from cni.settings import Problem
 from components.eks.preflight import cost
 from components.eks.preflight.cost import (
     Duration,

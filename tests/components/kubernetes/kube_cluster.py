@@ -19,7 +19,7 @@ from bench.clock import Clock
 from bench.session import Pod
 from cni.cilium.dataplane import PER_PACKET, SOCKET
 from cni.cilium.evidence import EVIDENCE_COMMANDS
-from cni.services import IPTABLES, NFTABLES
+from cni.dataplane import IPTABLES, NFTABLES
 from components.kubernetes import facts
 from components.kubernetes.manifests import NODE_PROBE
 from tests.bench.scripts import connections_of

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cni.problems import Problem
 from cni.scenario import Scenario
+from cni.settings import Problem
 from components.kubeconfig import existing
 from components.kubeconfig.existing import Cluster, Cni, detect_cni
 from components.kubernetes.dataplane import kube_proxy_mode

@@ -14,7 +14,7 @@ from bench.targets import resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.dataplane import PER_PACKET, SOCKET
 from cni.cilium.evidence import EVIDENCE_COMMANDS
-from cni.services import IPTABLES
+from cni.dataplane import IPTABLES
 from components.kubernetes import facts
 from components.kubernetes.manifests import MAIN, NAMESPACE, NODES_NAMESPACE, TOOLS
 from components.kubernetes.pods import kill_command

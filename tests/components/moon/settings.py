@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, Field
 
-from cni.problems import Problem
+from cni.settings import Problem
 from components.settings import Settings, TargetSettings, small_pool
 
 

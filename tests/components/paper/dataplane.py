@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from cni.dataplane import Component, Dataplane, Policies, Rollout
 from cni.platform import ClusterEndpoint
-from cni.problems import Problem
-from cni.settings import ScenarioSettings
+from cni.settings import Problem, ScenarioSettings, Values
 from cni.toggles import Decision
-from cni.values import Values
 
 
 class Paper(Dataplane):
