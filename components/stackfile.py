@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 
 from components.settings import PROJECT, Settings, TargetSettings, from_pulumi_config
-from lab.toolchain.stackfiles import settings_of_stack
-from lab.toolchain.toolchain import CHECKOUT
+from lab.toolchain.cache import CHECKOUT
+from lab.toolchain.pulumi import settings_of_stack
 
 
 def read_settings(stack: str, target: TargetSettings) -> Settings:
     """A stack's settings for one target, whatever target its file names.
 
     :raises SettingsError: they are refused.
-    :raises lab.toolchain.errors.ToolchainError: there is no such stack.
+    :raises lab.errors.ToolchainError: there is no such stack.
     """
     tree = settings_of_stack(CHECKOUT, stack)
     names = {"scenario", "benchmark", *target.sections} & tree.keys()

@@ -32,7 +32,8 @@ from lab.objects import PodSpec, ServiceSpec
 from lab.paths import LabPaths
 from lab.sandbox import Place, Sandbox, refuse_hidden
 from lab.spec import SPEC, LabSpec
-from lab.toolchain.toolchain import CHECKOUT, Toolchain
+from lab.toolchain.build import Toolchain
+from lab.toolchain.cache import CHECKOUT
 from lab.workloads import COREDNS, Pods, await_services
 
 __all__ = ["Lab", "LabSpec", "PodAddress"]

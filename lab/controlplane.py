@@ -19,7 +19,7 @@ from lab.network import GATEWAY
 from lab.nshttp import network_namespace
 from lab.paths import LabPaths
 from lab.sandbox import Sandbox
-from lab.toolchain.toolchain import Toolchain
+from lab.toolchain.build import Toolchain
 from lab.wait import until
 
 API_PORT = 6443

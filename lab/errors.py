@@ -37,3 +37,23 @@ def tail(path: Path, lines: int = 15) -> str:
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
     except OSError as error:
         return f"({error})"
+
+
+class ToolchainError(Exception):
+    """A program, package or environment is not there or could not be made."""
+
+    exit_status = 1
+
+
+class UnknownProgramError(ToolchainError):
+    """Somebody asked for a program that the toolchain does not know."""
+
+
+class NotBuiltError(ToolchainError):
+    """The program is known but not in the cache yet."""
+
+
+class UnknownStackError(ToolchainError):
+    """There is no stack file of this name."""
+
+    exit_status = 2

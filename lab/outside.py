@@ -23,7 +23,7 @@ from lab import cgroups, network
 from lab.errors import CommandError, LabError
 from lab.node import Node
 from lab.sandbox import Place, Sandbox
-from lab.toolchain.programs.cilium import llvm_bin
+from lab.toolchain.programs import llvm_bin
 
 NAME = "outside"
 ADDRESS = str(network.SUBNET[200])

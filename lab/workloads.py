@@ -25,7 +25,7 @@ from lab.network import SYSCTLS
 from lab.node import Node
 from lab.objects import PodSpec, ServicePort, ServiceSpec
 from lab.sandbox import Place, Sandbox
-from lab.toolchain.toolchain import Toolchain
+from lab.toolchain.build import Toolchain
 from lab.wait import until
 
 COREDNS = "coredns"

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.toolchain import doctor, packages
-from lab.toolchain.errors import ToolchainError
+from lab.errors import ToolchainError
+from lab.toolchain import doctor
+from lab.toolchain.build import Toolchain
 from lab.toolchain.programs import ALL, packages_for
-from lab.toolchain.toolchain import Toolchain
 from tests.lab import leftovers, logs
 
 _GONE_SECONDS = 20
@@ -92,7 +92,7 @@ def lab_host() -> None:
     problems = doctor.missing(doctor.gather())
     if problems:
         pytest.skip(doctor.message(problems))
-    lacking = packages.missing(packages_for(ALL)) if packages.is_debian() else []
+    lacking = doctor.missing_packages(packages_for(ALL)) if doctor.is_debian() else []
     if lacking:
         pytest.skip(f"Debian packages are missing ({', '.join(lacking)}): make setup")
     toolchain = Toolchain.default()

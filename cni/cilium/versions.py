@@ -21,7 +21,7 @@ class CiliumVersion:
     :param go: the Go version in which the release is built (its ``go.mod``).
     :param llvm: the major version of clang and LLVM that compiles its datapath.
     :param patches: changes to the source that the lab's programs need, by the names that
-        ``lab.toolchain.programs`` has for them.
+        ``tools/programs.toml`` has for them.
     :param chart_keys: file beside this module with the keys of its chart's values.
     :param optional_values: values that the chart documents in comments only: templates test them
         with ``hasKey``, so the parsed values.yaml lacks them

@@ -34,10 +34,9 @@ from components.target import toggle_outputs
 from kube.errors import KubernetesError
 from lab import objects, outside, workloads
 from lab.cluster import Lab
-from lab.errors import LabError
+from lab.errors import LabError, ToolchainError
 from lab.objects import ServicePort, ServiceSpec
 from lab.paths import only_one
-from lab.toolchain.errors import ToolchainError
 from studies.experiments.capabilities import Progress, Stage, StageError, Trial
 
 BASE_ID, VARIANT_ID = "cni-benchmark-ablation-base", "cni-benchmark-ablation-variant"

@@ -17,11 +17,10 @@ from kube.client import Kube
 from kube.errors import KubernetesError
 from lab.cluster import Lab
 from lab.dataplane import kubeproxy
-from lab.errors import LabError
+from lab.errors import LabError, ToolchainError
 from lab.node import Node
 from lab.objects import NAMESPACE, PodSpec
 from lab.sandbox import KILLED
-from lab.toolchain.errors import ToolchainError
 from studies.experiments.capabilities import PodRequest
 
 

@@ -6,9 +6,9 @@ import pulumi
 
 from cni.scenario import Scenario
 from cni.settings import Values
-from lab.toolchain import doctor, packages
+from lab.toolchain import doctor
+from lab.toolchain.build import Toolchain
 from lab.toolchain.programs import ENGINE, needs_of_lab, packages_for
-from lab.toolchain.toolchain import Toolchain
 
 
 def check_machine() -> None:
@@ -28,8 +28,8 @@ def check_programs(scenario: Scenario) -> None:
     )
     needs -= {ENGINE}  # it runs already
     lacking = Toolchain.default().missing(needs)
-    if packages.is_debian():
-        lacking += packages.missing(packages_for(needs))
+    if doctor.is_debian():
+        lacking += doctor.missing_packages(packages_for(needs))
     if lacking:
         raise pulumi.RunError(
             f"not set up for this stack yet: {', '.join(lacking)}. "

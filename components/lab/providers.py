@@ -24,9 +24,8 @@ from components.lab.placement import pods_and_services
 from components.target import toggle_outputs
 from kube.errors import KubernetesError
 from lab.cluster import Lab
-from lab.errors import LabError
+from lab.errors import LabError, ToolchainError
 from lab.spec import SPEC
-from lab.toolchain.errors import ToolchainError
 
 DECISIONS = TypeAdapter(tuple[Decision, ...])
 

@@ -21,11 +21,10 @@ from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
 from kube.errors import KubernetesError
 from lab.cluster import Lab, LabSpec
-from lab.errors import LabError
+from lab.errors import LabError, ToolchainError
 from lab.paths import only_one
 from lab.sandbox import Place
-from lab.toolchain.errors import ToolchainError
-from lab.toolchain.toolchain import Toolchain
+from lab.toolchain.build import Toolchain
 from studies.validate.faults import Link, LossCount, ValidationTestbed
 
 LAB_ID = "cni-benchmark-validation"

@@ -15,7 +15,7 @@ from lab.network import GATEWAY, NodeAddress
 from lab.nshttp import network_namespace, refusal
 from lab.sandbox import Sandbox
 from lab.spec import CloudSpec
-from lab.toolchain.toolchain import CHECKOUT
+from lab.toolchain.cache import CHECKOUT
 from lab.wait import until
 
 if TYPE_CHECKING:

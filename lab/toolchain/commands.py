@@ -6,18 +6,188 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from threading import Lock
 
-from lab.toolchain import pulumi
-from lab.toolchain.bootstrap import CHECKOUT, current_env, guarded, parser, say
-from lab.toolchain.build import Builder
-from lab.toolchain.cache import Cache
-from lab.toolchain.errors import NotBuiltError, ToolchainError
+from lab.errors import NotBuiltError, ToolchainError
+from lab.toolchain import build, doctor, process, pulumi
+from lab.toolchain.bootstrap import current_env, guarded, parser, say
+from lab.toolchain.build import Builder, Go
+from lab.toolchain.cache import CHECKOUT, Cache
 from lab.toolchain.launcher import PROJECT_FILE
-from lab.toolchain.programs import ALL, CNIS, FAMILIES, Need, needs_of_lab
-from lab.toolchain.setup import Setup, check_machine
-from lab.toolchain.stackfiles import needs_of_stack, project_name, stacks
+from lab.toolchain.programs import (
+    ALL,
+    ENGINE,
+    FAMILIES,
+    LAB,
+    VERSIONS,
+    Family,
+    Need,
+    families_of,
+    needs_of_lab,
+    packages_for,
+)
+from lab.toolchain.pulumi import needs_of_stack, project_name, stacks
+
+BUILDERS = 2
+"""Families compiled side by side: while one links on one core, another compiles."""
+
+
+def builders() -> int:
+    """How many families this machine compiles at a time; a linker takes up to 2 GB."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 1
+    return BUILDERS if memory > 6e9 and (os.cpu_count() or 1) > 1 else 1
+
+
+@dataclass
+class Progress:
+    """Counts steps: ``[3/14] cilium 1.16.5 … 212 s``."""
+
+    total: int
+    done: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def run(self, name: str, work: Callable[[], object]) -> None:
+        start = time.monotonic()
+        work()
+        with self._lock:
+            self.done += 1
+            say(f"[{self.done}/{self.total}] {name} … {time.monotonic() - start:.0f} s")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What a set-up has to make."""
+
+    packages: list[str]
+    families: list[Family]
+    engine: bool
+
+    @property
+    def steps(self) -> int:
+        return bool(self.packages) + len(self.families) + self.engine
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A set-up of one checkout for some needs."""
+
+    checkout: Path
+    needs: frozenset[Need]
+    dev: bool
+    environment: Mapping[str, str]
+    cache: Cache
+
+    @property
+    def builder(self) -> Builder:
+        return Builder(self.checkout / "tools", self.cache)
+
+    def missing(self) -> Missing:
+        builds_pulumi = pulumi.needs_building(self.builder, self.environment)
+        needs = self.needs if builds_pulumi else self.needs - {ENGINE}
+        return Missing(
+            packages=self._packages(needs),
+            families=[family for family in FAMILIES if self._lacks(family, needs)],
+            engine=ENGINE in needs and not pulumi.built_folder(self.builder).is_dir(),
+        )
+
+    def _packages(self, needs: Collection[Need]) -> list[str]:
+        if not doctor.is_debian():
+            return []
+        return doctor.missing_packages(packages_for(needs, tests=self.dev))
+
+    def ensure(self) -> None:
+        """Make what is missing; a few file look-ups when nothing is."""
+        if self.missing().steps:
+            with self.cache.lock(say):
+                self.cache.clear_leftovers()
+                self._make(self.missing())
+
+    def _lacks(self, family: Family, needs: Collection[Need]) -> bool:
+        return bool(self.builder.missing(family, needs)) or (
+            self.builder.missing_share(family, needs) is not None
+        )
+
+    def _make(self, missing: Missing) -> None:
+        if not missing.steps:
+            return
+        start = time.monotonic()
+        progress = Progress(missing.steps)
+        say(f"setting up {missing.steps} things in {self.cache.root}: built once, then kept")
+        say(f"to build: {'; '.join(family.label for family in missing.families) or 'nothing'}")
+        beside, compilers = ThreadPoolExecutor(2), ThreadPoolExecutor(builders())
+        try:
+            self._run(missing, progress, beside, compilers)
+        except BaseException:
+            process.end_all()
+            raise
+        finally:
+            beside.shutdown(cancel_futures=True)
+            compilers.shutdown(cancel_futures=True)
+        if missing.engine:
+            progress.run("pulumi's folder", partial(pulumi.assemble, self.builder))
+        say(f"set up in {time.monotonic() - start:.0f} s")
+
+    def _run(
+        self,
+        missing: Missing,
+        progress: Progress,
+        beside: ThreadPoolExecutor,
+        compilers: ThreadPoolExecutor,
+    ) -> None:
+        futures: list[Future[None]] = []
+        if missing.packages:
+            what = f"Debian packages ({len(missing.packages)})"
+            install = partial(doctor.install_packages, missing.packages)
+            futures.append(beside.submit(progress.run, what, install))
+        if missing.families:
+            go = self._go()
+            ahead = missing.families[BUILDERS:]
+            futures.append(beside.submit(self._download_all, go, ahead))
+            futures += [
+                compilers.submit(progress.run, family.label, partial(self._build, family, go))
+                for family in missing.families
+            ]
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+
+    def _go(self) -> Go:
+        own = build.find_go(build.needed_version(self.checkout / "tools"))
+        return own if own is not None else build.install_go(self.cache)
+
+    def _download_all(self, go: Go, families: list[Family]) -> None:
+        for family in families:
+            self.builder.download(go, family, self.builder.missing(family, self.needs))
+
+    def _build(self, family: Family, go: Go) -> None:
+        programs = self.builder.missing(family, self.needs)
+        if programs:
+            self.builder.build(go, family, programs)
+        share = self.builder.missing_share(family, self.needs)
+        if share is not None:
+            self.builder.copy_share(go, family, share)
+
+
+def check_machine(needs: frozenset[Need], *, tolerant: bool) -> frozenset[Need]:
+    """Refuse a machine that cannot run the lab; tolerant, go on without the lab."""
+    if LAB not in needs:
+        return needs
+    problems = doctor.missing(doctor.gather())
+    if not problems:
+        return needs
+    if not tolerant:
+        raise ToolchainError(doctor.message(problems))
+    say(doctor.message(problems))
+    return frozenset({ENGINE})
 
 
 def wanted(arguments: argparse.Namespace) -> tuple[frozenset[Need], bool]:
@@ -58,9 +228,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _needs_of_cni(cni: str) -> frozenset[Need]:
     """All versions of a CNI, with and without kube-proxy."""
-    if cni not in CNIS:
-        raise ToolchainError(f"no CNI {cni!r}; the lab has: {', '.join(sorted(CNIS))}")
-    versions = CNIS[cni].families
+    versions = families_of(cni)
+    if not versions:
+        raise ToolchainError(f"no CNI {cni!r}; the lab has: {', '.join(sorted(VERSIONS))}")
     return frozenset().union(*(needs_of_lab(cni, version, kube_proxy=True) for version in versions))
 
 

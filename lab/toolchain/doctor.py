@@ -1,4 +1,7 @@
-"""Whether this machine can run the lab; one message names everything that is missing."""
+"""Whether this machine can run the lab, by its kernel, its rights and its Debian packages.
+
+One message names everything that is missing.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.errors import ToolchainError
 from lab.kernel import kernel_options
+from lab.toolchain import process
 
 _OLDEST_KERNEL = (5, 10)
 MACHINES = ("x86_64", "aarch64")
@@ -162,3 +167,51 @@ def _fails(argv: Sequence[str]) -> str | None:
         return None
     lines = done.stderr.strip().splitlines()
     return lines[-1] if lines else f"exit code {done.returncode}"
+
+
+# -- Debian packages -------------------------------------------------------------------------------
+
+
+def missing_packages(names: Iterable[str]) -> list[str]:
+    """The packages that dpkg does not have installed."""
+    wanted = list(names)
+    if not wanted:
+        return []
+    query = subprocess.run(
+        [
+            "dpkg-query",
+            "--show",
+            "--showformat=${db:Status-Status} ${Package}\n",
+            *wanted,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    there = {
+        line.split(" ", 1)[1] for line in query.stdout.splitlines() if line.startswith("installed ")
+    }
+    return [name for name in wanted if name not in there]
+
+
+def install_command(names: Iterable[str]) -> str:
+    return "apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends " + " ".join(
+        names
+    )
+
+
+def is_debian() -> bool:
+    return shutil.which("dpkg-query") is not None and shutil.which("apt-get") is not None
+
+
+def install_packages(names: Collection[str]) -> None:
+    """Install packages; without the right to do so, tell the command."""
+    if not names:
+        return
+    if os.geteuid() != 0:
+        raise ToolchainError(
+            f"Debian packages are missing; as root: apt-get update && {install_command(names)}"
+        )
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    process.run(["apt-get", "update", "-qq"], what="apt-get update", env=env)
+    process.run(install_command(names).split(), what=f"installing {', '.join(names)}", env=env)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lab.toolchain.errors import ToolchainError
+from lab.errors import ToolchainError
 
 _TAIL = 30
 _running: set[subprocess.Popen[str]] = set()

@@ -11,8 +11,8 @@ from bench.benchstat import BenchstatError, Row, benchstat, export, parse
 from bench.compare import compare
 from bench.results import MetricResult, Results
 from cli.main import main
-from lab.toolchain.errors import ToolchainError
-from lab.toolchain.toolchain import Toolchain
+from lab.errors import ToolchainError
+from lab.toolchain.build import Toolchain
 from tests.bench.sample_results import metric, results
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "bench"

@@ -10,8 +10,8 @@ import pytest
 
 from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, known_facts, lab_facts
 from cni.scenario import Scenario
-from lab.toolchain.errors import ToolchainError
-from lab.toolchain.toolchain import Toolchain
+from lab.errors import ToolchainError
+from lab.toolchain.build import Toolchain
 from tests.cni.stackfiles import Load, stack_scenario
 
 

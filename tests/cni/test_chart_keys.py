@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from cni.cilium.values import chart_keys, rendered_whole, skeleton, unknown_values
-from lab.toolchain.errors import ToolchainError
-from lab.toolchain.toolchain import Toolchain
+from lab.errors import ToolchainError
+from lab.toolchain.build import Toolchain
 
 
 def test_the_keys_are_the_charts() -> None:

@@ -22,12 +22,11 @@ from components.lab.providers import (
     WorkloadsProvider,
 )
 from lab.cluster import Lab, LabSpec
-from lab.errors import LabError
+from lab.errors import LabError, NotBuiltError
 from lab.network import node_addresses
 from lab.node import Node
 from lab.objects import PodSpec, ServiceSpec
 from lab.paths import LabPaths
-from lab.toolchain.errors import NotBuiltError
 
 SPEC = LabSpec(3, "10.100.0.0/16", {}, "iptables", "vpc-cni", "1.19.2", {})
 SPEC_JSON = json.dumps(asdict(SPEC))

@@ -17,13 +17,12 @@ from components.lab import preflight, target
 from components.target import toggle_outputs
 from lab import kernel
 from lab.cluster import LabSpec
-from lab.toolchain import doctor, packages
-from lab.toolchain.build import Builder
-from lab.toolchain.cache import Cache
+from lab.errors import NotBuiltError
+from lab.toolchain import doctor
+from lab.toolchain.build import Builder, Toolchain
+from lab.toolchain.cache import CHECKOUT, Cache
 from lab.toolchain.doctor import Facts
-from lab.toolchain.errors import NotBuiltError
 from lab.toolchain.programs import Need
-from lab.toolchain.toolchain import CHECKOUT, Toolchain
 from tests.components.stack_config import STACKS, read
 
 CILIUM = STACKS[1:]
@@ -342,7 +341,7 @@ def test_the_programs_of_the_scenarios_own_cni_are_missed_at_preview(
     monkeypatch.undo()
     common = ["kube-apiserver", "etcd", "coredns", "cnitool", "fortio", "go-httpbin"]
     monkeypatch.setattr(Toolchain, "default", lambda: _Programs(common))
-    monkeypatch.setattr(packages, "is_debian", lambda: False)
+    monkeypatch.setattr(doctor, "is_debian", lambda: False)
     monkeypatch.setattr(pulumi, "get_stack", lambda: stack)
     scenario = read(stack).scenario
     with pytest.raises(pulumi.RunError) as caught:
@@ -357,8 +356,10 @@ def test_debian_packages_that_are_missing_are_told_with_the_programs(
     monkeypatch.undo()
     built = _Programs(Toolchain.default().versions())
     monkeypatch.setattr(Toolchain, "default", lambda: built)
-    monkeypatch.setattr(packages, "is_debian", lambda: True)
-    monkeypatch.setattr(packages, "missing", lambda names: [n for n in names if n == "iperf3"])
+    monkeypatch.setattr(doctor, "is_debian", lambda: True)
+    monkeypatch.setattr(
+        doctor, "missing_packages", lambda names: [n for n in names if n == "iperf3"]
+    )
     monkeypatch.setattr(pulumi, "get_stack", lambda: "scenario-a")
     with pytest.raises(pulumi.RunError, match=r"yet: iperf3\. Fix: make setup"):
         preflight.check_programs(read("scenario-a").scenario)

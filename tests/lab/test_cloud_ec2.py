@@ -20,7 +20,7 @@ from cni.platform import from_describe_instance_types, known_facts
 from lab.cloud import vpc
 from lab.cloud.vpc import Instance, attached, describe
 from lab.network import SUBNET, node_addresses
-from lab.toolchain.toolchain import CHECKOUT
+from lab.toolchain.cache import CHECKOUT
 from lab.wait import until
 from tests.lab.recorded import read_calls
 

@@ -20,7 +20,7 @@ from components.kubernetes.cilium import release_values
 from kube.client import Kube
 from kube.errors import ApiError
 from lab.cluster import Lab, LabSpec
-from lab.toolchain.toolchain import Toolchain
+from lab.toolchain.build import Toolchain
 from tests.cni.charts import manifests
 from tests.components.stack_config import read
 

@@ -9,20 +9,29 @@ from pathlib import Path
 import pytest
 
 from cni.cilium.versions import VERSIONS
+from lab.errors import NotBuiltError, ToolchainError, UnknownProgramError
+from lab.sandbox import MODULES_FILE
 from lab.toolchain.build import (
     Builder,
     Go,
+    Toolchain,
     apply_patch,
     binary_name,
     needed_version,
     parse_version,
 )
-from lab.toolchain.cache import Cache
-from lab.toolchain.errors import NotBuiltError, ToolchainError, UnknownProgramError
-from lab.toolchain.programs import FAMILIES, HELM, LAB
-from lab.toolchain.programs.cilium import programs_of
-from lab.toolchain.programs.family import Family, Patch, Program, Share, cni_need
-from lab.toolchain.toolchain import CHECKOUT, Toolchain
+from lab.toolchain.cache import CHECKOUT, Cache
+from lab.toolchain.programs import (
+    FAMILIES,
+    HELM,
+    LAB,
+    Family,
+    Patch,
+    Program,
+    Share,
+    cni_need,
+    read_families,
+)
 
 FAKE_GO = """#!/bin/sh
 echo "$@" >> "{log}"
@@ -192,15 +201,23 @@ def test_another_cilium_version_is_an_entry_in_the_table_and_a_module() -> None:
     """What docs/extending.md says: the entry names the module of tools/, and all else follows."""
     ours = VERSIONS["1.16.5"]
     made_up = replace(ours, version="1.99.0", commit="0123abcd", module="cilium-1.99.0", llvm=19)
-    programs = programs_of([ours, made_up])
-    old, new = programs.families["1.16.5"], programs.families["1.99.0"]
+    table = {each.version: each for each in (ours, made_up)}
+    families = read_families({"cilium": table, "vpc-cni": {}})
+    old, new = (each for each in families if each.cni)
     assert (new.folder, new.label) == ("cilium-1.99.0", "cilium 1.99.0")
     assert "1.99.0 0123abcd" in new.ldflags
     # A stack that asks for one builds nothing of the other.
     assert {one.need for one in new.programs} == {cni_need("cilium", "1.99.0")}
     assert {one.need for one in old.programs} == {cni_need("cilium", "1.16.5")}
-    assert {"clang-19", "llvm-19"} <= set(programs.packages["1.99.0"])
-    assert "clang-16" in programs.packages["1.16.5"]
+    assert {"clang-19", "llvm-19"} <= set(new.packages)
+    assert "clang-16" in old.packages
+
+
+def test_patches_are_those_that_a_version_names() -> None:
+    plain = replace(VERSIONS["1.16.5"], patches=("modules-list",))
+    (family,) = (each for each in read_families({"cilium": {"": plain}, "vpc-cni": {}}) if each.cni)
+    (patch,) = family.patches
+    assert patch.new == f'"{MODULES_FILE}"', "the agent reads the file that the lab writes"
 
 
 def test_a_program_is_asked_for_by_version(tmp_path: Path) -> None:

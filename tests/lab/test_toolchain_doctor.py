@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.toolchain import doctor, packages, stackfiles
+from lab.errors import ToolchainError
+from lab.toolchain import doctor, pulumi
+from lab.toolchain.cache import CHECKOUT
 from lab.toolchain.commands import main
 from lab.toolchain.doctor import Facts
-from lab.toolchain.errors import ToolchainError
 from lab.toolchain.programs import ALL, ENGINE, KUBE_PROXY, LAB, cni_need, packages_for
-from lab.toolchain.toolchain import CHECKOUT
 
 
 def test_good_machine_lacks_nothing() -> None:
@@ -46,7 +46,7 @@ def _needs(folder: Path, config: str, project: str = "") -> frozenset[str]:
     """What a stack needs that has these lines in its file."""
     (folder / "Pulumi.yaml").write_text(f"name: x\nruntime: python\n{project}")
     (folder / "Pulumi.s.yaml").write_text(config)
-    return stackfiles.needs_of_stack(folder, "s")
+    return pulumi.needs_of_stack(folder, "s")
 
 
 def test_a_stack_needs_the_programs_of_its_cni_at_its_version_and_no_others(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_unknown_stack_is_one_line_with_the_stacks(capsys: pytest.CaptureFixture
     told = capsys.readouterr().err
     assert told.startswith("error: unknown stack 'scenario-q'; the stacks are: scenario-a, ")
     assert told.count("\n") == 1
-    assert "scenario-e" in stackfiles.stacks(CHECKOUT)
+    assert "scenario-e" in pulumi.stacks(CHECKOUT)
 
 
 def test_missing_packages_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -92,15 +92,15 @@ def test_missing_packages_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_pa
     query.write_text("#!/bin/sh\nprintf 'installed iptables\\nconfig-files ipset\\n'; exit 1\n")
     query.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert packages.missing(["iptables", "ipset", "iperf3"]) == ["ipset", "iperf3"]
-    assert packages.missing([]) == []
+    assert doctor.missing_packages(["iptables", "ipset", "iperf3"]) == ["ipset", "iperf3"]
+    assert doctor.missing_packages([]) == []
 
 
 def test_without_root_the_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(ToolchainError, match=r"apt-get update && apt-get .* install .* iperf3$"):
-        packages.install(["iperf3"])
-    packages.install([])
+        doctor.install_packages(["iperf3"])
+    doctor.install_packages([])
 
 
 def test_a_browser_is_installed_for_tests_only_where_the_lab_is() -> None:

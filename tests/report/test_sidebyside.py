@@ -13,8 +13,8 @@ import pytest
 from bench.compare import from_dict
 from bench.notes import Note
 from bench.results import MissingSample
-from lab.toolchain.errors import ToolchainError
-from lab.toolchain.toolchain import Toolchain
+from lab.errors import ToolchainError
+from lab.toolchain.build import Toolchain
 from report.export import COLUMNS, FORMATS, as_benchstat, as_csv, as_json, as_markdown
 from report.sidebyside import SideBySide, caveats, certainty, qualified, side_by_side
 from report.sources import MeasuredScenario

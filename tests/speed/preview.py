@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.toolchain import stackfiles
+from lab.toolchain import pulumi
 from tests.engine import checkout as checkouts
 from tests.engine.eks.world import World, world
 
@@ -49,7 +49,7 @@ def _cpu() -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stacks", nargs="*", help="scenarios; all where none is named")
-    stacks = parser.parse_args(arguments).stacks or stackfiles.stacks(checkouts.ROOT)
+    stacks = parser.parse_args(arguments).stacks or pulumi.stacks(checkouts.ROOT)
     load = f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs"
     slow = []
     with tempfile.TemporaryDirectory(prefix="preview-") as name:

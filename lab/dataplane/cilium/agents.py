@@ -27,7 +27,7 @@ from lab.errors import CommandError, LabError, tail
 from lab.node import AGENTS, Node
 from lab.nshttp import http_get
 from lab.sandbox import Place
-from lab.toolchain.programs.cilium import llvm_bin
+from lab.toolchain.programs import llvm_bin
 from lab.wait import until
 from lab.workloads import Plugins
 

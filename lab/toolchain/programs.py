@@ -1,0 +1,233 @@
+"""The one registry of upstream programs: ``tools/programs.toml`` as typed objects.
+
+A CNI's programs are there once for each version in its table (``cni/<folder>/versions.py``); all
+others have one version each.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import field
+from typing import Any, Final
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from cni.cilium.versions import VERSIONS as CILIUM
+from cni.vpc_cni.versions import VERSIONS as VPC_CNI
+from lab.toolchain.cache import CHECKOUT
+
+Need = str
+"""What a stack asks for beyond the Python environment; a CNI's own are :func:`cni_need`."""
+
+ENGINE: Final = "engine"
+LAB: Final = "lab"
+KUBE_PROXY: Final = "kube-proxy"
+HELM: Final = "helm"
+VALIDATE: Final = "validate"
+"""No stack: ``python -m bench validate``."""
+
+VERSIONS: Mapping[str, Mapping[str, Any]] = {"cilium": CILIUM, "vpc-cni": VPC_CNI}
+"""The CNIs that the lab has programs of, by the names that stacks give them: entries by version,
+oldest first. An entry names its folder of ``tools/`` (``module``) and, where it has some, the
+``patches`` that its build needs."""
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+def cni_need(cni: str, version: str) -> Need:
+    """What a lab with this version of a CNI needs of its own."""
+    return f"{cni} {version}"
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Program:
+    """One executable.
+
+    :param version: where it is not the version of the family.
+    """
+
+    name: str
+    package: str
+    need: Need
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Patch:
+    """One literal in one source file, replaced at build time; it must be there exactly once."""
+
+    module: str
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Share:
+    """Files of a family's module that are used at run time.
+
+    :param paths: folders and files, in the module's own layout.
+    :param grpc_proto: a ``.proto`` whose Python stubs are generated into ``python/``.
+    """
+
+    name: str
+    need: Need
+    paths: tuple[str, ...]
+    grpc_proto: str = ""
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class Family:
+    """The programs that come from one Go module of ``tools/``.
+
+    :param folder: of the module, below ``tools/``.
+    :param variables: strings that the linker sets: value by import path and name.
+    :param cni: the CNI that it is of, by the name that stacks give it.
+    :param packages: Debian packages that its programs need to run.
+    :param needs: what a lab with this CNI needs besides.
+    """
+
+    name: str
+    version: str
+    folder: str
+    programs: tuple[Program, ...]
+    module: str = ""
+    tags: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    patches: tuple[Patch, ...] = ()
+    share: Share | None = None
+    cni: str = ""
+    packages: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
+
+    def version_of(self, program: Program) -> str:
+        return program.version or self.version
+
+    @property
+    def label(self) -> str:
+        """What progress and errors call it: ``cilium 1.16.5``."""
+        own = [f"{program.name} {program.version}" for program in self.programs if program.version]
+        return ", ".join([f"{self.name} {self.version}", *own])
+
+    @property
+    def ldflags(self) -> str:
+        """The linker's flags: no symbol table, and the version that the program reports."""
+        settings = [f"-X '{name}={value}'" for name, value in self.variables.items()]
+        return " ".join(["-s", "-w", *settings])
+
+
+_FAMILY = TypeAdapter(Family)
+_REGISTRY = tomllib.loads((CHECKOUT / "tools" / "programs.toml").read_text(encoding="utf-8"))
+
+
+def read_families(versions: Mapping[str, Mapping[str, Any]]) -> tuple[Family, ...]:
+    """All families, those of a CNI once for each of its versions.
+
+    :param versions: entries of the CNIs' tables by CNI and version.
+    :raises pydantic.ValidationError: ``tools/programs.toml`` has an unknown or a missing key.
+    """
+    families: list[Family] = []
+    for template in _REGISTRY["families"]:
+        if "cni" in template:
+            entries = versions[template["cni"]].values()
+            families += (_family_of_cni(template, entry) for entry in entries)
+        else:
+            major, minor, *_ = template["version"].split(".")
+            names = {"version": template["version"], "major": major, "minor": minor}
+            families.append(_FAMILY.validate_python(_filled(template, names)))
+    return tuple(families)
+
+
+def _family_of_cni(template: Mapping[str, Any], entry: Any) -> Family:
+    need = {"need": cni_need(template["cni"], entry.version)}
+    patches = [template["patches"][name] for name in getattr(entry, "patches", ())]
+    family = {
+        **template,
+        "version": entry.version,
+        "folder": entry.module,
+        "programs": [need | program for program in template["programs"]],
+        "patches": patches,
+    }
+    if "share" in template:
+        family["share"] = need | template["share"]
+    return _FAMILY.validate_python(_filled(family, {"version": entry.version, "entry": entry}))
+
+
+def _filled(value: Any, names: Mapping[str, Any]) -> Any:
+    """A value of the registry with the names in its texts replaced by what they stand for."""
+    if isinstance(value, str):
+        return value.format_map(names)
+    if isinstance(value, dict):
+        return {key: _filled(each, names) for key, each in value.items()}
+    return [_filled(each, names) for each in value]
+
+
+FAMILIES = read_families(VERSIONS)
+"""In the order of building."""
+
+ALL: frozenset[Need] = frozenset(one.need for family in FAMILIES for one in family.programs)
+
+
+def families_of(cni: str) -> dict[str, Family]:
+    """A CNI's own families by its version; empty where the lab does not have it."""
+    return {family.version: family for family in FAMILIES if cni and family.cni == cni}
+
+
+def needs_of_lab(cni: str, version: str, *, kube_proxy: bool) -> frozenset[Need]:
+    """What a lab with this CNI needs; the engine alone where the lab does not have it, since the
+    preview says so before anything is built."""
+    family = families_of(cni).get(version)
+    if family is None:
+        return frozenset({ENGINE})
+    proxy = {KUBE_PROXY} if kube_proxy else set()
+    return frozenset({ENGINE, LAB, cni_need(cni, version), *family.needs, *proxy})
+
+
+def family_of(program: str, version: str | None = None) -> Family | None:
+    """The family that a program is built with.
+
+    :param version: of the family, where there are several; else the newest one is meant.
+    """
+    return _newest(
+        family
+        for family in FAMILIES
+        if any(one.name == program for one in family.programs) and version in (None, family.version)
+    )
+
+
+def share_of(name: str, version: str | None = None) -> Family | None:
+    """The family whose module holds the shared files of this name; parameters as above."""
+    return _newest(
+        family
+        for family in FAMILIES
+        if family.share is not None
+        and family.share.name == name
+        and version in (None, family.version)
+    )
+
+
+def _newest(families: Iterable[Family]) -> Family | None:
+    """The last one: tables of versions have the oldest first."""
+    return next(iter(reversed(list(families))), None)
+
+
+def packages_for(needs: Collection[Need], *, tests: bool = False) -> list[str]:
+    """The Debian packages for some needs, by name.
+
+    :param tests: with what only tests need, on machines that can be set up for all else.
+    """
+    names = {name for need in needs for name in _REGISTRY["packages"].get(need, ())}
+    names.update(
+        name
+        for family in FAMILIES
+        if any(program.need in needs for program in family.programs)
+        for name in family.packages
+    )
+    return sorted(names.union(_REGISTRY["packages"]["tests"] if tests and LAB in needs else ()))
+
+
+def llvm_bin(cilium: str) -> str:
+    """The folder of the clang that compiles a Cilium version's datapath (Debian's ``llvm-NN``)."""
+    return f"/usr/lib/llvm-{CILIUM[cilium].llvm}/bin"
