@@ -13,30 +13,55 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from kube.client import Kube
 from kube.objects import POD, SERVICE
-from lab import cgroups, controlplane, kernel, network, node, workloads
-from lab.cloud.cloud import Cloud
-from lab.dataplane import kubeproxy, registry
+from lab import cgroups, controlplane, kernel, network, workloads
+from lab.cloud.cloud import Cloud, CloudSpec
+from lab.controlplane import KUBE_PROXY, KubeProxy
+from lab.dataplane import dataplane
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
-from lab.dataplane.kubeproxy import KubeProxy
 from lab.errors import LabError
-from lab.node import AGENTS, Node
-from lab.objects import PodSpec, ServiceSpec
-from lab.paths import LabPaths
-from lab.sandbox import Place, Sandbox, refuse_hidden
-from lab.spec import SPEC, LabSpec
+from lab.network import AGENTS, Node
+from lab.sandbox import LabPaths, Place, Sandbox, refuse_hidden
 from lab.toolchain.build import Toolchain
 from lab.toolchain.cache import CHECKOUT
-from lab.workloads import COREDNS, Pods, await_services
+from lab.workloads import COREDNS, Pods, PodSpec, ServiceSpec, await_services
 
-__all__ = ["Lab", "LabSpec", "PodAddress"]
+
+@dataclass(frozen=True, slots=True)
+class LabSpec:
+    """What a lab is made of.
+
+    :param nodes: number of nodes, at least 2 so that client and server can be apart.
+    :param service_cidr: the Service range, e.g. ``10.100.0.0/16``.
+    :param node_labels: labels that every Node object carries.
+    :param kube_proxy: ``iptables``, ``nftables`` or ``none``.
+    :param cni: the CNI's name, one of :data:`lab.dataplane.DATAPLANES`.
+    :param cni_version: its version, one of the toolchain's.
+    :param values: what the CNI's installer takes: Cilium's Helm values, or the environment
+        variables of the VPC CNI's daemon, as the EKS add-on's configuration has them.
+    :param cloud: the part of AWS that the nodes are in; None where pods have routed subnets.
+    """
+
+    nodes: int
+    service_cidr: str
+    node_labels: Mapping[str, str]
+    kube_proxy: str
+    cni: str
+    cni_version: str
+    values: Mapping[str, Any]
+    cloud: CloudSpec | None = None
+
+
+#: A lab's specification as JSON.
+SPEC = TypeAdapter(LabSpec)
 
 
 class PodAddress(NamedTuple):
@@ -75,7 +100,7 @@ class Lab:
         if self.cloud:
             self.cloud.start_api()
         for address in addresses:
-            node.start(self.sandbox, address)
+            network.start_node(self.sandbox, address)
         progress(f"{spec.nodes} nodes in the VPC; starting etcd and kube-apiserver")
         controlplane.start(self.sandbox, self.toolchain, spec.service_cidr)
         self.dataplane.prepare(self.api)
@@ -83,7 +108,9 @@ class Lab:
         provider_ids = {each.node: each.provider_id for each in instances}
         max_pods = spec.cloud.max_pods if spec.cloud else None
         for each in addresses:
-            node.register(self.api, each, spec.node_labels, provider_ids.get(each.name), max_pods)
+            workloads.register_node(
+                self.api, each, spec.node_labels, provider_ids.get(each.name), max_pods
+            )
         progress("the API server is ready")
         return boot_id
 
@@ -210,7 +237,7 @@ class Lab:
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         addresses = network.node_addresses(self.spec.nodes)
-        return tuple(node.find(self.sandbox, address) for address in addresses)
+        return tuple(network.running_node(self.sandbox, address) for address in addresses)
 
     @cached_property
     def pods(self) -> Pods:
@@ -226,7 +253,7 @@ class Lab:
     def dataplane(self) -> LabDataplane:
         spec = self.spec
         parts = LabParts(self.sandbox, self.toolchain, spec.cni_version, spec.values, self.cloud)
-        return registry.dataplane(spec.cni, parts)
+        return dataplane(spec.cni, parts)
 
     @cached_property
     def kube_proxy(self) -> KubeProxy | None:
@@ -317,7 +344,7 @@ class Lab:
         :raises LabError: it is not there, or cannot be restarted.
         """
         node = next((each for each in self.nodes if each.name == node_name), None)
-        if component != kubeproxy.NAME or node is None or self.kube_proxy is None:
+        if component != KUBE_PROXY or node is None or self.kube_proxy is None:
             raise LabError(f"the lab cannot restart {component} on {node_name}")
         self.kube_proxy.restart(node)
 
@@ -325,7 +352,7 @@ class Lab:
         """Versions of the programs that this lab runs, by program, without a leading v."""
         known = self.toolchain.versions()
         used = ["kube-apiserver", "etcd", "coredns", "fortio", "go-httpbin"]
-        used += [kubeproxy.NAME] if self.kube_proxy else []
+        used += [KUBE_PROXY] if self.kube_proxy else []
         versions = {name: known[name] for name in used}
         versions |= dict.fromkeys(self.dataplane.programs, self.spec.cni_version)
         return dict(sorted(versions.items()))

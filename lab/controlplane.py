@@ -1,4 +1,4 @@
-"""etcd and kube-apiserver of one lab.
+"""Kubernetes's own programs in one lab: etcd, kube-apiserver and kube-proxy.
 
 What is left out against a managed control plane is stated by :data:`ADAPTATIONS`: there is no
 scheduler, controller manager or kubelet; the lab writes their results (bound pods, EndpointSlices,
@@ -8,6 +8,7 @@ node and pod status) through the API itself.
 from __future__ import annotations
 
 import secrets
+from http import HTTPStatus
 from pathlib import Path
 
 import yaml
@@ -15,14 +16,17 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kube.client import Kube, settings_of
-from lab.network import GATEWAY
-from lab.nshttp import network_namespace
-from lab.paths import LabPaths
-from lab.sandbox import Sandbox
+from lab.errors import LabError
+from lab.network import GATEWAY, Node
+from lab.sandbox import LabPaths, Sandbox, network_namespace
 from lab.toolchain.build import Toolchain
 from lab.wait import until
 
 API_PORT = 6443
+KUBE_PROXY = "kube-proxy"
+_HEALTH = "http://127.0.0.1:10256/healthz"
+_MODE = "http://127.0.0.1:10249/proxyMode"
+_METRICS = "http://127.0.0.1:10249/metrics"
 
 # Thousands of objects at once make much garbage: a fifth of the API server's CPU time was spent on
 # collecting it, which the nodes on the same CPUs lack.
@@ -154,3 +158,72 @@ def _write_kubeconfig(paths: LabPaths, token: str, ca: Path) -> None:
     }
     paths.kubeconfig.touch(mode=0o600)
     paths.kubeconfig.write_text(yaml.safe_dump(content))
+
+
+class KubeProxy:
+    """The kube-proxies of one lab, as the EKS add-on runs them: a DaemonSet's flags, a process per
+    node.
+
+    :param mode: ``iptables`` or ``nftables``.
+    """
+
+    def __init__(self, sandbox: Sandbox, toolchain: Toolchain, mode: str) -> None:
+        self._sandbox = sandbox
+        self._toolchain = toolchain
+        self._mode = mode
+
+    def start(self, node: Node) -> None:
+        """Start kube-proxy on a node."""
+        self._sandbox.spawn(
+            f"{node.name}-{KUBE_PROXY}",
+            [
+                str(self._toolchain.program(KUBE_PROXY)),
+                f"--kubeconfig={self._sandbox.paths.kubeconfig}",
+                f"--hostname-override={node.name}",
+                f"--proxy-mode={self._mode}",
+                # Their sysctls belong to the host's first network namespace; 0 leaves them alone.
+                "--conntrack-max-per-core=0",
+                "--conntrack-tcp-timeout-established=0",
+                "--conntrack-tcp-timeout-close-wait=0",
+            ],
+            node.agent(KUBE_PROXY),
+        )
+
+    def restart(self, node: Node) -> None:
+        """End kube-proxy on a node, start it anew and wait for it; its rules stay meanwhile."""
+        self._sandbox.end(f"{node.name}-{KUBE_PROXY}")
+        self.start(node)
+        self.wait_ready(node)
+
+    def wait_ready(self, node: Node) -> None:
+        """Wait until kube-proxy has written its rules once (its own health endpoint says so).
+
+        :raises LabError: it has not within a minute.
+        """
+        until(
+            f"kube-proxy on {node.name} to sync its rules",
+            lambda: self._not_ready(node),
+            timeout=60,
+            log=self._sandbox.paths.log(f"{node.name}-{KUBE_PROXY}"),
+        )
+
+    def _not_ready(self, node: Node) -> str | None:
+        try:
+            status, body = self._sandbox.http_get(node.name, _HEALTH)
+        except OSError as error:
+            return str(error)
+        return None if status == HTTPStatus.OK else f"{status} {body}"
+
+    def mode(self, node: Node) -> str:
+        """The mode that the running kube-proxy reports (``/proxyMode``)."""
+        return self._sandbox.http_get(node.name, _MODE)[1].strip()
+
+    def metrics(self, node: Node) -> str:
+        """What kube-proxy counts of itself, in Prometheus's text format.
+
+        :raises LabError: it answers with an error.
+        """
+        status, body = self._sandbox.http_get(node.name, _METRICS, timeout=10)
+        if status != HTTPStatus.OK:
+            raise LabError(f"kube-proxy's metrics on {node.name}: {status} {body[:200]}")
+        return body

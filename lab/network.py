@@ -1,4 +1,4 @@
-"""The lab's fabric: what a VPC and its router are to EC2 instances.
+"""The lab's fabric and the nodes on it: what a VPC and its router are to EC2 instances.
 
 Every interface of a node has its own port on the router, which is the sandbox's own network
 namespace. As in a VPC there is no broadcast domain: the router answers every ARP request for an
@@ -6,6 +6,11 @@ address that it knows, takes each packet by its destination address to the inter
 and drops what comes from an address that the sending interface does not have ("source/destination
 check"). The control plane listens on the router, as a managed one's endpoint is reached through the
 VPC.
+
+A node is a network namespace on the fabric, a mount namespace of its own and a cgroup. The mount
+namespace carries what an agent owns on a real host: a sysfs that shows the node's devices (sysfs
+shows those of the namespace it is mounted in), a BPF file system and a /run of its own. A sleeping
+process holds it.
 """
 
 from __future__ import annotations
@@ -13,8 +18,12 @@ from __future__ import annotations
 import ipaddress
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
-from lab.sandbox import Place, Sandbox
+from lab import cgroups
+from lab.errors import LabError
+from lab.sandbox import MODULES_FILE, Place, Sandbox
+from lab.wait import until
 
 VPC_CIDR = ipaddress.IPv4Network("172.30.0.0/16")
 #: Subnets, one a zone; nodes are in the first.
@@ -165,3 +174,90 @@ def mtu(sandbox: Sandbox, netns: str, device: str) -> int:
     metrics = [metric for each in routes for metric in each.get("metrics", [])]
     limits = [int(metric["mtu"]) for metric in metrics if "mtu" in metric]
     return min([int(links[0]["mtu"]), *limits])
+
+
+# -- nodes ---------------------------------------------------------------------------------------
+
+#: Cgroup below a node's (and the control plane's) that holds one cgroup per CNI component.
+AGENTS = "agents"
+
+# /sys comes last: the cgroup hierarchy is bound from under the host's one. The host's goes first:
+# cilium-agent ends when the mount table has two BPF file systems at one place.
+_MOUNTS = """
+set -e
+listing=$(cat {modules})
+mount -t tmpfs -o mode=755 node-run /run
+mkdir -p /run/cilium/cgroupv2 {modules_dir} /run/lock
+printf '%s\\n' "$listing" > {modules}
+mount --bind {cgroup} /run/cilium/cgroupv2
+umount -R -l /sys
+mount -t sysfs sysfs /sys
+mount -t bpf bpffs /sys/fs/bpf
+echo ready
+exec sleep infinity
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A running node and the two places in which things run on it."""
+
+    address: NodeAddress
+    holder: int
+    cgroup: Path
+
+    @property
+    def name(self) -> str:
+        return self.address.name
+
+    @property
+    def host(self) -> Place:
+        """The node's own namespaces."""
+        return Place(netns=self.name, holder=self.holder, cgroup=self.cgroup)
+
+    def agent(self, component: str) -> Place:
+        """The node's own namespaces, in a cgroup which accounts for a component's cost."""
+        cgroup = self.agents / component
+        cgroup.mkdir(parents=True, exist_ok=True)
+        return Place(netns=self.name, holder=self.holder, cgroup=cgroup)
+
+    @property
+    def agents(self) -> Path:
+        """The cgroup whose children are the node's CNI components."""
+        return self.cgroup / AGENTS
+
+    @property
+    def plugins(self) -> Place:
+        """The node's network, but the sandbox's mounts, where pods' network namespaces show."""
+        return Place(netns=self.name, cgroup=self.cgroup)
+
+
+def start_node(sandbox: Sandbox, address: NodeAddress) -> Node:
+    """Make a node's namespaces and mounts; its agents are started by others."""
+    attach_node(sandbox, address)
+    cgroup = cgroups.create(sandbox.paths.lab_id, address.name)
+    script = _MOUNTS.format(cgroup=cgroup, modules=MODULES_FILE, modules_dir=MODULES_FILE.parent)
+    name = f"{address.name}-mounts"
+    holder = sandbox.spawn(
+        name, ["unshare", "--mount", "sh", "-c", script], Place(netns=address.name, cgroup=cgroup)
+    )
+    log = sandbox.paths.log(name)
+    until(
+        f"the mounts of {address.name}",
+        lambda: None if log.read_text().endswith("ready\n") else "not all mounted",
+        timeout=10,
+        interval=0.02,
+        log=log,
+    )
+    return Node(address, holder, cgroup)
+
+
+def running_node(sandbox: Sandbox, address: NodeAddress) -> Node:
+    """The node of a running lab.
+
+    :raises LabError: it is not running.
+    """
+    holder = sandbox.pid_of(f"{address.name}-mounts")
+    if holder is None:
+        raise LabError(f"{address.name} is not running")
+    return Node(address, holder, cgroups.lab_cgroup(sandbox.paths.lab_id) / address.name)

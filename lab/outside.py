@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lab import cgroups, network
 from lab.errors import CommandError, LabError
-from lab.node import Node
+from lab.network import Node
 from lab.sandbox import Place, Sandbox
 from lab.toolchain.programs import llvm_bin
 

@@ -4,24 +4,34 @@
 one process ends everything that the lab started, whoever lost track of it (pid_namespaces(7)).
 The sandbox is recognised by the lab's unique id on its command line, so neither a stale PID file
 nor a reused PID can ever point at somebody else's process.
+
+The program itself stays on the host. A socket belongs for good to the network namespace that it was
+made in, and setns(2) moves only the calling thread: so every connection's socket is made inside
+(:func:`network_namespace`).
 """
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
+import http.client
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
 from lab import cgroups, kernel
 from lab.errors import CommandError, LabError
-from lab.paths import LabPaths
+from lab.toolchain.cache import state_root as project_state
 from lab.wait import until
 
 #: How a command ends that timeout(1) has killed: nsenter(1) ends itself by its child's signal.
@@ -40,6 +50,72 @@ mkdir -p /run/netns /run/lock {MODULES_FILE.parent}
 mount -t tmpfs -o mode=755 lab-var-lib /var/lib
 cat > {MODULES_FILE}
 """
+
+# -- a lab's files -------------------------------------------------------------------------------
+
+
+def state_root() -> Path:
+    """The folder of all labs: ``$XDG_STATE_HOME/cni-benchmark/labs``."""
+    return project_state(os.environ) / "labs"
+
+
+@dataclass(frozen=True, slots=True)
+class LabPaths:
+    """The files of one lab; ``lab_id`` is unique, so two labs never share a folder."""
+
+    lab_id: str
+    root: Path
+
+    @classmethod
+    def of(cls, lab_id: str) -> LabPaths:
+        return cls(lab_id, state_root() / lab_id)
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def pids(self) -> Path:
+        return self.root / "pids"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config"
+
+    @property
+    def pki(self) -> Path:
+        return self.root / "pki"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.config / "kubeconfig"
+
+    def make(self) -> None:
+        """Create the folders; safe to call again."""
+        for folder in (self.logs, self.pids, self.config, self.pki):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+
+@contextmanager
+def only_one(name: str, what: str) -> Iterator[None]:
+    """Hold a lock of this name for the length of the block.
+
+    With a fixed id, what a killed run has left is ended by the next one.
+
+    :param what: the work, for the message: "validation".
+    :raises LabError: somebody else holds it.
+    """
+    folder = state_root()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(f"another {what} runs on this machine. Fix: wait for its end") from None
+        yield
 
 
 #: Folders that the sandbox, or a node in it, covers with its own.
@@ -68,6 +144,29 @@ def _is_first(pid: int) -> bool:
         return False
     numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
     return len(numbers) > 1 and numbers[-1] == "1"
+
+
+# -- namespaces ----------------------------------------------------------------------------------
+
+CLONE_NEWNET = 0x40000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def network_namespace(path: Path) -> Iterator[None]:
+    """Put the calling thread into another network namespace for the length of the block."""
+    with Path("/proc/thread-self/ns/net").open() as home, path.open() as away:
+        _setns(away.fileno())
+        try:
+            yield
+        finally:
+            _setns(home.fileno())
+
+
+def _setns(fd: int) -> None:
+    if _LIBC.setns(fd, CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,3 +373,32 @@ class Sandbox:
         except (OSError, ValueError):
             return None
         return None if state == "Z" else pid
+
+    # -- connections --------------------------------------------------------------------------
+
+    def refusal(self, netns: str | None, host: str, port: int) -> str | None:
+        """Why a TCP connection made inside a network namespace fails; None when it does not."""
+        with network_namespace(self.netns_path(netns)):
+            probe = socket.socket()
+        with probe:
+            probe.settimeout(1)
+            answer = probe.connect_ex((host, port))
+        return None if answer == 0 else os.strerror(answer)
+
+    def http_get(self, netns: str | None, url: str, timeout: float = 2) -> tuple[int, str]:
+        """Status and body of a plain HTTP GET made inside a network namespace.
+
+        :raises OSError: when nothing answers within ``timeout`` seconds.
+        """
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=timeout)
+        with network_namespace(self.netns_path(netns)):
+            connection.connect()
+        try:
+            connection.request("GET", parts.path or "/")
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        except http.client.HTTPException as error:
+            raise OSError(str(error)) from error
+        finally:
+            connection.close()

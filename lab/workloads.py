@@ -3,6 +3,9 @@
 A pod is a network namespace, wired by the node's real CNI plugin, with a process in it. Services
 and their EndpointSlices are written through the API as a controller would. CoreDNS is a pod with
 EKS's Corefile less what needs the outside.
+
+Objects are dictionaries in the API's own field names (Kubernetes API reference, v1.31), as
+scheduler, kubelet and controllers would have written them.
 """
 
 from __future__ import annotations
@@ -18,16 +21,14 @@ from pathlib import Path
 from threading import Lock
 
 from kube.client import Kube
-from kube.objects import POD
-from lab import objects
+from kube.objects import NODE, POD, Json
 from lab.errors import LabError
-from lab.network import SYSCTLS
-from lab.node import Node
-from lab.objects import PodSpec, ServicePort, ServiceSpec
+from lab.network import SYSCTLS, Node, NodeAddress
 from lab.sandbox import Place, Sandbox
 from lab.toolchain.build import Toolchain
 from lab.wait import until
 
+NAMESPACE = "default"
 COREDNS = "coredns"
 CLUSTER_DOMAIN = "cluster.local"
 DNS_NAMESPACE = "kube-system"
@@ -59,6 +60,48 @@ PodCommand = Callable[[str, str, Sequence[str], float], list[str]]
 
 _ANSWER_SECONDS = 30
 _TRY_SECONDS = 1
+
+
+#: Well-known labels (Kubernetes "Well-Known Labels, Annotations and Taints").
+SERVICE_NAME = "kubernetes.io/service-name"
+
+
+@dataclass(frozen=True, slots=True)
+class PodSpec:
+    """A pod to run: a command, in a network namespace, on a node.
+
+    :param argv: the command; its first word is a program of the toolchain or of the host.
+    """
+
+    name: str
+    app: str
+    node: str
+    argv: tuple[str, ...]
+    namespace: str = NAMESPACE
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """A port of a Service, and the port of the pods that it leads to."""
+
+    name: str
+    port: int
+    target_port: int
+    protocol: str = "TCP"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """A Service and the pods behind it (by their ``app`` label).
+
+    :param cluster_ip: a fixed address, or None for one of the API server's choice.
+    """
+
+    name: str
+    app: str
+    ports: tuple[ServicePort, ...]
+    namespace: str = NAMESPACE
+    cluster_ip: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +144,7 @@ class Pods:
         :returns: its IPv4 address.
         :raises LabError: the plugin fails or gives no address.
         """
-        self._api.ensure(objects.pod(spec))
+        self._api.ensure(pod_object(spec))
         self._sandbox.script(f"ip netns add {spec.name}")
         place = Place(netns=spec.name, cgroup=node.cgroup)
         self._sandbox.script(SYSCTLS, place)
@@ -109,7 +152,7 @@ class Pods:
             ip = self._wire(spec, node)
         program = self._toolchain.command(spec.argv[0])
         self._sandbox.spawn(spec.name, [program, *spec.argv[1:]], place)
-        status = objects.pod_status(ip, node.address.ip)
+        status = pod_status(ip, node.address.ip)
         self._api.merge(POD, spec.name, status, spec.namespace, subresource="status")
         return ip
 
@@ -155,8 +198,8 @@ def create_service(api: Kube, spec: ServiceSpec, endpoints: Sequence[tuple[str, 
     :param endpoints: address and node of each pod behind it.
     :returns: its ClusterIP.
     """
-    made = api.ensure(objects.service(spec))
-    api.ensure(objects.endpoint_slice(spec, endpoints))
+    made = api.ensure(service_object(spec))
+    api.ensure(endpoint_slice(spec, endpoints))
     return str(made["spec"]["clusterIP"])
 
 
@@ -206,3 +249,134 @@ def dns_service(cluster_ip: str) -> ServiceSpec:
     """The Service ``kube-dns``; EKS gives it the tenth address of the service range."""
     ports = (ServicePort("dns", 53, 53, "UDP"), ServicePort("dns-tcp", 53, 53, "TCP"))
     return ServiceSpec("kube-dns", COREDNS, ports, namespace=DNS_NAMESPACE, cluster_ip=cluster_ip)
+
+
+def register_node(
+    api: Kube,
+    address: NodeAddress,
+    labels: Mapping[str, str],
+    provider_id: str | None,
+    max_pods: int | None,
+) -> None:
+    """Make the Node object, as the node's kubelet and the cloud provider do."""
+    api.ensure(node_object(address, labels, provider_id))
+    status = node_status(address, max_pods)
+    api.merge(NODE, address.name, status, subresource="status")
+
+
+# -- objects --------------------------------------------------------------------------------------
+
+
+def node_object(
+    address: NodeAddress, labels: Mapping[str, str], provider_id: str | None = None
+) -> Json:
+    """A Node as its kubelet registers it.
+
+    :param provider_id: of the node's machine, as its cloud provider writes it.
+    """
+    machine = {} if provider_id is None else {"providerID": provider_id}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": address.name,
+            "labels": {
+                "kubernetes.io/hostname": address.name,
+                "kubernetes.io/os": "linux",
+                **labels,
+            },
+        },
+        "spec": {"podCIDR": address.pod_cidr, "podCIDRs": [address.pod_cidr], **machine},
+    }
+
+
+def node_status(address: NodeAddress, max_pods: int | None = None) -> Json:
+    """The status of a node that is ready.
+
+    :param max_pods: what the node's kubelet would run at most.
+    """
+    room = {} if max_pods is None else {"capacity": {"pods": str(max_pods)}}
+    return {
+        "status": {
+            **room,
+            "addresses": [
+                {"type": "InternalIP", "address": address.ip},
+                {"type": "Hostname", "address": address.name},
+            ],
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Lab"}],
+        }
+    }
+
+
+def pod_object(spec: PodSpec) -> Json:
+    """A Pod that is bound to its node."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": spec.name,
+            "namespace": spec.namespace,
+            "labels": {"app": spec.app, "app.kubernetes.io/name": spec.app},
+        },
+        "spec": {
+            "nodeName": spec.node,
+            "enableServiceLinks": False,
+            # Taints are set by controllers that the lab does not run.
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [
+                {"name": "main", "image": f"lab/{spec.argv[0]}", "command": list(spec.argv)}
+            ],
+        },
+    }
+
+
+def pod_status(ip: str, host_ip: str) -> Json:
+    """The status of a pod that runs, with its address and its node's."""
+    return {
+        "status": {
+            "phase": "Running",
+            "podIP": ip,
+            "podIPs": [{"ip": ip}],
+            "hostIP": host_ip,
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }
+    }
+
+
+def service_object(spec: ServiceSpec) -> Json:
+    """A Service of the type ClusterIP."""
+    ports = [
+        {"name": p.name, "port": p.port, "targetPort": p.target_port, "protocol": p.protocol}
+        for p in spec.ports
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": spec.name, "namespace": spec.namespace},
+        "spec": {
+            "selector": {"app": spec.app},
+            "ports": ports,
+            **({"clusterIP": spec.cluster_ip} if spec.cluster_ip else {}),
+        },
+    }
+
+
+def endpoint_slice(spec: ServiceSpec, addresses: Sequence[tuple[str, str]]) -> Json:
+    """The EndpointSlice of a Service; ``addresses`` are pairs of pod address and node name."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": f"{spec.name}-lab",
+            "namespace": spec.namespace,
+            "labels": {SERVICE_NAME: spec.name},
+        },
+        "addressType": "IPv4",
+        "ports": [
+            {"name": p.name, "port": p.target_port, "protocol": p.protocol} for p in spec.ports
+        ],
+        "endpoints": [
+            {"addresses": [ip], "nodeName": on, "conditions": {"ready": True}}
+            for ip, on in addresses
+        ],
+    }

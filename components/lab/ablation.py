@@ -32,11 +32,11 @@ from components.settings_errors import SettingsError
 from components.stackfile import read_settings
 from components.target import toggle_outputs
 from kube.errors import KubernetesError
-from lab import objects, outside, workloads
+from lab import outside, workloads
 from lab.cluster import Lab
 from lab.errors import LabError, ToolchainError
-from lab.objects import ServicePort, ServiceSpec
-from lab.paths import only_one
+from lab.sandbox import only_one
+from lab.workloads import ServicePort, ServiceSpec
 from studies.experiments.capabilities import Progress, Stage, StageError, Trial
 
 BASE_ID, VARIANT_ID = "cni-benchmark-ablation-base", "cni-benchmark-ablation-variant"
@@ -109,7 +109,7 @@ class NorthSouthSession(LabSession):
     @staticmethod
     def _publish(lab: Lab, endpoints: Sequence[tuple[str, str]]) -> None:
         spec = ServiceSpec("httpbin-outside", HTTPBIN_SERVICE, (ServicePort("http", 80, 8080),))
-        manifest = objects.service(spec)
+        manifest = workloads.service_object(spec)
         manifest["spec"] |= {"type": "NodePort"}
         manifest["spec"]["ports"][0]["nodePort"] = _NODE_PORT
         lab.api.ensure(manifest)

@@ -16,11 +16,11 @@ from components.objects import KeepsObjects
 from kube.client import Kube
 from kube.errors import KubernetesError
 from lab.cluster import Lab
-from lab.dataplane import kubeproxy
+from lab.controlplane import KUBE_PROXY
 from lab.errors import LabError, ToolchainError
-from lab.node import Node
-from lab.objects import NAMESPACE, PodSpec
+from lab.network import Node
 from lab.sandbox import KILLED
+from lab.workloads import NAMESPACE, PodSpec
 from studies.experiments.capabilities import PodRequest
 
 
@@ -67,7 +67,7 @@ class LabCapabilities(KeepsObjects):
     def component_metrics(self, component: str) -> Mapping[str, str]:
         lab, cni = self._lab, dataplane(self._lab.spec.cni)
         with as_session_error():
-            if component == kubeproxy.NAME:
+            if component == KUBE_PROXY:
                 return lab.kube_proxy_metrics()
             part = cni.component(component)
             if part is None or not part.counters:

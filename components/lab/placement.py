@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.workloads import Workload
-from lab.objects import PodSpec, ServicePort, ServiceSpec
+from lab.workloads import PodSpec, ServicePort, ServiceSpec
 
 
 def pods_and_services(

@@ -23,9 +23,8 @@ from components.lab import evidence
 from components.lab.placement import pods_and_services
 from components.target import toggle_outputs
 from kube.errors import KubernetesError
-from lab.cluster import Lab
+from lab.cluster import SPEC, Lab
 from lab.errors import LabError, ToolchainError
-from lab.spec import SPEC
 
 DECISIONS = TypeAdapter(tuple[Decision, ...])
 

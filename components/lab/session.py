@@ -28,7 +28,7 @@ from lab import workloads
 from lab.cluster import Lab
 from lab.errors import LabError
 from lab.kernel import IdleHold
-from lab.objects import NAMESPACE
+from lab.workloads import NAMESPACE
 
 TARGET = "lab: network namespaces of one machine, no cloud"
 

@@ -40,8 +40,9 @@ from components.lab.settings import LabSettings
 from components.settings import PROJECT, Settings
 from components.target import Deployment, descriptor
 from lab import kernel, network
+from lab.cloud.cloud import CloudSpec
+from lab.cluster import SPEC, LabSpec
 from lab.controlplane import API_PORT
-from lab.spec import SPEC, CloudSpec, LabSpec
 
 #: The name by which a lab's CNI marks its ENIs.
 CLUSTER = "lab"

@@ -22,8 +22,7 @@ from components.lab.session import LabSession
 from kube.errors import KubernetesError
 from lab.cluster import Lab, LabSpec
 from lab.errors import LabError, ToolchainError
-from lab.paths import only_one
-from lab.sandbox import Place
+from lab.sandbox import Place, only_one
 from lab.toolchain.build import Toolchain
 from studies.validate.faults import Link, LossCount, ValidationTestbed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -12,9 +13,7 @@ from lab.cloud import metadata, vpc
 from lab.cloud.vpc import INSTANCES, INTERFACES, Instance, attached, describe
 from lab.errors import LabError, tail
 from lab.network import GATEWAY, NodeAddress
-from lab.nshttp import network_namespace, refusal
-from lab.sandbox import Sandbox
-from lab.spec import CloudSpec
+from lab.sandbox import Sandbox, network_namespace
 from lab.toolchain.cache import CHECKOUT
 from lab.wait import until
 
@@ -28,6 +27,21 @@ RECONCILER = "eni-reconciler"
 PORT = 8000
 #: moto's own ("MOTO_ACCOUNT_ID").
 ACCOUNT = "123456789012"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudSpec:
+    """What the lab's part of AWS looks like.
+
+    :param zones: of the VPC's subnets; all nodes are in the first one.
+    :param instance_type: of all nodes; its limits are kept.
+    :param max_pods: of the nodes' kubelets, in their Node objects.
+    """
+
+    region: str
+    zones: tuple[str, ...]
+    instance_type: str
+    max_pods: int
 
 
 class Cloud:
@@ -96,7 +110,7 @@ class Cloud:
         nobody answers."""
         until(
             "instance metadata to listen",
-            lambda: refusal(self._sandbox.netns_path(None), metadata.ADDRESS, metadata.PORT),
+            lambda: self._sandbox.refusal(None, metadata.ADDRESS, metadata.PORT),
             timeout=30,
             log=self._log(METADATA),
         )
@@ -120,7 +134,7 @@ class Cloud:
     def _not_listening(self) -> str | None:
         if self._sandbox.pid_of(EC2) is None:
             raise LabError(f"the EC2 API ended:\n{tail(self._log(EC2))}")
-        return refusal(self._sandbox.netns_path(None), str(GATEWAY), PORT)
+        return self._sandbox.refusal(None, str(GATEWAY), PORT)
 
     def _log(self, name: str) -> Path:
         return self._sandbox.paths.log(name)

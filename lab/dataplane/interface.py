@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from kube.client import Kube
 from lab.cloud.cloud import Cloud
-from lab.node import Node
+from lab.network import Node
 from lab.sandbox import Sandbox
 from lab.toolchain.build import Toolchain
 from lab.workloads import Plugins

@@ -2,7 +2,7 @@
 
 ``python3 -m lab.toolchain`` (:mod:`.bootstrap`) runs on the system's Python and makes the
 environment; everything else goes on in the environment (:mod:`.commands`). The lab itself needs
-:class:`lab.toolchain.toolchain.Toolchain` alone.
+:class:`lab.toolchain.build.Toolchain` alone.
 """
 
 import sys

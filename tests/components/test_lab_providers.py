@@ -23,10 +23,9 @@ from components.lab.providers import (
 )
 from lab.cluster import Lab, LabSpec
 from lab.errors import LabError, NotBuiltError
-from lab.network import node_addresses
-from lab.node import Node
-from lab.objects import PodSpec, ServiceSpec
-from lab.paths import LabPaths
+from lab.network import Node, node_addresses
+from lab.sandbox import LabPaths
+from lab.workloads import PodSpec, ServiceSpec
 
 SPEC = LabSpec(3, "10.100.0.0/16", {}, "iptables", "vpc-cni", "1.19.2", {})
 SPEC_JSON = json.dumps(asdict(SPEC))

@@ -23,7 +23,7 @@ from components.lab import preflight, target
 from components.lab.providers import DECISIONS
 from components.scenario import ScenarioStack
 from components.settings import Settings
-from lab.paths import state_root
+from lab.sandbox import state_root
 from tests.components import engine_mocks
 from tests.components.engine_mocks import Program
 from tests.components.stack_config import ROOT, STACKS, read

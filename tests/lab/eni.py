@@ -19,13 +19,11 @@ from kube.objects import POD, SERVICE
 from lab import network
 from lab.cloud.cloud import Cloud
 from lab.cloud.ec2 import Call
-from lab.dataplane.cilium.agents import SOCKET, Cilium
-from lab.dataplane.cilium.nodes import CILIUM_NODE
-from lab.node import Node
-from lab.nshttp import network_namespace
-from lab.objects import PodSpec
-from lab.sandbox import Place
+from lab.dataplane.cilium.agents import CILIUM_NODE, SOCKET, Cilium
+from lab.network import Node
+from lab.sandbox import Place, network_namespace
 from lab.wait import until
+from lab.workloads import PodSpec
 from tests.lab.recorded import read_calls
 from tests.lab.running import RunningLab
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab.paths import LabPaths
+from lab.sandbox import LabPaths
 
 _LINES = 8
 _WIDTH = 400

@@ -16,7 +16,7 @@ from cni.registry import DATAPLANES
 from components.eks.dataplane.cilium import operator_policy
 from components.lab import evidence
 from lab.cloud.vpc import PREFIX_LENGTH
-from lab.dataplane.cilium.nodes import CILIUM_NODE
+from lab.dataplane.cilium.agents import CILIUM_NODE
 from tests.lab.eni import EniLab, granted
 from tests.lab.recorded import actions_of
 from tests.lab.running import bring_up

@@ -13,8 +13,7 @@ from lab import network
 from lab.cloud import reconciler
 from lab.cloud.vpc import Interface
 from lab.network import node_addresses
-from lab.paths import LabPaths
-from lab.sandbox import Place, Sandbox
+from lab.sandbox import LabPaths, Place, Sandbox
 
 pytestmark = pytest.mark.lab
 

@@ -10,7 +10,6 @@ from typing import cast
 import pytest
 
 from lab import network
-from lab import node as lab_node
 from lab.errors import LabError
 from lab.network import NodeAddress, node_addresses
 from lab.sandbox import Place, Sandbox
@@ -78,7 +77,7 @@ def test_interfaces_are_named_as_amazon_linux_2023_names_them() -> None:
 def test_a_node_that_does_not_run_is_told_as_the_labs_error() -> None:
     sandbox = NotingSandbox()
     with pytest.raises(LabError, match="node-2 is not running"):
-        lab_node.find(cast(Sandbox, sandbox), NINE[1])
+        network.running_node(cast(Sandbox, sandbox), NINE[1])
 
 
 def test_the_congestion_control_is_the_namespaces_own() -> None:

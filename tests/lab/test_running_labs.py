@@ -25,8 +25,8 @@ from kube.errors import ApiError
 from kube.objects import NODE
 from lab import cgroups
 from lab.cluster import Lab
-from lab.dataplane.cilium.nodes import CILIUM_NODE
-from lab.node import AGENTS
+from lab.dataplane.cilium.agents import CILIUM_NODE
+from lab.network import AGENTS
 from lab.wait import until
 from tests.lab.leftovers import Footprint, Host
 from tests.lab.running import RunningLab, bring_up

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import CommandError, LabError
-from lab.paths import LabPaths, state_root
-from lab.sandbox import INIT, Place, Sandbox, refuse_hidden
+from lab.sandbox import INIT, LabPaths, Place, Sandbox, refuse_hidden, state_root
 from lab.wait import until
 
 ID = "pytest-0a1b2c3d"

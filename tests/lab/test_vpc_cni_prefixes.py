@@ -15,8 +15,8 @@ from cni.platform import known_facts
 from cni.registry import DATAPLANES
 from components.lab import addresses
 from lab.cloud.vpc import PREFIX_LENGTH
+from lab.cluster import LabSpec
 from lab.dataplane.vpc_cni.daemons import DAEMON
-from lab.spec import LabSpec
 from tests.lab.recorded import actions_of
 from tests.lab.running import bring_up
 from tests.lab.vpc_cni import CNI_POLICY, VpcCniLab

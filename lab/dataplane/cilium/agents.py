@@ -8,6 +8,7 @@ ConfigMap becomes the agents' and the operator's ``--config-dir``.
 
 from __future__ import annotations
 
+import ipaddress
 import shutil
 import subprocess
 import tempfile
@@ -20,12 +21,13 @@ from typing import Any
 import yaml
 
 from kube.client import Kube
+from kube.errors import ApiError
+from kube.objects import Kind
 from lab import cgroups, network
-from lab.dataplane.cilium import nodes as ciliumnodes
+from lab.cloud.vpc import Instance, Taken, free_addresses
 from lab.dataplane.interface import LabDataplane, Progress
 from lab.errors import CommandError, LabError, tail
-from lab.node import AGENTS, Node
-from lab.nshttp import http_get
+from lab.network import AGENTS, Node
 from lab.sandbox import Place
 from lab.toolchain.programs import llvm_bin
 from lab.wait import until
@@ -39,6 +41,7 @@ CLANG = Path(__file__).with_name("clang")
 #: same datapath again is a hit of the compiler's cache.
 LIB = "/run/cilium/lib"
 SOCKET = "/run/cilium/cilium.sock"
+CILIUM_NODE = Kind("cilium.io/v2", "CiliumNode")
 #: The chart's own (``healthPort``).
 HEALTH_PORT = 9879
 
@@ -94,7 +97,7 @@ class Cilium(LabDataplane):
 
     def prepare(self, api: Kube) -> None:
         crds = self._share / "pkg/k8s/apis/cilium.io/client/crds"
-        ciliumnodes.define(api, crds)
+        define_cilium_nodes(api, crds)
 
     def configure(self, progress: Progress) -> None:
         config = cilium_config(
@@ -113,9 +116,9 @@ class Cilium(LabDataplane):
             self.start_agent(node)
         instances = self._cloud.instances if self._cloud else []
         by_node = {instance.node: instance for instance in instances}
-        ciliumnodes.create(api, nodes, self._values, by_node)
+        create_cilium_nodes(api, nodes, self._values, by_node)
         if self._values["routingMode"] == "native" and self._cloud is None:
-            subnets = ciliumnodes.pod_subnets(nodes, self._values)
+            subnets = pod_subnets(nodes, self._values)
             for node, subnet in zip(nodes, subnets, strict=True):
                 network.route_to(self._sandbox, node.address, str(subnet))
 
@@ -206,13 +209,13 @@ class Cilium(LabDataplane):
             raise LabError(f"cilium-agent on {node.name} ended; last lines of {log}:\n{tail(log)}")
         url = f"http://127.0.0.1:{self._values.get('healthPort', HEALTH_PORT)}/healthz"
         try:
-            status, _ = http_get(self._sandbox.netns_path(node.name), url)
+            status, _ = self._sandbox.http_get(node.name, url)
         except OSError as error:
             return str(error)
         return None if status == HTTPStatus.OK else f"{url}: {status}"
 
     def eni_report(self, api: Kube, node: Node) -> dict[str, Any]:
-        return ciliumnodes.status(api, node.name)
+        return dict(api.get(CILIUM_NODE, node.name).get("status", {}))
 
     def plugins(self, nodes: Sequence[Node]) -> Plugins:
         # The configuration is the one that the agent would write.
@@ -262,3 +265,99 @@ def write_config_dir(folder: Path, config: Mapping[str, str]) -> None:
         old.unlink()
     for key, value in config.items():
         (folder / key).write_text(value)
+
+
+# -- CiliumNode objects --------------------------------------------------------------------------
+#
+# They exist before the agents start, as after an agent's restart. An agent takes the router address
+# of its CiliumNode (daemon/cmd/local_node_sync.go), and the operator keeps pod subnets that are
+# there. Both are then the same in every lab, and so is the datapath that the agents compile from
+# them.
+
+
+def define_cilium_nodes(api: Kube, crds: Path) -> None:
+    """Create the CRD ``ciliumnodes``; it is served some time later.
+
+    :param crds: the folder of Cilium's CRDs (``client/crds`` of the module).
+    """
+    crd = yaml.safe_load((crds / "v2" / "ciliumnodes.yaml").read_text())
+    api.ensure(crd)
+
+
+def create_cilium_nodes(
+    api: Kube,
+    nodes: Sequence[Node],
+    values: Mapping[str, Any],
+    instances: Mapping[str, Instance],
+) -> None:
+    """Create one object per node, once the CRD is served.
+
+    An agent that comes first makes its own object: the lab works as well then, but its datapath is
+    compiled anew.
+
+    :param values: Helm values, which say where pods' addresses come from.
+    :param instances: the nodes' instances by node name, where ENIs give pods their addresses.
+    """
+    until("the CRD ciliumnodes to be served", lambda: _not_served(api), timeout=30, interval=0.05)
+    if values["ipam"]["mode"] == "eni":
+        made = [_with_enis(node, instances[node.name]) for node in nodes]
+    else:
+        subnets = pod_subnets(nodes, values)
+        made = [_with_subnet(node, each) for node, each in zip(nodes, subnets, strict=True)]
+    for each in made:
+        api.ensure(each)
+
+
+def pod_subnets(nodes: Sequence[Node], values: Mapping[str, Any]) -> list[ipaddress.IPv4Network]:
+    """Each node's pod subnet: of the cluster pool in the values, else of the Node object."""
+    if values["ipam"]["mode"] != "cluster-pool":
+        return [ipaddress.IPv4Network(node.address.pod_cidr) for node in nodes]
+    operator = values["ipam"]["operator"]
+    pool = ipaddress.IPv4Network(operator["clusterPoolIPv4PodCIDRList"][0])
+    size = operator.get("clusterPoolIPv4MaskSize", 24)
+    return [subnet for _, subnet in zip(nodes, pool.subnets(new_prefix=size), strict=False)]
+
+
+def _with_subnet(node: Node, subnet: ipaddress.IPv4Network) -> dict[str, Any]:
+    return _cilium_node(node, subnet[1], {"ipam": {"podCIDRs": [str(subnet)]}})
+
+
+def _with_enis(node: Node, instance: Instance) -> dict[str, Any]:
+    """What an agent writes of its instance; the operator starts from it (pkg/nodediscovery)."""
+    owner = ipaddress.IPv4Address(instance.address)
+    router = free_addresses(network.SUBNET, Taken.of([instance.address], []), 1, owner)[0]
+    eni = {
+        "vpc-id": instance.vpc,
+        "node-subnet-id": instance.subnet,
+        "availability-zone": instance.zone,
+        "instance-type": instance.type,
+        "first-interface-index": 0,
+        "use-primary-address": False,
+        "disable-prefix-delegation": False,
+    }
+    return _cilium_node(node, router, {"instance-id": instance.id, "eni": eni})
+
+
+def _cilium_node(
+    node: Node, router: ipaddress.IPv4Address, spec: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNode",
+        "metadata": {"name": node.name},
+        "spec": {
+            "addresses": [
+                {"type": "InternalIP", "ip": node.address.ip},
+                {"type": "CiliumInternalIP", "ip": str(router)},
+            ],
+            **spec,
+        },
+    }
+
+
+def _not_served(api: Kube) -> str | None:
+    try:
+        api.items(CILIUM_NODE)
+    except ApiError as error:
+        return str(error)
+    return None

@@ -24,8 +24,7 @@ from lab import network
 from lab.cloud.cloud import Cloud
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
 from lab.errors import LabError
-from lab.node import Node
-from lab.nshttp import http_get, refusal
+from lab.network import Node
 from lab.wait import until
 from lab.workloads import Plugins
 
@@ -156,15 +155,15 @@ class VpcCni(LabDataplane):
         for node in nodes:
             until(
                 f"{self.daemons.name} on {node.name} to listen",
-                lambda node=node: refusal(  # type: ignore[misc]
-                    self._sandbox.netns_path(node.name), _HOST, _PORT
+                lambda node=node: self._sandbox.refusal(  # type: ignore[misc]
+                    node.name, _HOST, _PORT
                 ),
                 timeout=60,
                 log=self._sandbox.paths.log(f"{node.name}-{self.daemons.name}"),
             )
 
     def eni_report(self, api: Kube, node: Node) -> dict[str, Any]:
-        status, body = http_get(self._sandbox.netns_path(node.name), ENIS)
+        status, body = self._sandbox.http_get(node.name, ENIS)
         if status != HTTPStatus.OK:
             raise LabError(f"{ENIS} on {node.name}: {status} {body}")
         return dict(json.loads(body))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from lab.nshttp import network_namespace
+from lab.sandbox import network_namespace
 from tests.components.kubernetes.background import serving
 from tests.components.kubernetes.exec_replies import Exec, Handler, execute
 from tests.components.kubernetes.tls import Certificate

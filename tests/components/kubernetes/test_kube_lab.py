@@ -36,8 +36,7 @@ from kube.exec import Container
 from kube.objects import NODE, Json
 from lab.cluster import Lab
 from lab.controlplane import API_PORT
-from lab.network import GATEWAY
-from lab.node import Node
+from lab.network import GATEWAY, Node
 from tests.components.kubernetes.exec_replies import Exec, Output
 from tests.components.kubernetes.kubelet import kubelet, relay
 from tests.components.stack_config import read
