@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from cni.registry import TOGGLES
+
 DEFAULT_DOMAIN = "cluster.local"
 
 
@@ -57,11 +59,16 @@ class ToggleRecord(Model):
 def toggle_records(toggles: object) -> list[ToggleRecord]:
     """A stack's output ``toggles`` as records: states by name, or a list of them; others are none.
 
-    The engine drops what is None, so that any field may be absent.
+    The engine drops what is None, so that any field may be absent, and gives a map's entries in
+    another order each time; records are in the order of reports.
     """
     if isinstance(toggles, Mapping):
+        known = [name for name in TOGGLES if name in toggles]
+        names = [*known, *sorted(name for name in toggles if name not in known)]
         states = [
-            {"toggle": name, **each} for name, each in toggles.items() if isinstance(each, Mapping)
+            {"toggle": name, **toggles[name]}
+            for name in names
+            if isinstance(toggles[name], Mapping)
         ]
     elif isinstance(toggles, list):
         states = [{"toggle": "?", **each} for each in toggles if isinstance(each, Mapping)]

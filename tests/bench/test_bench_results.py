@@ -207,3 +207,14 @@ def test_different_levels_and_notes_are_in_the_rows(results: Results) -> None:
     assert "(50 %)" in text
     assert "rtt_p50 *" in text
     assert "* rtt_p50: a note" in text
+
+
+def test_decisions_are_in_the_order_of_reports_whatever_the_engines() -> None:
+    states = {name: {"requested": True} for name in ("xdp", "strange", "hostRouting", "bbr")}
+    assert [each.toggle for each in toggle_records(states)] == [
+        "hostRouting",
+        "bbr",
+        "xdp",
+        "strange",
+    ]
+    assert toggle_records(states) == toggle_records(dict(reversed(states.items())))
