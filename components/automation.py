@@ -24,7 +24,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from bench.results import Results
 from bench.text import tail
-from components import handover
+from components.benchmark import LATER, MEASURE, RESULTS, write_handover
 from studies.matrix.stacks import Progress, StackFailedError, StackState
 
 PROJECT = Path(__file__).parents[1]
@@ -72,12 +72,7 @@ class PulumiStacks:
 
     def up(self, stack: str, say: Progress) -> StackState:
         """See :class:`studies.matrix.stacks.Stacks`."""
-        self._operate(
-            stack,
-            _up,
-            say,
-            {handover.MEASURE: handover.LATER},
-        )
+        self._operate(stack, _up, say, {MEASURE: LATER})
         return self.state(stack)
 
     def hand_over(
@@ -86,8 +81,8 @@ class PulumiStacks:
         """See :class:`studies.matrix.stacks.Stacks`."""
         with TemporaryDirectory(prefix="cni-benchmark-") as folder:
             file = Path(folder) / f"{stack}.json"
-            handover.write(file, session, results)
-            asked = {handover.RESULTS: str(file)}
+            write_handover(file, session, results)
+            asked = {RESULTS: str(file)}
             changes = self._operate(stack, _preview, say, asked).change_summary
             if not _results_only(changes):
                 raise StackFailedError(

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 import psutil
-from pulumi.dynamic import DiffResult, ResourceProvider
+from pulumi.dynamic import CreateResult, DiffResult, ResourceProvider, UpdateResult
 
 #: Input of every resource: raising it makes existing stacks take up a provider's new behaviour.
 VERSION = 1
@@ -47,13 +47,35 @@ class Provider(ResourceProvider):
         )
 
 
+class RepeatableProvider(Provider):
+    """A provider whose update does the same again as its creation; ``name`` is the resource's id.
+
+    It makes nothing that would have to be deleted.
+    """
+
+    name = ""
+
+    def outputs(self, props: Mapping[str, Any]) -> dict[str, Any]:
+        """Do the resource's work; its outputs.
+
+        :raises UserError: it failed.
+        """
+        raise NotImplementedError
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(self.name, self.outputs(props))
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(self.outputs(_news))
+
+
 def changed_inputs(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[str]:
     """Inputs whose new value differs from the recorded one; unknown ones (at preview) differ."""
     return [
         name
         for name, value in news.items()
         # None stands for an output, whose name an input must have for the engine to know it.
-        if _own(name) and value is not None and olds.get(name) != value
+        if not name.startswith("__") and value is not None and olds.get(name) != value
     ]
 
 
@@ -62,8 +84,9 @@ def inputs(props: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: props[name] for name in names}
 
 
-def _own(name: str) -> bool:
-    return not name.startswith("__")
+def say(line: str) -> None:
+    """A line of progress; the engine shows it while the step runs."""
+    print(line, flush=True)
 
 
 class _PlainTraceback:

@@ -8,11 +8,11 @@ from contextlib import closing
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, Resource
 
 from bench.checks import PreconditionError
 from bench.session import SessionError
-from components.dynamic import VERSION, Provider, UserError, inputs
+from components.dynamic import VERSION, RepeatableProvider, UserError, inputs, say
 from components.targets import open_session
 from studies.experiments.definition import Extent
 from studies.experiments.registry import EXPERIMENTS
@@ -20,16 +20,13 @@ from studies.experiments.registry import EXPERIMENTS
 _INPUTS = ("session", "name", "extent", "allow", "stack", "version")
 
 
-class ExperimentProvider(Provider):
+class ExperimentProvider(RepeatableProvider):
     """Runs on creation, and again when its extent or what is measured has changed."""
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult(f"experiment-{props['name']}", self._run(props))
+        return CreateResult(f"experiment-{props['name']}", self.outputs(props))
 
-    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(self._run(_news))
-
-    def _run(self, props: Mapping[str, Any]) -> dict[str, Any]:
+    def outputs(self, props: Mapping[str, Any]) -> dict[str, Any]:
         # Statistics, which the program itself does without.
         from studies.experiments.run import run_experiment
 
@@ -44,7 +41,7 @@ class ExperimentProvider(Provider):
                     Extent(tuple(extent["points"]), extent["rounds"], extent["seconds"]),
                     command=f"pulumi up -s {props['stack']} --replace '**::experiment-{name}'",
                     allow=json.loads(props["allow"]),
-                    progress=lambda line: print(f"{name}: {line}", flush=True),
+                    progress=lambda line: say(f"{name}: {line}"),
                 )
         except (PreconditionError, SessionError) as error:
             raise UserError(f"the experiment {name} failed: {error}") from None

@@ -12,9 +12,7 @@ import pulumi
 
 from bench.plan import Plan, PlanError, plan_for
 from cni.decisions import GuardError, decide
-from components import handover
-from components.benchmark import Benchmark
-from components.experiment_settings import extents
+from components.benchmark import Asked, Benchmark, HandoverError
 from components.experiments import run_experiments
 from components.settings import Settings
 from components.targets import TARGETS
@@ -23,7 +21,7 @@ from components.targets import TARGETS
 class ScenarioStack(pulumi.ComponentResource):
     """A scenario on its target, measured.
 
-    :ivar results: None as long as the measurement is put off (:mod:`components.handover`).
+    :ivar results: None as long as the measurement is put off (:mod:`components.benchmark`).
     :ivar session: how the cluster is reached again, as JSON text (:mod:`components.targets`).
     :ivar experiments: what the experiments found by name; None where none is asked for, or as long
         as the measurement is put off.
@@ -44,7 +42,7 @@ class ScenarioStack(pulumi.ComponentResource):
     def __init__(self, name: str, settings: Settings) -> None:
         super().__init__("cni-benchmark:index:Scenario", name)
         with _refused_plainly():
-            asked = handover.asked(os.environ)
+            asked = Asked.by(os.environ)
             plan = _plan(settings)
             target = TARGETS[settings.target].prepare(settings, plan)
             for warning in target.warnings:
@@ -57,7 +55,7 @@ class ScenarioStack(pulumi.ComponentResource):
         benchmark = Benchmark(
             "benchmark", self.session, plan, asked, pulumi.ResourceOptions(parent=self)
         )
-        wanted = extents(settings.benchmark.experiments)
+        wanted = {each.name: each.extent for each in settings.benchmark.experiments}
         if wanted and asked.measure is None:
             self.experiments = run_experiments(wanted, self.session, plan.allow, benchmark, self)
         self.results = benchmark.results
@@ -80,7 +78,7 @@ def _refused_plainly() -> Iterator[None]:
         raise pulumi.RunError(
             "\n".join(f"{file}: {line}" for line in str(error).splitlines())
         ) from None
-    except handover.HandoverError as error:
+    except HandoverError as error:
         raise pulumi.RunError(str(error)) from None
 
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.environment import About, CniRecord, Environment, ScenarioRecord, toggle_records
 from bench.plan import Plan
 from bench.session import Session
 from cni.decisions import ToggleState
 from cni.platform import PlatformFacts
+from cni.scenario import Scenario
 from cni.toggles import Decision
 from components.settings import Settings, TargetSettings
 
@@ -81,6 +83,37 @@ def descriptor(target: str, args: Mapping[str, Any], boot: str) -> dict[str, Any
     :param boot: what is measured; another one is measured again.
     """
     return {"target": target, "args": dict(args), "boot": boot}
+
+
+def about(
+    scenario: Scenario,
+    environment: Environment,
+    *,
+    stack: str = "",
+    toggles: Mapping[str, Any] | None = None,
+    bring_up: str = "",
+) -> dict[str, Any]:
+    """What a stack tells its session for the results: the ``about`` of a descriptor's arguments.
+
+    The session itself knows the values that the CNI's installer took.
+
+    :param environment: the facts that only the target knows.
+    :param stack: the stack's name; nothing where a lab is no stack's.
+    :param toggles: every toggle's state by name, as the stack's output has them.
+    :param bring_up: names the cluster's life.
+    """
+    known = About(
+        scenario=ScenarioRecord(
+            name=stack,
+            title=scenario.title,
+            settings=scenario.model_dump(mode="json", by_alias=True, exclude_unset=True),
+        ),
+        cni=CniRecord(name=scenario.cni, version=scenario.cni_version),
+        decisions=toggle_records(toggles),
+        bring_up=bring_up,
+        environment=environment,
+    )
+    return known.model_dump(mode="json", exclude_defaults=True)
 
 
 def toggle_outputs(states: Iterable[ToggleState]) -> dict[str, dict[str, Any]]:

@@ -28,8 +28,7 @@ from components.kubernetes.resources import (
     Workloads,
     session_descriptor,
 )
-from components.settings import PROJECT, Settings
-from components.settings_errors import StackFile
+from components.settings import PROJECT, Settings, StackFile
 from components.target import Deployment
 from kube.errors import KubernetesError
 

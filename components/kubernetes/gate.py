@@ -163,7 +163,7 @@ def _evidence(api: Kube, selector: str) -> Callable[[], str]:
     return lambda: why_not_ready(api, SYSTEM_NAMESPACE, selector)
 
 
-# -- what is missing, and why -----------------------------------------------------------------------
+# -- what is missing, and why ----------------------------------------------------------------------
 
 
 def _agent_taints() -> set[str | None]:

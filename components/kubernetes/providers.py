@@ -6,17 +6,16 @@ loaded: this module imports neither pulumi_kubernetes nor boto3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pulumi.dynamic import CreateResult, UpdateResult
 from pydantic import TypeAdapter
 
 from cni.decisions import verify
 from cni.registry import DATAPLANES
 from cni.toggles import Decision, Evidence, EvidenceError
-from components.dynamic import Provider, UserError, inputs
+from components.dynamic import RepeatableProvider, UserError, inputs, say
 from components.kubernetes import gate
 from components.kubernetes.access import connect
 from components.kubernetes.dataplane import collect
@@ -29,35 +28,25 @@ from kube.wait import Waiter
 DECISIONS = TypeAdapter(tuple[Decision, ...])
 
 
-class GateProvider(Provider):
+class GateProvider(RepeatableProvider):
     """Waits until the cluster's network is as the spec says; again when anything has changed."""
 
+    name = "gate"
     names = ("access", "spec", "revision", "version")
 
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult("gate", self._wait(props))
-
-    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(self._wait(_news))
-
-    def _wait(self, props: dict[str, Any]) -> dict[str, Any]:
+    def outputs(self, props: Mapping[str, Any]) -> dict[str, Any]:
         with _as_user_error("the cluster's network is not ready"):
             gate.wait(connect(props["access"]), gate.read_spec(props["spec"]), Waiter(say))
         return inputs(props, self.names)
 
 
-class DataplaneProvider(Provider):
+class DataplaneProvider(RepeatableProvider):
     """The toggles as the running agents report them; asked again when anything has changed."""
 
+    name = "dataplane"
     names = ("access", "cni", "decisions", "expected_nodes", "revision", "version")
 
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult("dataplane", self._verify(props))
-
-    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(self._verify(_news))
-
-    def _verify(self, props: dict[str, Any]) -> dict[str, Any]:
+    def outputs(self, props: Mapping[str, Any]) -> dict[str, Any]:
         decisions = DECISIONS.validate_json(props["decisions"])
         with _as_user_error("could not verify the toggles"):
             evidence, nodes = _evidence(props["access"], props["cni"], int(props["expected_nodes"]))
@@ -74,11 +63,6 @@ def _evidence(access: str, cni: str, expected: int) -> tuple[list[Evidence], lis
     if len(nodes) < expected:
         raise KubernetesError(f"{len(nodes)} of {expected} nodes are there")
     return collect(api, DATAPLANES[cni]), nodes
-
-
-def say(line: str) -> None:
-    """A line of progress; the engine shows it while the step runs."""
-    print(line, flush=True)
 
 
 @contextmanager

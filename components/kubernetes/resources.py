@@ -16,14 +16,13 @@ from pulumi.dynamic import Resource
 
 from bench.environment import Environment
 from cni.toggles import Decision
-from components.about import about
 from components.dynamic import VERSION
 from components.kubernetes import manifests
 from components.kubernetes.gate import GateSpec
 from components.kubernetes.manifests import Manifest
 from components.kubernetes.providers import DECISIONS, DataplaneProvider, GateProvider
 from components.settings import Settings
-from components.target import descriptor
+from components.target import about, descriptor
 
 _KINDS: Mapping[str, type[pulumi.CustomResource]] = {
     "Namespace": kubernetes.core.v1.Namespace,

@@ -27,9 +27,7 @@ from components.lab import evidence, target
 from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
 from components.lab.settings import SETTINGS
-from components.settings import Settings
-from components.settings_errors import SettingsError
-from components.stackfile import read_settings
+from components.settings import Settings, SettingsError, read_settings
 from components.target import toggle_outputs
 from kube.errors import KubernetesError
 from lab import outside, workloads

@@ -25,7 +25,6 @@ from cni.platform import (
 )
 from cni.scenario import Scenario
 from cni.toggles import Decision
-from components.about import about as told_to_session
 from components.dynamic import VERSION
 from components.eks.settings import EksSettings
 from components.lab import preflight
@@ -39,6 +38,7 @@ from components.lab.providers import (
 from components.lab.settings import LabSettings
 from components.settings import PROJECT, Settings
 from components.target import Deployment, descriptor
+from components.target import about as told_to_session
 from lab import kernel, network
 from lab.cloud.cloud import CloudSpec
 from lab.cluster import SPEC, LabSpec
@@ -201,7 +201,7 @@ def about(
     stack: str = "",
     bring_up: str = "",
 ) -> dict[str, Any]:
-    """What a running lab does not know of itself, for its results (:mod:`components.about`).
+    """What a running lab does not know of itself (:func:`components.target.about`).
 
     :param made: the specification, as :func:`spec` gives it with ``adaptations``.
     :param toggles: every toggle's state by name.

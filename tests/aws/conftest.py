@@ -14,7 +14,7 @@ from components.eks.names import cluster_name
 from components.eks.preflight import Report, cost, machine, report
 from components.eks.preflight.survey import Subject, Survey, survey
 from components.eks.settings import EksSettings
-from components.settings_errors import StackFile
+from components.settings import StackFile
 from tests.aws.machine import put_aws_cli, set_up
 from tests.aws.server import AwsServer
 from tests.components.stack_config import read

@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 from bench.results import Results
-from components import handover
-from components.benchmark import BenchmarkProvider
+from components.benchmark import (
+    LATER,
+    MEASURE,
+    RESULTS,
+    Asked,
+    BenchmarkProvider,
+    Handover,
+    HandoverError,
+    write_handover,
+)
 from components.dynamic import UserError
-from components.handover import LATER, MEASURE, RESULTS, Asked, Handover, HandoverError
 from tests.bench.fakes import PLAN
 from tests.bench.sample_results import metric, results
 
@@ -35,12 +42,12 @@ def measured(**changes: Any) -> Results:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "handed.json"
-    handover.write(path, SESSION, measured())
+    write_handover(path, SESSION, measured())
     return path
 
 
 def adopting(file: Path) -> dict[str, Any]:
-    return {**PROPS, "adopt": Handover.of(file).to_json()}
+    return {**PROPS, "adopt": Handover.of(file).model_dump_json()}
 
 
 def kept(outs: dict[str, Any] | None) -> dict[str, Any]:
@@ -52,14 +59,14 @@ def kept(outs: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def test_a_plain_command_asks_for_nothing() -> None:
-    assert handover.asked({"HOME": "/root", MEASURE: "", RESULTS: ""}) == Asked()
+    assert Asked.by({"HOME": "/root", MEASURE: "", RESULTS: ""}) == Asked()
 
 
 def test_the_environment_says_what_is_asked(file: Path) -> None:
-    assert handover.asked({MEASURE: LATER}) == Asked(LATER)
-    found = handover.asked({RESULTS: str(file)})
+    assert Asked.by({MEASURE: LATER}) == Asked(LATER)
+    found = Asked.by({RESULTS: str(file)})
     assert found.adopt is not None
-    assert Handover.from_json(found.adopt).results(PROPS["session"]) == measured()
+    assert Handover.model_validate_json(found.adopt).results(PROPS["session"]) == measured()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +78,7 @@ def test_the_environment_says_what_is_asked(file: Path) -> None:
 )
 def test_what_cannot_be_done_is_refused(told: dict[str, str], message: str) -> None:
     with pytest.raises(HandoverError, match=message):
-        handover.asked(told)
+        Asked.by(told)
 
 
 def test_a_measurement_that_is_put_off_has_no_results(file: Path) -> None:
@@ -118,12 +125,12 @@ def test_a_changed_plan_is_measured_also_after_a_handover(file: Path) -> None:
 
 
 def _other_session(path: Path) -> None:
-    handover.write(path, {**SESSION, "boot": "2"}, measured())
+    write_handover(path, {**SESSION, "boot": "2"}, measured())
 
 
 def _incomplete(path: Path) -> None:
     missing = {"metric": "dns_p50", "reason": "no sample in 3 runs"}
-    handover.write(path, SESSION, measured(errors=[missing]))
+    write_handover(path, SESSION, measured(errors=[missing]))
 
 
 def _nonsense(path: Path) -> None:
@@ -149,6 +156,6 @@ def test_what_does_not_belong_to_the_stack_is_not_taken(
 
 def test_a_file_that_has_changed_since_is_not_taken(file: Path) -> None:
     props = adopting(file)
-    handover.write(file, SESSION, measured(seconds=1.0))
+    write_handover(file, SESSION, measured(seconds=1.0))
     with pytest.raises(UserError, match="has changed since"):
         BenchmarkProvider().create(props)

@@ -16,8 +16,7 @@ from components.eks.names import cluster_name
 from components.eks.preflight.cost import Cost
 from components.eks.preflight.survey import Account, Subject, survey
 from components.eks.settings import EksSettings
-from components.settings import PROJECT, Settings
-from components.settings_errors import StackFile
+from components.settings import PROJECT, Settings, StackFile
 
 __all__ = ["Account", "Cost", "Preflight", "Report", "check", "report"]
 

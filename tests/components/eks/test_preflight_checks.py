@@ -19,7 +19,7 @@ from components.eks.aws import Caution, Refusal, about_credentials, refusal
 from components.eks.preflight import account, machine, offers, report
 from components.eks.preflight.offers import Version, Zone
 from components.eks.settings import EksSettings
-from components.settings_errors import StackFile
+from components.settings import StackFile
 from tests.components.stack_config import read
 
 if TYPE_CHECKING:
