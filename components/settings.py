@@ -31,6 +31,7 @@ from pydantic_core import ErrorDetails
 
 from bench.plan import ALLOWABLE, MAX_CONNECTIONS, MAX_RATE, MAX_RUNS, MAX_SECONDS
 from cni.scenario import Scenario
+from cni.scenario import Scenario
 from cni.settings import (
     SETTINGS,
     CombinationError,
@@ -41,8 +42,6 @@ from cni.settings import (
     setting_name,
     show,
 )
-from lab.toolchain.stackfiles import settings_of_stack
-from lab.toolchain.toolchain import CHECKOUT
 from studies.experiments.definition import Extent
 from studies.experiments.registry import EXPERIMENTS
 
@@ -253,18 +252,6 @@ def from_pulumi_config(
     return settings
 
 
-def read_settings(stack: str, target: TargetSettings) -> Settings:
-    """A stack's settings for one target, whatever target its file names.
-
-    :raises SettingsError: they are refused.
-    :raises lab.toolchain.errors.ToolchainError: there is no such stack.
-    """
-    tree = settings_of_stack(CHECKOUT, stack)
-    names = {"scenario", "benchmark", *target.sections} & tree.keys()
-    raw = {f"{PROJECT}:{name}": _encode(tree[name]) for name in sorted(names)}
-    return from_pulumi_config(raw | {f"{PROJECT}:target": target.name}, stack, [target])
-
-
 def _model(targets: Sequence[TargetSettings], chosen: TargetSettings) -> type[BaseModel]:
     """The model of a whole stack file.
 
@@ -296,10 +283,6 @@ def _decode(text: str) -> object:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def _encode(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _stray_keys(raw: Mapping[str, str], model: type[BaseModel]) -> Iterator[tuple[str, str]]:

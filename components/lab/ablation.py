@@ -8,6 +8,7 @@ NodePort. Its nodes have an MTU at which the kernel lets native XDP attach, the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -27,13 +28,15 @@ from components.lab import evidence, target
 from components.lab.placement import pods_and_services
 from components.lab.session import LabSession
 from components.lab.settings import SETTINGS
-from components.settings import Settings, SettingsError, read_settings
+from components.settings import PROJECT, Settings, SettingsError, from_pulumi_config
 from components.target import toggle_outputs
 from kube.errors import KubernetesError
 from lab import outside, workloads
 from lab.cluster import Lab
 from lab.errors import LabError, ToolchainError
 from lab.sandbox import only_one
+from lab.toolchain.cache import CHECKOUT
+from lab.toolchain.pulumi import settings_of_stack
 from lab.workloads import ServicePort, ServiceSpec
 from studies.experiments.capabilities import Progress, Stage, StageError, Trial
 
@@ -285,7 +288,22 @@ def stage_of(stack: str) -> LabStage:
 
 def _of(name: str, stack: str, *, from_outside: bool = False) -> LabStage:
     try:
-        tuned = read_settings(_TUNED, SETTINGS).scenario.toggles
-        return LabStage(name, read_settings(stack, SETTINGS), tuned, from_outside=from_outside)
+        tuned = _read_settings(_TUNED).scenario.toggles
+        return LabStage(name, _read_settings(stack), tuned, from_outside=from_outside)
     except (SettingsError, ToolchainError) as error:
         raise StageError(str(error)) from error
+
+
+def _read_settings(stack: str) -> Settings:
+    """A stack's settings for the lab, whatever target its file names.
+
+    :raises SettingsError: they are refused.
+    :raises ToolchainError: there is no such stack.
+    """
+    tree = settings_of_stack(CHECKOUT, stack)
+    raw = {
+        f"{PROJECT}:{name}": tree[name] if isinstance(tree[name], str) else json.dumps(tree[name])
+        for name in ("benchmark", "scenario", *SETTINGS.sections)
+        if name in tree
+    }
+    return from_pulumi_config(raw | {f"{PROJECT}:target": SETTINGS.name}, stack, [SETTINGS])
