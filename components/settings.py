@@ -31,7 +31,6 @@ from pydantic_core import ErrorDetails
 
 from bench.plan import ALLOWABLE, MAX_CONNECTIONS, MAX_RATE, MAX_RUNS, MAX_SECONDS
 from cni.scenario import Scenario
-from cni.scenario import Scenario
 from cni.settings import (
     SETTINGS,
     CombinationError,
