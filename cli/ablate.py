@@ -36,8 +36,6 @@ from studies.experiments.ablate import (
     RATE,
     ROUNDS,
     SECONDS,
-)
-from studies.experiments.ablate.run import (
     Described,
     OtherPlanError,
     TrialFileError,

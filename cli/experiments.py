@@ -31,8 +31,7 @@ from cli.common import (
 )
 from components.targets import open_session
 from report.stack import StackError, read_session
-from studies.experiments.definition import Definition, Extent, ExtentError
-from studies.experiments.registry import EXPERIMENTS
+from studies.experiments.definition import EXPERIMENTS, Definition, Extent, ExtentError
 
 if TYPE_CHECKING:
     from studies.experiments.model import Experiment

@@ -34,8 +34,7 @@ from cli.matrix_display import display, minutes
 from components.state import history
 from components.targets import open_session
 from report.history.store import keep_result
-from studies.matrix.run import Matrix
-from studies.matrix.stacks import StackFailedError, Stacks
+from studies.matrix.run import Matrix, StackFailedError, Stacks
 from studies.matrix.state import FolderError, MatrixFolder, MatrixState
 
 PROJECT = Path(__file__).parents[1]

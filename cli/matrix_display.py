@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.interleave import Step
-from studies.matrix.stacks import Display
+from studies.matrix.run import Display
 
 
 def minutes(seconds: float) -> str:
@@ -34,15 +34,15 @@ class Lines:
         self._say = say
 
     def phase(self, name: str) -> None:
-        """See :class:`studies.matrix.stacks.Display`."""
+        """See :class:`studies.matrix.run.Display`."""
         self._say(name)
 
     def about(self, stack: str, text: str) -> None:
-        """See :class:`studies.matrix.stacks.Display`."""
+        """See :class:`studies.matrix.run.Display`."""
         self._say(f"{stack}: {text}")
 
     def step(self, step: Step) -> None:
-        """See :class:`studies.matrix.stacks.Display`: ends only."""
+        """See :class:`studies.matrix.run.Display`: ends only."""
         if step.outcome is not None:
             self._say(
                 f"[{step.done}/{step.total}] round {step.round} of {step.rounds}: {step.label} "
@@ -70,19 +70,19 @@ class LiveTable:
         self._lock = Lock()
 
     def phase(self, name: str) -> None:
-        """See :class:`studies.matrix.stacks.Display`."""
+        """See :class:`studies.matrix.run.Display`."""
         with self._lock:
             self._phase, self._left = name, None
             self._draw()
 
     def about(self, stack: str, text: str) -> None:
-        """See :class:`studies.matrix.stacks.Display`."""
+        """See :class:`studies.matrix.run.Display`."""
         with self._lock:
             self._rows[stack].at = text
             self._draw()
 
     def step(self, step: Step) -> None:
-        """See :class:`studies.matrix.stacks.Display`."""
+        """See :class:`studies.matrix.run.Display`."""
         with self._lock:
             row = self._rows[step.label]
             self._left, self._round = step.seconds_left, f"round {step.round} of {step.rounds}"

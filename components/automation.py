@@ -25,7 +25,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from bench.results import Results
 from bench.text import tail
 from components.benchmark import LATER, MEASURE, RESULTS, write_handover
-from studies.matrix.stacks import Progress, StackFailedError, StackState
+from studies.matrix.run import Progress, StackFailedError, StackState
 
 PROJECT = Path(__file__).parents[1]
 _ROOT = "pulumi:pulumi:Stack"
@@ -43,7 +43,7 @@ class NoPulumiError(Exception):
 
 
 class PulumiStacks:
-    """:class:`studies.matrix.stacks.Stacks` of this checkout.
+    """:class:`studies.matrix.run.Stacks` of this checkout.
 
     :raises NoPulumiError: there is no ``pulumi`` on PATH, or it is too old.
     """
@@ -62,7 +62,7 @@ class PulumiStacks:
             raise NoPulumiError(f"pulumi does not work here: {_words(error)}") from None
 
     def state(self, stack: str) -> StackState:
-        """See :class:`studies.matrix.stacks.Stacks`."""
+        """See :class:`studies.matrix.run.Stacks`."""
         with _one_line_failures():
             try:
                 exported = self._workspace().export_stack(stack)
@@ -71,14 +71,14 @@ class PulumiStacks:
         return read_state(exported.deployment or {})
 
     def up(self, stack: str, say: Progress) -> StackState:
-        """See :class:`studies.matrix.stacks.Stacks`."""
+        """See :class:`studies.matrix.run.Stacks`."""
         self._operate(stack, _up, say, {MEASURE: LATER})
         return self.state(stack)
 
     def hand_over(
         self, stack: str, session: Mapping[str, Any], results: Results, say: Progress
     ) -> None:
-        """See :class:`studies.matrix.stacks.Stacks`."""
+        """See :class:`studies.matrix.run.Stacks`."""
         with TemporaryDirectory(prefix="cni-benchmark-") as folder:
             file = Path(folder) / f"{stack}.json"
             write_handover(file, session, results)
@@ -92,17 +92,17 @@ class PulumiStacks:
             self._operate(stack, _up, say, asked)
 
     def destroy(self, stack: str, say: Progress) -> None:
-        """See :class:`studies.matrix.stacks.Stacks`."""
+        """See :class:`studies.matrix.run.Stacks`."""
         self._operate(stack, _destroy, say, {})
 
     def interrupt(self) -> None:
-        """See :class:`studies.matrix.stacks.Stacks`: as Ctrl-C does, where only we got it."""
+        """See :class:`studies.matrix.run.Stacks`: as Ctrl-C does, where only we got it."""
         for child in _children("pulumi"):
             with suppress(psutil.NoSuchProcess):
                 child.send_signal(signal.SIGINT)
 
     def close(self) -> None:
-        """See :class:`studies.matrix.stacks.Stacks`: the API selects the stack that it works on."""
+        """See :class:`studies.matrix.run.Stacks`: the API selects the stack that it works on."""
         if self._selected is not None:
             with _one_line_failures():
                 self._workspace().select_stack(self._selected.name)

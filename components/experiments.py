@@ -14,8 +14,7 @@ from bench.checks import PreconditionError
 from bench.session import SessionError
 from components.dynamic import VERSION, RepeatableProvider, UserError, inputs, say
 from components.targets import open_session
-from studies.experiments.definition import Extent
-from studies.experiments.registry import EXPERIMENTS
+from studies.experiments.definition import EXPERIMENTS, Extent
 
 _INPUTS = ("session", "name", "extent", "allow", "stack", "version")
 

@@ -41,8 +41,7 @@ from cni.settings import (
     setting_name,
     show,
 )
-from studies.experiments.definition import Extent
-from studies.experiments.registry import EXPERIMENTS
+from studies.experiments.definition import EXPERIMENTS, Extent
 
 PROJECT = "cni-benchmark"
 # Namespaces that Pulumi and the providers in use read for themselves.

@@ -20,7 +20,7 @@ CNI_PARTS = (
     "components/kubernetes/cilium.py",  # the release of Cilium's chart
     "lab/dataplane/",  # a CNI's part in the lab, and the registry of these
     "lab/toolchain/programs/",  # the registry of programs by version
-    "studies/experiments/scale/dataplane.py",  # what Cilium's agent counts of its Service maps
+    "studies/experiments/scale/services.py",  # what Cilium's agent counts of its Service maps
 )
 """Where code may name a CNI, as a registry's key or in that CNI's own part. None may compare."""
 

@@ -24,7 +24,7 @@ from lab.cluster import Lab, LabSpec
 from lab.errors import LabError, ToolchainError
 from lab.sandbox import Place, only_one
 from lab.toolchain.build import Toolchain
-from studies.validate.faults import Link, LossCount, ValidationTestbed
+from studies.validate.testbed import Link, LossCount, ValidationTestbed
 
 LAB_ID = "cni-benchmark-validation"
 _SERVER = "iperf3-server"
@@ -103,7 +103,7 @@ def _link(session: Session) -> Link:
 
 @dataclass(frozen=True, slots=True)
 class LabFaults:
-    """:class:`studies.validate.faults.Faults` on the lab's fabric and in its pods."""
+    """:class:`studies.validate.testbed.Faults` on the lab's fabric and in its pods."""
 
     lab: Lab
 

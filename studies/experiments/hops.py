@@ -37,10 +37,9 @@ from bench.sampling import sample
 from bench.session import CommandResult, Pod, SessionError
 from bench.text import latency
 from bench.workloads import FORTIO_IMAGE
-from studies.experiments.base import Context, Findings, Progress, SkippedError, point
 from studies.experiments.capabilities import ExperimentPods, Manifest, ObjectStore, PodRequest
 from studies.experiments.growth import linear
-from studies.experiments.model import Series
+from studies.experiments.model import Context, Findings, Progress, Series, SkippedError, point
 
 RATE = 100
 """Requests/s: few enough that eight hops on one small machine do not wait for its CPUs."""

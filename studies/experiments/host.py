@@ -17,9 +17,8 @@ from bench.sampling import sample
 from bench.session import Pod, Session
 from bench.targets import Targets, resolve_targets
 from bench.workloads import WORKLOADS
-from studies.experiments.base import Context, Findings, point
 from studies.experiments.capabilities import ExperimentPods, PodRequest
-from studies.experiments.model import Series
+from studies.experiments.model import Context, Findings, Series, point
 
 POD, NODE = "pod to pod", "node to node"
 """The points."""

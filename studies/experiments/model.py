@@ -1,4 +1,4 @@
-"""What an experiment found: points along an axis, each with metrics like any benchmark's.
+"""What an experiment's function gets and gives, and its record: points along an axis, with metrics.
 
 One form serves all of them: services, hops and policies are axes with numbers, toggles and
 "host or pod" are axes with names. What is drawn and compared needs no knowledge of the experiment.
@@ -7,7 +7,8 @@ One form serves all of them: services, hops and policies are axes with numbers, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,7 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bench import results_v1
 from bench.compare import Comparison
 from bench.environment import Environment, StackRecord
-from bench.results import CheckResult, MetricResult
+from bench.interleave import Side, Step
+from bench.plan import Plan
+from bench.probes.base import Bench
+from bench.results import CheckResult, MetricResult, Results
+from studies.experiments.definition import Extent
 
 SCHEMA: Final = "cni-benchmark/experiment/v2"
 
@@ -130,3 +135,62 @@ def from_dict(data: Mapping[str, Any]) -> Experiment:
         raise ExperimentError(
             f"no experiment of schema {SCHEMA}: {where}: {first['msg']}"
         ) from None
+
+
+Progress = Callable[[str], None]
+
+
+class SkippedError(Exception):
+    """The experiment makes no sense on this session; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a run function gets.
+
+    ``side`` has passed its preconditions; its probes are those of the benchmark. ``plan`` is
+    theirs, with the extent's rounds (``runs``) and seconds in it. ``subject`` is what the session's
+    scenario is called.
+    """
+
+    side: Side
+    plan: Plan
+    extent: Extent
+    subject: str
+    say: Progress
+
+    @property
+    def bench(self) -> Bench:
+        """Session, targets and clock."""
+        return self.side.bench
+
+    def watch(self, step: Step) -> None:
+        """A line for every sample that has ended (for :func:`bench.interleave.interleave`)."""
+        if step.outcome is not None:
+            self.say(
+                f"[{step.done}/{step.total}] {step.label}, round {step.round}: {step.probe.name} "
+                f"… {step.said()}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a run function gives. ``plan`` is what else it decided, for the record."""
+
+    series: Sequence[Series]
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+
+def point(
+    label: str,
+    results: Results,
+    *,
+    x: float | None = None,
+    facts: Mapping[str, str | int | float] | None = None,
+) -> Point:
+    """A point from the rounds that were measured there (:func:`bench.interleave.interleave`)."""
+    missing = {error.metric: error.reason for error in results.errors}
+    return Point(
+        label=label, x=x, metrics=results.metrics, facts=dict(facts or {}), missing=missing
+    )

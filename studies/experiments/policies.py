@@ -31,8 +31,8 @@ from bench.probes.cost import read_usage
 from bench.session import Pod, SessionError
 from bench.text import number
 from bench.workloads import NULL_HTTP_PORT, WORKLOADS, roles
-from studies.experiments.base import Progress
 from studies.experiments.capabilities import ObjectStore
+from studies.experiments.model import Progress
 
 Kind = Literal["NetworkPolicy", "CiliumNetworkPolicy"]
 KINDS: Final[tuple[Kind, ...]] = ("NetworkPolicy", "CiliumNetworkPolicy")

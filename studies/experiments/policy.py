@@ -4,15 +4,6 @@ At every number of policies the same probes run: latency, connection setup, the 
 the time from a policy's write to the first connection that it admits or refuses
 (:class:`EnforcedProbe`). A deny case comes first: where a connection that a policy denies still
 gets an answer, the CNI has no policy engine and there is nothing to measure.
-
-Enforcement
------------
-How long a policy takes from the API's write to the first request that it admits or refuses.
-
-One client asks the target for a new connection all the while, a hundred times a second. The
-policy that admits it is created, then deleted; the request log tells when its connections began to
-be answered and when they ceased to be. So every sample also proves that what is denied is denied:
-before the policy, and after it.
 """
 
 from __future__ import annotations
@@ -26,6 +17,7 @@ from functools import partial
 from bench.compare import Comparison, compare
 from bench.interleave import Side, abba, interleave
 from bench.metrics import MICROSECONDS, Metric
+from bench.notes import Note
 from bench.parse import ParseError
 from bench.plan import Plan
 from bench.probes import build_probes
@@ -34,17 +26,17 @@ from bench.probes.cost import components_of
 from bench.probes.fortio import request_log
 from bench.probes.schedule import Request
 from bench.results import Results
+from bench.sampling import sample
 from bench.session import CommandResult, Pod, SessionError
 from bench.targets import Targets
 from bench.text import latency
 from bench.workloads import FORTIO_IMAGE
 from cni.dataplane import Dataplane
 from cni.registry import DATAPLANES
-from studies.experiments.base import Context, Findings, Progress, SkippedError, point
 from studies.experiments.capabilities import ExperimentPods, ObjectStore, PodRequest
 from studies.experiments.growth import linear
 from studies.experiments.hops import HTTP_ONLY
-from studies.experiments.model import Series
+from studies.experiments.model import Context, Findings, Progress, Series, SkippedError, point
 from studies.experiments.policies import (
     TARGET_PORT,
     TARGET_ROLE,
@@ -55,7 +47,6 @@ from studies.experiments.policies import (
     deny,
     let_through,
 )
-from studies.experiments.together import Together
 
 HTTP_RATE = 1_000
 PROBES = ("idle", "rtt", "connect", f"http_{HTTP_RATE}")
@@ -358,3 +349,66 @@ def _runs(requests: Sequence[Request], *, good: bool) -> list[Request]:
         if len(row) == LASTING:
             firsts.append(row[0])
     return firsts
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Probes that are run one after the other, each tried ``attempts`` times; one without a number
+    costs only its own metrics."""
+
+    name: str
+    probes: tuple[Probe, ...]
+    attempts: int
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All of theirs."""
+        return tuple(metric for probe in self.probes for metric in probe.metrics)
+
+    @property
+    def seconds(self) -> float:
+        """Of all of them."""
+        return sum(probe.seconds for probe in self.probes)
+
+    def invocation(self, targets: Targets) -> Invocation | None:
+        """None: there are several."""
+        return None
+
+    def measure(self, bench: Bench) -> Reading:
+        """See :class:`bench.probes.base.Probe`."""
+        values: dict[str, float] = {}
+        missing: dict[str, str] = {}
+        notes: dict[str, tuple[Note, ...]] = {}
+        facts: dict[str, str | int | float] = {}
+        warnings: list[str] = []
+        failures: list[str] = []
+        for probe in self.probes:
+            outcome = sample(probe, bench, attempts=self.attempts)
+            reading = outcome.reading
+            if reading is None:
+                missing |= {metric.name: outcome.failures[-1] for metric in probe.metrics}
+                continue
+            values |= reading.values
+            missing |= reading.missing
+            notes |= reading.notes
+            facts |= {f"{probe.name}: {key}": value for key, value in reading.facts.items()}
+            warnings += [f"{probe.name}: {text}" for text in reading.warnings]
+            failures += [f"{probe.name}: {text}" for text in outcome.failures]
+        if not values:
+            raise SampleError("; ".join(dict.fromkeys(missing.values())))
+        return Reading(
+            values=values,
+            missing=missing,
+            warnings=tuple(warnings),
+            notes=notes,
+            facts=facts,
+            failures=tuple(failures),
+        )
+
+    def summary(self, reading: Reading) -> str:
+        """Those of the inner ones that have a number."""
+        return "; ".join(
+            probe.summary(reading)
+            for probe in self.probes
+            if all(metric.name in reading.values for metric in probe.metrics)
+        )

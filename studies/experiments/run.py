@@ -11,11 +11,18 @@ from bench.interleave import Evidence, prepare
 from bench.plan import plan_for
 from bench.session import Session
 from studies.experiments import hops, host, policy
-from studies.experiments.ablate.run import run_beside
-from studies.experiments.base import Context, Findings, Progress, SkippedError
+from studies.experiments.ablate import run_beside
 from studies.experiments.capabilities import lacking
 from studies.experiments.definition import Definition, Extent
-from studies.experiments.model import Axis, Experiment, Series
+from studies.experiments.model import (
+    Axis,
+    Context,
+    Experiment,
+    Findings,
+    Progress,
+    Series,
+    SkippedError,
+)
 from studies.experiments.scale import run as scale
 
 RUNS: Mapping[str, Callable[[Context], Findings]] = {
@@ -26,7 +33,7 @@ RUNS: Mapping[str, Callable[[Context], Findings]] = {
     "policy": policy.kubernetes,
     "cilium-policy": policy.cilium,
 }
-"""What runs each experiment of :data:`studies.experiments.registry.EXPERIMENTS`.
+"""What runs each experiment of :data:`studies.experiments.definition.EXPERIMENTS`.
 
 It raises ``SkippedError`` where the cluster has nothing to experiment on, and cleans up what it
 made, also when interrupted.

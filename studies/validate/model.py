@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from bench.environment import Model
 from bench.results import CheckResult
 
 SCHEMA: Final = "cni-benchmark/validation/v1"
@@ -17,11 +18,7 @@ Part = Literal["Known truth", "Sensitivity", "Parity", "A/A", "benchstat"]
 PARTS: tuple[Part, ...] = ("Known truth", "Sensitivity", "Parity", "A/A", "benchstat")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Check(_Model):
+class Check(Model):
     """One assertion about the measurement. ``interval`` is of ``measured``, at 95 % or as said."""
 
     part: Part
@@ -30,10 +27,10 @@ class Check(_Model):
     measured: str
     interval: str
     passed: bool
-    remarks: list[str] = []
+    remarks: list[str] = Field(default_factory=list)
 
 
-class Deviation(_Model):
+class Deviation(Model):
     """A measured quantity against its truth: both in ``unit``, ``limit`` in % of the truth."""
 
     name: str
@@ -47,7 +44,7 @@ class Deviation(_Model):
         return [100 * (value / self.truth - 1) for value in self.samples]
 
 
-class Ratio(_Model):
+class Ratio(Model):
     """Our number against the raw tool's for one metric: the median ratio of pairs, less 1, in %."""
 
     metric: str
@@ -58,7 +55,7 @@ class Ratio(_Model):
     pairs: int
 
 
-class Shift(_Model):
+class Shift(Model):
     """One metric of A/A: the shift between equal sides, with its interval.
 
     In % of the metric where ``relative``, else in its own ``unit`` (see
@@ -76,7 +73,7 @@ class Shift(_Model):
     smallest: float | None
 
 
-class FalseAlarms(_Model):
+class FalseAlarms(Model):
     """A/A as data: p-values of the comparisons as scheduled, and each metric's shift over all."""
 
     rounds: int
@@ -84,7 +81,7 @@ class FalseAlarms(_Model):
     shifts: list[Shift]
 
 
-class Sensitivity(_Model):
+class Sensitivity(Model):
     """A cut of known size: both sides' samples in Gbit/s, and power by size of the cut in %."""
 
     whole: list[float]
@@ -94,7 +91,7 @@ class Sensitivity(_Model):
     power: dict[float, float]
 
 
-class Agreement(_Model):
+class Agreement(Model):
     """benchstat's numbers beside ours, by metric: medians (a, b) and uncorrected p."""
 
     metric: str
@@ -104,7 +101,7 @@ class Agreement(_Model):
     their_p: float
 
 
-class Report(_Model):
+class Report(Model):
     """One validation. ``seconds`` is wall-clock time; ``environment`` is the session's.
 
     ``preconditions`` are the benchmark's own, those that were allowed to fail among them.

@@ -9,14 +9,23 @@ Two runs of anything differ by the machine's noise, so where it can be taken awa
 transfers go through a token bucket, HTTP to the slow server. Where it cannot, runs are as short as
 they may be, so that both of a pair meet the same moment's noise. Pairs are added until the interval
 of the ratio lies within the limit, or the time for this probe is over; the interval is shown.
+
+The other code is :data:`READERS`: a line or two per figure, as one would write by hand with jq,
+grep and awk. It uses nothing of :mod:`bench.probes` and checks nothing.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from bench.compare.ranks import Shift, shift_of_pairs
 from bench.plan import Plan
@@ -24,11 +33,18 @@ from bench.probes.base import Bench, Invocation, Probe
 from bench.probes.http import REQUEST_PATH
 from bench.probes.rtt import echo_argv, rtt_probe
 from bench.session import CommandResult, SessionError
-from studies.validate import raw
-from studies.validate.faults import Faults
 from studies.validate.model import Check, Ratio
-from studies.validate.readings import MissingSampleError, Recorder, at_path, probe_named, take
-from studies.validate.slow import SLOW_PATH, slow_server
+from studies.validate.testbed import (
+    SLOW_PATH,
+    Faults,
+    MissingSampleError,
+    Progress,
+    Recorder,
+    at_path,
+    probe_named,
+    slow_server,
+    take,
+)
 
 LIMIT_PERCENT = 2.0
 EXACT = 1e-9
@@ -45,7 +61,6 @@ _FEWEST, _MOST = 8, 120
 _LEVEL = 0.95
 _GRACE = 15.0
 
-Progress = Callable[[str], None]
 Imposed = Callable[[Bench], AbstractContextManager[Bench]]
 
 
@@ -59,13 +74,16 @@ class Subject:
     imposed: Imposed
 
 
+Columns = defaultdict[str, list[float]]
+
+
 @dataclass(slots=True)
 class Pairs:
     """By metric: our numbers and those by hand, pair by pair, and other code's reading of ours."""
 
-    ours: dict[str, list[float]] = field(default_factory=dict)
-    by_hand: dict[str, list[float]] = field(default_factory=dict)
-    reread: dict[str, list[float]] = field(default_factory=dict)
+    ours: Columns = field(default_factory=lambda: defaultdict(list))
+    by_hand: Columns = field(default_factory=lambda: defaultdict(list))
+    reread: Columns = field(default_factory=lambda: defaultdict(list))
 
     def shift(self, metric: str) -> Shift:
         """Of the logarithm of ours by that by hand."""
@@ -91,13 +109,13 @@ class ParityChecks:
     def subjects(self) -> tuple[Subject, ...]:
         """What is compared."""
         return (
-            Subject("tcp", ("tcp_throughput",), 40, self._limited(_TCP_RATE)),
-            Subject("udp", ("udp_goodput", "udp_loss"), 40, self._limited(_UDP_RATE)),
+            Subject("tcp", ("tcp_throughput",), 40, partial(self._limited, _TCP_RATE)),
+            Subject("udp", ("udp_goodput", "udp_loss"), 40, partial(self._limited, _UDP_RATE)),
             Subject(f"http_{_HTTP_RATE}", (f"http_{_HTTP_RATE}_p50",), 40, _slow),
             Subject("http_max", ("http_max_qps", "http_max_p50"), 40, _slow),
-            Subject("rtt", ("rtt_p50",), 60, _as_it_is),
-            Subject("connect", ("connect_p50",), 45, _as_it_is),
-            Subject("dns", ("dns_p50",), 25, _as_it_is),
+            Subject("rtt", ("rtt_p50",), 60, nullcontext),
+            Subject("connect", ("connect_p50",), 45, nullcontext),
+            Subject("dns", ("dns_p50",), 25, nullcontext),
         )
 
     def check(self, subject: Subject) -> tuple[list[Check], list[Ratio]]:
@@ -136,13 +154,10 @@ class ParityChecks:
             udp_bitrate=_UDP_OFFERED,
         )
 
-    def _limited(self, rate: int) -> Imposed:
-        @contextmanager
-        def imposed(bench: Bench) -> Iterator[Bench]:
-            with self.faults.rate_limit(rate):
-                yield bench
-
-        return imposed
+    @contextmanager
+    def _limited(self, rate: int, bench: Bench) -> Iterator[Bench]:
+        with self.faults.rate_limit(rate):
+            yield bench
 
     def _pairs(self, probe: Probe, subject: Subject, bench: Bench) -> Pairs:
         pairs = Pairs()
@@ -151,23 +166,18 @@ class ParityChecks:
         words = _command(probe, bench).full()
         end = bench.clock.monotonic() + subject.seconds
         for count in range(_MOST):
-            enough = count >= _FEWEST and (pairs.sure() or bench.clock.monotonic() > end)
-            if enough:
+            if count >= _FEWEST and (pairs.sure() or bench.clock.monotonic() > end):
                 break
             if count % 2:
                 by_hand = _by_hand(probe, bench)
             ours = take(probe, recorded, self.plan).values
             if not count % 2:
                 by_hand = _by_hand(probe, bench)
-            _add(pairs.ours, subject, lambda metric, ours=ours: ours[metric])  # type: ignore[misc]
-            _add(pairs.by_hand, subject, lambda m, done=by_hand: raw.read(m, done))  # type: ignore[misc]
-            _add(pairs.reread, subject, lambda m: raw.read(m, recorder.last(words)))
+            for metric in subject.metrics:
+                pairs.ours[metric].append(ours[metric])
+                pairs.by_hand[metric].append(read_by_hand(metric, by_hand))
+                pairs.reread[metric].append(read_by_hand(metric, recorder.last(words)))
         return pairs
-
-
-def _add(columns: dict[str, list[float]], subject: Subject, value: Callable[[str], float]) -> None:
-    for metric in subject.metrics:
-        columns.setdefault(metric, []).append(value(metric))
 
 
 def _command(probe: Probe, bench: Bench) -> Invocation:
@@ -190,11 +200,6 @@ def _by_hand(probe: Probe, bench: Bench) -> CommandResult:
 def _slow(bench: Bench) -> Iterator[Bench]:
     with slow_server(bench) as (slow, _):
         yield replace(slow, session=at_path(slow.session, REQUEST_PATH, SLOW_PATH))
-
-
-@contextmanager
-def _as_it_is(bench: Bench) -> Iterator[Bench]:
-    yield bench
 
 
 def _read_alike(subject: Subject, pairs: Pairs) -> Check:
@@ -233,3 +238,65 @@ def _run_alike(ratio: Ratio) -> Check:
         f"{ratio.pairs} pairs)",
         passed=abs(ratio.percent) <= LIMIT_PERCENT,
     )
+
+
+Reader = Callable[[str], float]
+
+
+def _iperf3(text: str) -> Any:
+    return json.loads(text)["end"]
+
+
+def _fortio_p50(histogram: str) -> Reader:
+    def read(text: str) -> float:
+        percentiles = json.loads(text)[histogram]["Percentiles"]
+        return float(next(1e6 * p["Value"] for p in percentiles if p["Percentile"] == 50))
+
+    return read
+
+
+def _fortio_log_p50(text: str) -> float:
+    """From when each request was due, where its connection was still busy then."""
+    log, _, rest = text.partition("\n{\n")
+    result = json.loads("{" + rest)
+    step = 1e9 * result["NumThreads"] / float(result["RequestedQPS"])
+    rows = sorted(map(json.loads, log.splitlines()), key=lambda row: int(row["iter"]))
+    threads: dict[int, list[tuple[int, float]]] = {}
+    for row in rows:
+        sent = row["timestamp"] - rows[0]["timestamp"]
+        threads.setdefault(row["thread"], []).append((sent, 1e9 * row["latency"]))
+    latencies: list[float] = []
+    for calls in threads.values():
+        due = [step * i * (1 + 1 / max(1, len(calls) - 1)) for i in range(len(calls))]
+        start = min(sent - due[i] for i, (sent, _) in enumerate(calls))
+        ended = -math.inf
+        for i, (sent, took) in enumerate(calls):
+            late = sent - start - due[i]
+            latencies.append(took + late * (ended > start + due[i]))
+            ended = sent + took
+    return statistics.median(latencies) / 1e3
+
+
+def _dig_p50(text: str) -> float:
+    return statistics.median(map(int, re.findall(r"^;; Query time: (\d+) usec", text, re.M)))
+
+
+READERS: Mapping[str, Reader] = {
+    "tcp_throughput": lambda text: _iperf3(text)["sum_received"]["bits_per_second"] / 1e9,
+    "udp_goodput": lambda text: _iperf3(text)["sum_received"]["bits_per_second"] / 1e9,
+    "udp_loss": lambda text: _iperf3(text)["sum_received"]["lost_percent"],
+    "rtt_p50": _fortio_p50("DurationHistogram"),
+    "connect_p50": _fortio_p50("ConnectionStats"),
+    "http_200_p50": _fortio_log_p50,
+    "http_max_qps": lambda text: json.loads(text)["ActualQPS"],
+    "http_max_p50": _fortio_p50("DurationHistogram"),
+    "dns_p50": _dig_p50,
+}
+
+
+def read_by_hand(metric: str, result: CommandResult) -> float:
+    """One figure of one output, in the metric's unit.
+
+    :raises Exception: whatever goes wrong: the output is not what it should be.
+    """
+    return float(READERS[metric](result.stdout))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +16,6 @@ from bench.probes import build_probes
 from bench.probes.base import Bench
 from bench.session import SessionError
 from bench.targets import resolve_targets
-from studies.validate.agreement import Sides, agree, exact
-from studies.validate.false_alarms import Rounds, analyse
-from studies.validate.faults import ValidationTestbed
 from studies.validate.model import (
     Agreement,
     Check,
@@ -30,9 +27,9 @@ from studies.validate.model import (
     Sensitivity,
 )
 from studies.validate.parity import ParityChecks
-from studies.validate.readings import MissingSampleError, by_round
-from studies.validate.sensitivity import measure_cut
+from studies.validate.testbed import MissingSampleError, Progress, ValidationTestbed, say_rounds
 from studies.validate.truth import TruthChecks
+from studies.validate.verdicts import Rounds, Sides, agree, analyse, exact, measure_cut
 
 MINUTES = 20
 """What a validation may take in all."""
@@ -42,23 +39,24 @@ _AROUND_SECONDS = 100.0
 """Bringing up the lab, the relabelled comparisons and the page, which come on top of the rounds."""
 _MOST_ROUNDS = 256
 
-Progress = Callable[[str], None]
-
 
 @dataclass(slots=True)
-class _Outcome:
-    """What the parts have given so far."""
+class _Validation:
+    """What the parts are made with, and what they have given so far."""
 
+    lab: ValidationTestbed
+    bench: Bench
+    plan: Plan
+    say: Progress
     checks: list[Check] = field(default_factory=list)
     deviations: list[Deviation] = field(default_factory=list)
     sensitivity: Sensitivity | None = None
     ratios: list[Ratio] = field(default_factory=list)
     false_alarms: FalseAlarms | None = None
-    agreements: list[Agreement] = field(default_factory=list)
     compared: dict[str, Sides] = field(default_factory=dict)
 
     @contextmanager
-    def part(self, part: Part, name: str) -> Iterator[None]:
+    def _part(self, part: Part, name: str) -> Iterator[None]:
         """A part without a number is a check that fails, and the others go on."""
         try:
             yield
@@ -69,6 +67,46 @@ class _Outcome:
                     interval="none", passed=False,
                 )
             )  # fmt: skip
+
+    def known_truth(self) -> None:
+        truth = TruthChecks(self.bench, self.lab.faults, self.lab.link, self.plan, self.say)
+        for name, check in truth.all():
+            self.say(f"known truth: {name}")
+            with self._part("Known truth", name):
+                for made, deviation in check():
+                    self.checks.append(made)
+                    self.deviations.append(deviation)
+
+    def cut(self) -> None:
+        self.say("sensitivity: a cut of known size")
+        family = sum(len(probe.metrics) for probe in build_probes(self.plan))
+        with self._part("Sensitivity", "a cut of known size"):
+            check, self.sensitivity, self.compared["cut"] = measure_cut(
+                self.bench, self.lab.faults, self.plan, family, self.say
+            )
+            self.checks.append(check)
+
+    def parity(self) -> None:
+        parity = ParityChecks(self.bench, self.lab.faults, self.plan, self.say)
+        for subject in parity.subjects():
+            with self._part("Parity", subject.probe):
+                made, ratios = parity.check(subject)
+                self.checks += made
+                self.ratios += ratios
+
+    def equal_sides(self, end: float) -> None:
+        # A missing sample is not tried again: here it costs a metric little, and time is short.
+        short = replace(plan_for(self.plan.profile, runs=_MOST_ROUNDS, seconds=1), attempts=1)
+        self.say("A/A: rounds of two equal sides")
+        sides = [Side(label, self.bench, build_probes(short)) for label in "ab"]
+        order, watch = abba("ab", _MOST_ROUNDS), say_rounds(self.say)
+        with self._part("A/A", "rounds"):
+            results = interleave(sides, short, order, watch=watch, least=DEFAULT_ROUNDS, end=end)
+            rounds = Rounds(results["a"], results["b"])
+            self.say(f"A/A: relabelled comparisons of {rounds.count} rounds")
+            checks, self.false_alarms = analyse(rounds)
+            self.checks += checks
+            self.compared["A/A"] = rounds.paired(exact(rounds.count))
 
 
 def run_validation(
@@ -95,75 +133,25 @@ def run_validation(
     gate = Gate(plan.allow)
     tools = check_cluster(bench, gate)
     check_readiness(bench, plan, gate)
-    outcome = _Outcome()
-    family = len([metric for probe in build_probes(plan) for metric in probe.metrics])
-    _truth(outcome, lab, bench, plan, say)
-    _sensitivity(outcome, lab, bench, plan, family, say)
-    _parity(outcome, lab, bench, plan, say)
-    _false_alarms(outcome, bench, plan, start + 60 * minutes - _AROUND_SECONDS, say)
-    if outcome.compared:
-        checks, outcome.agreements = agree(benchstat, outcome.compared)
-        outcome.checks += checks
+    validation = _Validation(lab, bench, plan, say)
+    validation.known_truth()
+    validation.cut()
+    validation.parity()
+    validation.equal_sides(start + 60 * minutes - _AROUND_SECONDS)
+    agreements: list[Agreement] = []
+    if validation.compared:
+        checks, agreements = agree(benchstat, validation.compared)
+        validation.checks += checks
     return Report(
         started=started.isoformat(timespec="seconds"),
         seconds=round(clock.monotonic() - start, 1),
         environment=lab.session.environment().model_dump(mode="json", exclude_none=True),
         tools=tools,
         preconditions=gate.results(),
-        checks=outcome.checks,
-        deviations=outcome.deviations,
-        sensitivity=outcome.sensitivity,
-        ratios=outcome.ratios,
-        false_alarms=outcome.false_alarms,
-        agreements=outcome.agreements,
+        checks=validation.checks,
+        deviations=validation.deviations,
+        sensitivity=validation.sensitivity,
+        ratios=validation.ratios,
+        false_alarms=validation.false_alarms,
+        agreements=agreements,
     )
-
-
-def _truth(
-    outcome: _Outcome, lab: ValidationTestbed, bench: Bench, plan: Plan, say: Progress
-) -> None:
-    checks = TruthChecks(bench, lab.faults, lab.link, plan, say)
-    for name, check in checks.all():
-        say(f"known truth: {name}")
-        with outcome.part("Known truth", name):
-            for made, deviation in check():
-                outcome.checks.append(made)
-                outcome.deviations.append(deviation)
-
-
-def _sensitivity(
-    outcome: _Outcome, lab: ValidationTestbed, bench: Bench, plan: Plan, family: int, say: Progress
-) -> None:
-    say("sensitivity: a cut of known size")
-    with outcome.part("Sensitivity", "a cut of known size"):
-        check, outcome.sensitivity, sides = measure_cut(bench, lab.faults, plan, family, say)
-        outcome.checks.append(check)
-        outcome.compared["cut"] = sides
-
-
-def _parity(
-    outcome: _Outcome, lab: ValidationTestbed, bench: Bench, plan: Plan, say: Progress
-) -> None:
-    checks = ParityChecks(bench, lab.faults, plan, say)
-    for subject in checks.subjects():
-        with outcome.part("Parity", subject.probe):
-            made, ratios = checks.check(subject)
-            outcome.checks += made
-            outcome.ratios += ratios
-
-
-def _false_alarms(outcome: _Outcome, bench: Bench, plan: Plan, end: float, say: Progress) -> None:
-    # A missing sample is not tried again: here it costs a metric little, and time is short.
-    short = replace(plan_for(plan.profile, runs=_MOST_ROUNDS, seconds=1), attempts=1)
-    say("A/A: rounds of two equal sides")
-    sides = [Side(label, bench, build_probes(short)) for label in "ab"]
-    order = abba("ab", _MOST_ROUNDS)
-    with outcome.part("A/A", "rounds"):
-        results = interleave(
-            sides, short, order, watch=by_round(say), least=DEFAULT_ROUNDS, end=end
-        )
-        rounds = Rounds(results["a"], results["b"])
-        say(f"A/A: relabelled comparisons of {rounds.count} rounds")
-        checks, outcome.false_alarms = analyse(rounds)
-        outcome.checks += checks
-        outcome.compared["A/A"] = rounds.paired(exact(rounds.count))

@@ -1,8 +1,8 @@
-"""Known truth: what is imposed on the path is what the probes must find.
+"""Known truth: what is imposed on the path is what the probes must measure.
 
 Rates and losses are the kernel's own (a token bucket, a random match with counters), the delay is
 the HTTP server's. Nothing is calibrated: each expectation follows from the imposition alone, by
-the arithmetic of :mod:`studies.validate.faults`.
+the arithmetic of :mod:`studies.validate.testbed`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,22 @@ from bench.probes.base import Bench, Probe, Reading
 from bench.probes.http import REQUEST_PATH
 from bench.stats import summarise
 from bench.text import number
-from studies.validate.faults import Faults, Link, LossCount
 from studies.validate.model import Check, Deviation
-from studies.validate.readings import MissingSampleError, at_path, by_round, probe_named, take
-from studies.validate.slow import DELAY_SECONDS, SLOW_PATH, slow_server
+from studies.validate.testbed import (
+    DELAY_SECONDS,
+    SLOW_PATH,
+    Faults,
+    Link,
+    LossCount,
+    MissingSampleError,
+    Progress,
+    at_path,
+    probe_named,
+    samples_of,
+    say_rounds,
+    slow_server,
+    take,
+)
 
 TCP_RATES = (500_000_000, 1_000_000_000)
 """Bits/s on the wire, well below what two cores carry, so that nothing else is the limit."""
@@ -40,13 +52,12 @@ _HTTP_RATE = 200
 _DEVIATIONS = 3.29
 """Standard deviations that a binomial share exceeds once in a thousand times."""
 
-Progress = Callable[[str], None]
-Found = tuple[Check, Deviation]
+Judged = tuple[Check, Deviation]
 
 
 def deviation(
     name: str, truth: float, samples: Sequence[float], unit: str, limit: float, because: str
-) -> Found:
+) -> Judged:
     """Whether the median of samples lies within ``limit`` % of the truth; ``because`` explains it.
 
     :raises ValueError: no samples.
@@ -75,7 +86,7 @@ class TruthChecks:
     plan: Plan
     say: Progress
 
-    def all(self) -> Iterator[tuple[str, Callable[[], list[Found]]]]:
+    def all(self) -> Iterator[tuple[str, Callable[[], list[Judged]]]]:
         """The checks with their names, each to be made by itself."""
         for rate in TCP_RATES:
             yield f"TCP through {rate / 1e6:g} Mbit/s", partial(self.tcp_rate, rate)
@@ -85,13 +96,13 @@ class TruthChecks:
             yield f"UDP loss of {100 * probability:g} %", partial(self.loss, probability)
         yield "HTTP with a slow server", self.server_delay
 
-    def tcp_rate(self, rate: int) -> list[Found]:
+    def tcp_rate(self, rate: int) -> list[Judged]:
         """TCP throughput through a token bucket of ``rate`` bits/s."""
         share = self.link.tcp_share()
         probe = probe_named("tcp", self._short)
         with self.faults.rate_limit(rate):
             samples = [self._read(probe).values["tcp_throughput"] for _ in range(_RUNS)]
-        outcome = deviation(
+        judged = deviation(
             f"TCP through a limit of {rate / 1e6:g} Mbit/s",
             rate * share / 1e9,
             samples,
@@ -99,9 +110,9 @@ class TruthChecks:
             RATE_PERCENT,
             f"{100 * share:.2f} % of each frame is payload",
         )
-        return [outcome]
+        return [judged]
 
-    def udp_rate(self, rate: int) -> list[Found]:
+    def udp_rate(self, rate: int) -> list[Judged]:
         """UDP goodput through a token bucket of ``rate`` bits/s, offered a quarter more."""
         offered = math.ceil(_OVERLOAD * rate)
         probe = probe_named("udp", replace(self._short, udp_bitrate=str(offered)))
@@ -109,7 +120,7 @@ class TruthChecks:
             readings = [self._read(probe) for _ in range(_RUNS)]
         datagram = int(readings[0].facts["datagram_bytes"])
         share = self.link.udp_share(datagram)
-        outcome = deviation(
+        judged = deviation(
             f"UDP through a limit of {rate / 1e6:g} Mbit/s",
             rate * share / 1e9,
             [reading.values["udp_goodput"] for reading in readings],
@@ -117,9 +128,9 @@ class TruthChecks:
             RATE_PERCENT,
             f"{100 * share:.2f} % of each frame is payload, datagrams of {datagram} bytes",
         )
-        return [outcome]
+        return [judged]
 
-    def loss(self, probability: float) -> list[Found]:
+    def loss(self, probability: float) -> list[Judged]:
         """UDP loss where the kernel drops every datagram with this probability."""
         probe = probe_named("udp", replace(self._short, udp_bitrate=_LOSS_BITRATE))
         samples: list[float] = []
@@ -132,7 +143,7 @@ class TruthChecks:
                 total += counts() - before
         return judge_loss(probability, total, samples)
 
-    def server_delay(self) -> list[Found]:
+    def server_delay(self) -> list[Judged]:
         """HTTP p50 where the server waits 10 ms before it answers, by its own clock."""
         name = f"http_{_HTTP_RATE}"
         plan = replace(self._short, runs=_RUNS, http_rates=(_HTTP_RATE,))
@@ -141,12 +152,8 @@ class TruthChecks:
             probes = (probe_named(name, plan),)
             sides = [Side("at once", bench, probes), Side("delayed", slow, probes)]
             order = abba([side.label for side in sides], plan.runs)
-            results = interleave(sides, plan, order, watch=by_round(self.say))
-        try:
-            at_once, late = (results[side.label].metrics[f"{name}_p50"] for side in sides)
-        except KeyError:
-            errors = [error for side in results.values() for error in side.errors]
-            raise MissingSampleError("; ".join(error.text() for error in errors)) from None
+            results = interleave(sides, plan, order, watch=say_rounds(self.say))
+        at_once, late = samples_of(results, f"{name}_p50")
         delay = summarise(delays()).median
         judged = deviation(
             f"HTTP p50 with a server's delay of {1e3 * DELAY_SECONDS:g} ms",
@@ -169,10 +176,10 @@ class TruthChecks:
         return reading
 
 
-def judge_loss(probability: float, total: LossCount, samples: Sequence[float]) -> list[Found]:
+def judge_loss(probability: float, total: LossCount, samples: Sequence[float]) -> list[Judged]:
     """Whether loss in % is what chance makes of the probability, and what the kernel counted.
 
-    :raises MissingSampleError: the kernel dropped nothing, so that there is no truth to find.
+    :raises MissingSampleError: the kernel dropped nothing, so that there is no truth.
     """
     name = f"UDP loss of {100 * probability:g} %"
     if not total.dropped:

@@ -18,7 +18,7 @@ from bench.probes.base import Bench
 from bench.results import MissingSample, SharedRounds, from_json
 from bench.sampling import BOUND_REASON
 from bench.targets import resolve_targets
-from studies.validate.readings import probe_named
+from studies.validate.testbed import probe_named
 from tests.bench.fakes import PLAN, FakeSession, failing
 
 TCP = (probe_named("tcp", PLAN),)

@@ -43,7 +43,7 @@ from cni.platform import ClusterEndpoint, Kernel, known_facts
 from cni.settings import leaves
 from components.settings import SettingsError
 from components.target import toggle_outputs
-from studies.experiments.registry import EXPERIMENTS
+from studies.experiments.definition import EXPERIMENTS
 from tests.components.stack_config import read
 
 scenario = read("scenario-e", {"scenario.toggles.fastLane": True}).scenario

@@ -13,7 +13,7 @@ from pulumi import automation
 
 from components import automation as ours
 from components.automation import NoPulumiError, PulumiStacks, read_state
-from studies.matrix.stacks import StackFailedError
+from studies.matrix.run import StackFailedError
 
 ROOT = {"type": "pulumi:pulumi:Stack", "urn": "urn:pulumi:a::p::pulumi:pulumi:Stack::p-a"}
 URN = "urn:pulumi:a::p::cni-benchmark:index:Scenario$pulumi-python:dynamic:Resource::"

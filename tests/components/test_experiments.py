@@ -16,9 +16,8 @@ from components.experiments import ExperimentProvider
 from components.lab import preflight
 from components.scenario import ScenarioStack
 from studies.experiments import run as experiment_run
-from studies.experiments.definition import Extent
+from studies.experiments.definition import EXPERIMENTS, Extent
 from studies.experiments.model import from_dict
-from studies.experiments.registry import EXPERIMENTS
 from tests.bench.fakes import FakeSession
 from tests.components import engine_mocks
 from tests.components.engine_mocks import Monitor, Program

@@ -20,7 +20,7 @@ from kube.bulk import Send
 from kube.client import CONNECTIONS, JSON, Kube, Query
 from kube.errors import ApiError
 from studies.experiments.capabilities import Manifest
-from studies.experiments.scale.fillers import pair
+from studies.experiments.scale.services import pair
 
 #: What discovery says of the kinds, by group and version.
 KINDS = {

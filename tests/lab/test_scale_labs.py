@@ -15,9 +15,8 @@ from bench.session import SessionError
 from bench.targets import resolve_targets
 from components.lab.session import LabSession
 from studies.experiments.capabilities import PodRequest
-from studies.experiments.scale.dataplane import Dataplane, dataplane_of
-from studies.experiments.scale.fillers import Changing, Fillers
 from studies.experiments.scale.probes import Aim, ChangeProbe, FullSyncProbe
+from studies.experiments.scale.services import Changing, Dataplane, Fillers, dataplane_of
 from tests.lab.running import RunningLab, bring_up
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("lab_host")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.results import Results
-from studies.matrix.stacks import Progress, StackFailedError, StackState
+from studies.matrix.run import Progress, StackFailedError, StackState
 from tests.bench.fakes import FakeClock, FakeSession
 
 
@@ -29,14 +29,14 @@ class FakeStacks:
     spoil: dict[str, Callable[[FakeSession], None]] = field(default_factory=dict)
 
     def state(self, stack: str) -> StackState:
-        """See ``studies.matrix.stacks.Stacks``."""
+        """See ``studies.matrix.run.Stacks``."""
         if stack not in self.there:
             return StackState(exists=False)
         session = {"factory": "a:fake", "args": {"stack": stack}, "boot": self.boots.get(stack, 0)}
         return StackState(True, session, {"dsr": {"requested": stack == "e"}})
 
     def up(self, stack: str, say: Progress) -> StackState:
-        """See ``studies.matrix.stacks.Stacks``."""
+        """See ``studies.matrix.run.Stacks``."""
         self._do("up", stack)
         if stack not in self.there:
             self.boots[stack] = self.boots.get(stack, 0) + 1
@@ -47,13 +47,13 @@ class FakeStacks:
     def hand_over(
         self, stack: str, session: Mapping[str, Any], results: Results, say: Progress
     ) -> None:
-        """See ``studies.matrix.stacks.Stacks``."""
+        """See ``studies.matrix.run.Stacks``."""
         self._do("hand over", stack)
         assert session == self.state(stack).session
         self.handed[stack] = results
 
     def destroy(self, stack: str, say: Progress) -> None:
-        """See ``studies.matrix.stacks.Stacks``."""
+        """See ``studies.matrix.run.Stacks``."""
         self._do("destroy", stack)
         self.there.discard(stack)
 

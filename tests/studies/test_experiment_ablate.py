@@ -16,10 +16,10 @@ from bench.session import CommandResult, Pod, Service, SessionError
 from cli import ablate as command
 from cli.common import OK, SESSION, USAGE
 from cli.main import main
-from studies.experiments.ablate.run import WITH, WITHOUT, compared
+from studies.experiments.ablate import WITH, WITHOUT, compared
 from studies.experiments.capabilities import Progress, Stage, StageError, Trial
+from studies.experiments.definition import EXPERIMENTS
 from studies.experiments.model import Experiment, from_dict
-from studies.experiments.registry import EXPERIMENTS
 from studies.experiments.run import run_experiment
 from tests.bench import fakes
 from tests.bench.fakes import FakeSession
@@ -119,10 +119,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> FakeStage:
     monkeypatch.setattr(command, "lab_stage", made)
     monkeypatch.setattr(command, "plan_for", _recorded)
     monkeypatch.setattr(command, "RATE", 100)
-    monkeypatch.setattr(
-        "studies.experiments.ablate.run.INSIDE", ("rtt", "connect", "http_100", "udp")
-    )
-    monkeypatch.setattr("studies.experiments.ablate.run.OUTSIDE", ("connect", "http_max"))
+    monkeypatch.setattr("studies.experiments.ablate.INSIDE", ("rtt", "connect", "http_100", "udp"))
+    monkeypatch.setattr("studies.experiments.ablate.OUTSIDE", ("connect", "http_max"))
     monkeypatch.setattr(command, "Clock", lambda: fakes.FakeClock().clock())
     return found
 
@@ -270,7 +268,7 @@ class Beside(FakeSession):
 @pytest.fixture
 def beside(stage: FakeStage, monkeypatch: pytest.MonkeyPatch) -> Beside:
     monkeypatch.setattr("studies.experiments.run.plan_for", _recorded)
-    monkeypatch.setattr("studies.experiments.ablate.run.RATE", 100)
+    monkeypatch.setattr("studies.experiments.ablate.RATE", 100)
     return Beside(stage)
 
 

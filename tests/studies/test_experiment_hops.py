@@ -13,7 +13,7 @@ from bench.probes.base import Bench
 from bench.probes.schedule import Schedule
 from bench.session import CommandResult, Pod, SessionError
 from bench.targets import resolve_targets
-from studies.experiments.base import SkippedError
+from studies.experiments.definition import EXPERIMENTS
 from studies.experiments.hops import (
     CONNECTIONS,
     PORT,
@@ -23,7 +23,7 @@ from studies.experiments.hops import (
     passed,
     server_nodes,
 )
-from studies.experiments.registry import EXPERIMENTS
+from studies.experiments.model import SkippedError
 from studies.experiments.run import run_experiment
 from tests.bench import fakes
 from tests.studies.chain_fakes import StoreSession

@@ -14,9 +14,9 @@ from bench.plan import PROFILES, Plan
 from bench.probes.base import Bench, Reading, SampleError
 from bench.session import CommandResult, Pod, SessionError
 from studies.experiments.capabilities import Manifest, Progress
+from studies.experiments.definition import EXPERIMENTS
 from studies.experiments.policies import POLICY_LABEL, TARGET_PORT
 from studies.experiments.policy import ADMIT, REFUSE, EnforcedProbe
-from studies.experiments.registry import EXPERIMENTS
 from studies.experiments.run import run_experiment
 from tests.bench import fakes
 from tests.studies.chain_fakes import StoreSession

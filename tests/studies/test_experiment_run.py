@@ -15,10 +15,9 @@ from bench.session import CommandResult, Pod
 from cli.main import main
 from report.stack import StackError
 from studies.experiments.capabilities import PodRequest
-from studies.experiments.definition import Definition, Extent, ExtentError
+from studies.experiments.definition import EXPERIMENTS, Definition, Extent, ExtentError
 from studies.experiments.host import NODE, POD
 from studies.experiments.model import from_dict
-from studies.experiments.registry import EXPERIMENTS
 from studies.experiments.run import RUNS, run_experiment
 from tests.bench import fakes
 from tests.bench.fakes import FakeSession

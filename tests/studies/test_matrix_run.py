@@ -15,8 +15,7 @@ import pytest
 from bench.interleave import Step, shuffled
 from bench.results import Results
 from report.sources import load
-from studies.matrix.run import Matrix
-from studies.matrix.stacks import StackFailedError
+from studies.matrix.run import Matrix, StackFailedError
 from studies.matrix.state import FolderError, MatrixFolder, MatrixState
 from tests.bench.fakes import PLAN, FakeSession, failing
 from tests.studies.fake_stacks import FakeStacks
@@ -34,15 +33,15 @@ class Shown:
         self.stop_after: int | None = None
 
     def phase(self, name: str) -> None:
-        """See ``studies.matrix.stacks.Display``."""
+        """See ``studies.matrix.run.Display``."""
         self.told.append(name)
 
     def about(self, stack: str, text: str) -> None:
-        """See ``studies.matrix.stacks.Display``."""
+        """See ``studies.matrix.run.Display``."""
         self.told.append(f"{stack}: {text}")
 
     def step(self, step: Step) -> None:
-        """See ``studies.matrix.stacks.Display``; may press Ctrl-C."""
+        """See ``studies.matrix.run.Display``; may press Ctrl-C."""
         if step.outcome is not None:
             self.steps.append(step)
             if len(self.steps) == self.stop_after:

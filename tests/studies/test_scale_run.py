@@ -14,9 +14,8 @@ from bench.probes.base import Reading
 from bench.sampling import Outcome
 from bench.session import CommandResult, ComponentUsage, Pod, Service, ServicePath, SessionError
 from studies.experiments.capabilities import Manifest, Progress
-from studies.experiments.definition import Extent
+from studies.experiments.definition import EXPERIMENTS, Extent
 from studies.experiments.model import Experiment, from_dict
-from studies.experiments.registry import EXPERIMENTS
 from studies.experiments.run import run_experiment
 from studies.experiments.scale.run import Samples, visits
 from tests.bench import fakes

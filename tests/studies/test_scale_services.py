@@ -15,9 +15,8 @@ from bench.targets import resolve_targets
 from cni.cilium.evidence import prometheus_text
 from cni.toggles import EvidenceError
 from studies.experiments.capabilities import Manifest, Progress
-from studies.experiments.scale.dataplane import dataplane_of, total
-from studies.experiments.scale.fillers import FILLER_LABEL, Changing, Fillers
 from studies.experiments.scale.probes import Aim, first_served
+from studies.experiments.scale.services import FILLER_LABEL, Changing, Fillers, dataplane_of, total
 from tests.bench.fakes import FakeClock, FakeSession
 
 TARGETS = resolve_targets(FakeSession())

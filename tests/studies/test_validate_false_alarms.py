@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.results import MissingSample, Results
-from studies.validate import false_alarms
-from studies.validate.false_alarms import Rounds, analyse, binomial_interval
+from studies.validate import verdicts
 from studies.validate.model import Check
-from studies.validate.readings import MissingSampleError
+from studies.validate.testbed import MissingSampleError
+from studies.validate.verdicts import Rounds, analyse, binomial_interval
 from tests.bench.sample_results import metric, results
 
 METRICS, PROBES = 12, 4
@@ -21,7 +21,7 @@ METRICS, PROBES = 12, 4
 @pytest.fixture(autouse=True)
 def fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough to tell, in a few seconds."""
-    monkeypatch.setattr(false_alarms, "_DRAWN", 200)
+    monkeypatch.setattr(verdicts, "_DRAWN", 200)
 
 
 def side(

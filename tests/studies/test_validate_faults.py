@@ -13,10 +13,9 @@ import pytest
 from bench.probes.base import Bench
 from bench.session import CommandResult
 from bench.targets import resolve_targets
-from studies.validate import raw
-from studies.validate.faults import Link, LossCount
-from studies.validate.parity import ParityChecks, Subject
-from studies.validate.readings import probe_named
+from studies.validate import parity as parity_module
+from studies.validate.parity import ParityChecks, Subject, read_by_hand
+from studies.validate.testbed import Link, LossCount, probe_named
 from studies.validate.truth import TruthChecks
 from tests.bench.fakes import PLAN, FakeSession, recorded
 
@@ -32,13 +31,13 @@ class Recorded:
 
     @contextmanager
     def rate_limit(self, bits_per_second: int) -> Iterator[None]:
-        """See ``studies.validate.faults.Faults``."""
+        """See ``studies.validate.testbed.Faults``."""
         self.limits.append(bits_per_second)
         yield
 
     @contextmanager
     def udp_loss(self, probability: float) -> Iterator[Callable[[], LossCount]]:
-        """See ``studies.validate.faults.Faults``: ``total`` more with every reading."""
+        """See ``studies.validate.testbed.Faults``: ``total`` more with every reading."""
         self.losses.append(probability)
 
         def counts() -> LossCount:
@@ -120,7 +119,7 @@ def test_other_code_reads_the_same_from_recorded_output(
 ) -> None:
     values = probe_named(probe, PLAN).measure(bench).values
     for name in metrics:
-        assert raw.read(name, recorded(recording)) == pytest.approx(values[name], rel=1e-12)
+        assert read_by_hand(name, recorded(recording)) == pytest.approx(values[name], rel=1e-12)
 
 
 @pytest.mark.parametrize("stalled", [False, True])
@@ -133,7 +132,7 @@ def test_other_code_reads_the_same_from_the_request_log(
         spoiled = replace(spoiled, stdout=text)
     session.spoil["fortio-http-100"] = [lambda _: spoiled]
     values = probe_named("http_100", PLAN).measure(bench).values
-    found = raw.read("http_200_p50", spoiled)
+    found = read_by_hand("http_200_p50", spoiled)
     assert found == pytest.approx(values["http_100_p50"], rel=1e-9)
 
 
@@ -178,8 +177,8 @@ def test_a_harness_that_slows_its_own_runs_is_found(bench: Bench, session: FakeS
 
 
 def test_a_wrong_reading_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = {**raw.READERS, "tcp_throughput": lambda text: 1.0}
-    monkeypatch.setattr(raw, "READERS", wrong)
+    wrong = {**parity_module.READERS, "tcp_throughput": lambda text: 1.0}
+    monkeypatch.setattr(parity_module, "READERS", wrong)
     checks, _ = parity(bench).check(SUBJECT)
     assert not checks[0].passed
 

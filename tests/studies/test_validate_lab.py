@@ -16,7 +16,7 @@ from components.lab.validation import (
 )
 from lab.cluster import Lab
 from lab.sandbox import Place
-from studies.validate.faults import ValidationTestbed
+from studies.validate.testbed import ValidationTestbed
 from tests.lab.leftovers import Footprint, Host
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("lab_host")]

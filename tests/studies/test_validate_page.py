@@ -9,11 +9,10 @@ import pytest
 
 from bench.results import CheckResult
 from report.validation.page import render
-from studies.validate.false_alarms import Rounds, analyse
-from studies.validate.faults import LossCount
 from studies.validate.model import Agreement, Ratio, Report
-from studies.validate.sensitivity import judge_cut
+from studies.validate.testbed import LossCount
 from studies.validate.truth import deviation, judge_loss
+from studies.validate.verdicts import Rounds, analyse, judge_cut
 from tests.studies.test_validate_false_alarms import side
 from tests.studies.test_validate_sensitivity import FAMILY, sides
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.results import MissingSample
-from studies.validate.readings import with_samples
+from studies.validate.testbed import with_samples
 from tests.bench.sample_results import metric, results
 
 

@@ -14,11 +14,11 @@ from bench.checks import PreconditionError
 from bench.plan import PROFILES
 from bench.probes.base import Bench
 from report.validation.page import render
-from studies.validate import parity, raw, run, truth
-from studies.validate.agreement import exact
-from studies.validate.faults import Link, LossCount, ValidationTestbed
+from studies.validate import parity, run, truth
 from studies.validate.model import Report
 from studies.validate.run import run_validation
+from studies.validate.testbed import Link, LossCount, ValidationTestbed
+from studies.validate.verdicts import exact
 from tests.bench.fakes import PLAN, FakeSession, failing
 from tests.bench.test_benchstat import program
 from tests.studies.test_validate_faults import Recorded
@@ -59,7 +59,7 @@ def test_every_part_is_in_the_report(session: FakeSession) -> None:
         "Known truth", "Sensitivity", "Parity", "A/A", "benchstat",
     }  # fmt: skip
     assert len(report.deviations) == 9
-    assert {ratio.metric for ratio in report.ratios} == set(raw.READERS)
+    assert {ratio.metric for ratio in report.ratios} == set(parity.READERS)
     assert all(check.passed for check in report.checks if check.part in ("Parity", "benchstat"))
     assert report.tools["iperf3"]
     assert all(each.passed for each in report.preconditions)
@@ -77,7 +77,7 @@ def test_a_part_without_a_number_fails_and_the_others_go_on(session: FakeSession
     failed = {check.name: check for check in report.failed}
     assert failed["dns"].part == "Parity"
     assert "none: dns: gone" in failed["dns"].measured
-    assert {ratio.metric for ratio in report.ratios} == set(raw.READERS) - {"dns_p50"}
+    assert {ratio.metric for ratio in report.ratios} == set(parity.READERS) - {"dns_p50"}
 
 
 def test_a_precondition_that_fails_ends_it(session: FakeSession) -> None:

@@ -8,8 +8,8 @@ from bench.compare.power import DEFAULT_ROUNDS
 from bench.compare.ranks import mann_whitney
 from bench.probes.base import Bench
 from bench.targets import resolve_targets
-from studies.validate.faults import LossCount
-from studies.validate.sensitivity import _share_detected, judge_cut, measure_cut
+from studies.validate.testbed import LossCount
+from studies.validate.verdicts import _share_detected, judge_cut, measure_cut
 from tests.bench.fakes import PLAN, FakeSession
 from tests.studies.test_validate_faults import Recorded
 

@@ -17,8 +17,15 @@ import pytest
 from bench.probes.base import Bench
 from bench.targets import resolve_targets
 from studies.validate import slow_server
-from studies.validate.faults import Link, LossCount
-from studies.validate.readings import MissingSampleError, Recorder, at_path, probe_named, take
+from studies.validate.testbed import (
+    Link,
+    LossCount,
+    MissingSampleError,
+    Recorder,
+    at_path,
+    probe_named,
+    take,
+)
 from studies.validate.truth import deviation, judge_loss
 from tests.bench.fakes import PLAN, FakeSession, failing
 

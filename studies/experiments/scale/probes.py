@@ -15,8 +15,7 @@ from bench.session import CommandResult, Service, SessionError
 from bench.targets import Targets
 from bench.text import latency
 from studies.experiments.capabilities import ComponentMetrics, ComponentRestart
-from studies.experiments.scale.dataplane import Dataplane, Run, Syncs
-from studies.experiments.scale.fillers import Changing, Fillers
+from studies.experiments.scale.services import Changing, Dataplane, Fillers, Run, Syncs
 
 _GROUP = "Change of an endpoint"
 CPU_MILLISECONDS = "CPU ms"

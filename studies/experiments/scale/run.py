@@ -21,7 +21,6 @@ from bench.probes.cost import UnderLoad
 from bench.probes.http import http_probe
 from bench.results import Results
 from bench.session import SessionError
-from studies.experiments.base import Context, Findings, point
 from studies.experiments.capabilities import (
     ComponentCommands,
     ComponentMetrics,
@@ -29,10 +28,9 @@ from studies.experiments.capabilities import (
     ObjectStore,
 )
 from studies.experiments.growth import Place, fits
-from studies.experiments.model import Series
-from studies.experiments.scale.dataplane import Syncs, dataplane_of
-from studies.experiments.scale.fillers import Changing, Fillers
+from studies.experiments.model import Context, Findings, Series, point
 from studies.experiments.scale.probes import Aim, ChangeProbe, FullSyncProbe, Towards
+from studies.experiments.scale.services import Changing, Fillers, Syncs, dataplane_of
 
 RATE = 1_000
 """Requests/s over kept connections: the study's."""

@@ -19,7 +19,7 @@ from studies.experiments.capabilities import (
     ObjectStore,
     PodRequest,
 )
-from studies.experiments.scale.dataplane import total
+from studies.experiments.scale.services import total
 from tests.components.kubernetes.exec_replies import Exec, Output, Reply
 from tests.components.kubernetes.kube_api import KubeApi
 from tests.components.kubernetes.kube_cluster import NODES, cluster

@@ -1,4 +1,4 @@
-"""The rounds of one trial and what they say, and the trials one after the other.
+"""One toggle at a time: what each does by itself, a base and a variant measured in turn.
 
 Each trial has a file, so that an interrupted run goes on. Beside a cluster that is up the ablation
 is an experiment of its stack (:func:`run_beside`).
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bench.clock import Clock
 from bench.compare import Comparison, compare
@@ -24,10 +24,36 @@ from bench.probes.cost import components_of
 from bench.results import Results
 from bench.session import Opener, Session, SessionError
 from bench.text import number
-from studies.experiments.ablate import INSIDE, NAME, OUTSIDE, QUESTION, RATE
-from studies.experiments.base import Context, Findings, SkippedError, point
 from studies.experiments.capabilities import Outside, Progress, Stage, StageError, Trial, Variants
-from studies.experiments.model import Axis, Experiment, ExperimentError, Series, from_dict
+from studies.experiments.definition import EXPERIMENTS
+from studies.experiments.model import (
+    Axis,
+    Context,
+    Experiment,
+    ExperimentError,
+    Findings,
+    Series,
+    SkippedError,
+    from_dict,
+    point,
+)
+
+NAME: Final = "ablate"
+_DEFINITION = EXPERIMENTS["toggles"]
+QUESTION = _DEFINITION.question
+ROUNDS, SECONDS = _DEFINITION.usual.rounds, _DEFINITION.usual.seconds
+RATE: Final = 1_000
+INSIDE: Final = ("rtt", "connect", f"http_{RATE}", "loaded_rtt", "tcp", "udp")
+"""The probes between pods. Searches, DNS and full speed are left out: they take the longest and
+are the noisiest, or the machine's limit."""
+OUTSIDE: Final = ("connect", f"http_{RATE}", "connect_max", "http_max")
+"""Those from outside the nodes, through a NodePort: what DSR and XDP are for."""
+BASES: Final = {
+    "d": "D, to which each toggle is added",
+    "e": "E, from which each toggle is taken away",
+    "outside": "D at an MTU of 3,498, from outside the nodes: DSR and XDP on the lab's veth",
+}
+
 
 AXIS = Axis(name="toggle")
 WITHOUT, WITH = "without", "with"

@@ -1,0 +1,1 @@
+"""Validation: the benchmark against known truth, the raw tools, itself and benchstat."""
