@@ -19,7 +19,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -206,9 +206,13 @@ def _taken(backend: Any, subnet: Subnet) -> Taken:
 
 def _create(self: ElasticNetworkInterfaces) -> ActionResult:
     subnet = self.ec2_backend.get_subnet(self._get_param("SubnetId"))
-    _refuse_chosen(self, "PrivateIpAddresses", "Ipv4Prefixes")
+    _refuse_chosen(self)
     tags = add_tag_specification(self._get_param("TagSpecifications", []))
-    primary = self._get_param("PrivateIpAddress") or str(_free(self, subnet, 1, None)[0])
+    primary = self._get_param("PrivateIpAddress")
+    if not primary:
+        taken = _taken(self.ec2_backend, subnet)
+        with _full_subnet("InsufficientFreeAddressesInSubnet"):
+            primary = str(free_addresses(IPv4Network(subnet.cidr_block), taken, 1)[0])
     eni = self.ec2_backend.create_network_interface(
         subnet,
         primary,
@@ -225,7 +229,7 @@ def _create(self: ElasticNetworkInterfaces) -> ActionResult:
 
 
 def _assign(self: ElasticNetworkInterfaces) -> ActionResult:
-    _refuse_chosen(self, "PrivateIpAddresses", "Ipv4Prefixes")
+    _refuse_chosen(self)
     eni = self.ec2_backend.get_network_interface(self._get_param("NetworkInterfaceId"))
     addresses, prefixes = _give(self, eni)
     return ActionResult(
@@ -314,14 +318,14 @@ def _give(self: ElasticNetworkInterfaces, eni: Any) -> tuple[list[Any], list[Any
         limits = INSTANCE_TYPES[eni.instance.instance_type]["NetworkInfo"]
         _check_slots(eni, limits, addresses + prefixes)
     owner = IPv4Address(eni.private_ip_address)
-    blocks = [
-        {"Ipv4Prefix": str(each)} for each in _free_prefixes(self, eni.subnet, prefixes, owner)
-    ]
+    network, backend = IPv4Network(eni.subnet.cidr_block), self.ec2_backend
+    with _full_subnet("InsufficientCidrBlocks"):
+        free_blocks = free_prefixes(network, _taken(backend, eni.subnet), prefixes, owner)
+    blocks = [{"Ipv4Prefix": str(each)} for each in free_blocks]
     eni.ipv4_prefixes.extend(blocks)
-    single = [
-        {"Primary": False, "PrivateIpAddress": str(each)}
-        for each in _free(self, eni.subnet, addresses, owner)
-    ]
+    with _full_subnet("InsufficientFreeAddressesInSubnet"):
+        free = free_addresses(network, _taken(backend, eni.subnet), addresses, owner)
+    single = [{"Primary": False, "PrivateIpAddress": str(each)} for each in free]
     eni.private_ip_addresses.extend(single)
     return single, blocks
 
@@ -336,29 +340,18 @@ def _check_slots(eni: Any, limits: dict[str, Any], more: int) -> None:
         )
 
 
-def _free(
-    self: ElasticNetworkInterfaces, subnet: Subnet, count: int, owner: IPv4Address | None
-) -> list[IPv4Address]:
-    taken = _taken(self.ec2_backend, subnet)
+@contextlib.contextmanager
+def _full_subnet(code: str) -> Iterator[None]:
+    """Answer a full subnet by an error code of the API."""
     try:
-        return free_addresses(IPv4Network(subnet.cidr_block), taken, count, owner)
+        yield
     except SubnetFullError as error:
-        raise EC2ClientError("InsufficientFreeAddressesInSubnet", str(error)) from None
+        raise EC2ClientError(code, str(error)) from None
 
 
-def _free_prefixes(
-    self: ElasticNetworkInterfaces, subnet: Subnet, count: int, owner: IPv4Address
-) -> list[IPv4Network]:
-    taken = _taken(self.ec2_backend, subnet)
-    try:
-        return free_prefixes(IPv4Network(subnet.cidr_block), taken, count, owner)
-    except SubnetFullError as error:
-        raise EC2ClientError("InsufficientCidrBlocks", str(error)) from None
-
-
-def _refuse_chosen(self: ElasticNetworkInterfaces, *parameters: str) -> None:
+def _refuse_chosen(self: ElasticNetworkInterfaces) -> None:
     """Refuse a request for certain addresses: the lab assigns them by number only."""
-    for parameter in parameters:
+    for parameter in ("PrivateIpAddresses", "Ipv4Prefixes"):
         if self._get_param(parameter):
             raise EC2ClientError("UnsupportedOperation", f"{parameter}: not in the lab's EC2 API")
 

@@ -8,6 +8,7 @@ Go is the one on PATH where it is new enough, else one from PyPI.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -27,7 +28,7 @@ from lab.toolchain.programs import (
     Patch,
     Program,
     Share,
-    family_of,
+    program_of,
     share_of,
 )
 
@@ -166,36 +167,23 @@ class Builder:
         """Fetch the modules that the programs import: network work, for another's compiling."""
         if not programs:
             return
-        tags = ["-tags", ",".join(family.tags)] if family.tags else []
-        process.run(
-            [
-                go.command,
-                *("list", "-deps", *tags, "-f", "{{.Name}}"),
-                *(program.package for program in programs),
-            ],
-            what=f"downloading the modules of {family.label}",
-            cwd=self.tools / family.folder,
-            env=build_env(),
+        packages = [program.package for program in programs]
+        self._go(
+            *(go, family, f"downloading the modules of {family.label}"),
+            *("list", "-deps", *family.tag_flags, "-f", "{{.Name}}", *packages),
         )
 
     def build(self, go: Go, family: Family, programs: Sequence[Program]) -> None:
         """Compile programs with one ``go build`` and publish each in its own folder."""
         what = f"building {family.label}"
         with self.cache.scratch(family.name) as scratch:
-            flags = [*BUILD_FLAGS, "-ldflags", family.ldflags]
-            if family.tags:
-                flags += ["-tags", ",".join(family.tags)]
+            flags = [*BUILD_FLAGS, "-ldflags", family.ldflags, *family.tag_flags]
             if family.patches:
                 flags += ["-modfile", str(self._patched(go, family, scratch))]
             out = scratch / "out"
             out.mkdir()
             packages = [program.package for program in programs]
-            process.run(
-                [go.command, "build", *flags, "-o", f"{out}/", *packages],
-                what=what,
-                cwd=self.tools / family.folder,
-                env=build_env(),
-            )
+            self._go(go, family, what, "build", *flags, "-o", f"{out}/", *packages)
             for program in programs:
                 built = out / binary_name(program.package)
                 if not built.is_file():
@@ -222,14 +210,15 @@ class Builder:
                 generate_stubs(folder / share.grpc_proto, folder / "python")
             self.cache.publish(folder, self.share_path(family, share))
 
+    def _go(self, go: Go, family: Family, what: str, *words: str) -> str:
+        """The standard output of a Go command in a family's folder."""
+        folder = self.tools / family.folder
+        return process.run([go.command, *words], what=what, cwd=folder, env=build_env())
+
     def _module_folder(self, go: Go, family: Family, module: str) -> Path:
         """Where Go keeps a module, at the version that the family's own go.mod has of it."""
-        module_json = process.run(
-            [go.command, "mod", "download", "-json", module],
-            what=f"downloading {module}",
-            cwd=self.tools / family.folder,
-            env=build_env(),
-        )
+        what = f"downloading {module}"
+        module_json = self._go(go, family, what, "mod", "download", "-json", module)
         return Path(json.loads(module_json)["Dir"])
 
     def _patched(self, go: Go, family: Family, scratch: Path) -> Path:
@@ -331,12 +320,7 @@ class Toolchain:
         :raises UnknownProgramError: there is no such program.
         :raises NotBuiltError: it is not built yet.
         """
-        family = family_of(name, version)
-        if family is None:
-            known = ", ".join(sorted({p.name for f in FAMILIES for p in f.programs}))
-            wanted = name if version is None else f"{name} {version}"
-            raise UnknownProgramError(f"no program {wanted!r} in the toolchain; it has: {known}")
-        program = next(one for one in family.programs if one.name == name)
+        family, program = program_of(name, version)
         path = self.builder.program_path(family, program)
         if not path.exists():
             raise NotBuiltError(
@@ -352,11 +336,8 @@ class Toolchain:
         Python stubs in ``python/``. Parameters and errors as of
         :meth:`program`.
         """
-        family = share_of(name, version)
-        if family is None or family.share is None:
-            known = ", ".join(sorted({f.share.name for f in FAMILIES if f.share}))
-            raise UnknownProgramError(f"no shared files {name!r}; there are: {known}")
-        path = self.builder.share_path(family, family.share)
+        family, share = share_of(name, version)
+        path = self.builder.share_path(family, share)
         if not path.is_dir():
             raise NotBuiltError(
                 f"the files of {name} {family.version} are not there yet; "
@@ -370,10 +351,9 @@ class Toolchain:
         :param cni_version: the lab's, where its CNI may have the program.
         :raises ToolchainError: it is in neither.
         """
-        if family_of(name, cni_version) is not None:
-            return str(self.program(name, cni_version))
-        if family_of(name) is not None:
-            return str(self.program(name))
+        for version in (cni_version, None):
+            with contextlib.suppress(UnknownProgramError):
+                return str(self.program(name, version))
         path = shutil.which(name)
         if path is None:
             raise NotBuiltError(f"the program {name} is not installed. Fix: make setup")
@@ -385,9 +365,4 @@ class Toolchain:
 
     def missing(self, needs: Collection[Need]) -> list[str]:
         """The programs that ``needs`` ask for and that are not built yet."""
-        return [
-            program.name
-            for family in FAMILIES
-            for program in family.programs
-            if program.need in needs and not self.builder.program_path(family, program).exists()
-        ]
+        return [one.name for family in FAMILIES for one in self.builder.missing(family, needs)]

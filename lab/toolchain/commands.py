@@ -91,8 +91,8 @@ class Setup:
         return Builder(self.checkout / "tools", self.cache)
 
     def missing(self) -> Missing:
-        builds_pulumi = pulumi.needs_building(self.builder, self.environment)
-        needs = self.needs if builds_pulumi else self.needs - {ENGINE}
+        own_pulumi = pulumi.own_pulumi(self.cache, self.environment)
+        needs = self.needs - {ENGINE} if own_pulumi else self.needs
         return Missing(
             packages=self._packages(needs),
             families=[family for family in FAMILIES if self._lacks(family, needs)],

@@ -7,7 +7,7 @@ others have one version each.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import field
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from cni.cilium.versions import VERSIONS as CILIUM
 from cni.vpc_cni.versions import VERSIONS as VPC_CNI
+from lab.errors import UnknownProgramError
 from lab.toolchain.cache import CHECKOUT
 
 Need = str
@@ -112,6 +113,10 @@ class Family:
         return ", ".join([f"{self.name} {self.version}", *own])
 
     @property
+    def tag_flags(self) -> list[str]:
+        return ["-tags", ",".join(self.tags)] if self.tags else []
+
+    @property
     def ldflags(self) -> str:
         """The linker's flags: no symbol table, and the version that the program reports."""
         settings = [f"-X '{name}={value}'" for name, value in self.variables.items()]
@@ -185,32 +190,30 @@ def needs_of_lab(cni: str, version: str, *, kube_proxy: bool) -> frozenset[Need]
     return frozenset({ENGINE, LAB, cni_need(cni, version), *family.needs, *proxy})
 
 
-def family_of(program: str, version: str | None = None) -> Family | None:
-    """The family that a program is built with.
+def program_of(name: str, version: str | None = None) -> tuple[Family, Program]:
+    """A program and its family.
 
     :param version: of the family, where there are several; else the newest one is meant.
+    :raises UnknownProgramError: there is no such program.
     """
-    return _newest(
-        family
-        for family in FAMILIES
-        if any(one.name == program for one in family.programs) and version in (None, family.version)
-    )
+    # Tables of versions have the oldest first.
+    for family in reversed(FAMILIES):
+        for program in family.programs:
+            if program.name == name and version in (None, family.version):
+                return family, program
+    known = ", ".join(sorted({p.name for f in FAMILIES for p in f.programs}))
+    wanted = name if version is None else f"{name} {version}"
+    raise UnknownProgramError(f"no program {wanted!r} in the toolchain; it has: {known}")
 
 
-def share_of(name: str, version: str | None = None) -> Family | None:
-    """The family whose module holds the shared files of this name; parameters as above."""
-    return _newest(
-        family
-        for family in FAMILIES
-        if family.share is not None
-        and family.share.name == name
-        and version in (None, family.version)
-    )
-
-
-def _newest(families: Iterable[Family]) -> Family | None:
-    """The last one: tables of versions have the oldest first."""
-    return next(iter(reversed(list(families))), None)
+def share_of(name: str, version: str | None = None) -> tuple[Family, Share]:
+    """Shared files and the family whose module holds them; parameters and errors as above."""
+    for family in reversed(FAMILIES):
+        share = family.share
+        if share is not None and share.name == name and version in (None, family.version):
+            return family, share
+    known = ", ".join(sorted({f.share.name for f in FAMILIES if f.share}))
+    raise UnknownProgramError(f"no shared files {name!r}; there are: {known}")
 
 
 def packages_for(needs: Collection[Need], *, tests: bool = False) -> list[str]:

@@ -34,7 +34,7 @@ from lab.toolchain.launcher import (
     state_file,
     target_of,
 )
-from lab.toolchain.programs import ENGINE, Need, family_of, needs_of_lab
+from lab.toolchain.programs import ENGINE, Need, needs_of_lab, program_of
 
 SCRIPTS = (
     "python/cmd/pulumi-language-python-exec",
@@ -69,8 +69,7 @@ def built_folder(builder: Builder) -> Path:
     """Where our Pulumi, its language host and the host's scripts stand side by side."""
     parts: list[str] = []
     for name in ("pulumi", "pulumi-language-python"):
-        family = family_of(name)
-        assert family is not None
+        family, _ = program_of(name)
         parts += [family.version, builder.inputs(family)]
     return builder.cache.path(f"pulumi-bin-{digest([*parts, *SCRIPTS])}")
 
@@ -84,9 +83,7 @@ def assemble(builder: Builder) -> Path:
         folder = scratch / "bin"
         folder.mkdir()
         for name in ("pulumi", "pulumi-language-python"):
-            family = family_of(name)
-            assert family is not None
-            program = next(one for one in family.programs if one.name == name)
+            family, program = program_of(name)
             (folder / name).hardlink_to(builder.program_path(family, program))
             if family.share is not None:
                 source = builder.share_path(family, family.share)
@@ -106,10 +103,6 @@ def find_engine(builder: Builder, environment: Mapping[str, str]) -> Engine:
     if not command.exists():
         raise NotBuiltError("pulumi is not built yet; run `make setup` in the checkout")
     return Engine(command, ours=True)
-
-
-def needs_building(builder: Builder, environment: Mapping[str, str]) -> bool:
-    return own_pulumi(builder.cache, environment) is None
 
 
 def launcher_folder(cache: Cache, python: Path) -> Path:
