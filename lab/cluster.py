@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -79,6 +78,9 @@ class Lab:
         self.paths = LabPaths.of(lab_id)
         self.sandbox = Sandbox(self.paths)
         self.toolchain = toolchain or Toolchain.default()
+        self._spec_file = self.paths.root / "lab.json"
+        self._boot_file = self.paths.root / "boot"
+        self._unfinished_file = self.paths.root / "unfinished"
 
     # -- bringing up --------------------------------------------------------------------------
 
@@ -179,14 +181,6 @@ class Lab:
 
     # -- what is there ------------------------------------------------------------------------
 
-    @property
-    def _spec_file(self) -> Path:
-        return self.paths.root / "lab.json"
-
-    @property
-    def _boot_file(self) -> Path:
-        return self.paths.root / "boot"
-
     def boot_id(self) -> str | None:
         """The boot id of the running lab, as :meth:`start` returned it.
 
@@ -211,10 +205,6 @@ class Lab:
         yield
         done.touch()
         self._unfinished_file.unlink()
-
-    @property
-    def _unfinished_file(self) -> Path:
-        return self.paths.root / "unfinished"
 
     @cached_property
     def spec(self) -> LabSpec:
@@ -290,11 +280,8 @@ class Lab:
         :param limit: seconds after which the command is killed.
         :raises LabError: there is no such node.
         """
-        on = next((each for each in self.nodes if each.name == node_name), None)
-        if on is None:
-            raise LabError(f"the lab {self.paths.lab_id} has no node {node_name}")
-        program = self._program(argv[0])
-        return [*self.sandbox.enter(on.host, limit), program, *argv[1:]]
+        host = self._node(node_name).host
+        return [*self.sandbox.enter(host, limit), self._program(argv[0]), *argv[1:]]
 
     def node_command(self, on: Node, argv: Sequence[str]) -> str:
         """The standard output of a command in a node's own namespaces.
@@ -343,10 +330,15 @@ class Lab:
 
         :raises LabError: it is not there, or cannot be restarted.
         """
-        node = next((each for each in self.nodes if each.name == node_name), None)
-        if component != KUBE_PROXY or node is None or self.kube_proxy is None:
+        if component != KUBE_PROXY or self.kube_proxy is None:
             raise LabError(f"the lab cannot restart {component} on {node_name}")
-        self.kube_proxy.restart(node)
+        self.kube_proxy.restart(self._node(node_name))
+
+    def _node(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise LabError(f"the lab {self.paths.lab_id} has no node {name}")
 
     def versions(self) -> dict[str, str]:
         """Versions of the programs that this lab runs, by program, without a leading v."""

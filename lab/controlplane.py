@@ -7,11 +7,10 @@ node and pod status) through the API itself.
 
 from __future__ import annotations
 
+import json
 import secrets
 from http import HTTPStatus
-from pathlib import Path
 
-import yaml
 from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -31,6 +30,24 @@ _METRICS = "http://127.0.0.1:10249/metrics"
 # Thousands of objects at once make much garbage: a fifth of the API server's CPU time was spent on
 # collecting it, which the nodes on the same CPUs lack.
 _LESS_COLLECTING = {"GOGC": "400"}
+
+_KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters:
+  - name: lab
+    cluster:
+      server: https://{host}:{port}
+      certificate-authority: {ca}
+users:
+  - name: lab
+    user:
+      token: "{token}"
+contexts:
+  - name: lab
+    context: {{cluster: lab, user: lab}}
+current-context: lab
+"""
 
 ADAPTATIONS = (
     "No scheduler, controller manager or kubelet: the lab binds pods and writes EndpointSlices, "
@@ -54,7 +71,11 @@ def start(sandbox: Sandbox, toolchain: Toolchain, service_cidr: str) -> Kube:
         timeout=60,
         log=paths.log("kube-apiserver"),
     )
-    _write_kubeconfig(paths, token, ca)
+    # For everything inside the sandbox; only root may read it.
+    paths.kubeconfig.touch(mode=0o600)
+    paths.kubeconfig.write_text(
+        _KUBECONFIG.format(host=GATEWAY, port=API_PORT, token=token, ca=json.dumps(str(ca)))
+    )
     api = connect(sandbox)
     until(
         "the API server to be ready",
@@ -138,28 +159,6 @@ def _start_apiserver(sandbox: Sandbox, toolchain: Toolchain, service_cidr: str) 
     )
 
 
-def _write_kubeconfig(paths: LabPaths, token: str, ca: Path) -> None:
-    """A kubeconfig for everything inside the sandbox; only root may read it."""
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {
-                "name": "lab",
-                "cluster": {
-                    "server": f"https://{GATEWAY}:{API_PORT}",
-                    "certificate-authority": str(ca),
-                },
-            }
-        ],
-        "users": [{"name": "lab", "user": {"token": token}}],
-        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab"}}],
-        "current-context": "lab",
-    }
-    paths.kubeconfig.touch(mode=0o600)
-    paths.kubeconfig.write_text(yaml.safe_dump(content))
-
-
 class KubeProxy:
     """The kube-proxies of one lab, as the EKS add-on runs them: a DaemonSet's flags, a process per
     node.
@@ -202,17 +201,10 @@ class KubeProxy:
         """
         until(
             f"kube-proxy on {node.name} to sync its rules",
-            lambda: self._not_ready(node),
+            lambda: self._sandbox.unhealthy(node.name, _HEALTH),
             timeout=60,
             log=self._sandbox.paths.log(f"{node.name}-{KUBE_PROXY}"),
         )
-
-    def _not_ready(self, node: Node) -> str | None:
-        try:
-            status, body = self._sandbox.http_get(node.name, _HEALTH)
-        except OSError as error:
-            return str(error)
-        return None if status == HTTPStatus.OK else f"{status} {body}"
 
     def mode(self, node: Node) -> str:
         """The mode that the running kube-proxy reports (``/proxyMode``)."""

@@ -24,6 +24,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -59,36 +60,21 @@ def state_root() -> Path:
     return project_state(os.environ) / "labs"
 
 
-@dataclass(frozen=True, slots=True)
 class LabPaths:
     """The files of one lab; ``lab_id`` is unique, so two labs never share a folder."""
 
-    lab_id: str
-    root: Path
+    def __init__(self, lab_id: str, root: Path) -> None:
+        self.lab_id = lab_id
+        self.root = root
+        self.logs = root / "logs"
+        self.pids = root / "pids"
+        self.config = root / "config"
+        self.pki = root / "pki"
+        self.kubeconfig = self.config / "kubeconfig"
 
     @classmethod
     def of(cls, lab_id: str) -> LabPaths:
         return cls(lab_id, state_root() / lab_id)
-
-    @property
-    def logs(self) -> Path:
-        return self.root / "logs"
-
-    @property
-    def pids(self) -> Path:
-        return self.root / "pids"
-
-    @property
-    def config(self) -> Path:
-        return self.root / "config"
-
-    @property
-    def pki(self) -> Path:
-        return self.root / "pki"
-
-    @property
-    def kubeconfig(self) -> Path:
-        return self.config / "kubeconfig"
 
     def make(self) -> None:
         """Create the folders; safe to call again."""
@@ -402,3 +388,11 @@ class Sandbox:
             raise OSError(str(error)) from error
         finally:
             connection.close()
+
+    def unhealthy(self, netns: str, url: str) -> str | None:
+        """What is wrong with the answer of a component's health endpoint; None when it is well."""
+        try:
+            status, body = self.http_get(netns, url)
+        except OSError as error:
+            return str(error)
+        return None if status == HTTPStatus.OK else f"{url}: {status} {body[:200]}"

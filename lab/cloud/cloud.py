@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lab.cloud import metadata, vpc
@@ -60,11 +59,13 @@ class Cloud:
     def __init__(self, sandbox: Sandbox, spec: CloudSpec) -> None:
         self._sandbox = sandbox
         self._spec = spec
-
-    @property
-    def endpoint(self) -> str:
+        self._log = sandbox.paths.log
+        self._instances_file = sandbox.paths.config / "instances.json"
+        self._interfaces_file = sandbox.paths.config / "interfaces.json"
+        self.calls_file = sandbox.paths.root / "ec2-calls.jsonl"
+        """All calls of the API so far, a JSON object a line (:class:`lab.cloud.ec2.Call`)."""
+        self.endpoint = f"http://{GATEWAY}:{PORT}"
         """The EC2 API's, inside the sandbox."""
-        return f"http://{GATEWAY}:{PORT}"
 
     # -- bringing up --------------------------------------------------------------------------
 
@@ -136,9 +137,6 @@ class Cloud:
             raise LabError(f"the EC2 API ended:\n{tail(self._log(EC2))}")
         return self._sandbox.refusal(None, str(GATEWAY), PORT)
 
-    def _log(self, name: str) -> Path:
-        return self._sandbox.paths.log(name)
-
     # -- what is there ------------------------------------------------------------------------
 
     def client(self, caller: str = vpc.OWNER) -> EC2Client:
@@ -155,16 +153,3 @@ class Cloud:
         :param caller: the access key, by which the recorded calls tell callers apart.
         """
         return {"AWS_ACCESS_KEY_ID": caller, "AWS_SECRET_ACCESS_KEY": vpc.SECRET}
-
-    @property
-    def calls_file(self) -> Path:
-        """All calls of the API so far, a JSON object a line (:class:`lab.cloud.ec2.Call`)."""
-        return self._sandbox.paths.root / "ec2-calls.jsonl"
-
-    @property
-    def _instances_file(self) -> Path:
-        return self._sandbox.paths.config / "instances.json"
-
-    @property
-    def _interfaces_file(self) -> Path:
-        return self._sandbox.paths.config / "interfaces.json"

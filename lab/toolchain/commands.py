@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
+import psutil
+
 from lab.errors import NotBuiltError, ToolchainError
 from lab.toolchain import build, doctor, process, pulumi
 from lab.toolchain.bootstrap import current_env, guarded, parser, say
@@ -40,11 +42,7 @@ BUILDERS = 2
 
 def builders() -> int:
     """How many families this machine compiles at a time; a linker takes up to 2 GB."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 1
-    return BUILDERS if memory > 6e9 and (os.cpu_count() or 1) > 1 else 1
+    return BUILDERS if psutil.virtual_memory().total > 6e9 and (os.cpu_count() or 1) > 1 else 1
 
 
 @dataclass
@@ -93,16 +91,14 @@ class Setup:
     def missing(self) -> Missing:
         own_pulumi = pulumi.own_pulumi(self.cache, self.environment)
         needs = self.needs - {ENGINE} if own_pulumi else self.needs
+        packages: list[str] = []
+        if doctor.is_debian():
+            packages = doctor.missing_packages(packages_for(needs, tests=self.dev))
         return Missing(
-            packages=self._packages(needs),
+            packages=packages,
             families=[family for family in FAMILIES if self._lacks(family, needs)],
             engine=ENGINE in needs and not pulumi.built_folder(self.builder).is_dir(),
         )
-
-    def _packages(self, needs: Collection[Need]) -> list[str]:
-        if not doctor.is_debian():
-            return []
-        return doctor.missing_packages(packages_for(needs, tests=self.dev))
 
     def ensure(self) -> None:
         """Make what is missing; a few file look-ups when nothing is."""
@@ -265,14 +261,6 @@ def ready_environment(
     return variables
 
 
-def print_versions() -> None:
-    programs = {
-        (one.name, family.version_of(one)) for family in FAMILIES for one in family.programs
-    }
-    for name, version in sorted(programs):
-        print(f"{name:<24}{version}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     return guarded(lambda: _dispatch(arguments))
@@ -287,7 +275,11 @@ def _dispatch(arguments: argparse.Namespace) -> None:
         case "run":
             run(arguments)
         case "versions":
-            print_versions()
+            programs = {
+                (one.name, each.version_of(one)) for each in FAMILIES for one in each.programs
+            }
+            for name, version in sorted(programs):
+                print(f"{name:<24}{version}")
 
 
 if __name__ == "__main__":

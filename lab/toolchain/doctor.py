@@ -81,12 +81,8 @@ def missing(facts: Facts) -> list[str]:
 
 def message(problems: Sequence[str]) -> str:
     """The one message about a machine that cannot run the lab."""
-    lines = [
-        "this machine cannot run the lab:",
-        *(f"  - {one}" for one in problems),
-        REMAINING,
-    ]
-    return "\n".join(lines)
+    listed = [f"  - {problem}" for problem in problems]
+    return "\n".join(["this machine cannot run the lab:", *listed, REMAINING])
 
 
 def gather() -> Facts:
@@ -134,15 +130,7 @@ _PROBES: tuple[tuple[str, str, str], ...] = (
 
 def _probe() -> dict[str, str]:
     """Try what the lab does, inside namespaces that end with the try."""
-    base = [
-        "unshare",
-        "--net",
-        "--mount",
-        "--pid",
-        "--fork",
-        "--mount-proc",
-        "--kill-child",
-    ]
+    base = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
     if shutil.which("unshare") is None:
         return {}  # util-linux is a package that the set-up installs
     failed = _fails([*base, "true"])

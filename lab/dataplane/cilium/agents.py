@@ -14,7 +14,6 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from kube.errors import ApiError
 from kube.objects import Kind
 from lab import cgroups, network
 from lab.cloud.vpc import Instance, Taken, free_addresses
-from lab.dataplane.interface import LabDataplane, Progress
+from lab.dataplane.interface import LabDataplane, LabParts, Progress
 from lab.errors import CommandError, LabError, tail
 from lab.network import AGENTS, Node
 from lab.sandbox import Place
@@ -73,16 +72,20 @@ class Cilium(LabDataplane):
     programs = (AGENT,)
     adaptations = ADAPTATIONS
 
+    def __init__(self, parts: LabParts) -> None:
+        super().__init__(parts)
+        self._config_dir = self._sandbox.paths.config / "cilium"
+        self._configuration = (
+            f"--config-dir={self._config_dir}",
+            f"--k8s-kubeconfig-path={self._sandbox.paths.kubeconfig}",
+        )
+
     def _program(self, name: str) -> Path:
         return self._toolchain.program(name, self._parts.version)
 
     @property
     def _share(self) -> Path:
         return self._toolchain.share("cilium", self._parts.version)
-
-    @cached_property
-    def _config_dir(self) -> Path:
-        return self._sandbox.paths.config / "cilium"
 
     @cached_property
     def _values(self) -> Mapping[str, Any]:
@@ -124,27 +127,18 @@ class Cilium(LabDataplane):
 
     def start_operator(self, node: Node) -> None:
         """Start the operator, as a pod of a node's own network; also again, after its end."""
-        lab_id = self._sandbox.paths.lab_id
+        env = {"K8S_NODE_NAME": node.name, "CILIUM_K8S_NAMESPACE": "kube-system"}
+        if self._cloud is not None:
+            env |= {"AWS_ENDPOINT_URL_EC2": self._cloud.endpoint}
+            env |= self._cloud.credentials(OPERATOR)
+        folder = f"{CONTROL_PLANE}/{AGENTS}/{OPERATOR}"
+        cgroup = cgroups.create(self._sandbox.paths.lab_id, folder)
         self._sandbox.spawn(
             OPERATOR,
             [str(self._program(OPERATOR)), *self._configuration],
-            Place(
-                netns=node.name,
-                cgroup=cgroups.create(lab_id, f"{CONTROL_PLANE}/{AGENTS}/{OPERATOR}"),
-            ),
-            env={
-                "K8S_NODE_NAME": node.name,
-                "CILIUM_K8S_NAMESPACE": "kube-system",
-                **self._aws_environment(),
-            },
+            Place(netns=node.name, cgroup=cgroup),
+            env=env,
         )
-
-    def _aws_environment(self) -> dict[str, str]:
-        """What leads the operator to the lab's EC2 API instead of AWS."""
-        if self._cloud is None:
-            return {}
-        endpoint = {"AWS_ENDPOINT_URL_EC2": self._cloud.endpoint}
-        return endpoint | self._cloud.credentials(OPERATOR)
 
     def start_agent(self, node: Node) -> None:
         """Start a node's agent; also again, after its end."""
@@ -168,13 +162,6 @@ class Cilium(LabDataplane):
                 **self._compiler(),
             },
         )
-
-    @property
-    def _configuration(self) -> list[str]:
-        return [
-            f"--config-dir={self._config_dir}",
-            f"--k8s-kubeconfig-path={self._sandbox.paths.kubeconfig}",
-        ]
 
     def _compiler(self) -> dict[str, str]:
         """The environment in which an agent finds ``clang`` (:file:`clang/clang.sh`, ccache)."""
@@ -208,11 +195,7 @@ class Cilium(LabDataplane):
             log = self._sandbox.paths.log(f"{node.name}-{AGENT}")
             raise LabError(f"cilium-agent on {node.name} ended; last lines of {log}:\n{tail(log)}")
         url = f"http://127.0.0.1:{self._values.get('healthPort', HEALTH_PORT)}/healthz"
-        try:
-            status, _ = self._sandbox.http_get(node.name, url)
-        except OSError as error:
-            return str(error)
-        return None if status == HTTPStatus.OK else f"{url}: {status}"
+        return self._sandbox.unhealthy(node.name, url)
 
     def eni_report(self, api: Kube, node: Node) -> dict[str, Any]:
         return dict(api.get(CILIUM_NODE, node.name).get("status", {}))
