@@ -7,7 +7,7 @@ it; what goes along is named, since the effect is of all of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import ValidationError
@@ -70,8 +70,10 @@ def less(base: Scenario, toggle: str, facts: PlatformFacts) -> Variant:
         reason = f"the base does not have it: {refused.reason}"
         return Variant(toggle=toggle, direction="less", reason=reason)
     along = tuple(name for name in TOGGLES if name in applied and toggle in _needed(name))
-    changes = {name: _off(name) for name in (toggle, *along)}
-    return _decided(base, changes, toggle, "less", along, facts)
+    off: dict[str, Asked] = {
+        name: None if TOGGLES[name].sizes else False for name in (toggle, *along)
+    }
+    return _decided(base, off, toggle, "less", along, facts)
 
 
 def _applied(scenario: Scenario, facts: PlatformFacts) -> frozenset[str]:
@@ -85,10 +87,6 @@ def _needed(toggle: str) -> tuple[str, ...]:
     return tuple(name for name in TOGGLES if name in every)
 
 
-def _off(toggle: str) -> Asked:
-    return None if TOGGLES[toggle].sizes else False
-
-
 def _decided(
     base: Scenario,
     changes: Mapping[str, Asked],
@@ -97,35 +95,23 @@ def _decided(
     along: tuple[str, ...],
     facts: PlatformFacts,
 ) -> Variant:
-    refused = Variant(toggle=toggle, direction=direction, along=along)
+    variant = Variant(toggle=toggle, direction=direction, along=along)
     try:
         scenario = Scenario.model_validate(
             {
                 **{name: getattr(base, name) for name in Scenario.model_fields},
-                "title": f"{base.title}, {'+' if direction == 'plus' else '-'} {toggle}",
+                "title": f"{base.title}, {variant.sign} {toggle}",
                 "toggles": base.toggles.replaced(changes),
                 "strict": False,
             }
         )
     except ValidationError as error:
-        return _because(refused, _combination(error))
+        return replace(variant, reason=_combination(error))
     decisions = decide(scenario, facts)
-    outcome = {each.toggle: each for each in decisions}[toggle]
+    outcome = next(each for each in decisions if each.toggle == toggle)
     if direction == "plus" and not outcome.applied:
-        return _because(refused, str(outcome.reason))
-    return Variant(
-        toggle=toggle,
-        direction=direction,
-        along=along,
-        scenario=scenario,
-        decisions=decisions,
-    )
-
-
-def _because(variant: Variant, reason: str) -> Variant:
-    return Variant(
-        toggle=variant.toggle, direction=variant.direction, along=variant.along, reason=reason
-    )
+        return replace(variant, reason=str(outcome.reason))
+    return replace(variant, scenario=scenario, decisions=decisions)
 
 
 def _combination(error: ValidationError) -> str:

@@ -53,25 +53,17 @@ def capacity(
     :raises ValueError: a platform without ENIs.
     """
     prefixes = prefix_delegation and dataplane.takes_prefixes(facts)
-    return Capacity(
-        enis=_enis(facts),
-        addresses=_addresses(facts, prefixes=prefixes),
-        own=dataplane.own_addresses(health_endpoint=health_endpoint),
-    )
+    enis, addresses = _addresses(facts, prefixes=prefixes)
+    own = dataplane.own_addresses(health_endpoint=health_endpoint)
+    return Capacity(enis=enis, addresses=addresses, own=own)
 
 
-def _enis(facts: PlatformFacts) -> int:
-    if facts.max_enis is None:
+def _addresses(facts: PlatformFacts, *, prefixes: bool) -> tuple[int, int]:
+    """A node's ENIs, and the addresses that they can have beside their own primary ones."""
+    if facts.max_enis is None or facts.addresses_per_eni is None:
         raise ValueError(f"{facts.instance_type}: its limits of ENIs are not known")
-    return facts.max_enis
-
-
-def _addresses(facts: PlatformFacts, *, prefixes: bool) -> int:
-    """What all ENIs of a node can have beside their own primary addresses."""
-    if facts.addresses_per_eni is None:
-        raise ValueError(f"{facts.instance_type}: its limits of ENIs are not known")
-    slots = _enis(facts) * (facts.addresses_per_eni - 1)
-    return slots * PREFIX_SIZE if prefixes else slots
+    slots = facts.max_enis * (facts.addresses_per_eni - 1)
+    return facts.max_enis, slots * PREFIX_SIZE if prefixes else slots
 
 
 def in_short(
@@ -101,7 +93,7 @@ def vpc_cni_max_pods(facts: PlatformFacts, *, prefix_delegation: bool) -> int:
 
     Without prefixes this is the table eni-max-pods.txt; with them, the calculator's recommendation.
     """
-    fits = _addresses(facts, prefixes=prefix_delegation) + _HOST_NETWORK_PODS
+    fits = _addresses(facts, prefixes=prefix_delegation)[1] + _HOST_NETWORK_PODS
     return min(fits, recommended_max_pods(facts)) if prefix_delegation else fits
 
 

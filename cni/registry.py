@@ -18,14 +18,6 @@ TOGGLES: Mapping[str, Toggle[Any]] = {
 """Every toggle of every CNI by its name, in the order of reports."""
 
 
-def dataplane(name: str) -> Dataplane:
-    """The CNI with a name.
-
-    :raises KeyError: there is none.
-    """
-    return DATAPLANES[name]
-
-
 def owner(toggle: str) -> Dataplane:
     """The CNI that a toggle is of."""
     return next(each for each in DATAPLANES.values() if toggle in each.toggles)

@@ -19,7 +19,7 @@ CNI_PARTS = (
     "components/kubeconfig/target.py",  # the registry of installers
     "components/kubernetes/cilium.py",  # the release of Cilium's chart
     "lab/dataplane/",  # a CNI's part in the lab, and the registry of these
-    "lab/toolchain/programs/",  # the registry of programs by version
+    "lab/toolchain/programs.py",  # the CNIs that the lab has programs of
     "studies/experiments/scale/services.py",  # what Cilium's agent counts of its Service maps
 )
 """Where code may name a CNI, as a registry's key or in that CNI's own part. None may compare."""
@@ -30,7 +30,6 @@ VERSIONED = (
     "lab/toolchain/bootstrap.py",  # the installer that everything starts with
     "lab/toolchain/build.py",  # the Go release that compiles the programs
     "lab/toolchain/doctor.py",  # the oldest kernel
-    "lab/toolchain/programs/",  # the registry of programs by version
 )
 """Where code may name a version of a program."""
 

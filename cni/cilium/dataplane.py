@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from cni.cilium import rules
-from cni.cilium import values as chart
 from cni.cilium.evidence import EVIDENCE_COMMANDS, AgentEvidence, prometheus_text
 from cni.cilium.toggles import TOGGLES, is_true, on_off, overlay, reported
+from cni.cilium.values import chart_keys, unknown_values
 from cni.cilium.versions import VERSIONS
 from cni.dataplane import (
     Agents,
@@ -28,7 +28,7 @@ from cni.dataplane import (
     of_kube_proxy,
 )
 from cni.platform import ClusterEndpoint, Eni, LabFabric, PlatformFacts, by_device
-from cni.settings import Problem, ScenarioSettings, TunnelProtocol, Values, leaves
+from cni.settings import Problem, ScenarioSettings, TunnelProtocol, Values, leaves, merge
 from cni.toggles import Decision, Evidence, Flat
 
 CLUSTER_TAG = "io.cilium/cluster-name"
@@ -86,6 +86,21 @@ PER_PACKET = Mechanism(
 )
 
 
+# What the lab does without, whatever the scenario.
+_LAB_VALUES: Values = {
+    "l7Proxy": False,
+    "envoy": {"enabled": False},
+    "healthChecking": False,
+    "endpointHealthChecking": {"enabled": False},
+    "hubble": {"tls": {"enabled": False}},
+}
+_LAB_ADAPTATIONS = (
+    "No L7 proxy and no Envoy: the lab runs the agent alone.",
+    "No health endpoints: nodes' reachability is the lab's own to check.",
+    "Hubble, where it is on, listens without TLS: the lab makes no certificates.",
+)
+
+
 class Cilium(Dataplane):
     """Cilium, installed by its Helm chart."""
 
@@ -130,7 +145,23 @@ class Cilium(Dataplane):
     def values(
         self, scenario: ScenarioSettings, decisions: Iterable[Decision], cluster: ClusterEndpoint
     ) -> Values:
-        return chart.helm_values(scenario, decisions, cluster)
+        """Values on EKS: a scenario's settings, its decided toggles, then its own values."""
+        decided = {decision.toggle: decision for decision in decisions}
+        return merge(
+            {
+                "cluster": {"name": cluster.name},
+                "operator": {"replicas": 1},
+                "kubeProxyReplacement": scenario.kube_proxy_replacement,
+                "routingMode": "tunnel" if overlay(scenario) else "native",
+            },
+            _service_values(scenario, cluster),
+            _address_values(scenario, cluster),
+            _path_values(scenario),
+            *(TOGGLES[name].beside(scenario, each, cluster) for name, each in decided.items()),
+            *(each.values for each in decided.values()),
+            scenario.values,
+            _eni_permissions(cluster),
+        )
 
     def lab_values(
         self,
@@ -139,13 +170,34 @@ class Cilium(Dataplane):
         cluster: ClusterEndpoint,
         fabric: LabFabric,
     ) -> InstalledValues:
-        return chart.lab_values(scenario, decisions, cluster, fabric)
+        """EKS's values with what the lab must change, and the list of what that is."""
+        values = merge(
+            self.values(scenario, decisions, cluster), _LAB_VALUES, {"devices": fabric.devices}
+        )
+        adaptations = [
+            *_LAB_ADAPTATIONS,
+            f"BPF programs attach to {fabric.devices}, named explicitly: the agent's detection "
+            "passes over the veth devices that stand for ENIs.",
+        ]
+        if scenario.ipam == "eni" and fabric.pod_cidr is not None:
+            del values["eni"]
+            values |= {
+                "ipam": {"mode": "kubernetes"},
+                "ipv4NativeRoutingCIDR": fabric.pod_cidr,
+                "autoDirectNodeRoutes": False,
+                # The chart turns it on with eni.enabled.
+                "endpointRoutes": {"enabled": True},
+            }
+            adaptations.append(
+                "ENI addresses are routed pod subnets: each node has one of "
+                f"{fabric.pod_cidr}, and the lab's fabric routes them as a VPC would."
+            )
+        return InstalledValues(values, tuple(adaptations))
 
     def unknown_values(self, version: str, values: Values) -> list[str]:
         """The chart ignores what it does not know: a misspelt value would be measured as if set."""
-        return chart.unknown_values(
-            values, chart.chart_keys(version), VERSIONS[version].optional_values
-        )
+        keys = chart_keys(version)
+        return unknown_values(values, keys.values, keys.optional)
 
     def interface_tags(self, cluster: str, ours: Mapping[str, str]) -> Mapping[str, str]:
         """Marks of its own (`pkg/ipam/allocator/aws`)."""
@@ -236,3 +288,40 @@ def _eni(eni: Mapping[str, Any]) -> Eni:
 def _one_of(said: object, *values: str) -> bool | None:
     """Agents that differ from each other say nothing."""
     return None if not isinstance(said, str) or said == "None" else said in values
+
+
+def _eni_permissions(cluster: ClusterEndpoint) -> Values:
+    """By what the operator manages ENIs; a scenario's own values cannot change it."""
+    if cluster.eni_role is None:
+        return {}
+    return {"eni": {"iamRole": cluster.eni_role, "eniTags": dict(cluster.eni_tags)}}
+
+
+def _service_values(scenario: ScenarioSettings, cluster: ClusterEndpoint) -> Values:
+    if not scenario.kube_proxy_replacement:
+        return {}
+    # With no kube-proxy nothing makes the API server's ClusterIP work before Cilium does.
+    return {"k8sServiceHost": cluster.api_host, "k8sServicePort": cluster.api_port}
+
+
+def _address_values(scenario: ScenarioSettings, cluster: ClusterEndpoint) -> Values:
+    if scenario.ipam == "cluster-pool":
+        pools = [scenario.pod_cidr]
+        return {"ipam": {"mode": "cluster-pool", "operator": {"clusterPoolIPv4PodCIDRList": pools}}}
+    eni: Values = {
+        "enabled": True,
+        "awsEnablePrefixDelegation": scenario.prefix_delegation,
+    }
+    if cluster.eni_subnet_ids:
+        eni["subnetIDsFilter"] = list(cluster.eni_subnet_ids)
+    return {"ipam": {"mode": "eni"}, "eni": eni}
+
+
+def _path_values(scenario: ScenarioSettings) -> Values:
+    tunnel = overlay(scenario)
+    if tunnel is not None:
+        return {"tunnelProtocol": tunnel}
+    if scenario.ipam == "cluster-pool":
+        # Nodes on one L2 network route each other's pods; nobody else knows the pool.
+        return {"ipv4NativeRoutingCIDR": scenario.pod_cidr, "autoDirectNodeRoutes": True}
+    return {}

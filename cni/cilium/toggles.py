@@ -117,12 +117,7 @@ def _ct_values(asked: Asked, facts: PlatformFacts) -> Values:
     # These are bpf.ctTcpMax and bpf.ctAnyMax. But Helm reads numbers of a values file as floats, so
     # the chart renders 1048576 as 1.048576e+06, and the agent stops at that ("unable to cast").
     # extraConfig goes into the agent's configuration as it is.
-    return {
-        "extraConfig": {
-            _CT_TCP: str(asked.tcp_max),
-            _CT_ANY: str(asked.any_max),
-        }
-    }
+    return {"extraConfig": {_CT_TCP: str(asked.tcp_max), _CT_ANY: str(asked.any_max)}}
 
 
 def _xdp_values(asked: Asked, facts: PlatformFacts) -> Values:
@@ -204,20 +199,10 @@ def _dsr_note(scenario: ScenarioSettings, facts: PlatformFacts) -> str | None:
     )
 
 
-# -- proofs: pure functions over one agent's evidence -------------------------------------------
+# -- proofs: pure functions over one agent's evidence and the decided values -----------------------
 
 
-def host_routing(agent: AgentEvidence) -> Proof:
-    """The agent falls back to legacy host routing in silence."""
-    return _equals("Host Routing", agent.host_routing, "BPF")
-
-
-def bpf_masquerade(agent: AgentEvidence) -> Proof:
-    """Masquerading is by BPF and not by iptables."""
-    return _equals("Masquerading", agent.masquerading, "BPF")
-
-
-def native_routing(agent: AgentEvidence) -> Proof:
+def native_routing(agent: AgentEvidence, values: Values) -> Proof:
     """Packets leave for other nodes without encapsulation."""
     said = agent.network_routing
     if said == "Tunnel" and agent.tunnel_protocol:
@@ -225,7 +210,7 @@ def native_routing(agent: AgentEvidence) -> Proof:
     return _equals("Network Routing", said, "Native")
 
 
-def socket_lb(agent: AgentEvidence) -> Proof:
+def socket_lb(agent: AgentEvidence, values: Values) -> Proof:
     """Services are resolved at connect(), for pods too."""
     if agent.socket_lb is None:
         return _silent("Socket LB")
@@ -234,7 +219,7 @@ def socket_lb(agent: AgentEvidence) -> Proof:
     return Proof(holds, f"Socket LB: {said}, Coverage: {agent.socket_lb_coverage}")
 
 
-def bandwidth_manager(agent: AgentEvidence) -> Proof:
+def bandwidth_manager(agent: AgentEvidence, values: Values) -> Proof:
     """The manager is on, and fq stands on every one of its devices where `tc` was asked."""
     if agent.bandwidth_manager is None:
         return _silent("BandwidthManager")
@@ -251,9 +236,9 @@ def bandwidth_manager(agent: AgentEvidence) -> Proof:
     return Proof(True, f"{said}, fq on {', '.join(agent.devices)}")
 
 
-def bbr(agent: AgentEvidence) -> Proof:
+def bbr(agent: AgentEvidence, values: Values) -> Proof:
     """The bandwidth manager is on and has set BBR for the node and its pods."""
-    manager = bandwidth_manager(agent)
+    manager = bandwidth_manager(agent, values)
     if not manager.holds:
         return manager
     return Proof(agent.congestion_control == "bbr", manager.said)
@@ -270,17 +255,7 @@ def conntrack_tables(agent: AgentEvidence, values: Values) -> Proof:
     return Proof((str(tcp), str(other)) == wanted, f"conntrack maps: TCP {tcp}, any {other}")
 
 
-def hubble_off(agent: AgentEvidence) -> Proof:
-    """Hubble observes nothing."""
-    return _equals("Hubble", agent.hubble, "Disabled")
-
-
-def dsr(agent: AgentEvidence) -> Proof:
-    """NodePort replies go straight back to the client."""
-    return _equals("NodePort Mode", agent.node_port_mode, "DSR")
-
-
-def xdp(agent: AgentEvidence) -> Proof:
+def xdp(agent: AgentEvidence, values: Values) -> Proof:
     """The agent is set to it, and a program is attached in driver mode on every device.
 
     The status alone proves nothing under best-effort, which goes on where attaching failed.
@@ -372,18 +347,14 @@ def _constant(values: Values) -> Callable[[Asked, PlatformFacts], Values]:
     return lambda asked, facts: values
 
 
-def _plain(prove: Callable[[AgentEvidence], Proof]) -> Callable[[AgentEvidence, Values], Proof]:
-    """A proof that is the same whatever values were decided."""
-    return lambda agent, values: prove(agent)
-
-
 _ENTRIES: tuple[CiliumToggle, ...] = (
     Toggle(
         name="hostRouting",
         title="BPF host routing",
         on=_constant({"bpf": {"hostLegacyRouting": False}}),
         off={"bpf": {"hostLegacyRouting": True}},
-        prove=_plain(host_routing),
+        # The agent falls back to legacy host routing in silence.
+        prove=lambda agent, values: _equals("Host Routing", agent.host_routing, "BPF"),
         aspects=(
             Aspect(
                 "BPF host routing",
@@ -404,7 +375,7 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         title="Bandwidth Manager",
         on=_constant({"bandwidthManager": {"enabled": True}}),
         off={"bandwidthManager": {"enabled": False}},
-        prove=_plain(bandwidth_manager),
+        prove=bandwidth_manager,
         aspects=(
             Aspect(
                 "Bandwidth Manager",
@@ -421,7 +392,7 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         title="BBR congestion control",
         on=_constant({"bandwidthManager": {"bbr": True}}),
         off={"bandwidthManager": {"bbr": False}},
-        prove=_plain(bbr),
+        prove=bbr,
         aspects=(Aspect("BBR", _switch("bandwidthManager.bbr"), _bbr_of),),
         summary=("congestion_control",),
         needs=Needs(toggles=("bandwidthManager", "hostRouting"), kernel=Kernel(5, 18), bbr=True),
@@ -432,7 +403,7 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         title="BPF masquerade",
         on=_constant({"bpf": {"masquerade": True}}),
         off={"bpf": {"masquerade": False}},
-        prove=_plain(bpf_masquerade),
+        prove=lambda agent, values: _equals("Masquerading", agent.masquerading, "BPF"),
         aspects=(
             Aspect(
                 "masquerading",
@@ -454,7 +425,7 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         title="Socket load-balancing",
         on=_constant({"socketLB": {"enabled": True}}),
         off={"socketLB": {"enabled": False}},
-        prove=_plain(socket_lb),
+        prove=socket_lb,
         aspects=(
             Aspect(
                 "socket load-balancing",
@@ -474,7 +445,7 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         title="Native routing",
         on=_constant({"routingMode": "native"}),
         off={"routingMode": "tunnel"},
-        prove=_plain(native_routing),
+        prove=native_routing,
         aspects=(Aspect("routing", _routing, _routing_of),),
         summary=("network_routing", "tunnel_protocol"),
         options=("routing-mode",),
@@ -512,7 +483,7 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         title="Hubble off",
         on=_constant({"hubble": {"enabled": False}}),
         off={"hubble": {"enabled": True}},
-        prove=_plain(hubble_off),
+        prove=lambda agent, values: _equals("Hubble", agent.hubble, "Disabled"),
         aspects=(
             Aspect(
                 "Hubble",
@@ -528,7 +499,7 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         title="Direct server return (DSR)",
         on=_constant({"loadBalancer": {"mode": "dsr"}}),
         off={"loadBalancer": {"mode": "snat"}},
-        prove=_plain(dsr),
+        prove=lambda agent, values: _equals("NodePort Mode", agent.node_port_mode, "DSR"),
         aspects=(
             Aspect(
                 "NodePort mode",
@@ -548,7 +519,7 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         title="XDP acceleration",
         on=_xdp_values,
         off={"loadBalancer": {"acceleration": "disabled"}},
-        prove=_plain(xdp),
+        prove=xdp,
         aspects=(
             Aspect(
                 "acceleration",

@@ -1,35 +1,26 @@
-"""The Cilium chart's values for a scenario, on EKS and as the lab adapts them; unknown ones.
-
-Both targets start from the same values, so the lab runs what EKS would. Facts of the chart: 1.16.5.
-"""
+"""Which values the Cilium chart has, by version, and which of a scenario's it does not know."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 
 import yaml
+from pydantic import BaseModel
 
-from cni.cilium.toggles import TOGGLES, overlay
-from cni.cilium.versions import DEFAULT, VERSIONS
-from cni.dataplane import InstalledValues
-from cni.platform import ClusterEndpoint, LabFabric
+from cni.cilium.versions import DEFAULT
 from cni.settings import (
     KeyPath,
-    ScenarioSettings,
-    Values,
     did_you_mean,
     leaf_paths,
     leaves,
-    merge,
     property_path,
     show,
 )
-from cni.toggles import Decision
 
 _KINDS: dict[type, str] = {
     bool: "true or false",
@@ -55,125 +46,28 @@ _RENDERED_WHOLE = re.compile(
 _MISSING = object()
 
 
-def helm_values(
-    scenario: ScenarioSettings, decisions: Iterable[Decision], cluster: ClusterEndpoint
-) -> Values:
-    """Values on EKS: a scenario's settings, its decided toggles, then its own values."""
-    decided = {decision.toggle: decision for decision in decisions}
-    return merge(
-        {
-            "cluster": {"name": cluster.name},
-            "operator": {"replicas": 1},
-            "kubeProxyReplacement": scenario.kube_proxy_replacement,
-            "routingMode": "tunnel" if overlay(scenario) else "native",
-        },
-        _service_values(scenario, cluster),
-        _address_values(scenario, cluster),
-        _path_values(scenario),
-        *(TOGGLES[name].beside(scenario, each, cluster) for name, each in decided.items()),
-        *(each.values for each in decided.values()),
-        scenario.values,
-        _eni_permissions(cluster),
-    )
+class Chart(BaseModel):
+    """What one version of the chart takes, so that the chart is not needed to find unknown values.
 
+    :ivar values: its values.yaml with every scalar and list emptied.
+    :ivar optional: values that it documents in comments only: templates test them with ``hasKey``,
+        so the parsed values.yaml lacks them (``install/kubernetes/cilium/values.yaml``).
+    """
 
-def _eni_permissions(cluster: ClusterEndpoint) -> Values:
-    """By what the operator manages ENIs; a scenario's own values cannot change it."""
-    if cluster.eni_role is None:
-        return {}
-    return {"eni": {"iamRole": cluster.eni_role, "eniTags": dict(cluster.eni_tags)}}
-
-
-def _service_values(scenario: ScenarioSettings, cluster: ClusterEndpoint) -> Values:
-    if not scenario.kube_proxy_replacement:
-        return {}
-    # With no kube-proxy nothing makes the API server's ClusterIP work before Cilium does.
-    return {"k8sServiceHost": cluster.api_host, "k8sServicePort": cluster.api_port}
-
-
-def _address_values(scenario: ScenarioSettings, cluster: ClusterEndpoint) -> Values:
-    if scenario.ipam == "cluster-pool":
-        pools = [scenario.pod_cidr]
-        return {"ipam": {"mode": "cluster-pool", "operator": {"clusterPoolIPv4PodCIDRList": pools}}}
-    eni: Values = {
-        "enabled": True,
-        "awsEnablePrefixDelegation": scenario.prefix_delegation,
-    }
-    if cluster.eni_subnet_ids:
-        eni["subnetIDsFilter"] = list(cluster.eni_subnet_ids)
-    return {"ipam": {"mode": "eni"}, "eni": eni}
-
-
-def _path_values(scenario: ScenarioSettings) -> Values:
-    tunnel = overlay(scenario)
-    if tunnel is not None:
-        return {"tunnelProtocol": tunnel}
-    if scenario.ipam == "cluster-pool":
-        # Nodes on one L2 network route each other's pods; nobody else knows the pool.
-        return {"ipv4NativeRoutingCIDR": scenario.pod_cidr, "autoDirectNodeRoutes": True}
-    return {}
-
-
-# What the lab does without, whatever the scenario.
-_LAB_VALUES: Values = {
-    "l7Proxy": False,
-    "envoy": {"enabled": False},
-    "healthChecking": False,
-    "endpointHealthChecking": {"enabled": False},
-    "hubble": {"tls": {"enabled": False}},
-}
-_LAB_ADAPTATIONS = (
-    "No L7 proxy and no Envoy: the lab runs the agent alone.",
-    "No health endpoints: nodes' reachability is the lab's own to check.",
-    "Hubble, where it is on, listens without TLS: the lab makes no certificates.",
-)
-
-
-def lab_values(
-    scenario: ScenarioSettings,
-    decisions: Iterable[Decision],
-    cluster: ClusterEndpoint,
-    fabric: LabFabric,
-) -> InstalledValues:
-    """EKS's values with what the lab must change, and the list of what that is."""
-    values = merge(
-        helm_values(scenario, decisions, cluster), _LAB_VALUES, {"devices": fabric.devices}
-    )
-    adaptations = [
-        *_LAB_ADAPTATIONS,
-        f"BPF programs attach to {fabric.devices}, named explicitly: the agent's detection passes "
-        "over the veth devices that stand for ENIs.",
-    ]
-    if scenario.ipam == "eni" and fabric.pod_cidr is not None:
-        del values["eni"]
-        values |= {
-            "ipam": {"mode": "kubernetes"},
-            "ipv4NativeRoutingCIDR": fabric.pod_cidr,
-            "autoDirectNodeRoutes": False,
-            # The chart turns it on with eni.enabled.
-            "endpointRoutes": {"enabled": True},
-        }
-        adaptations.append(
-            "ENI addresses are routed pod subnets: each node has one of "
-            f"{fabric.pod_cidr}, and the lab's fabric routes them as a VPC would."
-        )
-    return InstalledValues(values, tuple(adaptations))
-
-
-# -- values that the chart does not have ---------------------------------------------------------
+    values: dict[str, object]
+    optional: tuple[str, ...]
 
 
 @cache
-def chart_keys(version: str = DEFAULT) -> Mapping[str, object]:
-    """A chart's values with every scalar and list emptied, so that it is not needed to find unknown
-    ones. The file is made from the chart's values.yaml, with which a test compares it:
+def chart_keys(version: str = DEFAULT) -> Chart:
+    """The keys of a chart. ``values`` in the file are made from the chart's values.yaml, and
+    ``optional`` is written by hand; tests compare both with the chart:
 
         helm show values cilium --repo https://helm.cilium.io --version VERSION \\
             | python -m cni.cilium.values > cni/cilium/chart-VERSION.json
     """
-    file = Path(__file__).with_name(VERSIONS[version].chart_keys)
-    keys: dict[str, object] = json.loads(file.read_text())
-    return keys
+    file = Path(__file__).with_name(f"chart-{version}.json")
+    return Chart.model_validate_json(file.read_text())
 
 
 def skeleton(defaults: object) -> object:
@@ -194,7 +88,7 @@ def rendered_whole(path: str) -> bool:
 def unknown_values(
     values: Mapping[str, object],
     chart_defaults: Mapping[str, object],
-    optional: Collection[str] = VERSIONS[DEFAULT].optional_values,
+    optional: Collection[str] | None = None,
 ) -> list[str]:
     """The dotted paths in `values` that a chart does not know so, each as one sentence.
 
@@ -204,6 +98,7 @@ def unknown_values(
     misspelt one silently renders to nothing; a wrong type it refuses when it is installed, which on
     a cloud is long after the cluster has been made.
     """
+    optional = chart_keys().optional if optional is None else optional
     known = [path for path, _ in leaves(chart_defaults)] + list(optional)
     lines = []
     for keys, value in leaf_paths(values):
@@ -247,4 +142,5 @@ def _default(defaults: Mapping[str, object], path: KeyPath) -> object:
 
 
 if __name__ == "__main__":
-    print(json.dumps(skeleton(yaml.safe_load(sys.stdin)), indent=1, sort_keys=True))
+    made = {"optional": [], "values": skeleton(yaml.safe_load(sys.stdin))}
+    print(json.dumps(made, indent=1, sort_keys=True))

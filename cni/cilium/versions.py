@@ -1,7 +1,8 @@
 """The supported Cilium versions and what differs between them.
 
-A version is added here, with a chart key file beside this module, a Go module in ``tools/``, and
-fixtures. Standard library only: the toolchain reads this before anything is installed.
+A version is added here, with its chart's keys beside this module (``chart-VERSION.json``), a Go
+module in ``tools/``, and fixtures. Standard library only: the toolchain reads this before anything
+is installed.
 """
 
 from __future__ import annotations
@@ -18,35 +19,22 @@ class CiliumVersion:
     :param commit: the release's commit, as the release's own binaries report it.
     :param released: the commit's date, ISO 8601 with its offset from UTC.
     :param module: the folder below ``tools/`` whose go.mod builds this version.
-    :param go: the Go version in which the release is built (its ``go.mod``).
     :param llvm: the major version of clang and LLVM that compiles its datapath.
     :param patches: changes to the source that the lab's programs need, by the names that
         ``tools/programs.toml`` has for them.
-    :param chart_keys: file beside this module with the keys of its chart's values.
-    :param optional_values: values that the chart documents in comments only: templates test them
-        with ``hasKey``, so the parsed values.yaml lacks them
-        (``install/kubernetes/cilium/values.yaml``).
     """
 
     version: str
     commit: str
     released: str
     module: str
-    go: str
     llvm: int
     patches: tuple[str, ...]
-    chart_keys: str
-    optional_values: tuple[str, ...]
 
     @property
     def build(self) -> str:
         """What a released agent reports as its version: number, commit and date."""
         return f"{self.version} {self.commit} {self.released}"
-
-    @property
-    def minor(self) -> str:
-        """Major and minor version, ``1.16``."""
-        return self.version.rpartition(".")[0]
 
 
 _1_16_5 = CiliumVersion(
@@ -54,34 +42,8 @@ _1_16_5 = CiliumVersion(
     commit="ad688277",
     released="2024-12-12T22:05:14+00:00",
     module="cilium",
-    go="1.22.0",
     llvm=16,
     patches=("modules-list", "deferred-cycle-check"),
-    chart_keys="chart-1.16.5.json",
-    optional_values=(
-        "devices",
-        "disableEnvoyVersionCheck",
-        "egressMasqueradeInterfaces",
-        "enableIdentityMark",
-        "fragmentTracking",
-        "hubble.eventBufferCapacity",
-        "hubble.eventQueueSize",
-        "iptablesLockTimeout",
-        "kubeProxyReplacement",
-        "loadBalancer.algorithm",
-        "loadBalancer.dsrDispatch",
-        "loadBalancer.mode",
-        "loadBalancer.serviceTopology",
-        "loadBalancer.standalone",
-        "logOptions",
-        "nodePort.directRoutingDevice",
-        "nodePort.range",
-        "policyAuditMode",
-        "sessionAffinity",
-        "socketLB.hostNamespaceOnly",
-        "socketLB.terminatePodConnections",
-        "socketLB.tracing",
-    ),
 )
 
 VERSIONS: Mapping[str, CiliumVersion] = {each.version: each for each in (_1_16_5,)}

@@ -16,15 +16,13 @@ class VpcCniVersion:
 
     :param version: without a leading v.
     :param module: the folder below ``tools/`` whose go.mod builds this version.
-    :param go: the Go version in which the release is built (its ``go.mod``).
     """
 
     version: str
     module: str
-    go: str
 
 
-_1_19_2 = VpcCniVersion(version="1.19.2", module="aws-cni", go="1.22.3")
+_1_19_2 = VpcCniVersion(version="1.19.2", module="aws-cni")
 
 VERSIONS: Mapping[str, VpcCniVersion] = {each.version: each for each in (_1_19_2,)}
 """Every version that the lab has by its number, oldest first."""

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from cni.registry import dataplane
+from cni.registry import DATAPLANES
 from components.settings import PROJECT
 
 CLUSTER_TAG = f"{PROJECT}:cluster"
@@ -36,4 +36,4 @@ def tags(cluster: str, stack: str, own: Mapping[str, str]) -> dict[str, str]:
 
 def interface_tags(cni: str, cluster: str) -> dict[str, str]:
     """The tags of every ENI that a CNI makes for a cluster."""
-    return dict(dataplane(cni).interface_tags(cluster, {CLUSTER_TAG: cluster}))
+    return dict(DATAPLANES[cni].interface_tags(cluster, {CLUSTER_TAG: cluster}))

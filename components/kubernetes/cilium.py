@@ -38,7 +38,7 @@ class CiliumRelease(pulumi.ComponentResource):
     A release that is awaited before there are nodes can only time out.
 
     :param version: the chart's, which is Cilium's.
-    :param values: see :func:`cni.cilium.values.helm_values`.
+    :param values: see :func:`cni.cilium.dataplane.Cilium.values`.
     """
 
     release: Release

@@ -7,14 +7,14 @@ from typing import Any
 
 from bench.session import Pod
 from cni.platform import Eni, origin
-from cni.registry import dataplane
+from cni.registry import DATAPLANES
 from lab.cluster import Lab
 from lab.errors import LabError
 
 
 def collect(lab: Lab) -> dict[str, tuple[Eni, ...]]:
     """Every node's ENIs; nothing where pods have no addresses of ENIs."""
-    read = dataplane(lab.spec.cni).enis
+    read = DATAPLANES[lab.spec.cni].enis
     return {node: read(report) for node, report in lab.eni_reports().items()}
 
 

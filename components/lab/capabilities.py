@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from bench.parse import ParseError
 from bench.session import CommandResult, Pod, SessionError
 from cni.dataplane import CountError
-from cni.registry import dataplane
+from cni.registry import DATAPLANES
 from cni.toggles import EvidenceError
 from components.lab import cpu
 from components.objects import KeepsObjects
@@ -65,7 +65,7 @@ class LabCapabilities(KeepsObjects):
         return command(f"{component} on {node}", words, argv, timeout)[0]
 
     def component_metrics(self, component: str) -> Mapping[str, str]:
-        lab, cni = self._lab, dataplane(self._lab.spec.cni)
+        lab, cni = self._lab, DATAPLANES[self._lab.spec.cni]
         with as_session_error():
             if component == KUBE_PROXY:
                 return lab.kube_proxy_metrics()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cni.registry import dataplane
+from cni.registry import DATAPLANES
 from cni.toggles import Evidence
 from lab.cluster import Lab
 
@@ -12,7 +12,7 @@ def collect(lab: Lab) -> list[Evidence]:
 
     :raises cni.toggles.EvidenceError: an answer makes no sense.
     """
-    cni = dataplane(lab.spec.cni)
+    cni = DATAPLANES[lab.spec.cni]
     if cni.agents is None:
         return []
     commands = cni.agents.commands.items()
@@ -26,4 +26,4 @@ def collect(lab: Lab) -> list[Evidence]:
 
 def expected_nodes(lab: Lab) -> list[str]:
     """The nodes that must have an agent that is asked."""
-    return [node.name for node in lab.nodes] if dataplane(lab.spec.cni).agents else []
+    return [node.name for node in lab.nodes] if DATAPLANES[lab.spec.cni].agents else []

@@ -21,7 +21,7 @@ from bench.session import (
 )
 from bench.workloads import DNS_SERVICE, WORKLOADS
 from cni.dataplane import Setting, configuration
-from cni.registry import dataplane
+from cni.registry import DATAPLANES
 from components.lab import addresses, cpu, evidence
 from components.lab.capabilities import LabCapabilities, as_session_error, command
 from lab import workloads
@@ -101,7 +101,7 @@ class LabSession(LabCapabilities):
         lab = self._lab
         with as_session_error():
             return configuration(
-                dataplane(lab.spec.cni),
+                DATAPLANES[lab.spec.cni],
                 lab.spec.values,
                 evidence.collect(lab),
                 kube_proxy=(lab.spec.kube_proxy, lab.kube_proxy_mode()),
@@ -110,7 +110,7 @@ class LabSession(LabCapabilities):
     def service_path(self, client: Pod, service: Service) -> ServicePath:
         lab = self._lab
         with as_session_error():
-            plan = dataplane(lab.spec.cni).services(lab.spec.kube_proxy, lab.spec.values)
+            plan = DATAPLANES[lab.spec.cni].services(lab.spec.kube_proxy, lab.spec.values)
             node = next(each for each in lab.nodes if each.name == client.node)
             translated = {
                 each.name: each.count(
@@ -152,7 +152,7 @@ class LabSession(LabCapabilities):
             **addresses.environment(lab, [each for role in self._pods.values() for each in role]),
             nodes=[node.name for node in lab.nodes],
             kube_proxy=lab.kube_proxy_mode(),
-            agents=dataplane(lab.spec.cni).summary(evidence.collect(lab)),
+            agents=DATAPLANES[lab.spec.cni].summary(evidence.collect(lab)),
             versions=lab.versions(),
             cluster_domain=workloads.CLUSTER_DOMAIN,
             adaptations=[*told.adaptations, *lab.adaptations(), self._hold.adaptation],

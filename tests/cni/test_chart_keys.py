@@ -20,7 +20,7 @@ def test_the_keys_are_the_charts() -> None:
     except ToolchainError as missing:
         pytest.skip(f"the toolchain is not set up: {missing}")
     text = Path(module, "install/kubernetes/cilium/values.yaml").read_text()
-    assert skeleton(yaml.safe_load(text)) == chart_keys()
+    assert skeleton(yaml.safe_load(text)) == chart_keys().values
 
 
 def test_a_skeleton_keeps_keys_and_types_and_what_takes_anything() -> None:
@@ -34,7 +34,7 @@ def test_a_skeleton_keeps_keys_and_types_and_what_takes_anything() -> None:
 
 def test_unknown_keys_are_found_by_them() -> None:
     values = {"bpf": {"masqerade": True, "masquerade": True}, "eni": {"eniTags": {"any": "thing"}}}
-    (line,) = unknown_values(values, chart_keys())
+    (line,) = unknown_values(values, chart_keys().values)
     assert line.startswith("bpf.masqerade: not a value of this chart (did you mean bpf.masquerade")
 
 
@@ -49,7 +49,7 @@ def test_unknown_keys_are_found_by_them() -> None:
     ],
 )
 def test_what_no_template_looks_at_is_unknown(values: dict[str, object], key: str) -> None:
-    (line,) = unknown_values(values, chart_keys())
+    (line,) = unknown_values(values, chart_keys().values)
     assert line.startswith(f"{key}: not a value of this chart")
 
 
@@ -73,5 +73,5 @@ def test_maps_that_are_rendered_whole_are_those_of_the_templates(chart: Path) ->
     whole = set(re.findall(block, templates, re.DOTALL))
     whole |= set(re.findall(r"toYaml \.Values\.([\w.]+)", templates))
     assert len(whole) > 100
-    for path in _maps(chart_keys()):
+    for path in _maps(chart_keys().values):
         assert rendered_whole(path) == (path in whole or path in _NOT_ALONE), path

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cni.cilium.values import helm_values, lab_values, unknown_values
-from cni.cilium.versions import DEFAULT, VERSIONS
+from cni.cilium.dataplane import Cilium
+from cni.cilium.values import chart_keys, unknown_values
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
 from lab.dataplane.cilium.agents import cilium_config
@@ -66,7 +66,7 @@ def test_the_chart_renders_the_scenario_for_eks(
     stack: str,
 ) -> None:
     scenario = load(stack)
-    values = helm_values(scenario, decide(scenario, m6i), endpoint)
+    values = Cilium().values(scenario, decide(scenario, m6i), endpoint)
     _check(cilium_config(helm, chart, values, "1.31.4"), EXPECTED[stack])
 
 
@@ -75,7 +75,7 @@ def test_the_chart_renders_dsr_and_xdp_where_the_hardware_has_them(
 ) -> None:
     scenario = load("scenario-e")
     metal = replace(lab, driver="mlx5_core", bare_metal=True, has_fq=True)
-    values = helm_values(scenario, decide(scenario, metal), endpoint)
+    values = Cilium().values(scenario, decide(scenario, metal), endpoint)
     config = cilium_config(helm, chart, values, "1.31.4")
     _check(config, {"bpf-lb-mode": "dsr", "bpf-lb-acceleration": "native"})
 
@@ -91,7 +91,7 @@ def test_the_chart_renders_the_labs_adaptations(
 ) -> None:
     scenario = load(stack)
     fabric = LabFabric(pod_cidr="172.30.0.0/16")
-    values, _ = lab_values(scenario, decide(scenario, lab), endpoint, fabric)
+    values, _ = Cilium().lab_values(scenario, decide(scenario, lab), endpoint, fabric)
     config = cilium_config(helm, chart, values, "1.31.4")
     _check(config, {"enable-l7-proxy": "false", "devices": "ens+"})
     if scenario.ipam == "eni":
@@ -118,10 +118,10 @@ def test_the_chart_knows_every_value(
     defaults = yaml.safe_load((chart / "values.yaml").read_text())
     scenario = load(stack)
     for values in (
-        helm_values(scenario, decide(scenario, m6i), endpoint),
-        lab_values(
-            scenario, decide(scenario, lab), endpoint, LabFabric(pod_cidr="172.30.0.0/16")
-        ).values,
+        Cilium().values(scenario, decide(scenario, m6i), endpoint),
+        Cilium()
+        .lab_values(scenario, decide(scenario, lab), endpoint, LabFabric(pod_cidr="172.30.0.0/16"))
+        .values,
     ):
         assert unknown_values(values, defaults) == []
 
@@ -138,6 +138,6 @@ def test_the_studys_own_misspelt_values_are_caught(chart: Path) -> None:
 def test_optional_values_are_those_that_the_charts_templates_read(chart: Path) -> None:
     defaults = yaml.safe_load((chart / "values.yaml").read_text())
     templates = "\n".join(path.read_text() for path in (chart / "templates").rglob("*.yaml"))
-    for path in VERSIONS[DEFAULT].optional_values:
+    for path in chart_keys().optional:
         assert unknown_values({path: 1}, defaults, optional=()), f"{path} is in values.yaml"
         assert f'"{path.rpartition(".")[2]}"' in templates or f".{path}" in templates, path

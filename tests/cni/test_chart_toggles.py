@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cni.cilium.values import helm_values
+from cni.cilium.dataplane import Cilium
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, PlatformFacts
 from cni.registry import TOGGLES
@@ -92,7 +92,7 @@ def render(
 
     def rendered(stack: str, toggles: Mapping[str, object], **changes: object) -> Any:
         scenario = load(stack, toggles=toggles, strict=True, **changes)
-        values = helm_values(scenario, decide(scenario, metal), endpoint)
+        values = Cilium().values(scenario, decide(scenario, metal), endpoint)
         return manifests(helm, chart, values)
 
     return rendered
@@ -168,7 +168,7 @@ def test_the_check_for_floats_sees_one(
 ) -> None:
     """The chart's own value for the conntrack tables, which no setting of ours uses."""
     scenario = load("scenario-d")
-    values = helm_values(scenario, decide(scenario, metal), endpoint)
+    values = Cilium().values(scenario, decide(scenario, metal), endpoint)
     values["bpf"] = {"ctTcpMax": 1_048_576}
     with pytest.raises(AssertionError, match="bpf-ct-global-tcp-max"):
         assert_no_number_is_printed_as_a_float(manifests(helm, chart, values))

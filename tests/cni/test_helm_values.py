@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cni.cilium.values import helm_values, lab_values, unknown_values
+from cni.cilium.dataplane import Cilium
+from cni.cilium.values import unknown_values
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
 from cni.settings import leaves, merge
@@ -52,7 +53,7 @@ def test_values_on_eks(
     load: Load, m6i: PlatformFacts, endpoint: ClusterEndpoint, stack: str
 ) -> None:
     scenario = load(stack)
-    assert helm_values(scenario, decide(scenario, m6i), endpoint) == GOLDEN[stack]
+    assert Cilium().values(scenario, decide(scenario, m6i), endpoint) == GOLDEN[stack]
 
 
 def test_the_vpc_cni_takes_an_environment(
@@ -68,7 +69,7 @@ def _eks_values(
 ) -> dict[str, Any]:
     stack = scenario_changes.pop("stack")
     scenario = load(stack, **scenario_changes)
-    return helm_values(scenario, decide(scenario, m6i), endpoint)
+    return Cilium().values(scenario, decide(scenario, m6i), endpoint)
 
 
 def test_a_scenarios_own_values_come_last(
@@ -146,7 +147,7 @@ def test_values_in_the_lab(
     load: Load, lab: PlatformFacts, endpoint: ClusterEndpoint, stack: str, fabric: LabFabric
 ) -> None:
     scenario = load(stack)
-    values, adaptations = lab_values(scenario, decide(scenario, lab), endpoint, fabric)
+    values, adaptations = Cilium().lab_values(scenario, decide(scenario, lab), endpoint, fabric)
     golden = merge(*LAB_GOLDEN[stack])
     routes = scenario.ipam == "eni" and fabric == ROUTED_SUBNETS
     if routes:
@@ -203,8 +204,8 @@ def test_every_change_of_the_lab_is_among_its_adaptations(
 ) -> None:
     scenario = load("scenario-d")
     decisions = decide(scenario, lab)
-    eks = dict(leaves(helm_values(scenario, decisions, endpoint)))
-    adapted = lab_values(scenario, decisions, endpoint, fabric)
+    eks = dict(leaves(Cilium().values(scenario, decisions, endpoint)))
+    adapted = Cilium().lab_values(scenario, decisions, endpoint, fabric)
     found = {path for path, value in leaves(adapted.values) if eks.get(path) != value}
     assert found == ALWAYS_CHANGED | changed
     assert adapted.adaptations == ALWAYS_TOLD + told

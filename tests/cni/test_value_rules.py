@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from cni.cilium.dataplane import Cilium
 from cni.cilium.rules import OWNED_OPTIONS, OWNED_VALUES
-from cni.cilium.values import helm_values
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, PlatformFacts
 from cni.settings import CombinationError, merge
@@ -262,7 +262,7 @@ def _rendered(
 ) -> dict[str, str]:
     """The agents' configuration of a stack with values that its settings would not take."""
     scenario = load(stack)
-    made = merge(helm_values(scenario, decide(scenario, facts), endpoint), values)
+    made = merge(Cilium().values(scenario, decide(scenario, facts), endpoint), values)
     return cilium_config(helm, chart, made, "1.31.4")
 
 

@@ -1,4 +1,7 @@
-"""A CNI with one agent per node, which reports its MTU, and an overlay of its own."""
+"""A made-up CNI, a whole one, as docs/extending.md describes it.
+
+It has one agent per node, which reports its MTU, and an overlay of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from cni.dataplane import Agents, Component, Dataplane, Reported, Rollout, Setting
+from cni.dataplane import Agents, Component, Dataplane, Policies, Reported, Rollout, Setting
 from cni.platform import ClusterEndpoint
 from cni.settings import Problem, ScenarioSettings, TunnelProtocol, Values, merge
 from cni.toggles import Decision, Evidence, EvidenceError, Flat
@@ -25,10 +28,11 @@ class MadeUp(Dataplane):
 
     name = "made-up"
     title = "the made-up CNI"
-    versions = ("0.1.0",)
-    rollout = Rollout(daemonset="made-up-agent")
+    versions = ("0.1.0", "0.2.0")
+    rollout = Rollout(daemonset="made-up-agent", config_map="made-up-config")
     components = (Component(name="made-up-agent", label="k8s-app=made-up-agent"),)
     agents = Agents(container="agent", commands={"status": ("made-up", "status")}, summary=("mtu",))
+    policies = Policies(kinds=frozenset({"NetworkPolicy"}), enforced=True)
 
     def problems(self, scenario: ScenarioSettings) -> Iterable[Problem]:
         if scenario.ipam != "cluster-pool":
@@ -47,6 +51,14 @@ class MadeUp(Dataplane):
     def unknown_values(self, version: str, values: Values) -> list[str]:
         known = {"pool", "api", "mtu"}
         return [f"{key}: not a value of this CNI" for key in values if key not in known]
+
+    def differences(self, scenario: ScenarioSettings, config: Mapping[str, str]) -> list[str]:
+        pool = config["pool"]
+        same = pool == scenario.pod_cidr
+        return [] if same else [f"the pool is {pool}, the scenario's {scenario.pod_cidr}"]
+
+    def adopted_values(self, config: Mapping[str, str]) -> Values:
+        return {"pool": config["pool"]}
 
     def parse_evidence(self, node: str, outputs: Mapping[str, str]) -> Evidence:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.results import Results, from_dict
 from bench.runner import run_benchmark
 from bench.session import Session
-from cni.cilium.values import helm_values
+from cni.cilium.dataplane import Cilium
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, Kernel, known_facts
 from cni.scenario import Scenario
@@ -30,7 +30,7 @@ def _values(stack: str) -> dict[str, object] | None:
     if scenario.cni != "cilium":
         return None
     endpoint = ClusterEndpoint(name="bench", api_host="10.0.0.1")
-    values = helm_values(scenario, decide(scenario, facts), endpoint)
+    values = Cilium().values(scenario, decide(scenario, facts), endpoint)
     # The agents were recorded in a lab, where these two are not available.
     values.pop("bandwidthManager", None)
     values.pop("loadBalancer", None)
