@@ -149,7 +149,11 @@ class Pods:
         place = Place(netns=spec.name, cgroup=node.cgroup)
         self._sandbox.script(SYSCTLS, place)
         with self._one_at_a_time[node.name]:
-            ip = self._wire(spec, node)
+            answer = self._cni("add", spec, node)
+        ips = json.loads(answer).get("ips", [])
+        if not ips:
+            raise LabError(f"the CNI plugin gave {spec.name} no address: {answer}")
+        ip = str(ips[0]["address"]).partition("/")[0]
         program = self._toolchain.command(spec.argv[0])
         self._sandbox.spawn(spec.name, [program, *spec.argv[1:]], place)
         status = pod_status(ip, node.address.ip)
@@ -167,13 +171,6 @@ class Pods:
         self._cni("del", spec, node)
         self._sandbox.script(f"ip netns del {spec.name}")
         self._api.delete(POD, spec.name, spec.namespace, [("gracePeriodSeconds", "0")])
-
-    def _wire(self, spec: PodSpec, node: Node) -> str:
-        answer = self._cni("add", spec, node)
-        ips = json.loads(answer).get("ips", [])
-        if not ips:
-            raise LabError(f"the CNI plugin gave {spec.name} no address: {answer}")
-        return str(ips[0]["address"]).partition("/")[0]
 
     def _cni(self, command: str, spec: PodSpec, node: Node) -> str:
         """What the node's CNI plugin answers to a command for a pod."""

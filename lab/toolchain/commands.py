@@ -7,11 +7,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from threading import Lock
 
 import psutil
@@ -76,48 +75,43 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A set-up of one checkout for some needs."""
+    """A set-up of this checkout for some needs."""
 
-    checkout: Path
     needs: frozenset[Need]
     dev: bool
-    environment: Mapping[str, str]
-    cache: Cache
-
-    @property
-    def builder(self) -> Builder:
-        return Builder(self.checkout / "tools", self.cache)
+    builder: Builder
 
     def missing(self) -> Missing:
-        own_pulumi = pulumi.own_pulumi(self.cache, self.environment)
+        own_pulumi = pulumi.own_pulumi(self.builder.cache, os.environ)
         needs = self.needs - {ENGINE} if own_pulumi else self.needs
         packages: list[str] = []
         if doctor.is_debian():
             packages = doctor.missing_packages(packages_for(needs, tests=self.dev))
         return Missing(
             packages=packages,
-            families=[family for family in FAMILIES if self._lacks(family, needs)],
+            families=[
+                family
+                for family in FAMILIES
+                if self.builder.missing(family, needs) or self.builder.missing_share(family, needs)
+            ],
             engine=ENGINE in needs and not pulumi.built_folder(self.builder).is_dir(),
         )
 
     def ensure(self) -> None:
         """Make what is missing; a few file look-ups when nothing is."""
         if self.missing().steps:
-            with self.cache.lock(say):
-                self.cache.clear_leftovers()
+            with self.builder.cache.lock(say):
+                self.builder.cache.clear_leftovers()
                 self._make(self.missing())
-
-    def _lacks(self, family: Family, needs: Collection[Need]) -> bool:
-        return bool(self.builder.missing(family, needs)) or (
-            self.builder.missing_share(family, needs) is not None
-        )
 
     def _make(self, missing: Missing) -> None:
         if not missing.steps:
             return
         start = time.monotonic()
         progress = Progress(missing.steps)
-        say(f"setting up {missing.steps} things in {self.cache.root}: built once, then kept")
+        say(
+            f"setting up {missing.steps} things in {self.builder.cache.root}: built once, then kept"
+        )
         say(f"to build: {'; '.join(family.label for family in missing.families) or 'nothing'}")
         beside, compilers = ThreadPoolExecutor(2), ThreadPoolExecutor(builders())
         try:
@@ -145,7 +139,8 @@ class Setup:
             install = partial(doctor.install_packages, missing.packages)
             futures.append(beside.submit(progress.run, what, install))
         if missing.families:
-            go = self._go()
+            go = build.find_go(build.needed_version(self.builder.tools))
+            go = go if go is not None else build.install_go(self.builder.cache)
             ahead = missing.families[BUILDERS:]
             futures.append(beside.submit(self._download_all, go, ahead))
             futures += [
@@ -155,10 +150,6 @@ class Setup:
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         for future in done:
             future.result()
-
-    def _go(self) -> Go:
-        own = build.find_go(build.needed_version(self.checkout / "tools"))
-        return own if own is not None else build.install_go(self.cache)
 
     def _download_all(self, go: Go, families: list[Family]) -> None:
         for family in families:
@@ -173,39 +164,26 @@ class Setup:
             self.builder.copy_share(go, family, share)
 
 
-def check_machine(needs: frozenset[Need], *, tolerant: bool) -> frozenset[Need]:
-    """Refuse a machine that cannot run the lab; tolerant, go on without the lab."""
-    if LAB not in needs:
-        return needs
-    problems = doctor.missing(doctor.gather())
-    if not problems:
-        return needs
-    if not tolerant:
-        raise ToolchainError(doctor.message(problems))
-    say(doctor.message(problems))
-    return frozenset({ENGINE})
-
-
-def wanted(arguments: argparse.Namespace) -> tuple[frozenset[Need], bool]:
-    """What is needed, and whether a machine without the lab's abilities may go on without it."""
-    if arguments.stack is not None:
-        return needs_of_stack(CHECKOUT, arguments.stack), False
-    if arguments.cni is not None:
-        return _needs_of_cni(arguments.cni), False
-    return ALL, True
-
-
 def ensure(arguments: argparse.Namespace, *, dev: bool, python_only: bool = False) -> None:
-    needs, tolerant = wanted(arguments) if not python_only else (frozenset[Need](), True)
-    needs = check_machine(needs, tolerant=tolerant)
-    Setup(CHECKOUT, needs, dev, os.environ, Cache()).ensure()
+    """Make all that is asked for.
 
-
-def print_env(arguments: argparse.Namespace) -> None:
-    ensure(arguments, dev=False)
-    names = [arguments.stack] if arguments.stack else []
-    variables = ready_environment(CHECKOUT, Cache(), os.environ, names)
-    sys.stdout.write(pulumi.as_exports(variables))
+    :raises ToolchainError: the machine cannot run the lab that is asked for by name; where nothing
+        is, the set-up goes on without the lab.
+    """
+    if python_only:
+        needs = frozenset[Need]()
+    elif arguments.stack is not None:
+        needs = needs_of_stack(CHECKOUT, arguments.stack)
+    elif arguments.cni is not None:
+        needs = _needs_of_cni(arguments.cni)
+    else:
+        needs = ALL
+    if LAB in needs and (problems := doctor.missing(doctor.gather())):
+        if arguments.stack is not None or arguments.cni is not None:
+            raise ToolchainError(doctor.message(problems))
+        say(doctor.message(problems))
+        needs = frozenset({ENGINE})
+    Setup(needs, dev, Builder(CHECKOUT / "tools", Cache())).ensure()
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -213,8 +191,7 @@ def run(arguments: argparse.Namespace) -> None:
     argv = argv[1:] if argv[:1] == ["--"] else argv
     if not argv:
         raise ToolchainError("run: no command given")
-    names = [arguments.stack] if arguments.stack else []
-    variables = ready_environment(CHECKOUT, Cache(), os.environ, names)
+    variables = ready_environment(arguments.stack)
     environment = {**os.environ, **variables}
     command = shutil.which(argv[0], path=variables["PATH"])
     if command is None:
@@ -230,32 +207,27 @@ def _needs_of_cni(cni: str) -> frozenset[Need]:
     return frozenset().union(*(needs_of_lab(cni, version, kube_proxy=True) for version in versions))
 
 
-def ready_environment(
-    checkout: Path,
-    cache: Cache,
-    environment: Mapping[str, str],
-    names: Collection[str] | None,
-) -> dict[str, str]:
+def ready_environment(stack: str | None) -> dict[str, str]:
     """The variables to set, with the stacks in place.
 
-    In our own backend every scenario's stack is made; in a user's own only those named.
+    In our own backend every scenario's stack is made; in a user's own only the one that is named.
     """
-    builder = Builder(checkout / "tools", cache)
-    python = current_env(checkout, cache)
+    cache = Cache()
+    builder = Builder(CHECKOUT / "tools", cache)
+    python = current_env(CHECKOUT, cache)
     try:
-        chosen = pulumi.find_engine(builder, environment)
+        chosen = pulumi.find_engine(builder, os.environ)
     except NotBuiltError:
         chosen = None  # the checks need no engine; whoever calls a missing `pulumi` says so
-    login = pulumi.find_login(environment, checkout / PROJECT_FILE)
-    pulumi.prepare(login, environment)
-    project = project_name(checkout)
-    variables = pulumi.changes(builder, python, chosen, login, project, environment)
+    login = pulumi.find_login(os.environ, CHECKOUT / PROJECT_FILE)
+    pulumi.prepare(login, os.environ)
+    project = project_name(CHECKOUT)
+    variables = pulumi.changes(builder, python, chosen, login, project, os.environ)
     if chosen is None:
         return variables
-    wanted = stacks(checkout) if login.ours else list(names or [])
-    created = pulumi.create_stacks(
-        chosen.command, login, checkout, wanted, {**environment, **variables}
-    )
+    wanted = stacks(CHECKOUT) if login.ours else [stack] if stack else []
+    environment = {**os.environ, **variables}
+    created = pulumi.create_stacks(chosen.command, login, CHECKOUT, wanted, environment)
     if created:
         say(f"Pulumi stacks created: {', '.join(created)}")
     return variables
@@ -271,7 +243,8 @@ def _dispatch(arguments: argparse.Namespace) -> None:
         case "ensure":
             ensure(arguments, dev=arguments.dev, python_only=arguments.python)
         case "env":
-            print_env(arguments)
+            ensure(arguments, dev=False)
+            sys.stdout.write(pulumi.as_exports(ready_environment(arguments.stack)))
         case "run":
             run(arguments)
         case "versions":
