@@ -77,15 +77,21 @@ class AgentEvidence(Evidence):
         config = _load(node, "config", outputs, dict)
         links = _load(node, "links", outputs, list)
         qdiscs = _load(node, "qdiscs", outputs, list)
+        routing = status.get("routing") or {}
+        masquerading = status.get("masquerading")
+        bandwidth = status.get("bandwidth-manager")
         return cls(
             node=node,
             config=config,
             xdp=None if links is None else _xdp(links),
             mtus=None if links is None else _mtus(links),
             qdiscs=None if qdiscs is None else _qdiscs(qdiscs),
-            **_routing(status.get("routing")),
-            **_masquerading(status.get("masquerading")),
-            **_bandwidth(status.get("bandwidth-manager")),
+            host_routing=routing.get("intra-host-routing-mode"),
+            network_routing=routing.get("inter-host-routing-mode"),
+            tunnel_protocol=routing.get("tunnel-protocol"),
+            masquerading=None if masquerading is None else _mode(masquerading),
+            bandwidth_manager=None if bandwidth is None else bandwidth.get("enabled", False),
+            congestion_control=(bandwidth or {}).get("congestionControl"),
             **_load_balancing(status.get("kube-proxy-replacement")),
             map_sizes=_map_sizes(status.get("bpf-maps")),
             hubble=(status.get("hubble") or {}).get("state"),
@@ -110,28 +116,8 @@ def _load(node: str, name: str, outputs: Mapping[str, str], shape: type[_Shape])
     return parsed
 
 
-def _routing(section: Mapping[str, Any] | None) -> dict[str, Any]:
-    section = section or {}
-    return {
-        "host_routing": section.get("intra-host-routing-mode"),
-        "network_routing": section.get("inter-host-routing-mode"),
-        "tunnel_protocol": section.get("tunnel-protocol"),
-    }
-
-
-def _masquerading(section: Mapping[str, Any] | None) -> dict[str, Any]:
-    if section is None:
-        return {}
-    return {"masquerading": section.get("mode") if section.get("enabled") else "Disabled"}
-
-
-def _bandwidth(section: Mapping[str, Any] | None) -> dict[str, Any]:
-    if section is None:
-        return {}
-    return {
-        "bandwidth_manager": section.get("enabled", False),
-        "congestion_control": section.get("congestionControl"),
-    }
+def _mode(section: Mapping[str, Any]) -> str | None:
+    return section.get("mode") if section.get("enabled") else "Disabled"
 
 
 def _load_balancing(section: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -146,7 +132,7 @@ def _load_balancing(section: Mapping[str, Any] | None) -> dict[str, Any]:
         "devices": tuple(section.get("devices") or ()),
         "socket_lb": (features.get("socketLB") or {}).get("enabled", False),
         "socket_lb_coverage": "Hostns-only" if hostns_only else "Full",
-        "node_port_mode": node_port.get("mode") if on else "Disabled",
+        "node_port_mode": _mode(node_port),
         "acceleration": node_port.get("acceleration") if on else "Disabled",
     }
 
