@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, Self, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_service_quotas import ServiceQuotasClient
     from mypy_boto3_sts import STSClient
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -216,12 +217,14 @@ class Calls:
         # What still runs is bounded by its own time-outs, and nobody waits for its answer.
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def start(self, service: str, call: Callable[[], T]) -> Pending[T]:
+    def start(
+        self, service: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Pending[T]:
         """Start a call.
 
         :param service: the prefix of the IAM actions that it takes, `ec2` for example.
         """
-        return Pending(service, self._pool.submit(call))
+        return Pending(service, self._pool.submit(call, *args, **kwargs))
 
     def required(self, call: Pending[T]) -> T | None:
         """The answer that the deployment cannot do without; a failure is noted as a problem."""

@@ -15,7 +15,6 @@ import pulumi_aws as aws
 import pulumi_eks as eks
 import pulumi_kubernetes as kubernetes
 
-from cni.settings import KubeProxyMode
 from components.eks.iam import Role
 from components.eks.network import Network
 from components.eks.settings import EksSettings
@@ -271,12 +270,6 @@ def make_addon(
         resolve_conflicts_on_update="OVERWRITE",
         opts=opts,
     )
-
-
-def make_kube_proxy(place: Place, mode: KubeProxyMode) -> aws.eks.Addon:
-    """Declare kube-proxy, at the version that EKS takes for the cluster's."""
-    # The mode is set also where it is the default.
-    return make_addon("kube-proxy", place, place.after(), configuration={"mode": mode})
 
 
 def make_coredns(place: Place, *after: pulumi.Resource) -> aws.eks.Addon:

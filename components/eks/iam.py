@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from string import Template
 from typing import Any
 
 import pulumi
@@ -16,55 +18,15 @@ NODE_POLICIES = ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnl
 their service accounts."""
 
 
-def allow(
-    sid: str, actions: Iterable[str], resources: Iterable[str] | str, **condition: dict[str, str]
-) -> Document:
-    """A statement that allows actions.
+def document(name: str, **values: str) -> Document:
+    """A policy document of the folder `policies`.
 
-    :param condition: by operator (`StringEquals`), values by condition key.
+    :param values: by the names of its `${placeholders}`.
+    :raises KeyError: a placeholder has no value.
     """
-    statement: Document = {
-        "Sid": sid,
-        "Effect": "Allow",
-        "Action": list(actions),
-        "Resource": resources if isinstance(resources, str) else list(resources),
-    }
-    return {**statement, "Condition": condition} if condition else statement
-
-
-def document(*statements: Document) -> Document:
-    """A policy of statements."""
-    return {"Version": "2012-10-17", "Statement": list(statements)}
-
-
-def service_trust(service: str) -> Document:
-    """The trust of a role that a service of AWS takes, `ec2.amazonaws.com` for nodes."""
-    return document(
-        {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
-    )
-
-
-def service_account_trust(
-    provider: str, issuer: str, namespace: str, service_account: str
-) -> Document:
-    """The trust of a role that one Kubernetes service account takes, by its token (IRSA).
-
-    :param provider: ARN of the cluster's OpenID Connect provider in IAM.
-    :param issuer: the cluster's token issuer, without a scheme.
-    """
-    return document(
-        {
-            "Effect": "Allow",
-            "Principal": {"Federated": provider},
-            "Action": "sts:AssumeRoleWithWebIdentity",
-            "Condition": {
-                "StringEquals": {
-                    f"{issuer}:aud": "sts.amazonaws.com",
-                    f"{issuer}:sub": f"system:serviceaccount:{namespace}:{service_account}",
-                }
-            },
-        }
-    )
+    file = Path(__file__).parent / "policies" / f"{name}.json"
+    made: Document = json.loads(Template(file.read_text()).substitute(values))
+    return made
 
 
 class Role(pulumi.ComponentResource):
@@ -107,16 +69,25 @@ class Role(pulumi.ComponentResource):
 
 def node_role(partition: str, opts: pulumi.ResourceOptions) -> Role:
     """The nodes' own: joining the cluster and pulling images."""
-    trust = service_trust("ec2.amazonaws.com")
+    trust = document("service-trust", service="ec2.amazonaws.com")
     return Role("node", partition, trust, opts, managed=NODE_POLICIES)
 
 
 def trust_in(
     provider: pulumi.Input[str], issuer: pulumi.Input[str], service_account: str
 ) -> pulumi.Output[Mapping[str, Any]]:
-    """The trust of a role for a service account in kube-system."""
+    """The trust of a role that one service account in kube-system takes, by its token (IRSA).
+
+    :param provider: ARN of the cluster's OpenID Connect provider in IAM.
+    :param issuer: the cluster's token issuer, without a scheme.
+    """
     return pulumi.Output.all(provider, issuer).apply(
-        lambda known: service_account_trust(known[0], known[1], "kube-system", service_account)
+        lambda known: document(
+            "service-account-trust",
+            provider=known[0],
+            issuer=known[1],
+            service_account=service_account,
+        )
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -55,7 +56,8 @@ class JanitorProvider(Provider):
         try:
             session = open_profile(_props["profile"] or None).session(region)
             ec2 = connect(session, region).ec2
-            remove_left_behind(ec2, _props["vpc"], json.loads(_props["tags"]), _say)
+            tags = json.loads(_props["tags"])
+            remove_left_behind(ec2, _props["vpc"], tags, partial(print, flush=True))
         except LeftBehindError as error:
             reason = str(error)
         except (CredentialsError, BotoCoreError, ClientError) as error:
@@ -72,28 +74,18 @@ class Janitor(Resource):
     """The janitor of one cluster's interfaces.
 
     :param tags: of the interfaces that it removes; an interface has to have all of them.
+    :param inputs: cluster, vpc, region and profile; none is None, which the engine drops.
     """
 
     def __init__(
         self,
-        name: str,
         tags: Mapping[str, str],
-        cluster: pulumi.Input[str],
-        vpc: pulumi.Input[str],
-        region: str,
-        profile: str | None,
+        inputs: Mapping[str, pulumi.Input[str]],
         opts: pulumi.ResourceOptions,
     ) -> None:
-        props = {
-            "cluster": cluster,
-            "vpc": vpc,
-            "region": region,
-            # The engine drops what is None.
-            "profile": profile or "",
-            "tags": json.dumps(dict(tags), sort_keys=True),
-            "version": VERSION,
-        }
-        super().__init__(JanitorProvider(), name, props, opts)
+        as_json = json.dumps(dict(tags), sort_keys=True)
+        props = {**inputs, "tags": as_json, "version": VERSION}
+        super().__init__(JanitorProvider(), "janitor", props, opts)
 
 
 def remove_left_behind(
@@ -167,7 +159,3 @@ def _try_to_delete(ec2: EC2Client, interface: NetworkInterfaceTypeDef) -> bool:
 def _description(interface: NetworkInterfaceTypeDef) -> str:
     holder = interface.get("Attachment", {}).get("InstanceId") or interface.get("Status", "unknown")
     return f"{interface['NetworkInterfaceId']} ({holder})"
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

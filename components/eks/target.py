@@ -17,16 +17,14 @@ import pulumi_aws as aws
 from bench.environment import Environment
 from cni.platform import ClusterEndpoint
 from cni.scenario import Scenario
-from cni.settings import KubeProxyMode
 from cni.toggles import Decision
-from components.eks.cluster import Place, make_cluster, make_coredns, make_kube_proxy, make_nodes
+from components.eks.cluster import Place, make_addon, make_cluster, make_coredns, make_nodes
+from components.eks.dataplane import dataplane
 from components.eks.dataplane.interface import Installed
-from components.eks.dataplane.registry import dataplane
 from components.eks.iam import node_role
-from components.eks.names import cluster_name, tags
 from components.eks.network import Network
 from components.eks.preflight import Preflight
-from components.eks.settings import EksSettings
+from components.eks.settings import EksSettings, cluster_name, tags
 from components.kubernetes.access import EksAccess, to_json
 from components.kubernetes.gate import GateSpec
 from components.kubernetes.resources import (
@@ -56,7 +54,11 @@ def deploy(
     installed = cni.install(scenario, decisions, preflight.cni_build, place)
     kube_proxy = scenario.kube_proxy != "none"
     if kube_proxy:
-        installed = _with_kube_proxy(installed, scenario.kube_proxy, place)
+        # The mode is set also where it is the default.
+        mode = {"mode": scenario.kube_proxy}
+        proxy = make_addon("kube-proxy", place, place.after(), configuration=mode)
+        identity: pulumi.Output[object] = pulumi.Output.all(installed.identity, proxy.addon_version)
+        installed = Installed([*installed.resources, proxy], identity, installed.values)
     nodes = make_nodes(
         place,
         node_role(place.partition, place.after()),
@@ -140,12 +142,6 @@ def _place(eks: EksSettings, preflight: Preflight, parent: pulumi.Resource) -> P
         cluster=make_cluster(name, eks, network, preflight.api_cidrs, provider, group),
         parent=group,
     )
-
-
-def _with_kube_proxy(installed: Installed, mode: KubeProxyMode, place: Place) -> Installed:
-    proxy = make_kube_proxy(place, mode)
-    identity: pulumi.Output[object] = pulumi.Output.all(installed.identity, proxy.addon_version)
-    return Installed([*installed.resources, proxy], identity, installed.values)
 
 
 def _check_values(scenario: Scenario, decisions: tuple[Decision, ...]) -> None:

@@ -16,24 +16,22 @@ from functools import cached_property
 from typing import Any
 
 from bench.session import Pod, Service, Session, SessionError
-from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
+from bench.workloads import HTTPBIN_SERVICE
 from cni import ablation
-from cni.decisions import decide, verify
+from cni.decisions import decide
 from cni.platform import PlatformFacts
 from cni.registry import TOGGLES
 from cni.scenario import Scenario
 from cni.settings import Toggles
-from cni.toggles import Decision, EvidenceError
-from components.lab import evidence, target
-from components.lab.placement import pods_and_services
+from cni.toggles import Decision
+from components.lab import rollout, target
 from components.lab.session import LabSession
 from components.lab.settings import SETTINGS
 from components.settings import PROJECT, Settings, SettingsError, from_pulumi_config
 from components.target import toggle_outputs
-from kube.errors import KubernetesError
 from lab import outside, workloads
 from lab.cluster import Lab
-from lab.errors import LabError, ToolchainError
+from lab.errors import ToolchainError
 from lab.sandbox import only_one
 from lab.toolchain.cache import CHECKOUT
 from lab.toolchain.pulumi import settings_of_stack
@@ -49,7 +47,6 @@ _BASES: Mapping[str, tuple[str, str]] = {
 _TUNED = "scenario-e"
 _OUTSIDE = tuple(name for name, toggle in TOGGLES.items() if toggle.north_south)
 _NODE_PORT = 30_080
-_ERRORS = (LabError, KubernetesError, ToolchainError, EvidenceError, OSError)
 
 
 class StackSession(LabSession):
@@ -102,7 +99,7 @@ class NorthSouthSession(LabSession):
             away = next(node for node in lab.nodes if node.name not in behind)
         except StopIteration:
             raise SessionError("every node has a pod of httpbin") from None
-        except _ERRORS as error:
+        except rollout.FAILURES as error:
             raise SessionError(str(error)) from error
         client = Pod(outside.NAME, "fortio-client", outside.NAME, outside.ADDRESS)
         return client, Service("httpbin-outside", away.address.ip, _NODE_PORT)
@@ -138,11 +135,6 @@ class LabStage:
     def base_name(self) -> str:
         return self._name
 
-    @property
-    def has_toggles(self) -> bool:
-        """Whether the scenario's CNI is the one that has them."""
-        return bool(self._settings.scenario.dataplane.toggles)
-
     def trials(self) -> Sequence[Trial]:
         return [self._trial(name) for name in (_OUTSIDE if self._outside else TOGGLES)]
 
@@ -175,7 +167,7 @@ class LabStage:
     def base(self, say: Progress) -> Iterator[Session]:
         decisions = decide(self._settings.scenario, self._facts)
         with (
-            _told("the base"),
+            _stage_errors("the base"),
             only_one(BASE_ID, "ablation"),
             _running(BASE_ID, self._settings, decisions, self._outside, say) as session,
         ):
@@ -186,19 +178,19 @@ class LabStage:
         scenario, decisions = self._made(trial)
         settings = replace(self._settings, scenario=scenario)
         with (
-            _told(trial.label(self.base_name)),
+            _stage_errors(trial.label(self.base_name)),
             _running(VARIANT_ID, settings, decisions, self._outside, say) as session,
         ):
             _require(trial, decisions, session)
             yield session
 
     def _made(self, trial: Trial) -> tuple[Scenario, tuple[Decision, ...]]:
-        found = self._variants[trial.toggle]
         if self._outside:
             return forced(self._settings.scenario, trial.toggle, self._facts)
-        if found.scenario is None:
-            raise StageError(f"{trial.label(self.base_name)}: {found.reason}")
-        return found.scenario, found.decisions
+        variant = self._variants[trial.toggle]
+        if variant.scenario is None:
+            raise StageError(f"{trial.label(self.base_name)}: {variant.reason}")
+        return variant.scenario, variant.decisions
 
 
 def forced(
@@ -228,21 +220,13 @@ def _running(
             outside.start(lab.sandbox, lab.nodes, spec.cni_version)
             adaptations += outside.ADAPTATIONS
         lab.install(say)
-        pods, services_ = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
-        lab.deploy(pods, services_, say)
-        with closing(
-            NorthSouthSession(
-                Lab(lab_id), target.about(settings, spec, adaptations, _toggles(lab, decisions))
-            )
-        ) as session:
+        rollout.deploy_workloads(lab, say)
+        toggles = toggle_outputs(rollout.toggle_states(lab, decisions))
+        about = target.about(settings, spec, adaptations, toggles)
+        with closing(NorthSouthSession(Lab(lab_id), about)) as session:
             yield session
     finally:
         lab.remove()
-
-
-def _toggles(lab: Lab, decisions: Sequence[Decision]) -> Mapping[str, Any]:
-    states = verify(tuple(decisions), evidence.collect(lab), evidence.expected_nodes(lab))
-    return toggle_outputs(states)
 
 
 def _require(trial: Trial, decisions: Sequence[Decision], session: NorthSouthSession) -> None:
@@ -250,8 +234,7 @@ def _require(trial: Trial, decisions: Sequence[Decision], session: NorthSouthSes
 
     :raises StageError: they do not.
     """
-    lab = session.lab
-    states = verify(tuple(decisions), evidence.collect(lab), evidence.expected_nodes(lab))
+    states = rollout.toggle_states(session.lab, decisions)
     state = next(each for each in states if each.toggle == trial.toggle)
     as_asked = state.verified is True if trial.sign == "+" else not state.applied
     if not as_asked:
@@ -259,10 +242,10 @@ def _require(trial: Trial, decisions: Sequence[Decision], session: NorthSouthSes
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _stage_errors(what: str) -> Iterator[None]:
     try:
         yield
-    except _ERRORS as error:
+    except rollout.FAILURES as error:
         raise StageError(f"{what}: {error}") from error
 
 
@@ -280,18 +263,18 @@ def stage_of(stack: str) -> LabStage:
 
     :raises StageError: the stack's file is refused, or Cilium is not its CNI.
     """
-    found = _of(stack, stack)
-    if not found.has_toggles:
-        raise StageError(f"{stack} has no toggles: Cilium is not its CNI")
-    return found
+    return _of(stack, stack)
 
 
 def _of(name: str, stack: str, *, from_outside: bool = False) -> LabStage:
     try:
         tuned = _read_settings(_TUNED).scenario.toggles
-        return LabStage(name, _read_settings(stack), tuned, from_outside=from_outside)
+        settings = _read_settings(stack)
     except (SettingsError, ToolchainError) as error:
         raise StageError(str(error)) from error
+    if not settings.scenario.dataplane.toggles:
+        raise StageError(f"{stack} has no toggles: Cilium is not its CNI")
+    return LabStage(name, settings, tuned, from_outside=from_outside)
 
 
 def _read_settings(stack: str) -> Settings:

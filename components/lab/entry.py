@@ -17,9 +17,9 @@ class LabTarget(Target):
     settings = SETTINGS
 
     def prepare(self, settings: Settings, plan: Plan) -> Prepared:
-        from components.lab import preflight, target
+        from components.lab import target
 
-        preflight.check_machine()
+        target.check_machine()
         return Prepared(
             target.facts(settings),
             lambda decisions, parent: target.deploy(settings, decisions, parent),

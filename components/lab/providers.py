@@ -8,23 +8,20 @@ with the slot.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
 from pydantic import TypeAdapter
 
-from bench.workloads import WORKLOADS
-from cni.decisions import verify
-from cni.toggles import Decision, EvidenceError
+from cni.toggles import Decision
 from components.dynamic import Provider, UserError, inputs
-from components.lab import evidence
-from components.lab.placement import pods_and_services
+from components.lab import rollout
 from components.target import toggle_outputs
 from kube.errors import KubernetesError
 from lab.cluster import SPEC, Lab
-from lab.errors import LabError, ToolchainError
+from lab.errors import LabError
 
 DECISIONS = TypeAdapter(tuple[Decision, ...])
 
@@ -34,12 +31,12 @@ class SlotProvider(Provider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         lab_id = f"{props['stack']}-{secrets.token_hex(4)}"
-        with _told("make the lab's folder"):
+        with _step("make the lab's folder"):
             Lab(lab_id).paths.make()
         return CreateResult(lab_id, {**inputs(props, ("stack", "version")), "lab_id": lab_id})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        with _told("remove the lab"):
+        with _step("remove the lab"):
             Lab(_id).remove()
 
 
@@ -59,7 +56,7 @@ class ClusterProvider(Provider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         lab = Lab(props["lab_id"])
-        with _told("start the lab's control plane", lab):
+        with _step("start the lab's control plane", lab):
             boot = lab.start(SPEC.validate_json(props["spec"]), say)
         return CreateResult(boot, {**inputs(props, self.replaced_by), "boot": boot})
 
@@ -67,7 +64,7 @@ class ClusterProvider(Provider):
         return _present(id_, props, id_)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        with _told("stop the lab"):
+        with _step("stop the lab"):
             Lab(_props["lab_id"]).stop()
 
 
@@ -78,21 +75,20 @@ class CniProvider(Provider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         lab = Lab(props["lab_id"])
-        with _told("install the CNI", lab), lab.once("install"):
+        with _step("install the CNI", lab), lab.once("install"):
             lab.install(say)
             outs = self._verified(lab, props)
         return CreateResult(f"{props['boot']}-cni", outs)
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
         """Other decisions for the same values (others are another cluster): judged anew."""
-        with _told("verify the toggles"):
+        with _step("verify the toggles"):
             return UpdateResult(self._verified(Lab(_news["lab_id"]), _news))
 
     def _verified(self, lab: Lab, props: dict[str, Any]) -> dict[str, Any]:
         decisions = DECISIONS.validate_json(props["decisions"])
-        states = verify(decisions, evidence.collect(lab), evidence.expected_nodes(lab))
-        names = (*self.replaced_by, "decisions")
-        return {**inputs(props, names), "toggles": toggle_outputs(states)}
+        toggles = toggle_outputs(rollout.toggle_states(lab, decisions))
+        return {**inputs(props, (*self.replaced_by, "decisions")), "toggles": toggles}
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         return _present(id_, props, props["boot"])
@@ -105,9 +101,8 @@ class WorkloadsProvider(Provider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         lab = Lab(props["lab_id"])
-        with _told("deploy the workloads", lab), lab.once("deploy"):
-            pods, services = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
-            addresses = lab.deploy(pods, services, say)
+        with _step("deploy the workloads", lab), lab.once("deploy"):
+            addresses = rollout.deploy_workloads(lab, say)
         outs = {**inputs(props, self.replaced_by), "pods": addresses}
         return CreateResult(f"{props['boot']}-workloads", outs)
 
@@ -128,20 +123,20 @@ def _present(id_: str, props: dict[str, Any], boot: str) -> ReadResult:
 
 
 @contextmanager
-def _told(step: str, lab: Lab | None = None) -> Iterator[None]:
+def _step(name: str, lab: Lab | None = None) -> Iterator[None]:
     """Errors as one message; a lab whose step failed is stopped, its logs stay until destroy."""
     try:
         yield
-    except (LabError, KubernetesError, ToolchainError, EvidenceError, OSError) as error:
+    except rollout.FAILURES as error:
         hint = ""
         if lab is not None:
-            _quietly(lab.stop)
+            _stop(lab)
             hint = f"\nThe lab was stopped; its logs are in {lab.paths.logs} until pulumi destroy."
-        raise UserError(f"could not {step}: {error}{hint}") from None
+        raise UserError(f"could not {name}: {error}{hint}") from None
 
 
-def _quietly(action: Callable[[], None]) -> None:
+def _stop(lab: Lab) -> None:
     try:
-        action()
+        lab.stop()
     except (LabError, KubernetesError, OSError) as error:
         say(f"stopping the lab failed, pulumi destroy will try again: {error}")

@@ -1,15 +1,19 @@
-"""How the benchmark reaches a running lab; needs no Pulumi."""
+"""How the benchmark and its experiments reach a running lab; needs no Pulumi."""
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from bench.environment import About, Environment
+from bench.parse import ParseError
 from bench.session import (
     CommandResult,
     ComponentUsage,
@@ -17,70 +21,88 @@ from bench.session import (
     Pod,
     Service,
     ServicePath,
+    SessionError,
     WorkloadUsage,
 )
 from bench.workloads import DNS_SERVICE, WORKLOADS
-from cni.dataplane import Setting, configuration
+from cni.dataplane import CountError, Setting, configuration
+from cni.platform import Eni, origin
 from cni.registry import DATAPLANES
-from components.lab import addresses, cpu, evidence
-from components.lab.capabilities import LabCapabilities, as_session_error, command
+from components.lab import cpu, rollout
+from components.objects import KeepsObjects
+from kube.client import Kube
 from lab import workloads
 from lab.cluster import Lab
+from lab.controlplane import KUBE_PROXY
 from lab.errors import LabError
 from lab.kernel import IdleHold
-from lab.workloads import NAMESPACE
+from lab.network import Node
+from lab.sandbox import KILLED
+from lab.workloads import NAMESPACE, PodSpec
+from studies.experiments.capabilities import PodRequest
 
 TARGET = "lab: network namespaces of one machine, no cloud"
 
 
-class LabSession(LabCapabilities):
-    """The lab as :class:`bench.session.Session`.
+@contextmanager
+def _as_session_error() -> Iterator[None]:
+    try:
+        yield
+    except (*rollout.FAILURES, ParseError, CountError) as error:
+        raise SessionError(str(error)) from error
+
+
+class LabSession(KeepsObjects):
+    """The lab as :class:`bench.session.Session`, with the capabilities of
+    :mod:`studies.experiments.capabilities`.
 
     :param about: what the lab itself does not know (:class:`bench.environment.About`), as JSON.
     """
 
     def __init__(self, lab: Lab, about: Mapping[str, Any]) -> None:
-        super().__init__(lab)
+        self._lab = lab
         self._about = About.model_validate(about)
         # For as long as this session is there; the engine's process ends with the step.
         self._hold = IdleHold.take()
         self._commands_cpu: defaultdict[str, float] = defaultdict(float)
         self._lock = Lock()
+        self._on_nodes: set[str] = set()
+        """Names of the pods that run in their node's network."""
 
     def close(self) -> None:
         """Let the machine's CPUs idle as before."""
         self._hold.release()
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
-        with as_session_error():
+        with _as_session_error():
             if pod.name in self._on_nodes:
                 words = self._lab.node_words(pod.node, argv, timeout)
             else:
                 words = self._lab.pod_command(pod.name, pod.node, argv, timeout)
-        result, cpu_seconds = command(pod.name, words, argv, timeout)
+        result, cpu_seconds = _command(pod.name, words, argv, timeout)
         with self._lock:
             self._commands_cpu[pod.name] += cpu_seconds
         return result
 
     def pods(self, role: str) -> Sequence[Pod]:
-        with as_session_error():
+        with _as_session_error():
             return [Pod(pod.name, role, pod.node, pod.ip) for pod in self._lab.pods_of(role)]
 
     def service(self, name: str) -> Service:
         namespace = workloads.DNS_NAMESPACE if name == DNS_SERVICE else NAMESPACE
-        with as_session_error():
+        with _as_session_error():
             host, port = self._lab.service_address(namespace, name)
         return Service(name, host, port)
 
     def cni_usage(self) -> Sequence[ComponentUsage]:
-        with as_session_error():
+        with _as_session_error():
             return [
                 ComponentUsage(node, component, usage.cpu_seconds, usage.memory_bytes)
                 for node, component, usage in self._lab.cni_usage()
             ]
 
     def workload_usage(self) -> Sequence[WorkloadUsage]:
-        with as_session_error(), self._lock:
+        with _as_session_error(), self._lock:
             return [
                 WorkloadUsage(
                     pod.name,
@@ -93,23 +115,23 @@ class LabSession(LabCapabilities):
             ]
 
     def machines(self) -> Sequence[MachineUsage]:
-        with as_session_error():
+        with _as_session_error():
             nodes = tuple(node.name for node in self._lab.nodes)
             return [cpu.of_machine("this machine", nodes)]
 
     def configuration(self) -> Sequence[Setting]:
         lab = self._lab
-        with as_session_error():
+        with _as_session_error():
             return configuration(
                 DATAPLANES[lab.spec.cni],
                 lab.spec.values,
-                evidence.collect(lab),
+                rollout.agents_evidence(lab),
                 kube_proxy=(lab.spec.kube_proxy, lab.kube_proxy_mode()),
             )
 
     def service_path(self, client: Pod, service: Service) -> ServicePath:
         lab = self._lab
-        with as_session_error():
+        with _as_session_error():
             plan = DATAPLANES[lab.spec.cni].services(lab.spec.kube_proxy, lab.spec.values)
             node = next(each for each in lab.nodes if each.name == client.node)
             translated = {
@@ -124,12 +146,75 @@ class LabSession(LabCapabilities):
         return {}  # nobody limits a veth
 
     def environment(self) -> Environment:
-        with as_session_error():
+        with _as_session_error():
             return self._environment
 
     def about(self) -> About:
-        with as_session_error():
+        with _as_session_error():
             return self._about.model_copy(update={"values": dict(self._lab.spec.values)})
+
+    # -- what experiments may ask --------------------------------------------------------------
+
+    @property
+    def _objects_in(self) -> tuple[Kube, str]:
+        return self._lab.api, NAMESPACE
+
+    def run_beside(
+        self, component: str, node: str, argv: Sequence[str], *, timeout: float
+    ) -> CommandResult:
+        with _as_session_error():
+            words = self._lab.node_words(node, argv, timeout)
+        return _command(f"{component} on {node}", words, argv, timeout)[0]
+
+    def component_metrics(self, component: str) -> Mapping[str, str]:
+        lab, cni = self._lab, DATAPLANES[self._lab.spec.cni]
+        with _as_session_error():
+            if component == KUBE_PROXY:
+                return lab.kube_proxy_metrics()
+            part = cni.component(component)
+            if part is None or not part.counters:
+                return {}
+            return {
+                node.name: cni.read_counters(lab.node_command(node, part.counters))
+                for node in lab.nodes
+            }
+
+    def restart_component(self, component: str, node: str) -> None:
+        with _as_session_error():
+            self._lab.restart(component, node)
+
+    @contextmanager
+    def experiment_pods(self, wanted: Sequence[PodRequest]) -> Iterator[Sequence[Pod]]:
+        with ExitStack() as running:
+            with _as_session_error():
+                pods = [running.enter_context(self._pod(each)) for each in wanted]
+            yield pods
+
+    @contextmanager
+    def _pod(self, wanted: PodRequest) -> Iterator[Pod]:
+        lab = self._lab
+        on = next((node for node in lab.nodes if node.name == wanted.node), None)
+        if on is None:
+            raise LabError(f"the lab has no node {wanted.node}")
+        if wanted.host_network:
+            yield from self._on_node(wanted, on)
+            return
+        spec = PodSpec(wanted.name, wanted.role, on.name, wanted.command)
+        try:
+            yield Pod(wanted.name, wanted.role, on.name, lab.pods.create(spec, on))
+        finally:
+            lab.pods.remove(spec, on)
+
+    def _on_node(self, wanted: PodRequest, on: Node) -> Iterator[Pod]:
+        sandbox = self._lab.sandbox
+        program = self._lab.toolchain.command(wanted.command[0])
+        sandbox.spawn(wanted.name, [program, *wanted.command[1:]], on.host)
+        self._on_nodes.add(wanted.name)
+        try:
+            yield Pod(wanted.name, wanted.role, on.name, on.address.ip)
+        finally:
+            self._on_nodes.remove(wanted.name)
+            sandbox.end(wanted.name)
 
     @cached_property
     def _pods(self) -> dict[str, Sequence[Pod]]:
@@ -144,16 +229,69 @@ class LabSession(LabCapabilities):
     @cached_property
     def _environment(self) -> Environment:
         lab = self._lab
-        told = self._about.environment
-        return told.with_facts(
+        about = self._about.environment
+        return about.with_facts(
             target=TARGET,
             shared_machine=True,
             **lab.facts(),
-            **addresses.environment(lab, [each for role in self._pods.values() for each in role]),
+            **_pod_addresses(lab, [each for role in self._pods.values() for each in role]),
             nodes=[node.name for node in lab.nodes],
             kube_proxy=lab.kube_proxy_mode(),
-            agents=DATAPLANES[lab.spec.cni].summary(evidence.collect(lab)),
+            agents=DATAPLANES[lab.spec.cni].summary(rollout.agents_evidence(lab)),
             versions=lab.versions(),
             cluster_domain=workloads.CLUSTER_DOMAIN,
-            adaptations=[*told.adaptations, *lab.adaptations(), self._hold.adaptation],
+            adaptations=[*about.adaptations, *lab.adaptations(), self._hold.adaptation],
         )
+
+
+def _command(
+    where: str, words: Sequence[str], argv: Sequence[str], timeout: float
+) -> tuple[CommandResult, float]:
+    """Run the words that enter a place, and the CPU seconds that it took.
+
+    :raises SessionError: it was killed.
+    """
+    start = time.monotonic()
+    done = cpu.run(words)
+    seconds = time.monotonic() - start
+    if done.returncode == KILLED:
+        raise SessionError(
+            f"{where}: `{' '.join(argv)}` was killed, after {timeout:.0f} s at the latest"
+        )
+    result = CommandResult(tuple(argv), done.returncode, done.stdout, done.stderr, seconds)
+    return result, done.cpu_seconds
+
+
+def enis_of(lab: Lab) -> dict[str, tuple[Eni, ...]]:
+    """Every node's ENIs; nothing where pods have no addresses of ENIs."""
+    read = DATAPLANES[lab.spec.cni].enis
+    return {node: read(report) for node, report in lab.eni_reports().items()}
+
+
+def _pod_addresses(lab: Lab, pods: Iterable[Pod]) -> dict[str, Any]:
+    """`enis` by node and `pod_addresses` by pod, for a result's reader; nothing where pods have no
+    addresses of ENIs.
+
+    :raises LabError: a pod's address is of no ENI of its node.
+    """
+    enis_by_node = enis_of(lab)
+    if not enis_by_node:
+        return {}
+    return {
+        "enis": {node: [asdict(each) for each in all_] for node, all_ in enis_by_node.items()},
+        "pod_addresses": [_address(pod, enis_by_node[pod.node]) for pod in pods],
+    }
+
+
+def _address(pod: Pod, of_node: Iterable[Eni]) -> dict[str, object]:
+    place = origin(pod.ip, of_node)
+    if place is None:
+        raise LabError(f"the address {pod.ip} of {pod.name} is of no ENI of {pod.node}")
+    return {
+        "pod": pod.name,
+        "node": pod.node,
+        "address": pod.ip,
+        "eni": place.eni.id,
+        "device": place.eni.device,
+        "block": place.block,
+    }

@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from cni.scenario import Scenario
 from cni.settings import SETTINGS as MODEL
 from cni.settings import Problem
 from components.eks.settings import EksSettings
@@ -33,10 +32,6 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     ranges = {"eks.serviceCidr": eks.service_cidr, "the lab's fabric": str(VPC_CIDR)}
     yield from overlapping_ranges(scenario, ranges)
     yield from small_pool(scenario, settings.section(LabSettings).nodes)
-    yield from _version(scenario)
-
-
-def _version(scenario: Scenario) -> Iterator[Problem]:
     version, dataplane = scenario.cni_version, scenario.dataplane
     if version not in dataplane.versions:
         key, known = "scenario.cniVersion", ", ".join(dataplane.versions)

@@ -24,10 +24,10 @@ from cni.platform import (
     lab_facts,
 )
 from cni.scenario import Scenario
+from cni.settings import Values
 from cni.toggles import Decision
-from components.dynamic import VERSION
+from components.dynamic import VERSION, Provider
 from components.eks.settings import EksSettings
-from components.lab import preflight
 from components.lab.providers import (
     DECISIONS,
     ClusterProvider,
@@ -43,70 +43,74 @@ from lab import kernel, network
 from lab.cloud.cloud import CloudSpec
 from lab.cluster import SPEC, LabSpec
 from lab.controlplane import API_PORT
+from lab.toolchain import doctor
+from lab.toolchain.build import Toolchain
+from lab.toolchain.programs import ENGINE, needs_of_lab, packages_for
 
 #: The name by which a lab's CNI marks its ENIs.
 CLUSTER = "lab"
 
 
-class _Slot(Resource):
+class _Step(Resource):
+    """One of the lab's steps, with the outputs that its provider has."""
+
     lab_id: pulumi.Output[str]
-
-    def __init__(self, name: str, opts: pulumi.ResourceOptions) -> None:
-        props = {"stack": pulumi.get_stack(), "version": VERSION, "lab_id": None}
-        super().__init__(SlotProvider(), name, props, opts)
-
-
-class _Cluster(Resource):
     boot: pulumi.Output[str]
-
-    def __init__(
-        self, name: str, lab_id: pulumi.Output[str], spec: LabSpec, opts: pulumi.ResourceOptions
-    ) -> None:
-        as_json = json.dumps(SPEC.dump_python(spec, mode="json"), sort_keys=True)
-        props = {"lab_id": lab_id, "spec": as_json, "version": VERSION, "boot": None}
-        super().__init__(ClusterProvider(), name, props, opts)
-
-
-class _Cni(Resource):
     toggles: pulumi.Output[Mapping[str, Any]]
 
     def __init__(
         self,
+        provider: Provider,
         name: str,
-        cluster: _Cluster,
-        lab_id: pulumi.Output[str],
-        decisions: tuple[Decision, ...],
+        output: str,
+        inputs: Mapping[str, Any],
         opts: pulumi.ResourceOptions,
     ) -> None:
-        props = {
-            "lab_id": lab_id,
-            "boot": cluster.boot,
-            "decisions": DECISIONS.dump_json(decisions).decode(),
-            "version": VERSION,
-            "toggles": None,
-        }
-        super().__init__(CniProvider(), name, props, opts)
+        # The engine wants an output's name among the inputs.
+        super().__init__(provider, name, {**inputs, "version": VERSION, output: None}, opts)
 
 
-class _Workloads(Resource):
-    pods: pulumi.Output[Mapping[str, str]]
+# -- before anything is started ---------------------------------------------------------------
 
-    def __init__(
-        self,
-        name: str,
-        cluster: _Cluster,
-        cni: _Cni,
-        lab_id: pulumi.Output[str],
-        opts: pulumi.ResourceOptions,
-    ) -> None:
-        props = {
-            "lab_id": lab_id,
-            "boot": cluster.boot,
-            "cni": cni.id,
-            "version": VERSION,
-            "pods": None,
-        }
-        super().__init__(WorkloadsProvider(), name, props, opts)
+
+def check_machine() -> None:
+    """:raises pulumi.RunError: with all that is missing, in one message."""
+    problems = doctor.missing(doctor.gather())
+    if problems:
+        raise pulumi.RunError(doctor.message(problems))
+
+
+def check_programs(scenario: Scenario) -> None:
+    """Whether all that a scenario's lab starts is there, its CNI's own programs included.
+
+    :raises pulumi.RunError: naming what is missing, and the command that makes it.
+    """
+    needs = needs_of_lab(
+        scenario.cni, scenario.cni_version, kube_proxy=scenario.kube_proxy != "none"
+    )
+    needs -= {ENGINE}  # it runs already
+    lacking = Toolchain.default().missing(needs)
+    if doctor.is_debian():
+        lacking += doctor.missing_packages(packages_for(needs))
+    if lacking:
+        raise pulumi.RunError(
+            f"not set up for this stack yet: {', '.join(lacking)}. "
+            f"Fix: make setup STACK={pulumi.get_stack()}"
+        )
+
+
+def check_values(scenario: Scenario, values: Values) -> None:
+    """An installer may ignore what it does not know: a misspelt value must not pass.
+
+    :raises pulumi.RunError: naming the values that the CNI's installer does not have.
+    """
+    unknown = scenario.dataplane.unknown_values(scenario.cni_version, values)
+    if unknown:
+        file = f"Pulumi.{pulumi.get_stack()}.yaml"
+        raise pulumi.RunError("\n".join(f"{file}: scenario.values: {line}" for line in unknown))
+
+
+# -- what is built ----------------------------------------------------------------------------
 
 
 def facts(settings: Settings) -> PlatformFacts:
@@ -146,7 +150,7 @@ def _basis(instance_type: str) -> str:
 def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, tuple[str, ...]]:
     """What to build for a stack, and how its values differ from EKS's."""
     scenario, eks = settings.scenario, settings.section(EksSettings)
-    preflight.check_programs(scenario)
+    check_programs(scenario)
     cloud = _cloud(settings)
     values, adaptations = _values(scenario, decisions, routed=cloud is None)
     labels = {
@@ -237,7 +241,7 @@ def _values(
     )
     fabric = LabFabric(pod_cidr=str(network.VPC_CIDR) if routed else None)
     made = scenario.dataplane.lab_values(scenario, decisions, endpoint, fabric)
-    preflight.check_values(scenario, made.values)
+    check_values(scenario, made.values)
     return made
 
 
@@ -246,15 +250,22 @@ def deploy(
 ) -> Deployment:
     """The lab of a stack, up to the running workloads."""
     made, adaptations = spec(settings, decisions)
-    slot = _Slot("slot", pulumi.ResourceOptions(parent=parent))
+    stack = pulumi.get_stack()
 
     def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=parent, depends_on=list(resources))
 
-    cluster = _Cluster("cluster", slot.lab_id, made, after(slot))
-    cni = _Cni("cni", cluster, slot.lab_id, decisions, after(cluster))
-    workloads = _Workloads("workloads", cluster, cni, slot.lab_id, after(cni))
-    stack = pulumi.get_stack()
+    slot = _Step(SlotProvider(), "slot", "lab_id", {"stack": stack}, after())
+    known = {
+        "lab_id": slot.lab_id,
+        "spec": json.dumps(SPEC.dump_python(made, mode="json"), sort_keys=True),
+    }
+    cluster = _Step(ClusterProvider(), "cluster", "boot", known, after(slot))
+    started = {"lab_id": slot.lab_id, "boot": cluster.boot}
+    decided = {**started, "decisions": DECISIONS.dump_json(decisions).decode()}
+    cni = _Step(CniProvider(), "cni", "toggles", decided, after(cluster))
+    installed = {**started, "cni": cni.id}
+    workloads = _Step(WorkloadsProvider(), "workloads", "pods", installed, after(cni))
     session = pulumi.Output.all(slot.lab_id, cluster.boot, workloads.id, cni.toggles).apply(
         lambda known: descriptor(
             settings.target,

@@ -1,7 +1,8 @@
 """A lab of its own for the validation, and what is imposed in it.
 
-The lab has the baseline's dataplane (VPC CNI plugin, kube-proxy): nothing on its path that could
-itself be in question. Its id is fixed, so what a killed validation has left is ended by the next.
+The lab has the baseline's dataplane, EKS's default CNI and kube-proxy: nothing on its path that
+could itself be in question. Its id is fixed, so what a killed validation has left is ended by the
+next.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ from pathlib import Path
 
 from bench.probes.udp import overflows
 from bench.session import Session
-from bench.workloads import IPERF_PORT, WORKLOADS
+from bench.workloads import IPERF_PORT
 from cni.registry import DATAPLANES
-from components.lab.placement import pods_and_services
+from components.lab import rollout
 from components.lab.session import LabSession
-from kube.errors import KubernetesError
 from lab.cluster import Lab, LabSpec
-from lab.errors import LabError, ToolchainError
+from lab.errors import ToolchainError
 from lab.sandbox import Place, only_one
 from lab.toolchain.build import Toolchain
 from studies.validate.testbed import Link, LossCount, ValidationTestbed
@@ -67,12 +67,13 @@ def running_lab(say: Progress) -> Iterator[ValidationTestbed]:
         with only_one(LAB_ID, "validation"):
             try:
                 _bring_up(lab, say)
-                about = {"scenario": {"title": "validation: VPC CNI, kube-proxy"}}
+                title = f"validation: {_CNI.title.removeprefix('the ')}, kube-proxy"
+                about = {"scenario": {"title": title}}
                 with closing(LabSession(Lab(LAB_ID), about)) as session:
                     yield ValidationTestbed(session, _link(session), LabFaults(lab))
             finally:
                 lab.remove()
-    except (LabError, KubernetesError, ToolchainError, OSError) as error:
+    except rollout.FAILURES as error:
         raise ValidationLabError(f"the lab: {error}") from error
 
 
@@ -88,8 +89,7 @@ def _bring_up(lab: Lab, say: Progress) -> None:
     )
     lab.start(spec, say)
     lab.install(say)
-    pods, services = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
-    lab.deploy(pods, services, say)
+    rollout.deploy_workloads(lab, say)
 
 
 def _link(session: Session) -> Link:

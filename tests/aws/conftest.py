@@ -10,10 +10,8 @@ import pytest
 from botocore.loaders import Loader, create_loader
 
 from bench.plan import plan_for
-from components.eks.names import cluster_name
-from components.eks.preflight import Report, cost, machine, report
-from components.eks.preflight.survey import Subject, Survey, survey
-from components.eks.settings import EksSettings
+from components.eks.preflight import Report, Subject, Survey, cost, machine, report, survey
+from components.eks.settings import EksSettings, cluster_name
 from components.settings import StackFile
 from tests.aws.machine import put_aws_cli, set_up
 from tests.aws.server import AwsServer

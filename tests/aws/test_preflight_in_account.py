@@ -9,9 +9,9 @@ import boto3
 import pytest
 
 from cni.platform import Kernel
-from components.eks.names import CLUSTER_TAG, cluster_name
 from components.eks.preflight import Account
-from components.eks.preflight.permissions import POLICY
+from components.eks.preflight.account import POLICY
+from components.eks.settings import CLUSTER_TAG, cluster_name
 from tests.aws.account import REGION
 from tests.aws.conftest import ADDRESS, STACK, Check
 from tests.aws.server import AwsServer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.eks.preflight.permissions import POLICY
+from components.eks.preflight.account import POLICY
 from tests.aws.conftest import Check
 from tests.aws.server import AwsServer
 

@@ -13,7 +13,7 @@ from bench.session import SessionError
 from components import experiments
 from components.dynamic import UserError
 from components.experiments import ExperimentProvider
-from components.lab import preflight
+from components.lab import target
 from components.scenario import ScenarioStack
 from studies.experiments import run as experiment_run
 from studies.experiments.definition import EXPERIMENTS, Extent
@@ -27,9 +27,9 @@ from tests.components.stack_config import pulumi_config, read, refusal, stack_tr
 @pytest.fixture(autouse=True)
 def nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine on which everything is there."""
-    monkeypatch.setattr(preflight, "check_machine", lambda: None)
-    monkeypatch.setattr(preflight, "check_programs", lambda scenario: None)
-    monkeypatch.setattr(preflight, "check_values", lambda *_: None)
+    monkeypatch.setattr(target, "check_machine", lambda: None)
+    monkeypatch.setattr(target, "check_programs", lambda scenario: None)
+    monkeypatch.setattr(target, "check_values", lambda *_: None)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 

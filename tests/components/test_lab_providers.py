@@ -13,7 +13,7 @@ import pytest
 
 from cni.toggles import Decision, EvidenceError
 from components.dynamic import UserError
-from components.lab import evidence, providers
+from components.lab import providers, rollout
 from components.lab.providers import (
     DECISIONS,
     ClusterProvider,
@@ -259,7 +259,7 @@ def test_evidence_that_cannot_be_read_fails_the_step(
     def broken(_: object) -> None:
         raise EvidenceError("node-1: cilium-dbg status: no JSON")
 
-    monkeypatch.setattr(evidence, "collect", broken)
+    monkeypatch.setattr(rollout, "agents_evidence", broken)
     with pytest.raises(UserError, match="could not install the CNI: node-1: cilium-dbg status"):
         CniProvider().create(_cni())
     assert lab.asked == ["install", "stop"]

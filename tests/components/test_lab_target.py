@@ -13,7 +13,7 @@ import pytest
 from cni.decisions import ToggleState, decide
 from cni.settings import leaves
 from cni.toggles import Decision
-from components.lab import preflight, target
+from components.lab import target
 from components.target import toggle_outputs
 from lab import kernel
 from lab.cluster import LabSpec
@@ -35,8 +35,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "cpus", lambda: 2)
     monkeypatch.setattr(kernel, "memory_mib", lambda: 16_000)
     monkeypatch.setattr(kernel, "congestion_controls", lambda: ["reno", "cubic", "bbr"])
-    monkeypatch.setattr(preflight, "check_programs", lambda scenario: None)
-    monkeypatch.setattr(preflight, "check_values", lambda *_: None)
+    monkeypatch.setattr(target, "check_programs", lambda scenario: None)
+    monkeypatch.setattr(target, "check_values", lambda *_: None)
 
 
 def _decided(stack: str, changes: dict[str, object] | None = None) -> dict[str, Decision]:
@@ -297,7 +297,7 @@ def test_a_machine_that_cannot_run_the_lab_is_told_all_that_is_missing(
 ) -> None:
     _gathered(monkeypatch, Facts(kernel="4.14.0", root=False))
     with pytest.raises(pulumi.RunError) as caught:
-        preflight.check_machine()
+        target.check_machine()
     told = str(caught.value)
     assert "kernel 5.10 or newer is needed, this is 4.14.0" in told
     assert "root is needed" in told
@@ -324,7 +324,7 @@ class _Programs:
 
 def test_a_machine_with_all_that_is_needed_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     _gathered(monkeypatch, Facts())
-    preflight.check_machine()
+    target.check_machine()
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_the_programs_of_the_scenarios_own_cni_are_missed_at_preview(
     monkeypatch.setattr(pulumi, "get_stack", lambda: stack)
     scenario = read(stack).scenario
     with pytest.raises(pulumi.RunError) as caught:
-        preflight.check_programs(scenario)
+        target.check_programs(scenario)
     told = f"not set up for this stack yet: {lacking}. Fix: make setup STACK={stack}"
     assert str(caught.value) == told
 
@@ -362,16 +362,16 @@ def test_debian_packages_that_are_missing_are_told_with_the_programs(
     )
     monkeypatch.setattr(pulumi, "get_stack", lambda: "scenario-a")
     with pytest.raises(pulumi.RunError, match=r"yet: iperf3\. Fix: make setup"):
-        preflight.check_programs(read("scenario-a").scenario)
+        target.check_programs(read("scenario-a").scenario)
 
 
 def test_a_value_that_the_chart_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(pulumi, "get_stack", lambda: "dev")
     scenario = read("scenario-e").scenario
-    preflight.check_values(scenario, {"bpf": {"masquerade": True}, "extraConfig": {"debug": "1"}})
+    target.check_values(scenario, {"bpf": {"masquerade": True}, "extraConfig": {"debug": "1"}})
     with pytest.raises(pulumi.RunError) as caught:
-        preflight.check_values(scenario, {"bpf": {"masqerade": True}, "l8Proxy": False})
+        target.check_values(scenario, {"bpf": {"masqerade": True}, "l8Proxy": False})
     assert str(caught.value).splitlines() == [
         "Pulumi.dev.yaml: scenario.values: bpf.masqerade: not a value of this chart "
         "(did you mean bpf.masquerade?)",

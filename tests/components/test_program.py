@@ -13,7 +13,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.lab import preflight
+from components.lab import target
 from tests.components import engine_mocks
 from tests.components.engine_mocks import Program
 from tests.components.stack_config import ROOT, pulumi_config, stack_tree
@@ -27,9 +27,9 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[object, Any]
     """
     handlers: dict[object, Any] = {}
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
-    monkeypatch.setattr(preflight, "check_machine", lambda: None)
-    monkeypatch.setattr(preflight, "check_programs", lambda scenario: None)
-    monkeypatch.setattr(preflight, "check_values", lambda *_: None)
+    monkeypatch.setattr(target, "check_machine", lambda: None)
+    monkeypatch.setattr(target, "check_programs", lambda scenario: None)
+    monkeypatch.setattr(target, "check_values", lambda *_: None)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return handlers
 

@@ -19,7 +19,7 @@ from cni.decisions import decide
 from cni.scenario import Scenario
 from cni.toggles import Decision
 from components import scenario
-from components.lab import preflight, target
+from components.lab import target
 from components.lab.providers import DECISIONS
 from components.scenario import ScenarioStack
 from components.settings import Settings
@@ -34,9 +34,9 @@ STEPS = ("slot", "cluster", "cni", "workloads", "benchmark")
 @pytest.fixture(autouse=True)
 def nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A machine on which everything is there; declaring a stack starts nothing on it."""
-    monkeypatch.setattr(preflight, "check_machine", lambda: None)
-    monkeypatch.setattr(preflight, "check_programs", lambda scenario: None)
-    monkeypatch.setattr(preflight, "check_values", lambda *_: None)
+    monkeypatch.setattr(target, "check_machine", lambda: None)
+    monkeypatch.setattr(target, "check_programs", lambda scenario: None)
+    monkeypatch.setattr(target, "check_values", lambda *_: None)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     yield
     assert not state_root().exists()
@@ -218,7 +218,7 @@ def test_a_machine_that_cannot_run_the_lab_is_refused(monkeypatch: pytest.Monkey
     def no() -> None:
         raise pulumi.RunError("this machine cannot run the lab")
 
-    monkeypatch.setattr(preflight, "check_machine", no)
+    monkeypatch.setattr(target, "check_machine", no)
     assert _refused("scenario-b", {}) == "this machine cannot run the lab"
 
 
@@ -226,5 +226,5 @@ def test_a_value_that_the_chart_does_not_know_is_refused(monkeypatch: pytest.Mon
     def no(scenario: Scenario, values: object) -> None:
         raise pulumi.RunError("scenario.values: not a value of this chart")
 
-    monkeypatch.setattr(preflight, "check_values", no)
+    monkeypatch.setattr(target, "check_values", no)
     assert "not a value" in _refused("scenario-b", {"scenario.values": {"bfp": {}}})

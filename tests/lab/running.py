@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.session import CommandResult, Pod
-from bench.workloads import WORKLOADS
 from cni.decisions import decide
 from cni.toggles import Decision
 from components.lab import ablation, target
-from components.lab.placement import pods_and_services
+from components.lab.rollout import deploy_workloads
 from components.lab.session import LabSession
 from lab.cluster import Lab, LabSpec
 from lab.dataplane.cilium.agents import Cilium
@@ -78,8 +77,7 @@ def bring_up(
     try:
         boot = lab.start(spec, print)
         lab.install(print)
-        pods, services = pods_and_services(WORKLOADS, [node.name for node in lab.nodes])
-        addresses = lab.deploy(pods, services, print)
+        addresses = deploy_workloads(lab, print)
     except BaseException:
         lab.remove()
         raise

@@ -10,11 +10,10 @@ import pytest
 
 from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity
-from cni.decisions import verify
 from cni.platform import known_facts
 from cni.registry import DATAPLANES
 from components.eks.dataplane.cilium import operator_policy
-from components.lab import evidence
+from components.lab import rollout
 from lab.cloud.vpc import PREFIX_LENGTH
 from lab.dataplane.cilium.agents import CILIUM_NODE
 from tests.lab.eni import EniLab, granted
@@ -78,10 +77,7 @@ def test_a_nodes_router_address_is_of_its_prefixes(lab: EniLab) -> None:
 
 
 def test_the_tuning_of_native_routing_is_at_work_on_enis(lab: EniLab) -> None:
-    cluster = lab.running.lab
-    states = verify(
-        lab.running.decisions, evidence.collect(cluster), evidence.expected_nodes(cluster)
-    )
+    states = rollout.toggle_states(lab.running.lab, lab.running.decisions)
     verified = {state.toggle for state in states if state.verified}
     assert verified >= {"nativeRouting", "hostRouting", "bpfMasquerade", "socketLB", "ctTables"}
 

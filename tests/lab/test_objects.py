@@ -8,7 +8,7 @@ import re
 import pytest
 
 from bench.workloads import WORKLOADS
-from components.lab.placement import pods_and_services
+from components.lab.rollout import pods_and_services
 from kube.objects import Json
 from lab import workloads
 from lab.network import NodeAddress

@@ -19,8 +19,7 @@ from bench.session import Pod, SessionError
 from bench.targets import resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.evidence import AgentEvidence
-from cni.decisions import verify
-from components.lab import ablation, evidence
+from components.lab import ablation, rollout
 from kube.errors import ApiError
 from kube.objects import NODE
 from lab import cgroups
@@ -354,7 +353,9 @@ def test_a_tunnel_leaves_pods_less_room(labs: dict[str, RunningLab]) -> None:
 
 
 def test_the_agents_evidence_is_the_scenarios(overlay: RunningLab) -> None:
-    agents = [each for each in evidence.collect(overlay.lab) if isinstance(each, AgentEvidence)]
+    agents = [
+        each for each in rollout.agents_evidence(overlay.lab) if isinstance(each, AgentEvidence)
+    ]
     assert agents
     assert [agent.node for agent in agents] == ["node-1", "node-2"]
     for agent in agents:
@@ -367,7 +368,7 @@ def test_the_agents_evidence_is_the_scenarios(overlay: RunningLab) -> None:
 
 def test_the_toggles_are_judged_on_the_running_agents(overlay: RunningLab) -> None:
     lab = overlay.lab
-    states = verify(overlay.decisions, evidence.collect(lab), evidence.expected_nodes(lab))
+    states = rollout.toggle_states(lab, overlay.decisions)
     by_name = {state.toggle: state for state in states}
     assert len(by_name) == 10
     # With kube-proxy replaced the agent load-balances sockets, requested or not.
@@ -378,8 +379,9 @@ def test_the_toggles_are_judged_on_the_running_agents(overlay: RunningLab) -> No
 
 
 def test_the_baseline_has_no_agents_to_ask(baseline: RunningLab) -> None:
-    assert evidence.collect(baseline.lab) == []
-    assert evidence.expected_nodes(baseline.lab) == []
+    assert rollout.agents_evidence(baseline.lab) == []
+    states = rollout.toggle_states(baseline.lab, baseline.decisions)
+    assert not any(state.verified for state in states)
     assert baseline.session.environment().agents == {}
 
 

@@ -17,8 +17,8 @@ from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity, vpc_cni_max_pods
 from cni.platform import known_facts
 from cni.registry import DATAPLANES
-from components.eks.names import interface_tags
-from components.lab import addresses
+from components.eks.settings import interface_tags
+from components.lab.session import enis_of
 from lab import network
 from lab.cloud.cloud import RECONCILER
 from lab.dataplane.vpc_cni.daemons import DAEMON, Ipamd
@@ -68,7 +68,7 @@ def late_server(lab: VpcCniLab) -> Pod:
 
 
 def test_every_pod_has_an_address_of_an_interface_of_its_node(lab: VpcCniLab) -> None:
-    found = addresses.collect(lab.running.lab)
+    found = enis_of(lab.running.lab)
     pods = [pod for workload in WORKLOADS for pod in lab.running.session.pods(workload.role)]
     assert pods
     for pod in pods:

@@ -13,7 +13,7 @@ from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity
 from cni.platform import known_facts
 from cni.registry import DATAPLANES
-from components.lab import addresses
+from components.lab.session import enis_of
 from lab.cloud.vpc import PREFIX_LENGTH
 from lab.cluster import LabSpec
 from lab.dataplane.vpc_cni.daemons import DAEMON
@@ -52,7 +52,7 @@ def lab(lab_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vp
 
 
 def test_every_pods_address_is_of_a_prefix_of_its_node(lab: VpcCniLab) -> None:
-    found = addresses.collect(lab.running.lab)
+    found = enis_of(lab.running.lab)
     pods = [pod for workload in WORKLOADS for pod in lab.running.session.pods(workload.role)]
     assert pods
     for pod in pods:

@@ -13,24 +13,15 @@ from cni.settings import Values, leaves
 from cni.toggles import Decision
 from components.eks.cluster import Place
 from components.eks.dataplane.interface import EksDataplane, Installed, make_janitor
-from components.eks.iam import Document, Role, allow, document, trust_in
-from components.eks.names import CLUSTER_TAG, interface_tags
+from components.eks.iam import Document, Role, document, trust_in
+from components.eks.settings import CLUSTER_TAG, interface_tags
 from components.kubernetes.cilium import CiliumRelease
 
 _OPERATOR = "cilium-operator"
 """The operator's service account, as the chart names it."""
 
-# What the operator reads to know subnets, limits and its own ENIs. EC2's Describe actions take no
-# resource and no condition on one.
-_OPERATOR_READS = (
-    "ec2:DescribeInstanceTypes",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSecurityGroups",
-    "ec2:DescribeSubnets",
-    "ec2:DescribeVpcs",
-)
 # Only where it is told to pass over instances (the chart's `eni.instanceTagsFilter`).
-_OPERATOR_READS_INSTANCES = ("ec2:DescribeInstances",)
+_READS_INSTANCES = "ec2:DescribeInstances"
 
 
 class Cilium(EksDataplane):
@@ -97,8 +88,9 @@ def operator_policy(
 ) -> Document:
     """What Cilium's operator may do for ENI addressing (1.16.5, `pkg/aws/ec2`), and no more.
 
-    Every change is held to the stack's own cluster, each by the narrowest means that EC2 offers for
-    its action (Service Authorization Reference, Amazon EC2):
+    EC2's Describe actions take no resource and no condition on one. Every change is held to the
+    stack's own cluster, each by the narrowest means that EC2 offers for its action (Service
+    Authorization Reference, Amazon EC2):
 
     - a new ENI has to carry the cluster's tag, which the operator sets in the same call, and lies
       in the stack's VPC; tags may be set by that call only, so that no other ENI can be made ours;
@@ -112,50 +104,15 @@ def operator_policy(
     :param vpc: the VPC's ARN.
     :param filters_instances: `eni.instanceTagsFilter` is set.
     """
-    reads = _OPERATOR_READS + (_OPERATOR_READS_INSTANCES if filters_instances else ())
-    scope = f"arn:{partition}:ec2:{region}:{account}"
-    interfaces, instances = f"{scope}:network-interface/*", f"{scope}:instance/*"
-    return document(
-        allow("Read", reads, "*", StringEquals={"aws:RequestedRegion": region}),
-        allow(
-            "CreateMarked",
-            ["ec2:CreateNetworkInterface"],
-            [interfaces],
-            StringEquals={f"aws:RequestTag/{CILIUM_CLUSTER_TAG}": cluster},
-        ),
-        allow(
-            "CreateInVpc",
-            ["ec2:CreateNetworkInterface"],
-            [f"{scope}:subnet/*", f"{scope}:security-group/*"],
-            ArnEquals={"ec2:Vpc": vpc},
-        ),
-        allow(
-            "MarkCreated",
-            ["ec2:CreateTags"],
-            [interfaces],
-            StringEquals={"ec2:CreateAction": "CreateNetworkInterface"},
-        ),
-        allow(
-            "ChangeMarked",
-            [
-                "ec2:AttachNetworkInterface",
-                "ec2:DeleteNetworkInterface",
-                "ec2:ModifyNetworkInterfaceAttribute",
-            ],
-            [interfaces],
-            StringEquals={f"aws:ResourceTag/{CILIUM_CLUSTER_TAG}": cluster},
-        ),
-        allow(
-            "AttachToNodes",
-            # An attachment's attributes are the instance's as well.
-            ["ec2:AttachNetworkInterface", "ec2:ModifyNetworkInterfaceAttribute"],
-            [instances],
-            StringEquals={f"aws:ResourceTag/{CLUSTER_TAG}": cluster},
-        ),
-        allow(
-            "AddressInVpc",
-            ["ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"],
-            [interfaces],
-            ArnEquals={"ec2:Vpc": vpc},
-        ),
+    policy = document(
+        "cilium-operator",
+        scope=f"arn:{partition}:ec2:{region}:{account}",
+        region=region,
+        cluster=cluster,
+        vpc=vpc,
+        cilium_tag=CILIUM_CLUSTER_TAG,
+        cluster_tag=CLUSTER_TAG,
     )
+    if filters_instances:
+        policy["Statement"][0]["Action"].append(_READS_INSTANCES)
+    return policy

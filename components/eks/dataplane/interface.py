@@ -63,12 +63,10 @@ def make_janitor(tags: Mapping[str, str], role: Role, place: Place) -> Janitor:
     :param tags: of every network interface that the CNI makes for this cluster.
     :param role: the one by which it makes them.
     """
-    return Janitor(
-        "janitor",
-        tags,
-        place.cluster.name,
-        place.network.vpc.id,
-        place.settings.region,
-        place.settings.profile,
-        place.after(role),
-    )
+    inputs: dict[str, pulumi.Input[str]] = {
+        "cluster": place.cluster.name,
+        "vpc": place.network.vpc.id,
+        "region": place.settings.region,
+        "profile": place.settings.profile or "",
+    }
+    return Janitor(tags, inputs, place.after(role))

@@ -10,7 +10,7 @@ from cni.toggles import Decision
 from components.eks.cluster import Place, make_addon
 from components.eks.dataplane.interface import EksDataplane, Installed, make_janitor
 from components.eks.iam import Role, trust_in
-from components.eks.names import interface_tags
+from components.eks.settings import interface_tags
 
 _SERVICE_ACCOUNT = "aws-node"
 

@@ -1,19 +1,31 @@
-"""What the account has already: room in its quotas, and what earlier runs of the stack left."""
+"""What the account has: room in its quotas, what earlier runs of the stack left, permissions.
+
+The permissions are the policy `policies/caller.json`, which docs/eks.md shows. After the statement
+`Preflight`, which changes nothing, it has what pulumi-aws calls to create, read, change and delete
+each kind of resource in `components.eks`, after the source of the Terraform provider that it is
+made of. `RunInstances` is among them because EKS starts nodes only for a caller who could start
+them from the launch template. Accounts that have used EKS before have its service-linked roles
+already.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from components.eks.aws import Caution, Finding, Refusal, code_of
+from components.eks.preflight.facts import FACTS
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_eks import EKSClient
+    from mypy_boto3_iam import IAMClient
     from mypy_boto3_service_quotas import ServiceQuotasClient
 
 Tag = tuple[str, str]
@@ -35,22 +47,10 @@ VPCS = Quota("vpc", "L-F678F1CE", "VPCs per region")
 ADDRESSES = Quota("ec2", "L-0263D0A3", "Elastic IP addresses")
 
 _STANDARD = Quota("ec2", "L-1216C47A", "vCPUs of running on-demand standard instances")
-# Families of instance types that have a vCPU quota of their own, by the letters of their names.
-# Source: EC2 user guide, "On-Demand Instance quotas", and the codes that Service Quotas lists.
 _SPECIAL = {
-    letters: Quota("ec2", code, f"vCPUs of running on-demand {title} instances")
-    for code, title, families in (
-        ("L-6E869C2A", "DL", "dl"),
-        ("L-74FC7D96", "F", "f"),
-        ("L-DB2E81BA", "G and VT", "g gr vt"),
-        ("L-F7808C92", "HPC", "hpc"),
-        ("L-43DA4232", "high memory", "u"),
-        ("L-1945791B", "Inf", "inf"),
-        ("L-417A185B", "P", "p"),
-        ("L-2C3B7624", "Trn", "trn"),
-        ("L-7295265B", "X", "x"),
-    )
-    for letters in families.split()
+    letters: Quota("ec2", each.code, f"vCPUs of running on-demand {each.title} instances")
+    for each in FACTS.vcpu_quotas
+    for letters in each.families
 }
 _STATES = ["pending", "running", "stopping", "shutting-down"]
 _TYPES_PER_CALL = 100
@@ -224,4 +224,81 @@ def check_leftovers(
             f"money: pulumi up -s {stack} goes on with it and pulumi destroy -s {stack} removes "
             "it, as long as the stack's state knows of it (pulumi stack -s "
             f"{stack})"
+        )
+
+
+# -- permissions ------------------------------------------------------------------------------
+
+_LISTED = 6  # denied actions that the warning names
+
+POLICY: Mapping[str, Any] = json.loads(
+    (Path(__file__).parents[1] / "policies/caller.json").read_text()
+)
+"""The permissions as an IAM policy document."""
+
+ACTIONS = tuple(str(action) for each in POLICY["Statement"] for action in each["Action"])
+
+
+def conditions() -> dict[str, str]:
+    """A value that each condition key has when a stack is deployed, for IAM's simulation."""
+    return {
+        key: values[0]
+        for statement in POLICY["Statement"]
+        for wanted in statement.get("Condition", {}).values()
+        for key, values in wanted.items()
+    }
+
+
+class NotSimulatedError(Exception):
+    """IAM cannot simulate this caller's policies; the text names the caller."""
+
+
+def _principal(iam: IAMClient, arn: str) -> str | None:
+    """The user or role behind a caller's ARN; None for the account's root, which may do all."""
+    if re.fullmatch(r"arn:[\w-]+:iam::\d+:root", arn):
+        return None
+    if re.match(r"arn:[\w-]+:iam::\d+:(user|role)/", arn):
+        return arn
+    # The role's own ARN has a path that a session's lacks.
+    session = re.match(r"arn:[\w-]+:sts::\d+:assumed-role/([^/]+)/", arn)
+    if session is None:
+        raise NotSimulatedError(f"IAM cannot simulate {arn}")
+    return iam.get_role(RoleName=session[1])["Role"]["Arn"]
+
+
+def denied(iam: IAMClient, arn: str, region: str) -> tuple[str, ...]:
+    """Those of :data:`ACTIONS` that the caller's policies do not allow on every resource.
+
+    :param arn: the caller's.
+    :raises NotSimulatedError: the caller is neither a user nor a role.
+    """
+    source = _principal(iam, arn)
+    if source is None:
+        return ()
+    # Many organisations deny what is not in a region of theirs.
+    context = {"aws:RequestedRegion": region, **conditions()}
+    pages = iam.get_paginator("simulate_principal_policy").paginate(
+        PolicySourceArn=source,
+        ActionNames=list(ACTIONS),
+        ContextEntries=[
+            {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+            for key, value in context.items()
+        ],
+    )
+    return tuple(
+        result["EvalActionName"]
+        for page in pages
+        for result in page["EvaluationResults"]
+        if result["EvalDecision"] != "allowed"
+    )
+
+
+def check_permissions(actions: Sequence[str]) -> Iterator[Finding]:
+    """A warning only: a policy for certain resources or tags looks denied here and still works."""
+    if actions:
+        more = f" and {len(actions) - _LISTED} more" if len(actions) > _LISTED else ""
+        yield Caution(
+            f"IAM's simulation denies you {', '.join(actions[:_LISTED])}{more}; unless your "
+            "policies allow them for certain resources only, the deployment will fail: see "
+            "docs/eks.md, Permissions"
         )

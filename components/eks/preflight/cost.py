@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from bench.plan import Plan
@@ -15,21 +14,13 @@ from bench.probes import build_probes
 from bench.runner import time_bound
 from cni.settings import Problem
 from components.eks.aws import Finding
+from components.eks.preflight.facts import FACTS, Product
 
 if TYPE_CHECKING:
     from mypy_boto3_pricing import PricingClient
 
 
 # -- how long a run takes ---------------------------------------------------------------------
-
-# Typical minutes, by published logs of Terraform's AWS provider: aws_eks_cluster took 8:23 to 11:23
-# to create in eleven logs (the NAT gateway's two minutes pass meanwhile) and 1:09 to 9:12 to delete
-# in twelve; aws_eks_node_group took 1:28 to 3:41 to create and 2:18 to 8:21 to delete.
-_CLUSTER_CREATE, _CLUSTER_DELETE = 11, 4
-_NODES_CREATE, _NODES_DELETE = 4, 7
-# The CNI's roll-out, CoreDNS and pulling the workloads' images; deleting the NAT gateway and VPC.
-# Estimates: nothing of this project has been timed on EKS yet.
-_INSIDE_CREATE, _REST_DELETE = 5, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +47,11 @@ def estimate_duration(plan: Plan, *, cluster_exists: bool) -> Duration:
 
     :param cluster_exists: the stack is up already, so that nothing large is created.
     """
-    create = 0 if cluster_exists else _CLUSTER_CREATE + _NODES_CREATE + _INSIDE_CREATE
+    parts = FACTS.minutes.values()
     return Duration(
-        create=create,
+        create=0 if cluster_exists else sum(part.create for part in parts),
         measure=time_bound(plan, build_probes(plan)) / 60,
-        destroy=_NODES_DELETE + _CLUSTER_DELETE + _REST_DELETE,
+        destroy=sum(part.delete for part in parts),
     )
 
 
@@ -69,19 +60,6 @@ def estimate_duration(plan: Plan, *, cluster_exists: bool) -> Duration:
 
 class PriceError(Exception):
     """Neither the price list nor the table has a price; says which and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """One price of the list: filters that narrow it down, and its usage type.
-
-    Usage types have the region's short name in front (`APN2-NatGateway-Hours`), except in
-    us-east-1 for the older services.
-    """
-
-    service: str
-    usage: str
-    filters: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,28 +79,7 @@ class Prices:
 
 def products(instance_type: str) -> dict[str, Product]:
     """The products behind :class:`Prices`, by its fields' names."""
-    node = {
-        "instanceType": instance_type,
-        "operatingSystem": "Linux",
-        "tenancy": "Shared",
-        "preInstalledSw": "NA",
-        "capacitystatus": "Used",
-    }
-    nat = {"productFamily": "NAT Gateway"}
-    volume = {"productFamily": "Storage", "volumeApiName": "gp3"}
-    address = {"group": "VPCPublicIPv4Address"}
-    eks = "AmazonEKS-Hours"
-    return {
-        "cluster_hour": Product("AmazonEKS", f"{eks}:perCluster", {"operation": "CreateOperation"}),
-        "extended_support_hour": Product(
-            "AmazonEKS", f"{eks}:extendedSupport", {"operation": "ExtendedSupport"}
-        ),
-        "node_hour": Product("AmazonEC2", f"BoxUsage:{instance_type}", node),
-        "volume_gib_month": Product("AmazonEC2", "EBS:VolumeUsage.gp3", volume),
-        "nat_gateway_hour": Product("AmazonEC2", "NatGateway-Hours", nat),
-        "nat_gateway_gib": Product("AmazonEC2", "NatGateway-Bytes", nat),
-        "public_ipv4_hour": Product("AmazonVPC", "PublicIPv4:InUseAddress", address),
-    }
+    return {field: each.of_type(instance_type) for field, each in FACTS.products.items()}
 
 
 def look_up_price(pricing: PricingClient, product: Product, region: str) -> float | str:
@@ -157,38 +114,13 @@ def _matching(item: Mapping[str, Any], usage: str) -> set[float]:
     }
 
 
-# Prices by field of :class:`Prices`, for where the list cannot be read: those that are the same in
-# every region, and those of ap-northeast-2 (nodes to a tenth of a cent). Source: public records of
-# the price list, August to October 2026.
-_TABLE_DATE = date(2026, 10, 1)
-_TABLE_REGION = "ap-northeast-2"
-_TABLE_EVERYWHERE = {
-    "cluster_hour": 0.10,
-    "extended_support_hour": 0.50,
-    "public_ipv4_hour": 0.005,
-}
-_TABLE = {"volume_gib_month": 0.0912, "nat_gateway_hour": 0.059, "nat_gateway_gib": 0.059}
-_TABLE_NODES = {
-    "c6i.xlarge": 0.192,
-    "c6in.xlarge": 0.256,
-    "c7g.xlarge": 0.163,
-    "m6i.xlarge": 0.236,
-    "m6in.xlarge": 0.337,
-    "m7g.xlarge": 0.201,
-}
-
-
 def complete(listed: Mapping[str, float | str], region: str, instance_type: str) -> Prices:
     """All prices; the table's stand in for those that the list did not give.
 
     :param listed: by field of :class:`Prices`, the list's price, or why it did not give one.
     :raises PriceError: the table does not have such a price either.
     """
-    table = {**_TABLE_EVERYWHERE}
-    if region == _TABLE_REGION:
-        table |= _TABLE
-        if instance_type in _TABLE_NODES:
-            table["node_hour"] = _TABLE_NODES[instance_type]
+    table = FACTS.prices.prices(region, instance_type)
     missing = {field: why for field, why in listed.items() if isinstance(why, str)}
     for field, why in missing.items():
         if field not in table:
@@ -198,7 +130,7 @@ def complete(listed: Mapping[str, float | str], region: str, instance_type: str)
     if missing:
         every = len(missing) == len(listed)
         reasons = "; ".join(dict.fromkeys(missing.values()))
-        dated = f"a table of {_TABLE_DATE:%Y-%m-%d} ({'all' if every else ', '.join(missing)}"
+        dated = f"a table of {FACTS.prices.date:%Y-%m-%d} ({'all' if every else ', '.join(missing)}"
         source = f"{dated}: {reasons})" + ("" if every else f" and {source}")
     known = {field: price for field, price in listed.items() if not isinstance(price, str)}
     return Prices(**known, **{field: table[field] for field in missing}, source=source)

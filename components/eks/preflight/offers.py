@@ -13,6 +13,7 @@ from cni.platform import PlatformFacts
 from cni.settings import Problem, did_you_mean
 from components.eks.aws import Caution, Finding, Refusal
 from components.eks.cluster import ARCHITECTURES
+from components.eks.preflight.facts import FACTS
 from components.eks.settings import EksSettings, version_numbers
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from mypy_boto3_eks.type_defs import ClusterVersionInformationTypeDef
 
 # -- the region and its zones -----------------------------------------------------------------
-
-# Zones where EKS puts no cluster. Source: EKS user guide, "VPC and subnet considerations".
-_WITHOUT_EKS = {"use1-az3", "usw1-az2", "cac1-az3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ def check_zones(eks: EksSettings, offered: Iterable[Zone]) -> Iterator[Finding]:
 
 
 def _obstacle(zone: Zone, region: str) -> str | None:
-    if zone.id in _WITHOUT_EKS:
+    if zone.id in FACTS.zones_without_eks:
         return f"EKS puts no cluster into {zone.id}, which is this zone for your account"
     if not zone.available:
         return f"{region} says that this zone is not available now"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.eks.names import cluster_name
+from components.eks.settings import cluster_name
 from tests.components.engine_mocks import Program, Registered
 from tests.components.stack_config import STACKS
 

@@ -10,7 +10,7 @@ import pytest
 
 from cni.platform import known_facts
 from components.eks import preflight
-from components.eks.dataplane.registry import dataplane
+from components.eks.dataplane import dataplane
 from components.eks.preflight import Account, Preflight
 from components.eks.preflight.cost import Cost, Duration, Item
 from components.eks.settings import EksSettings

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from components.eks.names import CLUSTER_TAG
+from components.eks.settings import CLUSTER_TAG
 from tests.components.eks import eks_mocks
 from tests.components.eks.declared import (
     chart_values,

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cni.registry import DATAPLANES
-from components.eks.names import CLUSTER_TAG
+from components.eks.settings import CLUSTER_TAG
 from tests.components.eks import eks_mocks
 from tests.components.eks.declared import (
     ATTACHMENT,

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 from components.eks.dataplane.cilium import operator_policy
-from components.eks.iam import service_account_trust, service_trust
+from components.eks.iam import document
 
 CLUSTER, VPC = "c-1", "arn:aws:ec2:eu-west-1:123456789012:vpc/vpc-1"
 OTHER_VPC = VPC.replace("vpc-1", "vpc-2")
@@ -112,7 +112,12 @@ def test_other_partitions_have_their_own_arns() -> None:
 
 
 def test_one_service_account_takes_the_role_and_no_other() -> None:
-    trust = service_account_trust("arn:provider", "oidc.example/id/1", "kube-system", "operator")
+    trust = document(
+        "service-account-trust",
+        provider="arn:provider",
+        issuer="oidc.example/id/1",
+        service_account="operator",
+    )
     (statement,) = trust["Statement"]
     assert statement["Principal"] == {"Federated": "arn:provider"}
     assert statement["Condition"] == {
@@ -124,5 +129,5 @@ def test_one_service_account_takes_the_role_and_no_other() -> None:
 
 
 def test_nodes_take_their_role_as_ec2() -> None:
-    (statement,) = service_trust("ec2.amazonaws.com")["Statement"]
+    (statement,) = document("service-trust", service="ec2.amazonaws.com")["Statement"]
     assert statement["Principal"] == {"Service": "ec2.amazonaws.com"}

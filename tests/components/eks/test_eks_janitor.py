@@ -15,7 +15,7 @@ from moto import mock_aws
 
 from components.dynamic import UserError
 from components.eks.janitor import JanitorProvider, LeftBehindError, remove_left_behind
-from components.eks.names import interface_tags
+from components.eks.settings import interface_tags
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

@@ -14,8 +14,8 @@ from cni.platform import ClusterEndpoint
 from cni.scenario import Scenario
 from cni.settings import Problem, ScenarioSettings, Values
 from cni.toggles import Decision
+from components.eks import dataplane as registry
 from components.eks.cluster import Place, make_addon
-from components.eks.dataplane import registry
 from components.eks.dataplane.interface import EksDataplane, Installed
 from tests.components.eks import eks_mocks
 from tests.components.eks.declared import before, of_type

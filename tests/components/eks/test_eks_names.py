@@ -8,8 +8,8 @@ from itertools import combinations
 import pytest
 
 from cni.platform import ClusterEndpoint
-from components.eks.names import cluster_name, tags
 from components.eks.network import share_out
+from components.eks.settings import cluster_name, tags
 
 STACKS = ["scenario-e", "a", "Scenario_E", "dev/with.odd chars", "x" * 100, "-", "9"]
 

@@ -11,10 +11,10 @@ import pytest
 from bench.plan import plan_for
 from cni.settings import setting_name
 from components.eks.cluster import VOLUME_GIB
-from components.eks.dataplane.registry import DATAPLANES
+from components.eks.dataplane import DATAPLANES
 from components.eks.iam import NODE_POLICIES
 from components.eks.preflight import cost
-from components.eks.preflight.permissions import ACTIONS, POLICY, conditions
+from components.eks.preflight.account import ACTIONS, POLICY, conditions
 from components.eks.settings import EksSettings
 
 PAGE = (Path(__file__).parents[3] / "docs/eks.md").read_text()

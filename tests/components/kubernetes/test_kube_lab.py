@@ -27,7 +27,7 @@ from cni.decisions import decide
 from components.kubernetes import manifests
 from components.kubernetes.manifests import MAIN, NAMESPACE, ROLE_LABEL
 from components.lab import target
-from components.lab.placement import pods_and_services
+from components.lab.rollout import pods_and_services
 from components.targets import open_session
 from kube import exec as pod_exec
 from kube.client import Kube, settings_of

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bench.workloads import HTTPBIN_SERVICE, WORKLOADS, ServicePort, Workload, roles
-from components.lab.placement import pods_and_services
+from components.lab.rollout import pods_and_services
 
 THREE = ["node-1", "node-2", "node-3"]
 
