@@ -17,8 +17,7 @@ from typing import Any
 
 from bench.session import Pod, Service, Session, SessionError
 from bench.workloads import HTTPBIN_SERVICE
-from cni import ablation
-from cni.decisions import decide
+from cni.decisions import Variant, decide, with_toggle, without_toggle
 from cni.platform import PlatformFacts
 from cni.registry import TOGGLES
 from cni.scenario import Scenario
@@ -153,13 +152,13 @@ class LabStage:
         return target.facts(self._settings)
 
     @cached_property
-    def _variants(self) -> Mapping[str, ablation.Variant]:
+    def _variants(self) -> Mapping[str, Variant]:
         scenario, facts = self._settings.scenario, self._facts
         applied = {each.toggle for each in decide(scenario, facts) if each.applied}
         return {
-            name: ablation.less(scenario, name, facts)
+            name: without_toggle(scenario, name, facts)
             if name in applied
-            else ablation.plus(scenario, self._tuned, name, facts)
+            else with_toggle(scenario, self._tuned, name, facts)
             for name in TOGGLES
         }
 

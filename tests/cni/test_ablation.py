@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from cni.ablation import Variant, less, plus
 from cni.cilium.toggles import CtTables
+from cni.decisions import Variant, with_toggle, without_toggle
 from cni.platform import PlatformFacts
 from cni.registry import TOGGLES
 from tests.cni.stackfiles import Load
@@ -21,11 +21,11 @@ def no_fq(m6i: PlatformFacts) -> PlatformFacts:
 
 def _plus(load: Load, facts: PlatformFacts) -> dict[str, Variant]:
     base, tuned = load("scenario-d"), load("scenario-e").toggles
-    return {name: plus(base, tuned, name, facts) for name in TOGGLES}
+    return {name: with_toggle(base, tuned, name, facts) for name in TOGGLES}
 
 
 def _less(load: Load, facts: PlatformFacts) -> dict[str, Variant]:
-    return {name: less(load("scenario-e"), name, facts) for name in TOGGLES}
+    return {name: without_toggle(load("scenario-e"), name, facts) for name in TOGGLES}
 
 
 def _applied(variant: Variant) -> set[str]:
@@ -94,6 +94,6 @@ def test_sizes_are_the_tuned_scenarios(load: Load, no_fq: PlatformFacts) -> None
 
 def test_a_strict_base_is_no_hindrance(load: Load, no_fq: PlatformFacts) -> None:
     base = load("scenario-d", strict=True)
-    found = plus(base, load("scenario-e").toggles, "bandwidthManager", no_fq)
+    found = with_toggle(base, load("scenario-e").toggles, "bandwidthManager", no_fq)
     assert found.scenario is None
     assert "fq" in (found.reason or "")

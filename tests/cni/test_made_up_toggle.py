@@ -35,9 +35,8 @@ ENTRY = """
 TOGGLES: Mapping"""
 ASK = """
 import json
-from cni import ablation
 from cni.cilium.evidence import AgentEvidence
-from cni.decisions import decide, verify
+from cni.decisions import decide, verify, with_toggle
 from cni.dataplane import configuration
 from cni.platform import ClusterEndpoint, Kernel, known_facts
 from cni.settings import leaves
@@ -72,7 +71,7 @@ print(json.dumps({
     "setting": [[s.requested, s.effective] for s in settings if s.name == "fast lane"],
     "summary": scenario.dataplane.summary(agents)["socket_lb_coverage"],
     "experiment": EXPERIMENTS["toggles"].usual.points[-1],
-    "along": ablation.plus(base, scenario.toggles, "fastLane", facts).along,
+    "along": with_toggle(base, scenario.toggles, "fastLane", facts).along,
     "refused": refused,
 }))
 """
