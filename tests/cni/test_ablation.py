@@ -33,8 +33,8 @@ def _applied(variant: Variant) -> set[str]:
 
 
 def test_what_can_be_added_to_d(load: Load, no_fq: PlatformFacts) -> None:
-    found = _plus(load, no_fq)
-    added = {name: _applied(each) for name, each in found.items() if each.scenario}
+    variants = _plus(load, no_fq)
+    added = {name: _applied(each) for name, each in variants.items() if each.scenario}
     assert added == {
         "hostRouting": {"nativeRouting", "bpfMasquerade", "hostRouting"},
         "bpfMasquerade": {"nativeRouting", "bpfMasquerade"},
@@ -42,8 +42,8 @@ def test_what_can_be_added_to_d(load: Load, no_fq: PlatformFacts) -> None:
         "ctTables": {"nativeRouting", "ctTables"},
         "hubbleOff": {"nativeRouting", "hubbleOff"},
     }
-    assert found["hostRouting"].along == ("bpfMasquerade",)
-    reasons = {name: each.reason or "" for name, each in found.items() if each.scenario is None}
+    assert variants["hostRouting"].along == ("bpfMasquerade",)
+    reasons = {name: each.reason or "" for name, each in variants.items() if each.scenario is None}
     assert reasons["nativeRouting"] == "the base has it already"
     assert "fq" in reasons["bandwidthManager"]
     assert "needs bandwidthManager" in reasons["bbr"]
@@ -59,24 +59,24 @@ def test_a_toggle_that_brings_another_is_added_without_it(load: Load, no_fq: Pla
 
 
 def test_with_fq_bbr_takes_all_that_it_needs(load: Load, m6i: PlatformFacts) -> None:
-    found = _plus(load, replace(m6i, has_fq=True, has_bbr=True))
-    assert found["bandwidthManager"].along == ()
-    assert set(found["bbr"].along) == {"bandwidthManager", "hostRouting", "bpfMasquerade"}
-    assert _applied(found["bbr"]) == {"nativeRouting", "bbr", *found["bbr"].along}
+    variants = _plus(load, replace(m6i, has_fq=True, has_bbr=True))
+    assert variants["bandwidthManager"].along == ()
+    assert set(variants["bbr"].along) == {"bandwidthManager", "hostRouting", "bpfMasquerade"}
+    assert _applied(variants["bbr"]) == {"nativeRouting", "bbr", *variants["bbr"].along}
 
 
 def test_what_can_be_taken_from_e(load: Load, no_fq: PlatformFacts) -> None:
-    found = _less(load, no_fq)
+    variants = _less(load, no_fq)
     whole = _applied(_plus(load, no_fq)["hostRouting"]) | {"socketLB", "ctTables", "hubbleOff"}
-    left = {name: whole - _applied(each) for name, each in found.items() if each.scenario}
+    left = {name: whole - _applied(each) for name, each in variants.items() if each.scenario}
     assert left == {
         "hostRouting": {"hostRouting"},
         "bpfMasquerade": {"bpfMasquerade", "hostRouting"},
         "ctTables": {"ctTables"},
         "hubbleOff": {"hubbleOff"},
     }
-    assert found["bpfMasquerade"].along == ("hostRouting",)
-    reasons = {name: each.reason or "" for name, each in found.items() if each.scenario is None}
+    assert variants["bpfMasquerade"].along == ("hostRouting",)
+    reasons = {name: each.reason or "" for name, each in variants.items() if each.scenario is None}
     assert "tunnel mode" in reasons["nativeRouting"]
     assert "kubeProxyReplacement turns socket load-balancing on" in reasons["socketLB"]
     assert "Fix" not in "".join(reasons.values())  # nobody has written these settings
@@ -94,6 +94,6 @@ def test_sizes_are_the_tuned_scenarios(load: Load, no_fq: PlatformFacts) -> None
 
 def test_a_strict_base_is_no_hindrance(load: Load, no_fq: PlatformFacts) -> None:
     base = load("scenario-d", strict=True)
-    found = with_toggle(base, load("scenario-e").toggles, "bandwidthManager", no_fq)
-    assert found.scenario is None
-    assert "fq" in (found.reason or "")
+    variant = with_toggle(base, load("scenario-e").toggles, "bandwidthManager", no_fq)
+    assert variant.scenario is None
+    assert "fq" in (variant.reason or "")
