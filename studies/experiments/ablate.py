@@ -133,7 +133,14 @@ def run_trial(work: Work, trial: Trial, base: Side, variant: Side) -> Experiment
         tools=dict(base.evidence.tools) if base.evidence else {},
         environment=session.environment(),
         checks=checks,
-        warnings=[*_notes(trial, work.base_name), *_warnings(trial, results)],
+        warnings=[
+            *_notes(trial, work.base_name),
+            *(
+                f"{trial.label('')} {label}: {text}".strip()
+                for label, result in results.items()
+                for text in result.warnings
+            ),
+        ],
     )
 
 
@@ -172,18 +179,10 @@ def _chosen(probes: Sequence[Probe], names: Sequence[str]) -> tuple[Probe, ...]:
 
 def _notes(trial: Trial, base: str) -> list[str]:
     label = trial.label(base)
-    said = [f"{label}: {note}" for note in trial.notes]
+    notes = [f"{label}: {note}" for note in trial.notes]
     if trial.along:
-        said.append(f"{label}: its effect is that of {trial.toggle} and {', '.join(trial.along)}")
-    return said
-
-
-def _warnings(trial: Trial, results: dict[str, Any]) -> list[str]:
-    return [
-        f"{trial.label('')} {label}: {text}".strip()
-        for label, result in results.items()
-        for text in result.warnings
-    ]
+        notes.append(f"{label}: its effect is that of {trial.toggle} and {', '.join(trial.along)}")
+    return notes
 
 
 def metrics_of(plan: Plan, names: Sequence[str]) -> int:

@@ -118,38 +118,6 @@ def _listed(points: Sequence[object]) -> str:
     return ", ".join(map(str, points))
 
 
-_HOST = Definition(
-    name="host",
-    question="How much of what the network gives between nodes is left between pods?",
-    axis="path",
-    needs=(ExperimentPods,),
-    usual=Extent(points=("node to node", "pod to pod"), rounds=11, seconds=2),
-    fixed=True,
-)
-
-_SCALE = Definition(
-    name="scale",
-    question="What do thousands of Services cost, and where?",
-    axis="Services",
-    unit="Services",
-    needs=(ObjectStore, ComponentCommands, ComponentMetrics),
-    usual=Extent(points=(4, 104, 1_000, 5_000, 10_000), rounds=5, seconds=1),
-    lowest=4,
-    highest=20_000,
-)
-
-_HOPS = Definition(
-    name="hops",
-    question="What does a request through a chain of services take, and how does it grow per hop?",
-    axis="services in the chain",
-    unit="hops",
-    needs=(ObjectStore, ExperimentPods),
-    usual=Extent(points=(1, 2, 3, 4, 5, 6, 7, 8), rounds=8, seconds=2),
-    lowest=1,
-    highest=8,
-)
-
-
 def _policies(name: str, kind: str) -> Definition:
     return Definition(
         name=name,
@@ -163,16 +131,44 @@ def _policies(name: str, kind: str) -> Definition:
     )
 
 
-_TOGGLES = Definition(
-    name="toggles",
-    question="What does each tuning toggle do by itself?",
-    axis="toggle",
-    needs=(Variants,),
-    usual=Extent(points=tuple(TOGGLES), rounds=8, seconds=1),
+_ALL = (
+    Definition(
+        name="host",
+        question="How much of what the network gives between nodes is left between pods?",
+        axis="path",
+        needs=(ExperimentPods,),
+        usual=Extent(points=("node to node", "pod to pod"), rounds=11, seconds=2),
+        fixed=True,
+    ),
+    Definition(
+        name="scale",
+        question="What do thousands of Services cost, and where?",
+        axis="Services",
+        unit="Services",
+        needs=(ObjectStore, ComponentCommands, ComponentMetrics),
+        usual=Extent(points=(4, 104, 1_000, 5_000, 10_000), rounds=5, seconds=1),
+        lowest=4,
+        highest=20_000,
+    ),
+    Definition(
+        name="hops",
+        question="What does a request through a chain of services take, and how does it grow per "
+        "hop?",
+        axis="services in the chain",
+        unit="hops",
+        needs=(ObjectStore, ExperimentPods),
+        usual=Extent(points=(1, 2, 3, 4, 5, 6, 7, 8), rounds=8, seconds=2),
+        lowest=1,
+        highest=8,
+    ),
+    Definition(
+        name="toggles",
+        question="What does each tuning toggle do by itself?",
+        axis="toggle",
+        needs=(Variants,),
+        usual=Extent(points=tuple(TOGGLES), rounds=8, seconds=1),
+    ),
+    _policies("policy", "NetworkPolicy"),
+    _policies("cilium-policy", "CiliumNetworkPolicy"),
 )
-_POLICY = _policies("policy", "NetworkPolicy")
-_CILIUM_POLICY = _policies("cilium-policy", "CiliumNetworkPolicy")
-
-EXPERIMENTS: Mapping[str, Definition] = {
-    each.name: each for each in (_HOST, _SCALE, _HOPS, _TOGGLES, _POLICY, _CILIUM_POLICY)
-}
+EXPERIMENTS: Mapping[str, Definition] = {each.name: each for each in _ALL}

@@ -28,13 +28,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from bench.stats import summarise
+from bench.stats import Summary, summarise
 from bench.text import number
 from studies.experiments.model import Fit, Point
 
@@ -68,14 +68,19 @@ def growth(metric: str, unit: str, axis: str, visits: Sequence[Place]) -> Fit | 
         return None
     x = np.array([visit.x for visit in visits])
     y = np.array([visit.y for visit in visits])
+    fit = partial(Fit, metric=metric, level=LEVEL)
     if np.ptp(y) == 0:
         verdict = f"constant: always {number(float(y[0]))} {unit}"
-        return _fit(metric, "constant", float(y[0]), 0.0, (0.0, 0.0), verdict)
+        return fit(
+            form="constant", constant=float(y[0]), slope=0.0, slope_ci=(0.0, 0.0), verdict=verdict
+        )
     slope, intercept, low, high = (float(each) for each in stats.theilslopes(y, x, LEVEL))
+    ci = (low, high)
     most = f"{_signed(_STEP * low)} to {_signed(_STEP * high)} {unit} per {_STEP:,} {axis}"
     if low <= 0 <= high:
         verdict = f"no growth is seen: between {most}"
-        return _fit(metric, "constant", float(np.median(y)), slope, (low, high), verdict)
+        middle = float(np.median(y))
+        return fit(form="constant", constant=middle, slope=slope, slope_ci=ci, verdict=verdict)
     power = _power(x, y) if slope > 0 and y.min() > 0 else None
     if power is not None:
         verdict = (
@@ -83,22 +88,13 @@ def growth(metric: str, unit: str, axis: str, visits: Sequence[Place]) -> Fit | 
             f"({power.low:.2f} to {power.high:.2f}): "
             f"{'more' if power.exponent > 1 else 'less'} than in proportion"
         )
-        return Fit(
-            metric=metric, form="power", constant=power.constant, slope=power.slope,
-            slope_ci=power.slope_ci, power=power.exponent, level=LEVEL, verdict=verdict,
+        return fit(
+            form="power", constant=power.constant, slope=power.slope,
+            slope_ci=power.slope_ci, power=power.exponent, verdict=verdict,
         )  # fmt: skip
     verb = "grows" if slope > 0 else "falls"
     verdict = f"{verb} in a line: {_signed(_STEP * slope)} ({most})"
-    return _fit(metric, "linear", intercept, slope, (low, high), verdict)
-
-
-def _fit(
-    metric: str, form: Any, constant: float, slope: float, ci: tuple[float, float], verdict: str
-) -> Fit:
-    return Fit(
-        metric=metric, form=form, constant=constant, slope=slope, slope_ci=ci, level=LEVEL,
-        verdict=verdict,
-    )  # fmt: skip
+    return fit(form="linear", constant=intercept, slope=slope, slope_ci=ci, verdict=verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +190,17 @@ def linear(points: Sequence[Point], metric: str, per: str) -> Fit | None:
         slope=slope.median,
         slope_ci=(slope.low, slope.high),
         level=slope.level,
-        verdict=_slope_verdict(
-            slope.median, slope.low, slope.high, slope.level, f"{unit} per {per}"
-        ),
+        verdict=_slope_verdict(slope, f"{unit} per {per}"),
     )
 
 
-def _slope_verdict(slope: float, low: float, high: float, level: float, unit: str) -> str:
-    if level <= 0:
+def _slope_verdict(slope: Summary, unit: str) -> str:
+    if slope.level <= 0:
         return "one round has no interval"
-    interval = f"{number(low)} to {number(high)}, {100 * level:.0f} %"
-    if level < LEAST_LEVEL:
-        return f"too few rounds to tell: {number(slope)} {unit} ({interval})"
-    if low <= 0 <= high:
-        return f"no growth seen: {number(slope)} {unit} ({interval})"
-    word = "grows" if slope > 0 else "falls"
-    return f"{word} by {number(abs(slope))} {unit} ({interval})"
+    interval = f"{number(slope.low)} to {number(slope.high)}, {100 * slope.level:.0f} %"
+    if slope.level < LEAST_LEVEL:
+        return f"too few rounds to tell: {number(slope.median)} {unit} ({interval})"
+    if slope.low <= 0 <= slope.high:
+        return f"no growth seen: {number(slope.median)} {unit} ({interval})"
+    word = "grows" if slope.median > 0 else "falls"
+    return f"{word} by {number(abs(slope.median))} {unit} ({interval})"

@@ -5,14 +5,11 @@ request pays each hop's network path, there and back. A chain of 1 to 8 hops is 
 rate, over kept connections and with a new connection at every hop for every request; the lengths
 are measured in turn in every round.
 
-The chain
----------
-A chain of services: each hop is a small HTTP server that calls the next through its ClusterIP.
-
-Every hop but the last is fortio's HTTP proxy (``fortio server -M``), the last its HTTP server; no
-image of our own is needed. A chain of n hops is entered at the n-th hop from its end, so that one
-set of pods serves all lengths. Hops are on the servers' nodes in turn, so that every call leaves
-its node, the client's too.
+Each hop is a small HTTP server that calls the next through its ClusterIP. Every hop but the last is
+fortio's HTTP proxy (``fortio server -M``), the last its HTTP server; no image of our own is needed.
+A chain of n hops is entered at the n-th hop from its end, so that one set of pods serves all
+lengths. Hops are on the servers' nodes in turn, so that every call leaves its node, the client's
+too.
 
 The proxy keeps its connections (128 idle ones per next hop) and copies the headers that it gets:
 a client that asks for its connection to be closed has every hop open and close one as well.
@@ -40,6 +37,7 @@ from bench.workloads import FORTIO_IMAGE
 from studies.experiments.capabilities import ExperimentPods, Manifest, ObjectStore, PodRequest
 from studies.experiments.growth import linear
 from studies.experiments.model import Context, Findings, Progress, Series, SkippedError, point
+from studies.experiments.scale.services import endpoints_manifest, service_manifest
 
 RATE = 100
 """Requests/s: few enough that eight hops on one small machine do not wait for its CPUs."""
@@ -98,7 +96,7 @@ def _grown() -> list[str]:
 
 
 def chain_probe(chain: Chain, hops: int, mode: str, plan: Plan) -> CommandProbe:
-    """The chain_probe of a chain's length, over ``kept`` or ``new`` connections."""
+    """The probe of a chain's length, over ``kept`` or ``new`` connections."""
     prefix = f"chain_{mode}"
     seconds = plan.http_seconds
     schedule = Schedule.of(RATE, seconds, CONNECTIONS)
@@ -161,7 +159,7 @@ _FORWARDED = re.compile(r"^X-Fortio-Multi-I[dD]: *(.*)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A running_chain chain: its pods from first to last, and the ClusterIP in front of each."""
+    """A chain: its pods from first to last, and the ClusterIP in front of each."""
 
     pods: tuple[Pod, ...]
     addresses: tuple[str, ...]
@@ -181,37 +179,15 @@ def hop_name(hop: int) -> str:
 
 
 def hop_services(hops: int) -> list[Manifest]:
-    """Services without a selector: their endpoints are written by :func:`hop_endpoints`, also where
-    no controller would."""
+    """The Service in front of each hop; they come before the pods, which call their addresses."""
     return [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": hop_name(hop), "labels": {_LABEL: "true"}},
-            "spec": {"ports": [{"name": "http", "port": PORT, "targetPort": PORT}]},
-        }
-        for hop in range(1, hops + 1)
+        service_manifest(hop_name(hop), PORT, PORT, {_LABEL: "true"}) for hop in range(1, hops + 1)
     ]
 
 
 def hop_endpoints(pods: Sequence[Pod]) -> list[Manifest]:
     """The EndpointSlices that lead each hop's Service to its pod."""
-    return [
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": f"{pod.name}-chain",
-                "labels": {_LABEL: "true", "kubernetes.io/service-name": pod.name},
-            },
-            "addressType": "IPv4",
-            "ports": [{"name": "http", "port": PORT, "protocol": "TCP"}],
-            "endpoints": [
-                {"addresses": [pod.ip], "nodeName": pod.node, "conditions": {"ready": True}}
-            ],
-        }
-        for pod in pods
-    ]
+    return [endpoints_manifest(pod.name, PORT, [pod.ip], {_LABEL: "true"}) for pod in pods]
 
 
 def hop_requests(addresses: Sequence[str], nodes: Sequence[str]) -> list[PodRequest]:

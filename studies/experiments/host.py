@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from bench.compare import compare
 from bench.interleave import Side, abba, interleave
-from bench.probes.base import Bench, Probe
+from bench.probes.base import Bench
 from bench.sampling import sample
 from bench.session import Pod, Session
 from bench.targets import Targets, resolve_targets
@@ -34,7 +34,7 @@ def run(context: Context) -> Findings:
     assert isinstance(bench.session, ExperimentPods)
     context.say(f"{len(wanted)} pods in the nodes' own network")
     with bench.session.experiment_pods(wanted) as pods:
-        probes = _probes(context.side.probes)
+        probes = tuple(probe for probe in context.side.probes if probe.name in _PROBES)
         sides = [
             replace(context.side, label=POD, probes=probes),
             Side(NODE, _at_nodes(bench, pods), probes),
@@ -50,10 +50,6 @@ def run(context: Context) -> Findings:
     warnings = [f"{label}: {text}" for label in (NODE, POD) for text in results[label].warnings]
     series = Series(subject=context.subject, points=points, comparisons=[compared])
     return Findings([series], {"probes": [probe.name for probe in probes]}, warnings)
-
-
-def _probes(all_: Sequence[Probe]) -> tuple[Probe, ...]:
-    return tuple(probe for probe in all_ if probe.name in _PROBES)
 
 
 def _requests(targets: Targets) -> list[PodRequest]:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from bench import results_v1
 from bench.compare import Comparison
-from bench.environment import Environment, StackRecord
+from bench.environment import Environment, Model, StackRecord
 from bench.interleave import Side, Step
 from bench.plan import Plan
 from bench.probes.base import Bench
@@ -29,18 +29,14 @@ class ExperimentError(ValueError):
     """Data that is no experiment of this schema; the message says what is wrong with it."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Axis(_Model):
+class Axis(Model):
     """What is changed from point to point. ``unit`` is empty where the axis has names only."""
 
     name: str
     unit: str = ""
 
 
-class Point(_Model):
+class Point(Model):
     """One place on the axis.
 
     ``x`` is None on an axis of names; ``facts`` are what was counted there (rules, map entries).
@@ -50,11 +46,11 @@ class Point(_Model):
     label: str
     x: float | None = None
     metrics: dict[str, MetricResult]
-    facts: dict[str, str | int | float] = {}
-    missing: dict[str, str] = {}
+    facts: dict[str, str | int | float] = Field(default_factory=dict)
+    missing: dict[str, str] = Field(default_factory=dict)
 
 
-class Fit(_Model):
+class Fit(Model):
     """Growth of one metric along the axis: ``metric = constant + slope * x ** power``.
 
     ``slope_ci`` is the slope's interval at ``level`` (0 to 1), in the metric's unit per ``x``.
@@ -71,7 +67,7 @@ class Fit(_Model):
     verdict: str
 
 
-class Series(_Model):
+class Series(Model):
     """One subject (a scenario, a kube-proxy mode) along the axis.
 
     ``skipped`` is the reason why it has no points. ``comparisons`` are of points by label, each
@@ -79,9 +75,9 @@ class Series(_Model):
     """
 
     subject: str
-    points: list[Point] = []
-    fits: list[Fit] = []
-    comparisons: list[Comparison] = []
+    points: list[Point] = Field(default_factory=list)
+    fits: list[Fit] = Field(default_factory=list)
+    comparisons: list[Comparison] = Field(default_factory=list)
     skipped: str | None = None
 
 

@@ -1,22 +1,16 @@
 """Network policies: as data, and how many of them are in force.
 
-Network policies as data: many on the benchmark's pods, one that denies, one that allows.
-
 Kubernetes' NetworkPolicy (networking.k8s.io/v1) and Cilium's own (cilium.io/v2), both about
 ingress. A pod that any policy selects accepts only what some policy allows. So the first of the
 many allows all that the benchmark's clients send, and each further one allows them a port of its
 own, on which nobody listens: the rules of other teams' services. The target is selected as well,
 and none of them allows the port on which it listens.
 
-How many are in force
----------------------
-How many policies are in force: made, taken away, and awaited until the dataplane has them.
-
-A target pod is denied to the clients by a policy of its own. The last of the many policies allows
-them a port of it on which nobody listens: once that is at work a connection there is refused by the
-target itself, and until then it gets no answer. That tells when a number of policies is in force on
-the target's node, and when they are gone, from outside and on any CNI.
-"""
+How many are in force --------------------- Policies are made, taken away, and awaited until the
+dataplane has them. A target pod is denied to the clients by a policy of its own. The last of the
+many policies allows them a port of it on which nobody listens: once that is at work a connection
+there is refused by the target itself, and until then it gets no answer. That tells when a number of
+policies is in force on the target's node, and when they are gone, from outside and on any CNI."""
 
 from __future__ import annotations
 
@@ -41,21 +35,16 @@ Manifest = dict[str, Any]
 ROLE_LABEL: Final = "app.kubernetes.io/name"
 """On every pod, on every target; its value is the role."""
 POLICY_LABEL: Final = "cni-benchmark/policy"
-"""On every policy that is made here, so that what an ended run has left is found."""
+"""On every policy that is made here, so that what an ended run has left can be removed."""
 TARGET_ROLE: Final = "policy-target"
 TARGET_PORT: Final = NULL_HTTP_PORT
 FIRST_PORT: Final = 20_000
 _ALLOWING: Final = "many-0000"
 
-_API_VERSION: Final = {
+API_VERSIONS: Final[dict[Kind, str]] = {
     "NetworkPolicy": "networking.k8s.io/v1",
     "CiliumNetworkPolicy": "cilium.io/v2",
 }
-
-
-def api_version(kind: Kind) -> str:
-    """The API group and version of a kind."""
-    return _API_VERSION[kind]
 
 
 def many(kind: Kind, numbers: range) -> list[Manifest]:
@@ -103,7 +92,7 @@ def _policy(
     """:param port: the only one that clients may use; None for all."""
     make = _kubernetes if kind == "NetworkPolicy" else _cilium
     return {
-        "apiVersion": _API_VERSION[kind],
+        "apiVersion": API_VERSIONS[kind],
         "kind": kind,
         "metadata": {"name": _name(name), "labels": {POLICY_LABEL: "true"}},
         "spec": make(_roles(selected), None if nobody else _roles(roles("client")), port),
@@ -184,11 +173,9 @@ class Levels:
         yield
 
     def to(self, count: int) -> None:
-        """See :meth:`at`."""
-        if count != self.count:
-            self._change(count)
-
-    def _change(self, count: int) -> None:
+        """As :meth:`at`, without a block."""
+        if count == self.count:
+            return
         before, clock = self.count, self.bench.clock
         self.say(f"from {before:,} to {count:,} policies")
         used, start = _cpu(self.bench), clock.monotonic()
@@ -223,14 +210,6 @@ class Levels:
                 )
             self.bench.clock.sleep(_PAUSE_SECONDS)
 
-    def clear(self) -> None:
-        """Delete every policy of this kind that was ever made here, also by a run that was killed.
-
-        :raises SessionError: the API server refuses.
-        """
-        clear(self.store, self.kind, self.say)
-        self.count = 0
-
     def facts(self, count: int) -> Mapping[str, str | int | float]:
         """How a number of policies came to be in force: medians would hide how few they are."""
         risen = [each for each in self.transitions if each.after == count > each.before]
@@ -250,12 +229,12 @@ class Levels:
 
 
 def clear(store: ObjectStore, kind: Kind, say: Progress) -> None:
-    """Delete every policy of a kind that was ever made here.
+    """Delete every policy of a kind that was ever made here, also by a run that was killed.
 
     :raises SessionError: the API server refuses.
     """
-    left = store.list_objects(api_version(kind), kind, f"{POLICY_LABEL}=true")
-    named = [{**each, "apiVersion": api_version(kind), "kind": kind} for each in left]
+    left = store.list_objects(API_VERSIONS[kind], kind, f"{POLICY_LABEL}=true")
+    named = [{**each, "apiVersion": API_VERSIONS[kind], "kind": kind} for each in left]
     _delete(store, named, say)
 
 

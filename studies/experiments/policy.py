@@ -95,7 +95,7 @@ def _run(kind: Kind, context: Context) -> Findings:
             # What is measured next is to meet a dataplane that has forgotten them.
             levels.to(0)
         finally:
-            levels.clear()
+            clear(store, kind, context.say)
     labels = [side.label for side in sides]
     points = [
         point(label, results[label], x=count, facts=levels.facts(count))
@@ -217,7 +217,7 @@ _US_PER_SECOND = 1e6
 
 @dataclass(frozen=True, slots=True)
 class EnforcedProbe:
-    """The probe; ``admit`` creates the policy and ``refuse`` deletes it.
+    """A :class:`bench.probes.base.Probe`: ``admit`` creates the policy and ``refuse`` deletes it.
 
     :param address: of the target.
     :param window: seconds that either change is waited for.
@@ -236,7 +236,6 @@ class EnforcedProbe:
         return _LEAD_SECONDS + 2 * self.window
 
     def invocation(self, targets: Targets) -> Invocation:
-        """See :class:`bench.probes.base.Probe`."""
         return Invocation(
             "fortio-client",
             (
@@ -249,7 +248,6 @@ class EnforcedProbe:
         )  # fmt: skip
 
     def measure(self, bench: Bench) -> Reading:
-        """See :class:`bench.probes.base.Probe`."""
         clock = bench.clock
         with ThreadPoolExecutor(1) as pool:
             load = pool.submit(bench.run, self.invocation(bench.targets), self.seconds)
@@ -261,7 +259,6 @@ class EnforcedProbe:
         return read_enforced(result, created, deleted, self.window * _US_PER_SECOND)
 
     def summary(self, reading: Reading) -> str:
-        """See :class:`bench.probes.base.Probe`."""
         shown = {metric.name: reading.values.get(metric.name) for metric in self.metrics}
         return ", ".join(
             f"{name.removeprefix('policy_')} {'-' if value is None else latency(value)}"
@@ -375,7 +372,6 @@ class Together:
         return None
 
     def measure(self, bench: Bench) -> Reading:
-        """See :class:`bench.probes.base.Probe`."""
         values: dict[str, float] = {}
         missing: dict[str, str] = {}
         notes: dict[str, tuple[Note, ...]] = {}

@@ -97,7 +97,7 @@ class Stacks(Protocol):
         ...
 
     def close(self) -> None:
-        """Leave things as they were found, but for what was done to stacks.
+        """Leave things as they were before, but for what was done to stacks.
 
         :raises StackFailedError: that is not possible.
         """
@@ -302,8 +302,8 @@ class Matrix:
     def _take(self, stack: str, results: Results) -> None:
         parts = self.state.parts
         if parts > 1:
-            told = f"the matrix was stopped and went on: its rounds were measured in {parts} parts"
-            warnings = [told, *results.warnings]
+            note = f"the matrix was stopped and went on: its rounds were measured in {parts} parts"
+            warnings = [note, *results.warnings]
             started = min(self.state.started, results.started)
             results = results.model_copy(update={"started": started, "warnings": warnings})
         if results.metrics:

@@ -86,11 +86,7 @@ class MatrixFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @property
-    def samples(self) -> Path:
-        """The journal."""
-        return self.path / SAMPLES
+        self.samples = path / SAMPLES
 
     def results_file(self, stack: str) -> Path:
         """Where a scenario's results are."""
@@ -158,7 +154,7 @@ class MatrixFolder:
         return from_json(self.results_file(stack).read_text(encoding="utf-8"))
 
     def clear(self, stacks: list[str]) -> None:
-        """Remove what an earlier matrix found."""
+        """Remove what an earlier matrix has left."""
         for stack in stacks:
             self.results_file(stack).unlink(missing_ok=True)
         self.samples.unlink(missing_ok=True)

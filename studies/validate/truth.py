@@ -98,37 +98,19 @@ class TruthChecks:
 
     def tcp_rate(self, rate: int) -> list[Judged]:
         """TCP throughput through a token bucket of ``rate`` bits/s."""
-        share = self.link.tcp_share()
-        probe = probe_named("tcp", self._short)
-        with self.faults.rate_limit(rate):
-            samples = [self._read(probe).values["tcp_throughput"] for _ in range(_RUNS)]
-        judged = deviation(
-            f"TCP through a limit of {rate / 1e6:g} Mbit/s",
-            rate * share / 1e9,
-            samples,
-            "Gbit/s",
-            RATE_PERCENT,
-            f"{100 * share:.2f} % of each frame is payload",
-        )
-        return [judged]
+        readings = self._limited(rate, probe_named("tcp", self._short))
+        samples = [reading.values["tcp_throughput"] for reading in readings]
+        return [_through("TCP", rate, self.link.tcp_share(), samples)]
 
     def udp_rate(self, rate: int) -> list[Judged]:
         """UDP goodput through a token bucket of ``rate`` bits/s, offered a quarter more."""
         offered = math.ceil(_OVERLOAD * rate)
         probe = probe_named("udp", replace(self._short, udp_bitrate=str(offered)))
-        with self.faults.rate_limit(rate):
-            readings = [self._read(probe) for _ in range(_RUNS)]
+        readings = self._limited(rate, probe)
         datagram = int(readings[0].facts["datagram_bytes"])
-        share = self.link.udp_share(datagram)
-        judged = deviation(
-            f"UDP through a limit of {rate / 1e6:g} Mbit/s",
-            rate * share / 1e9,
-            [reading.values["udp_goodput"] for reading in readings],
-            "Gbit/s",
-            RATE_PERCENT,
-            f"{100 * share:.2f} % of each frame is payload, datagrams of {datagram} bytes",
-        )
-        return [judged]
+        samples = [reading.values["udp_goodput"] for reading in readings]
+        share, size = self.link.udp_share(datagram), f", datagrams of {datagram} bytes"
+        return [_through("UDP", rate, share, samples, size)]
 
     def loss(self, probability: float) -> list[Judged]:
         """UDP loss where the kernel drops every datagram with this probability."""
@@ -166,6 +148,10 @@ class TruthChecks:
         )
         return [judged]
 
+    def _limited(self, rate: int, probe: Probe) -> list[Reading]:
+        with self.faults.rate_limit(rate):
+            return [self._read(probe) for _ in range(_RUNS)]
+
     @property
     def _short(self) -> Plan:
         return replace(self.plan, bulk_seconds=_SECONDS, http_seconds=_SECONDS)
@@ -174,6 +160,20 @@ class TruthChecks:
         reading = take(probe, self.bench, self.plan)
         self.say(f"{probe.name}: {probe.summary(reading)}")
         return reading
+
+
+def _through(
+    protocol: str, rate: int, share: float, samples: Sequence[float], remark: str = ""
+) -> Judged:
+    """Throughput in Gbit/s through a limit of ``rate`` bits/s, of which ``share`` is payload."""
+    return deviation(
+        f"{protocol} through a limit of {rate / 1e6:g} Mbit/s",
+        rate * share / 1e9,
+        samples,
+        "Gbit/s",
+        RATE_PERCENT,
+        f"{100 * share:.2f} % of each frame is payload{remark}",
+    )
 
 
 def judge_loss(probability: float, total: LossCount, samples: Sequence[float]) -> list[Judged]:

@@ -18,11 +18,11 @@ from lab.cluster import Lab
 from lab.sandbox import Place
 from studies.experiments.hops import running_chain
 from studies.experiments.policies import (
+    API_VERSIONS,
     KINDS,
     POLICY_LABEL,
     Kind,
     Levels,
-    api_version,
     clear,
     let_through,
     port_of,
@@ -103,7 +103,7 @@ def test_a_denied_connection_gets_no_answer_and_an_allowed_one_does(
             clear(store, kind, print)
         assert let_through(bench, target)
     assert reading.values.keys() == {"policy_admit", "policy_refuse"}, reading.missing
-    assert store.list_objects(api_version(kind), kind, f"{POLICY_LABEL}=true") == []
+    assert store.list_objects(API_VERSIONS[kind], kind, f"{POLICY_LABEL}=true") == []
 
 
 def test_the_last_of_many_policies_is_told_by_its_port(running: RunningLab, bench: Bench) -> None:
@@ -116,7 +116,7 @@ def test_the_last_of_many_policies_is_told_by_its_port(running: RunningLab, benc
                 assert not let_through(bench, target, port_of(4))
                 assert not let_through(bench, target)
         finally:
-            levels.clear()
+            clear(running.session, "NetworkPolicy", print)
 
 
 def test_toggles_differ_between_base_and_variants_as_a_client_outside_sees(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.environment import Environment
+from bench.environment import CniRecord, Environment
 from bench.plan import PROFILES, Plan
 from bench.probes.base import Bench, Reading, SampleError
 from bench.session import CommandResult, Pod, SessionError
@@ -34,6 +34,8 @@ class PolicySession(StoreSession):
         super().__init__()
         self.enforcing = enforcing
         self.agents = agents
+        if agents:
+            self.told = self.told.model_copy(update={"cni": CniRecord(name="cilium")})
         self.seen: list[int] = []
         self.denied_by_deleting = False
 

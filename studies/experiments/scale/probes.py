@@ -1,10 +1,11 @@
-"""What is measured at one size, and at which Services: those that are found first and last."""
+"""What is measured at one size, and at which Services: those looked up first and last."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 from bench.metrics import MICROSECONDS, Metric
@@ -49,29 +50,7 @@ _FULL_WAIT_SECONDS = 180.0
 _STILL_SECONDS = 1.0
 _US = 1e6
 
-# Asks one request after the other, 2 ms apart, and ends with the first that is answered as wanted;
-# prints when (µs since 1970) each other answer came first.
-_LOOP = r"""
-host=$1 port=$2 path=$3 wanted=$4 seconds=$5 last=
-exec {pause}<> <(:)
-now=${EPOCHREALTIME//[.,]/}
-end=$((now + seconds * 1000000))
-while [ "$now" -lt "$end" ]; do
-  code=refused
-  if exec {web}<>"/dev/tcp/$host/$port"; then
-    printf 'GET %s HTTP/1.0\r\nHost: %s\r\n\r\n' "$path" "$host" >&"$web"
-    code=silent
-    read -r -t 1 -u "$web" _ code _
-    exec {web}>&-
-  fi 2>/dev/null
-  now=${EPOCHREALTIME//[.,]/}
-  [ "$code" = "$last" ] || echo "$now $code"
-  last=$code
-  [ "$code" = "$wanted" ] && exit 0
-  read -r -t 0.002 -u "$pause"
-done
-exit 1
-"""
+_ASK_UNTIL = Path(__file__).with_name("ask_until.sh").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +69,12 @@ class ChangeProbe:
     metrics: tuple[Metric, ...] = (CHANGE_SERVED, CHANGE_SYNC, CHANGE_CPU)
 
     def invocation(self, targets: Targets) -> Invocation:
-        """See :class:`bench.probes.base.Probe`."""
         service = self.changing.service
         arguments = (service.host, str(service.port), self.changing.PATH, self.changing.next_status)
-        argv = ("bash", "-c", _LOOP, "bash", *arguments, f"{_SECONDS:.0f}")
+        argv = ("bash", "-c", _ASK_UNTIL, "bash", *arguments, f"{_SECONDS:.0f}")
         return Invocation("iperf3-client", argv)
 
     def measure(self, bench: Bench) -> Reading:
-        """See :class:`bench.probes.base.Probe`."""
         node = bench.targets.one("iperf3-client").node
         key = (node, self.dataplane.component)
         before, cpu_before = self._syncs(bench, node), read_usage(bench)[0].cpu_seconds[key]
@@ -143,7 +120,6 @@ class ChangeProbe:
         raise SampleError(f"{self.dataplane.component} counts no sync after the change")
 
     def summary(self, reading: Reading) -> str:
-        """See :class:`bench.probes.base.Probe`."""
         served, sync = reading.values[CHANGE_SERVED.name], reading.values[CHANGE_SYNC.name]
         return f"served after {latency(served)}, sync {latency(sync)}"
 
@@ -163,7 +139,6 @@ class FullSyncProbe:
         return None
 
     def measure(self, bench: Bench) -> Reading:
-        """See :class:`bench.probes.base.Probe`."""
         session, node = bench.session, bench.targets.one("iperf3-client").node
         assert isinstance(session, ComponentRestart)
         assert isinstance(session, ComponentMetrics)
@@ -183,7 +158,6 @@ class FullSyncProbe:
         raise SampleError(f"{self.component} did not stop writing rules after its restart")
 
     def summary(self, reading: Reading) -> str:
-        """See :class:`bench.probes.base.Probe`."""
         return latency(reading.values[FULL_SYNC.name])
 
 
@@ -232,7 +206,6 @@ class Towards(WrappedProbe):
         )
 
     def measure(self, bench: Bench) -> Reading:
-        """See :class:`bench.probes.base.Probe`."""
         service = self.choose()
         reading = self.inner.measure(
             replace(bench, targets=replace(bench.targets, httpbin=service))
@@ -266,6 +239,7 @@ class _RuleOrder:
     order: list[str]
 
 
+@dataclass(slots=True)
 class Aim:
     """The Services to measure.
 
@@ -277,27 +251,18 @@ class Aim:
     :param syncs: how many syncs that component has made so far.
     """
 
-    def __init__(
-        self,
-        dataplane: Dataplane,
-        run: Run,
-        syncs: Callable[[], float],
-        fillers: Fillers,
-        oldest: Service,
-        changing: Service,
-    ) -> None:
-        self._dataplane = dataplane
-        self._run = run
-        self._syncs = syncs
-        self._fillers = fillers
-        self._oldest = oldest
-        self._changing = changing
-        self._seen: _RuleOrder | None = None
+    dataplane: Dataplane
+    run: Run
+    syncs: Callable[[], float]
+    fillers: Fillers
+    oldest: Service
+    changing: Service
+    _seen: _RuleOrder | None = field(default=None, init=False)
 
     def first(self) -> Service:
         """:raises SampleError: the rules cannot be read."""
         order = self._order()
-        return self._oldest if order is None else self._at(order[0])
+        return self.oldest if order is None else self._at(order[0])
 
     def last(self) -> Service:
         """:raises SampleError: the rules cannot be read."""
@@ -305,26 +270,26 @@ class Aim:
         if order is not None:
             return self._at(order[-1])
         try:
-            return self._fillers.last() or self._oldest
+            return self.fillers.last() or self.oldest
         except SessionError as error:
             raise SampleError(f"the last Service is not told: {error}") from error
 
     def same(self, _service: Service) -> bool:
         """Whether the rules are still those by which a Service was chosen."""
-        return self._seen is None or self._syncs() == self._seen.syncs
+        return self._seen is None or self.syncs() == self._seen.syncs
 
     def _at(self, address: str) -> Service:
-        return Service(address, address, self._oldest.port)
+        return Service(address, address, self.oldest.port)
 
     def _order(self) -> list[str] | None:
-        read = self._dataplane.order
+        read = self.dataplane.order
         if read is None:
             return None
         try:
-            syncs = self._syncs()
+            syncs = self.syncs()
             if self._seen is None or self._seen.syncs != syncs:
-                listed = read(self._run, self._oldest.port)
-                order = [address for address in listed if address != self._changing.host]
+                listed = read(self.run, self.oldest.port)
+                order = [address for address in listed if address != self.changing.host]
                 self._seen = _RuleOrder(syncs, order)
         except (SessionError, ParseError) as error:
             raise SampleError(f"the order of the rules is not told: {error}") from error

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -51,17 +50,20 @@ _USUAL_RATE = 400.0
 
 
 def run(context: Context) -> Findings:
-    session = context.bench.session
-    assert isinstance(session, ObjectStore)
-    with _interruptible(context) as experiment:
-        visits = experiment.visits()
-        for number, visit in enumerate(visits, 1):
+    experiment = _Experiment(context)
+    planned = visits([int(size) for size in context.extent.points], context.plan.runs)
+    try:
+        for number, visit in enumerate(planned, 1):
             if not experiment.has_time_for(visit):
                 experiment.left_out(visit)
                 continue
-            context.say(f"visit {number} of {len(visits)}: {visit}")
+            context.say(f"visit {number} of {len(planned)}: {visit}")
             experiment.visit(visit)
         return experiment.findings()
+    finally:
+        context.say(f"removing {len(experiment.fillers):,} Services")
+        experiment.fillers.resize(0)
+        experiment.changing.delete()
 
 
 class _Experiment:
@@ -85,11 +87,6 @@ class _Experiment:
         self._longest = 0.0
         self._rate = _USUAL_RATE
 
-    def visits(self) -> list[Visit]:
-        """Those of the extent."""
-        context = self._context
-        return visits([int(size) for size in context.extent.points], context.plan.runs)
-
     def has_time_for(self, visit: Visit) -> bool:
         """Whether a visit and the removal of all Services would end in time, as far as is known."""
         left = self._context.bench.deadline - self._context.bench.clock.monotonic()
@@ -100,9 +97,9 @@ class _Experiment:
 
     def left_out(self, visit: Visit) -> None:
         """A visit for which there is no time."""
-        said = f"{visit}: left out, it would end too late"
-        self._context.say(said)
-        self._warnings.append(said)
+        warning = f"{visit}: left out, it would end too late"
+        self._context.say(warning)
+        self._warnings.append(warning)
 
     def visit(self, visit: Visit) -> None:
         """Have so many Services, wait until all is quiet, and measure the rounds of this visit."""
@@ -280,18 +277,6 @@ def _compared(*results: Results) -> list[str]:
 
 def _units(sizes: Iterable[Size]) -> dict[str, str]:
     return {name: each.unit for size in sizes for name, each in size.results.metrics.items()}
-
-
-@contextmanager
-def _interruptible(context: Context) -> Iterator[_Experiment]:
-    """The experiment, whose Services are removed whatever happens."""
-    experiment = _Experiment(context)
-    try:
-        yield experiment
-    finally:
-        context.say(f"removing {len(experiment.fillers):,} Services")
-        experiment.fillers.resize(0)
-        experiment.changing.delete()
 
 
 WAYS = 2

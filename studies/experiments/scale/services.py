@@ -150,16 +150,29 @@ class Changing:
 def pair(
     name: str, port: int, target_port: int, backends: Sequence[str], labels: dict[str, str]
 ) -> list[Manifest]:
-    """A Service without a selector, and its EndpointSlice, which no controller then touches."""
-    service: dict[str, Any] = {
+    """A Service without a selector, and its EndpointSlice."""
+    return [
+        service_manifest(name, port, target_port, labels),
+        endpoints_manifest(name, target_port, backends, labels),
+    ]
+
+
+def service_manifest(name: str, port: int, target_port: int, labels: dict[str, str]) -> Manifest:
+    """A Service without a selector, whose endpoints no controller touches."""
+    ports = [{"name": _PORT, "port": port, "targetPort": target_port, "protocol": "TCP"}]
+    return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "labels": labels},
-        "spec": {
-            "ports": [{"name": _PORT, "port": port, "targetPort": target_port, "protocol": "TCP"}],
-        },
+        "spec": {"ports": ports},
     }
-    endpoints: dict[str, Any] = {
+
+
+def endpoints_manifest(
+    name: str, target_port: int, backends: Sequence[str], labels: dict[str, str]
+) -> Manifest:
+    """The EndpointSlice that leads a Service to its backends, also where no controller would."""
+    return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
@@ -172,7 +185,6 @@ def pair(
             {"addresses": [address], "conditions": {"ready": True}} for address in backends
         ],
     }
-    return [service, endpoints]
 
 
 def _httpbin_port() -> int:
