@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.environment import CniRecord, Environment
+from bench.environment import About, CniRecord
 from bench.plan import PROFILES, Plan
 from bench.probes.base import Bench, Reading, SampleError
 from bench.session import CommandResult, Pod, SessionError
@@ -34,8 +34,6 @@ class PolicySession(StoreSession):
         super().__init__()
         self.enforcing = enforcing
         self.agents = agents
-        if agents:
-            self.told = self.told.model_copy(update={"cni": CniRecord(name="cilium")})
         self.seen: list[int] = []
         self.denied_by_deleting = False
 
@@ -46,10 +44,10 @@ class PolicySession(StoreSession):
         if self._many() and not any((kind, ALLOWING) in self.objects for kind in allowing):
             self.denied_by_deleting = True
 
-    def environment(self) -> Environment:
-        """With agents where Cilium is meant."""
-        agents = {"node-1": "ready"} if self.agents else {}
-        return super().environment().with_facts(agents=agents)
+    def about(self) -> About:
+        """With a CNI where Cilium is meant."""
+        cni = CniRecord(name="cilium") if self.agents else None
+        return super().about().model_copy(update={"cni": cni})
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         """As recorded, but for connections to the target."""
