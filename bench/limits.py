@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.notes import LimitedBy
+from bench.metrics import LimitedBy
 from bench.session import MachineUsage, Session, WorkloadUsage
 from bench.workloads import Side, roles
 

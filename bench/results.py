@@ -11,23 +11,22 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from bench import results_v1
-from bench.environment import Environment, StackRecord
-from bench.metrics import Better
-from bench.notes import LimitedBy, Note, limit_kind
-from bench.text import number
+from bench.environment import Environment, Model, StackRecord
+from bench.metrics import Better, LimitedBy, Note, limit_kind
+from bench.text import number, problem
 
 SCHEMA: Final = "cni-benchmark/results/v2"
 
 
+class _Model(BaseModel):
+    model_config = Model.model_config
+
+
 class ResultsError(ValueError):
     """Data that is no result of this schema; the message says what is wrong with it."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Place(NamedTuple):
@@ -306,9 +305,7 @@ def from_dict(data: Mapping[str, Any]) -> Results:
     try:
         return Results.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ResultsError(f"damaged results: {where}: {first['msg']}") from None
+        raise ResultsError(f"damaged results: {problem(error)}") from None
 
 
 def from_json(text: str) -> Results:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from bench.notes import TEXTS, Kind
+from bench.metrics import TEXTS, Kind
 
 SCHEMA: Final = "cni-benchmark/results/v1"
 EXPERIMENT: Final = "cni-benchmark/experiment/v1"

@@ -1,13 +1,26 @@
-"""One sample of one probe, tried again a bounded number of times."""
+"""One sample of a probe, tried again a bounded number of times, and all samples by metric."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from bench.limits import Limit, Observation, between
-from bench.probes.base import Bench, BoundReachedError, Probe, Reading, SampleError
+from bench.limits import NOTABLE_STEAL, Limit, Observation, between
+from bench.metrics import CNI_COST, Metric, Note, limit_kind, merged
+from bench.probes.base import Bench, BoundReachedError, Invocation, Probe, Reading, SampleError
+from bench.results import (
+    LimitResult,
+    MetricResult,
+    MissingMetric,
+    MissingSample,
+    ProbeResult,
+    StealResult,
+    ThrottleResult,
+)
+from bench.stats import summarise
+from bench.text import tally
 
 PAUSE_SECONDS = 0.5
 BOUND_REASON = "the benchmark's time was over"
@@ -69,3 +82,177 @@ def _observed(probe: Probe, bench: Bench) -> Outcome:
         return Outcome(reading, limit=Limit("unknown", str(error)))
     limit = reading.limit or seen.limit(bench.targets.nodes("server"))
     return Outcome(reading, observation=seen, limit=limit)
+
+
+_SIGNIFICANT_DIGITS = 6
+
+
+@dataclass(slots=True)
+class _Column:
+    """One metric's samples by run."""
+
+    samples: dict[int, float] = field(default_factory=dict)
+    missing: list[MissingSample] = field(default_factory=list)
+    notes: list[tuple[int, Note]] = field(default_factory=list)
+
+    def what_was_tried(self) -> str:
+        return "; ".join(each.text() for each in self.missing)
+
+
+class Ledger:
+    """Collects the outcome of every run of every probe, for ``runs`` rounds."""
+
+    def __init__(self, probes: Sequence[Probe], runs: int) -> None:
+        self._probes = tuple(probes)
+        self._runs = runs
+        self._columns = {metric.name: _Column() for probe in probes for metric in probe.metrics}
+        self._failures: dict[str, list[str]] = {probe.name: [] for probe in probes}
+        self._facts: dict[str, dict[str, str | int | float]] = {p.name: {} for p in probes}
+        self._limits: dict[str, list[LimitResult]] = {probe.name: [] for probe in probes}
+        self._throttled: dict[str, list[ThrottleResult]] = {probe.name: [] for probe in probes}
+        self._steal: dict[str, list[StealResult]] = {probe.name: [] for probe in probes}
+        self._warnings: list[str] = []
+
+    def add(self, probe: Probe, run: int, outcome: Outcome) -> None:
+        """Take in what became of run ``run`` (1 …) of ``probe``."""
+        reading = outcome.reading or Reading({})
+        reason = "" if outcome.reading else outcome.failures[-1]
+        limit = self._limited(probe, run, outcome)
+        held_back = self._held_back(probe, run, outcome)
+        for metric in probe.metrics:
+            column = self._columns[metric.name]
+            if metric.name in reading.values:
+                if held_back:
+                    column.notes.append((run, Note(kind="throttled")))
+                if limit and metric.group != CNI_COST:
+                    column.notes.append((run, limit))
+                column.samples[run] = _rounded(reading.values[metric.name])
+            else:
+                why = reason or reading.missing.get(metric.name, "not in the tool's report")
+                column.missing.append(MissingSample(round=run, reason=why))
+            column.notes += [(run, note) for note in reading.notes.get(metric.name, ())]
+        failures = (*outcome.failures, *reading.failures)
+        self._failures[probe.name] += [f"run {run}: {why}" for why in failures]
+        self._warnings += [f"{probe.name}, run {run}: {text}" for text in reading.warnings]
+        if reading.facts:
+            self._facts[probe.name] = dict(reading.facts)
+
+    def _limited(self, probe: Probe, run: int, outcome: Outcome) -> Note | None:
+        """Record what was at its limit; the note for the run's metrics, if any was."""
+        if outcome.reading is None or outcome.limit is None:
+            return None
+        by, evidence = outcome.limit.by, outcome.limit.evidence
+        self._limits[probe.name].append(LimitResult(run=run, by=by, evidence=evidence))
+        kind = limit_kind(by)
+        return Note(kind=kind) if kind else None
+
+    def _held_back(self, probe: Probe, run: int, outcome: Outcome) -> bool:
+        """Record what the platform and the hypervisor withheld; whether it was traffic."""
+        if outcome.reading is None or outcome.observation is None:
+            return False
+        seen = outcome.observation
+        if seen.steal > NOTABLE_STEAL:
+            share = round(seen.steal, 4)
+            self._steal[probe.name].append(StealResult(run=run, share=share))
+        if not seen.held_back:
+            return False
+        counters = {node: dict(grown) for node, grown in seen.held_back.items()}
+        self._throttled[probe.name].append(ThrottleResult(run=run, counters=counters))
+        listed = "; ".join(f"{node}: {tally(grown)}" for node, grown in counters.items())
+        self._warnings.append(f"{probe.name}, run {run}: the platform held traffic back ({listed})")
+        return True
+
+    def metrics(self) -> dict[str, MetricResult]:
+        """The metrics that have a sample, in the probes' order."""
+        rounds = range(1, self._runs + 1)
+        return {
+            metric.name: _summed(metric, probe.name, self._columns[metric.name], rounds)
+            for probe in self._probes
+            for metric in probe.metrics
+            if self._columns[metric.name].samples
+        }
+
+    def probes(self, invocations: dict[str, Invocation | None]) -> dict[str, ProbeResult]:
+        """The probes with their commands, failures and facts."""
+        records = {}
+        for probe in self._probes:
+            invocation = invocations[probe.name]
+            records[probe.name] = ProbeResult(
+                role=invocation.role if invocation else None,
+                argv=list(invocation.argv) if invocation else [],
+                repeat_last=invocation.repeat_last if invocation else 1,
+                runs=self._runs,
+                failures=self._failures[probe.name],
+                facts=self._facts[probe.name],
+                limits=self._limits[probe.name],
+                throttled=self._throttled[probe.name],
+                steal=self._steal[probe.name],
+            )
+        return records
+
+    def warnings(self) -> list[str]:
+        """What the runs warned of, and every metric with fewer samples than runs."""
+        short = []
+        for metric in self._all_metrics():
+            column = self._columns[metric.name]
+            if 0 < len(column.samples) < self._runs:
+                short.append(
+                    f"{metric.name}: {len(column.samples)} of {self._runs} samples "
+                    f"({column.what_was_tried()})"
+                )
+        retried = [
+            f"{name}: {len(reasons)} failed attempts (last: {reasons[-1]})"
+            for name, reasons in self._failures.items()
+            if reasons
+        ]
+        return [*self._warnings, *short, *retried, *self._withheld()]
+
+    def _withheld(self) -> list[str]:
+        stolen = [(each, probe) for probe, runs in self._steal.items() for each in runs]
+        if not stolen:
+            return []
+        worst, probe = max(stolen, key=lambda one: one[0].share)
+        return [
+            f"the hypervisor withheld CPU time during {len(stolen)} samples, "
+            f"{100 * worst.share:.0f} % at worst ({probe}, run {worst.run})"
+        ]
+
+    def errors(self) -> list[MissingMetric]:
+        """Every metric without any sample, with what was tried."""
+        return [
+            MissingMetric(
+                metric=metric.name,
+                reason=f"no sample in {self._runs} runs ({column.what_was_tried()})",
+            )
+            for metric in self._all_metrics()
+            if not (column := self._columns[metric.name]).samples
+        ]
+
+    def _all_metrics(self) -> list[Metric]:
+        return [metric for probe in self._probes for metric in probe.metrics]
+
+
+def _summed(metric: Metric, probe: str, column: _Column, rounds: Sequence[int]) -> MetricResult:
+    samples = list(column.samples.values())
+    summary = summarise(samples)
+    return MetricResult(
+        median=_rounded(summary.median),
+        ci=(summary.low, summary.high),
+        ci_level=_rounded(summary.level),
+        unit=metric.unit,
+        n=summary.n,
+        better=metric.better,
+        samples=samples,
+        rounds=[] if column.samples.keys() == set(rounds) else list(column.samples),
+        missing=column.missing,
+        notes=merged(column.notes, rounds),
+        group=metric.group,
+        description=metric.description,
+        load_model=metric.load_model,
+        probe=probe,
+    )
+
+
+def _rounded(value: float) -> float:
+    """To six significant digits: more than any tool has, and short in JSON."""
+    return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")

@@ -1,16 +1,20 @@
 """The seam between the measurement and the cluster that it measures.
 
 A target (the lab, EKS, any kubeconfig) implements :class:`Session`; tests implement it with
-recorded outputs. Nothing else in :mod:`bench` touches a cluster.
+recorded outputs. Nothing else in :mod:`bench` touches a cluster, or asks for the time but by
+:class:`Clock`.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from bench.environment import About, Environment
+from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS, Side, roles
 from cni.dataplane import Setting
 
 
@@ -184,3 +188,53 @@ Opener = Callable[[Mapping[str, Any]], Session]
 """Reaches the cluster that a descriptor names; raises :class:`SessionError` where it cannot.
 
 Which targets there are is not known here: who is above hands an opener down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The benchmark's pods by role, its Services and the name that DNS is asked for."""
+
+    pods: Mapping[str, tuple[Pod, ...]]
+    httpbin: Service
+    dns: Service
+    dns_name: str
+
+    def one(self, role: str) -> Pod:
+        """The first pod of a role (clients and single servers have no other)."""
+        return self.pods[role][0]
+
+    def nodes(self, side: Side) -> frozenset[str]:
+        """The nodes that have a pod of a side."""
+        return frozenset(pod.node for role in roles(side) for pod in self.pods[role])
+
+
+def resolve_targets(session: Session) -> Targets:
+    """Ask the session for all of them.
+
+    :raises SessionError: a role has fewer pods than replicas, or a Service does not exist.
+    """
+    pods: dict[str, tuple[Pod, ...]] = {}
+    for workload in WORKLOADS:
+        found = tuple(session.pods(workload.role))
+        if len(found) < workload.replicas:
+            raise SessionError(
+                f"role {workload.role} has {len(found)} ready pods, {workload.replicas} wanted"
+            )
+        pods[workload.role] = found
+    domain = session.environment().cluster_domain
+    return Targets(
+        pods=pods,
+        httpbin=session.service(HTTPBIN_SERVICE),
+        dns=session.service(DNS_SERVICE),
+        # A Service name that every cluster has; the final dot keeps search lists out of it.
+        dns_name=f"kubernetes.default.svc.{domain}.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds that only grow, a wait in seconds, and the time of day in UTC."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)

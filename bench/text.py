@@ -1,8 +1,13 @@
-"""Numbers as people read them (progress lines, tables); stored values are never rounded here."""
+"""Numbers and messages as people read them, and what readers of tools' output raise.
+
+Stored values are never rounded here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from pydantic import ValidationError
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -38,3 +43,20 @@ def tail(text: str, characters: int = 300) -> str:
     """The end of a tool's output on one line, for an error message."""
     line = " ".join(text.split())
     return line if len(line) <= characters else "…" + line[-characters:]
+
+
+class ParseError(ValueError):
+    """An output that is no measurement: truncated, an error report, or all failures.
+
+    The message is the reason, with the tool's own words where it has any.
+    """
+
+
+def problem(error: ValidationError, whole: str = "") -> str:
+    """The first thing that is wrong with data: where, and what.
+
+    :param whole: what the data is called, where all of it is wrong.
+    """
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or whole
+    return f"{where}: {first['msg']}"

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.checks import PreconditionError
-from bench.clock import Clock
 from bench.compare import runs_needed
 from bench.plan import Plan, PlanError, plan_for
-from bench.session import SessionError
+from bench.session import Clock, SessionError
 from cli.common import (
     NO_RESULTS,
     OK,

@@ -16,7 +16,8 @@ from typing import Any
 from rich.console import Console
 
 from bench.compare import ALPHA, runs_needed
-from bench.interleave import JournalError, shuffled
+from bench.interleave import shuffled
+from bench.journal import JournalError
 from bench.plan import MAX_RUNS, PROFILES, Plan, PlanError, plan_for
 from bench.probes import build_probes
 from bench.results import Results

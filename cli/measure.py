@@ -12,9 +12,9 @@ from rich.console import Console
 
 from bench.benchstat import export
 from bench.checks import PreconditionError
+from bench.interleave import BenchmarkError, run_benchmark
 from bench.plan import PROFILES, PlanError, plan_for
 from bench.results import Results, ResultsError, from_json
-from bench.runner import BenchmarkError, run_benchmark
 from bench.session import SessionError
 from cli.common import (
     MISSING_NUMBERS,

@@ -26,9 +26,9 @@ from pulumi.dynamic import DiffResult, Resource
 from pydantic import BaseModel
 
 from bench.checks import PreconditionError
+from bench.interleave import BenchmarkError, run_benchmark
 from bench.plan import Plan
 from bench.results import Results, ResultsError, from_dict
-from bench.runner import BenchmarkError, run_benchmark
 from bench.session import SessionError
 from components.dynamic import VERSION, RepeatableProvider, UserError, changed_inputs, inputs, say
 from components.state import failed_results, history

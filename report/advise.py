@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.compare import Comparison, MetricComparison, Verdict, compare
-from bench.metrics import CNI_COST
-from bench.notes import LimitedBy
+from bench.metrics import CNI_COST, LimitedBy
 from bench.results import MetricResult, Results
 from bench.text import number
 from report.recommend import NOISY, USE_CASES, WORTH, Basis, Curve, Need, UseCase

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.compare import ALPHA, Comparison, MetricComparison, compare
-from bench.metrics import Better, group_rank
-from bench.notes import LimitedBy
+from bench.metrics import Better, LimitedBy, group_rank
 from bench.results import MetricResult
 from report.sources import MeasuredScenario
 

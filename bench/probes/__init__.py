@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable
 
 from bench.plan import Plan
 from bench.probes.base import Probe
-from bench.probes.connect import connect_max_probe, connect_probe
 from bench.probes.cost import UnderLoad, idle_probe
 from bench.probes.dns import dns_capacity_probe, dns_probe
-from bench.probes.http import http_probe
+from bench.probes.http import connect_max_probe, connect_probe, http_probe
+from bench.probes.iperf import PerGigabyte, tcp_probe
 from bench.probes.rtt import loaded_probe, rtt_probe
-from bench.probes.tcp import PerGigabyte, tcp_probe
 from bench.probes.udp import SocketLoss, udp_probe, udp_search_probe
 
 Builder = Callable[[Plan], Probe]

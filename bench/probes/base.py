@@ -10,19 +10,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from bench.clock import Clock
+from pydantic import BaseModel, ConfigDict, Field
+
 from bench.limits import Limit, Snapshot, take
-from bench.metrics import Metric
-from bench.notes import Note
-from bench.parse import ParseError
-from bench.session import CommandResult, Session, SessionError
-from bench.targets import Targets
-from bench.text import tail
+from bench.metrics import Metric, Note
+from bench.session import Clock, CommandResult, Session, SessionError, Targets
+from bench.text import ParseError, tail
 
 GRACE_SECONDS = 15.0
 """How much longer than planned a command may take before it is ended."""
+
+
+Amount = Annotated[float, Field(ge=0)]
+
+
+class ToolModel(BaseModel):
+    """A part of a tool's JSON report; fields that nobody reads are passed over."""
+
+    # JSON as Python reads it has NaN and Infinity, which are no measurements.
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class SampleError(Exception):
@@ -153,11 +161,9 @@ class CommandProbe:
     repeat_last: int = 1
 
     def invocation(self, targets: Targets) -> Invocation:
-        """See :class:`Probe`."""
         return Invocation(self.role, self.argv(targets), self.repeat_last)
 
     def measure(self, bench: Bench) -> Reading:
-        """See :class:`Probe`."""
         result = bench.run(self.invocation(bench.targets), self.seconds)
         try:
             return self.parse(result)
@@ -165,7 +171,6 @@ class CommandProbe:
             raise SampleError(f"{error} (exit code {result.returncode})") from error
 
     def summary(self, reading: Reading) -> str:
-        """See :class:`Probe`."""
         return self.describe(reading.values)
 
 
@@ -177,23 +182,18 @@ class WrappedProbe:
 
     @property
     def name(self) -> str:
-        """See :class:`Probe`."""
         return self.inner.name
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """See :class:`Probe`."""
         return self.inner.metrics
 
     @property
     def seconds(self) -> float:
-        """See :class:`Probe`."""
         return self.inner.seconds
 
     def invocation(self, targets: Targets) -> Invocation | None:
-        """See :class:`Probe`."""
         return self.inner.invocation(targets)
 
     def summary(self, reading: Reading) -> str:
-        """See :class:`Probe`."""
         return self.inner.summary(reading)

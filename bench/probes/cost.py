@@ -16,8 +16,7 @@ from statistics import mean
 from bench.metrics import CNI_CPU, CNI_CPU_IDLE, CNI_MEMORY, Metric, component_metric
 from bench.plan import Plan
 from bench.probes.base import Bench, Invocation, Reading, SampleError, WrappedProbe
-from bench.session import ComponentUsage, SessionError
-from bench.targets import Targets
+from bench.session import ComponentUsage, SessionError, Targets
 from bench.text import number
 from cni.registry import DATAPLANES
 
@@ -128,7 +127,7 @@ def idle_cost(bench: Bench, seconds: float) -> Cost:
 @dataclass(frozen=True, slots=True)
 class IdleProbe:
     """The CNI's CPU without load. Rounds start only once the agents have settled
-    (:mod:`bench.checks.quiet`)."""
+    (:mod:`bench.readiness`)."""
 
     seconds: float
     name: str = "idle"
@@ -139,12 +138,10 @@ class IdleProbe:
         return None
 
     def measure(self, bench: Bench) -> Reading:
-        """See :class:`bench.probes.base.Probe`."""
         bench.remaining()
         return Reading({CNI_CPU_IDLE.name: idle_cost(bench, self.seconds).millicores})
 
     def summary(self, reading: Reading) -> str:
-        """See :class:`bench.probes.base.Probe`."""
         return f"{number(reading.values[CNI_CPU_IDLE.name])} millicores"
 
 
@@ -167,7 +164,6 @@ class UnderLoad(WrappedProbe):
         return (CNI_CPU, CNI_MEMORY, *map(component_metric, self.components))
 
     def measure(self, bench: Bench) -> Reading:
-        """See :class:`bench.probes.base.Probe`."""
         try:
             before = read_usage(bench)
         except SampleError as error:

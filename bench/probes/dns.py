@@ -32,15 +32,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.metrics import latency_metrics, rate_metric, share_metric
-from bench.notes import Note
-from bench.parse import ParseError
+from bench.metrics import Note, latency_metrics, rate_metric, share_metric
 from bench.plan import Plan
 from bench.probes.base import CommandProbe, Reading
-from bench.session import CommandResult
+from bench.session import CommandResult, Targets
 from bench.stats import percentile
-from bench.targets import Targets
-from bench.text import latency, number, tail, tally
+from bench.text import ParseError, latency, number, tail, tally
 
 _GROUP = "DNS"
 _SECONDS_PER_QUERY = 0.01

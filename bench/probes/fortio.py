@@ -36,32 +36,44 @@ was no better overall, so where the histogram is used its percentiles are fortio
 
 At fixed rates latencies come from fortio's request log on standard output instead: each request,
 exact to 1 µs, and when it was sent, so that it can be counted from when it was due
-(:mod:`bench.probes.schedule`). The log costs fortio 3 to 13 µs of CPU per request, outside the
+(:mod:`bench.probes.fortio`). The log costs fortio 3 to 13 µs of CPU per request, outside the
 latency, and the reader at the other end of the pipe 29 µs per request at 1,000/s and 11 µs at
 5,000/s: 3 and 6 % of one core. On a quiet two-core machine p50 was then within 4 % either way at
 1,000/s, and 3 % higher (four pairs: -4, -2, +7, +14 %) at 5,000/s. At full speed the log would cost
 15 to 36 % of the rate, and in the one-connection closed loop its reader wakes between any two
 requests: there the histogram is used.
+
+
+Latency of requests on a schedule, without coordinated omission.
+
+fortio's fixed rate gives every connection (thread) its own schedule of equal steps. A request that
+is due while its connection still waits for the answer before it leaves late, and counted from its
+sending it would look fast although its user waited: a server that stalls for 0.5 s at 1,000
+requests/s over 32 connections shows 32 slow requests of the 500 that it delayed. Here such a
+request counts from when it was due (as in wrk2, whose author named the omission). One whose
+connection was free counts from its sending: if it left late, the generator's timer was, which is
+told apart.
+
+Source of the schedule: fortio 1.65.0, ``periodic/periodic.go``, runOne: call i of n of a thread at
+q calls/s is due ``(i + i / (n - 1)) / q`` after the thread's start, which is staggered. The start
+is not logged: the earliest call against its schedule gives it.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from itertools import groupby
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from bench.metrics import percentile_suffix
-from bench.notes import Note
-from bench.parse import ParseError
-from bench.probes.base import Reading
-from bench.probes.schedule import OnSchedule, Request, Schedule, against
+from bench.metrics import Note, percentile_suffix
+from bench.probes.base import Amount, Reading, ToolModel
 from bench.session import CommandResult
 from bench.stats import percentile
-from bench.text import number, tail, tally
+from bench.text import ParseError, number, problem, tail, tally
 
 _LOG_LINE = re.compile(
     r'^\{"latency":(\d+\.\d+),"timestamp":(\d+),"thread":(\d+),"iter":(\d+),"ok":(true|false)',
@@ -72,37 +84,30 @@ _MICROSECONDS_PER_SECOND = 1e6
 _NS_PER_MICROSECOND = 1e3
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+class _Bucket(ToolModel):
+    Start: Amount
+    End: Amount
+    Percent: Amount
 
 
-_Amount = Annotated[float, Field(ge=0)]
-
-
-class _Bucket(_Model):
-    Start: _Amount
-    End: _Amount
-    Percent: _Amount
-
-
-class _Percentile(_Model):
+class _Percentile(ToolModel):
     Percentile: float
-    Value: _Amount
+    Value: Amount
 
 
-class _Histogram(_Model):
+class _Histogram(ToolModel):
     Count: int
     Data: list[_Bucket] | None = None
-    Percentiles: list[_Percentile] = []
+    Percentiles: tuple[_Percentile, ...] = ()
 
 
-class _Result(_Model):
+class _Result(ToolModel):
     Version: str
-    ActualQPS: _Amount
+    ActualQPS: Amount
     NumThreads: int
     DurationHistogram: _Histogram
     ErrorsDurationHistogram: _Histogram
-    RetCodes: dict[str, int] = {}
+    RetCodes: dict[str, int] = Field(default_factory=dict)
     ConnectionStats: _Histogram | None = None
 
 
@@ -200,9 +205,7 @@ def _split(stdout: str, stderr: str) -> tuple[str, _Result]:
     try:
         result = _Result.model_validate_json(stdout[start.start() :])
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "result"
-        raise ParseError(f"fortio: {where}: {first['msg']}") from None
+        raise ParseError(f"fortio: {problem(error, 'result')}") from None
     return stdout[: start.start()], result
 
 
@@ -398,3 +401,78 @@ def _coarse(item: Quantile) -> list[Note]:
         return []
     figures = {"low_us": float(round(item.low)), "high_us": float(round(item.high))}
     return [Note(kind="coarse-histogram", figures=figures)]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Request:
+    """One request: its thread and its number on it, when it left and how long it took, in µs."""
+
+    thread: int
+    number: int
+    sent: float
+    latency: float
+    good: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What was asked for: a number of threads, the calls of each, and its rate in 1/s."""
+
+    threads: int
+    calls: int
+    rate: float
+
+    @classmethod
+    def of(cls, rate: float, seconds: float, connections: int) -> Schedule:
+        """The schedule that fortio makes of ``-qps``, ``-t`` and ``-c``."""
+        return cls(connections, int(rate * seconds) // connections, rate / connections)
+
+    def due(self, number: int) -> float:
+        """When a call is due after its thread's start, in µs."""
+        return (number + number / max(1, self.calls - 1)) / self.rate * _MICROSECONDS_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class OnSchedule:
+    """A run against its schedule.
+
+    ``latency`` is of the good requests, ascending and in µs. ``waited`` counts requests that were
+    due while their connection was busy, ``unsent`` those that never left before the run's end.
+    ``lateness`` is that of requests whose connection was free: the generator's own, in µs,
+    ascending.
+    """
+
+    latency: tuple[float, ...]
+    waited: int
+    unsent: int
+    lateness: tuple[float, ...]
+
+
+def against(schedule: Schedule, requests: Iterable[Request]) -> OnSchedule:
+    """Latencies of ``requests`` from when they were due."""
+    latency: list[float] = []
+    lateness: list[float] = []
+    waited = 0
+    unsent = schedule.threads * schedule.calls
+    for _, group in groupby(sorted(requests), key=lambda request: request.thread):
+        calls = list(group)
+        unsent -= len(calls)
+        for request, late, busy in _of_thread(schedule, calls):
+            waited += busy
+            if not busy:
+                lateness.append(late)
+            if request.good:
+                latency.append(request.latency + (late if busy else 0.0))
+    return OnSchedule(tuple(sorted(latency)), waited, max(0, unsent), tuple(sorted(lateness)))
+
+
+def _of_thread(
+    schedule: Schedule, calls: Sequence[Request]
+) -> Iterable[tuple[Request, float, bool]]:
+    """Each call, how late it left, and whether it had to wait for its connection."""
+    start = min(call.sent - schedule.due(call.number) for call in calls)
+    free = float("-inf")
+    for call in calls:
+        due = start + schedule.due(call.number)
+        yield call, call.sent - due, free > due
+        free = call.sent + call.latency

@@ -34,14 +34,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bench.metrics import BULK_MEAN_RTT, Metric, latency_metrics, share_metric
-from bench.parse import ParseError
 from bench.plan import Plan
 from bench.probes.base import Bench, CommandProbe, Invocation, Reading, SampleError
 from bench.probes.fortio import fortio_argv, load_of, load_reading
 from bench.probes.iperf import BITS_PER_GBIT, TcpReport, iperf_argv, parse_tcp
-from bench.session import CommandResult
-from bench.targets import Targets
-from bench.text import latency
+from bench.session import CommandResult, Targets
+from bench.text import ParseError, latency
 from bench.workloads import ECHO_PORT
 
 _GROUP = "Latency without load"
@@ -129,7 +127,6 @@ class LoadedProbe:
         )
 
     def measure(self, bench: Bench) -> Reading:
-        """See :class:`bench.probes.base.Probe`."""
         transfer = self._transfer(bench.targets)
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(bench.run, transfer, self.seconds)
@@ -144,7 +141,6 @@ class LoadedProbe:
         return reading
 
     def summary(self, reading: Reading) -> str:
-        """See :class:`bench.probes.base.Probe`."""
         values = reading.values
         return (
             f"p50 {latency(values[f'{_PREFIX}_p50'])}, p99 {latency(values[f'{_PREFIX}_p99'])}, "

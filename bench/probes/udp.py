@@ -39,9 +39,8 @@ from bench.metrics import (
     UDP_MAX_GOODPUT,
     UDP_SENDER_RATE,
     Metric,
+    Note,
 )
-from bench.notes import Note
-from bench.parse import ParseError
 from bench.plan import Plan
 from bench.probes.base import (
     Bench,
@@ -52,9 +51,8 @@ from bench.probes.base import (
     WrappedProbe,
 )
 from bench.probes.iperf import BITS_PER_GBIT, iperf_argv, limit_of, parse_udp
-from bench.session import CommandResult
-from bench.targets import Targets
-from bench.text import number
+from bench.session import CommandResult, Targets
+from bench.text import ParseError, number
 
 _MICROSECONDS_PER_MILLISECOND = 1e3
 
@@ -119,7 +117,6 @@ class SocketLoss(WrappedProbe):
     sample, and nothing is said then."""
 
     def measure(self, bench: Bench) -> Reading:
-        """See :class:`bench.probes.base.Probe`."""
         before = _overflowed(bench)
         reading = self.inner.measure(bench)
         after = _overflowed(bench)
@@ -276,7 +273,6 @@ class UdpSearchProbe:
         return Trial(rate, sent.bits_per_second, received.bits_per_second, received.lost_percent)
 
     def summary(self, reading: Reading) -> str:
-        """See :class:`bench.probes.base.Probe`."""
         goodput = number(reading.values[UDP_MAX_GOODPUT.name])
         return f"{goodput} Gbit/s with at most {self.limit_percent:g} % lost"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from bench.parse import ParseError
 from bench.session import CommandResult, Pod, SessionError
+from bench.text import ParseError
 from cni.dataplane import KUBE_PROXY_PODS, CountError, Dataplane
 from cni.toggles import EvidenceError
 from components.kubernetes import manifests, pods

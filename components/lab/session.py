@@ -13,7 +13,6 @@ from threading import Lock
 from typing import Any
 
 from bench.environment import About, Environment
-from bench.parse import ParseError
 from bench.session import (
     CommandResult,
     ComponentUsage,
@@ -24,6 +23,7 @@ from bench.session import (
     SessionError,
     WorkloadUsage,
 )
+from bench.text import ParseError
 from bench.workloads import DNS_SERVICE, WORKLOADS
 from cni.dataplane import CountError, Setting, configuration
 from cni.platform import Eni, origin

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from bench.clock import Clock
 from bench.compare import Comparison, compare
 from bench.interleave import Side, abba, interleave, prepare
 from bench.plan import Plan
@@ -22,7 +21,7 @@ from bench.probes import build_probes
 from bench.probes.base import Probe
 from bench.probes.cost import components_of
 from bench.results import Results
-from bench.session import Opener, Session, SessionError
+from bench.session import Clock, Opener, Session, SessionError
 from bench.text import number
 from studies.experiments.capabilities import Outside, Progress, Stage, StageError, Trial, Variants
 from studies.experiments.definition import EXPERIMENTS

@@ -28,8 +28,7 @@ from bench.interleave import Side, abba, interleave
 from bench.metrics import Metric, latency_metrics, share_metric
 from bench.plan import Plan
 from bench.probes.base import Bench, CommandProbe, Invocation, Reading, SampleError
-from bench.probes.fortio import fortio_argv, load_of, load_reading
-from bench.probes.schedule import Schedule
+from bench.probes.fortio import Schedule, fortio_argv, load_of, load_reading
 from bench.sampling import sample
 from bench.session import CommandResult, Pod, SessionError
 from bench.text import latency

@@ -14,8 +14,7 @@ from bench.compare import compare
 from bench.interleave import Side, abba, interleave
 from bench.probes.base import Bench
 from bench.sampling import sample
-from bench.session import Pod, Session
-from bench.targets import Targets, resolve_targets
+from bench.session import Pod, Session, Targets, resolve_targets
 from bench.workloads import WORKLOADS
 from studies.experiments.capabilities import ExperimentPods, PodRequest
 from studies.experiments.model import Context, Findings, Series, point

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from bench.checks.quiet import await_idle_agents
 from bench.probes.base import Bench, Invocation, SampleError
 from bench.probes.cost import read_usage
+from bench.readiness import await_idle_agents
 from bench.session import Pod, SessionError
 from bench.text import number
 from bench.workloads import NULL_HTTP_PORT, WORKLOADS, roles

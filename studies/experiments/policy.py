@@ -16,20 +16,16 @@ from functools import partial
 
 from bench.compare import Comparison, compare
 from bench.interleave import Side, abba, interleave
-from bench.metrics import MICROSECONDS, Metric
-from bench.notes import Note
-from bench.parse import ParseError
+from bench.metrics import MICROSECONDS, Metric, Note
 from bench.plan import Plan
 from bench.probes import build_probes
 from bench.probes.base import Bench, Invocation, Probe, Reading, SampleError
 from bench.probes.cost import components_of
-from bench.probes.fortio import request_log
-from bench.probes.schedule import Request
+from bench.probes.fortio import Request, request_log
 from bench.results import Results
 from bench.sampling import sample
-from bench.session import CommandResult, Pod, SessionError
-from bench.targets import Targets
-from bench.text import latency
+from bench.session import CommandResult, Pod, SessionError, Targets
+from bench.text import ParseError, latency
 from bench.workloads import FORTIO_IMAGE
 from cni.dataplane import Dataplane
 from cni.registry import DATAPLANES

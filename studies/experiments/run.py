@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from bench.clock import Clock
 from bench.interleave import Evidence, prepare
 from bench.plan import plan_for
-from bench.session import Session
+from bench.session import Clock, Session
 from studies.experiments import hops, host, policy
 from studies.experiments.ablate import run_beside
 from studies.experiments.capabilities import lacking

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bench.checks import PreconditionError
-from bench.clock import Clock
-from bench.interleave import Journal, Side, Step, interleave, prepare
+from bench.interleave import Side, Step, interleave, prepare, time_bound
+from bench.journal import Journal
 from bench.plan import Plan
 from bench.probes import build_probes
 from bench.results import Results
-from bench.runner import time_bound
-from bench.session import Opener, SessionError
+from bench.session import Clock, Opener, SessionError
 from studies.matrix.state import MatrixFolder, MatrixState, StateKeeper
 
 Progress = Callable[[str], None]

@@ -15,9 +15,9 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.clock import Clock
-from bench.interleave import RoundsHeader
+from bench.journal import RoundsHeader
 from bench.results import Results, from_json
+from bench.session import Clock
 
 MATRIX: Final = "matrix.json"
 SCHEMA: Final = "cni-benchmark/matrix/v1"

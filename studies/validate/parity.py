@@ -27,12 +27,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from bench.compare.ranks import Shift, shift_of_pairs
 from bench.plan import Plan
 from bench.probes.base import Bench, Invocation, Probe
 from bench.probes.http import REQUEST_PATH
 from bench.probes.rtt import echo_argv, rtt_probe
 from bench.session import CommandResult, SessionError
+from bench.stats import Shift, shift_of_pairs
 from studies.validate.model import Check, Ratio
 from studies.validate.testbed import (
     SLOW_PATH,

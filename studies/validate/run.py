@@ -7,15 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.checks import Gate, check_cluster, check_readiness
-from bench.clock import Clock
+from bench.checks import Gate, check_cluster
 from bench.compare import DEFAULT_ROUNDS
 from bench.interleave import Side, abba, interleave
 from bench.plan import Plan, plan_for
 from bench.probes import build_probes
 from bench.probes.base import Bench
-from bench.session import SessionError
-from bench.targets import resolve_targets
+from bench.readiness import check_readiness
+from bench.session import Clock, SessionError, resolve_targets
 from studies.validate.model import (
     Agreement,
     Check,

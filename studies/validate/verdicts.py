@@ -53,12 +53,11 @@ from scipy import stats
 
 from bench.benchstat import benchstat
 from bench.compare import ALPHA, DEFAULT_ROUNDS, Comparison, compare
-from bench.compare.ranks import Floats, rank_sum_null
 from bench.interleave import Side, abba, interleave
 from bench.plan import Plan
 from bench.probes.base import Bench
 from bench.results import MetricResult, Results
-from bench.stats import summarise
+from bench.stats import Floats, rank_sum_null, summarise
 from bench.text import number
 from studies.validate.model import Agreement, Check, FalseAlarms, Sensitivity, Shift
 from studies.validate.testbed import (
@@ -359,7 +358,7 @@ def _relabelled(rounds: Rounds) -> Check:
 
 
 _SAME_MEDIAN = 5e-6
-"""Relative: results keep their medians to six significant digits (:mod:`bench.ledger`)."""
+"""Relative: results keep their medians to six significant digits (:mod:`bench.sampling`)."""
 _SAME_P = 0.00051
 _EXACT_ROUNDS = 25
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench.clock import Clock
 from bench.environment import About, Environment
 from bench.plan import Plan
 from bench.session import (
+    Clock,
     CommandResult,
     ComponentUsage,
     MachineUsage,

@@ -18,15 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.probes.base import Invocation
-from bench.probes.connect import connect_max_probe, connect_probe
 from bench.probes.dns import dns_capacity_probe, dns_probe
-from bench.probes.http import http_probe
-from bench.probes.iperf import iperf_argv
+from bench.probes.http import connect_max_probe, connect_probe, http_probe
+from bench.probes.iperf import iperf_argv, tcp_probe
 from bench.probes.rtt import rtt_probe
-from bench.probes.tcp import tcp_probe
 from bench.probes.udp import udp_probe
-from bench.session import CommandResult, Pod
-from bench.targets import Targets, resolve_targets
+from bench.session import CommandResult, Pod, Targets, resolve_targets
 from bench.workloads import NULL_HTTP_PORT
 from tests.bench.fakes import FOLDER, PLAN
 from tests.bench.netns import CLIENT, SERVER, NetnsSession

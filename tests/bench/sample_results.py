@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.metrics import Better
-from bench.notes import Note
+from bench.metrics import Better, Note
 from bench.results import MetricResult, Results
 from bench.stats import summarise
 

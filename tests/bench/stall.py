@@ -13,8 +13,7 @@ from pathlib import Path
 
 from bench.plan import Plan
 from bench.probes.http import http_probe
-from bench.session import CommandResult
-from bench.targets import Targets, resolve_targets
+from bench.session import CommandResult, Targets, resolve_targets
 from tests.bench.netns import SERVER, NetnsSession, program
 
 STALL_SECONDS = 0.5

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 import bench.probes
-from bench.runner import BenchmarkError, run_benchmark
+from bench.interleave import BenchmarkError, run_benchmark
 from bench.session import CommandResult, Pod
 from report.show import metrics_table, print_results
 from tests.bench.fakes import PLAN, FakeSession

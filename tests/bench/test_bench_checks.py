@@ -8,15 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from bench.checks import Check, Gate, PreconditionError, check_cluster, check_readiness
-from bench.checks.generators import near_limit
-from bench.checks.quiet import WINDOW_SECONDS, Window, settled
+from bench.checks import Check, Gate, PreconditionError, check_cluster
+from bench.interleave import run_benchmark
 from bench.plan import ALLOWABLE, PROFILES, Plan
 from bench.probes.base import Bench
+from bench.readiness import WINDOW_SECONDS, Window, check_readiness, near_limit, settled
 from bench.results import CalibrationResult
-from bench.runner import run_benchmark
-from bench.session import CommandResult, ComponentUsage
-from bench.targets import resolve_targets
+from bench.session import CommandResult, ComponentUsage, resolve_targets
 from cni.dataplane import Setting
 from tests.bench.fakes import PLAN, FakeSession, failing, instead
 

@@ -9,8 +9,7 @@ import pytest
 from bench.probes.base import Bench, SampleError
 from bench.probes.cost import IdleProbe, UnderLoad, Usage, cost_between, usage_of
 from bench.probes.http import http_probe
-from bench.session import ComponentUsage
-from bench.targets import resolve_targets
+from bench.session import ComponentUsage, resolve_targets
 from tests.bench.fakes import PLAN, FakeSession
 
 MIB = 1024 * 1024

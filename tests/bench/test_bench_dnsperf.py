@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.parse import ParseError
 from bench.probes.dns import parse_dnsperf
+from bench.text import ParseError
 from tests.bench.fakes import recorded, truncated
 
 

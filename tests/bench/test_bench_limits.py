@@ -7,15 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from bench.interleave import run_benchmark
 from bench.limits import Observation, Snapshot, between, growth
-from bench.notes import Note
+from bench.metrics import Note
 from bench.probes.base import Bench
-from bench.probes.iperf import CpuShare, limit_of, threads_of
-from bench.probes.tcp import PerGigabyte, tcp_probe
+from bench.probes.iperf import CpuShare, PerGigabyte, limit_of, tcp_probe, threads_of
 from bench.results import Results
-from bench.runner import run_benchmark
-from bench.session import MachineUsage, WorkloadUsage
-from bench.targets import resolve_targets
+from bench.session import MachineUsage, WorkloadUsage, resolve_targets
 from tests.bench.fakes import PLAN, FakeSession
 
 SERVERS = {"n2"}

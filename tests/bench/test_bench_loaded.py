@@ -10,8 +10,7 @@ import pytest
 from bench.plan import plan_for
 from bench.probes.base import Bench, Reading, SampleError
 from bench.probes.rtt import loaded_probe
-from bench.session import CommandResult
-from bench.targets import resolve_targets
+from bench.session import CommandResult, resolve_targets
 from tests.bench.fakes import PLAN, FakeSession, instead, truncated
 
 

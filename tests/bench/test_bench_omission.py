@@ -9,8 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bench.plan import plan_for
-from bench.probes.fortio import PERCENTILES, parse_load
-from bench.probes.schedule import Schedule
+from bench.probes.fortio import PERCENTILES, Schedule, parse_load
 from tests.bench.netns import NetnsSession, lacking
 from tests.bench.stall import STALL_SECONDS, stalled
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from bench.parse import ParseError
 from bench.probes.dns import parse_dig
 from bench.probes.fortio import Load, parse_load
 from bench.probes.iperf import parse_tcp, parse_udp
+from bench.text import ParseError
 from tests.bench.fakes import recorded
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)

@@ -10,7 +10,7 @@ import pytest
 from bench.plan import PROFILES, Plan, PlanError, plan_for
 from bench.probes import build_probes
 from bench.probes.base import Bench
-from bench.targets import resolve_targets
+from bench.session import resolve_targets
 from tests.bench.fakes import FakeSession, recorded
 
 

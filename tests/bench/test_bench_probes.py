@@ -7,18 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from bench.parse import ParseError
 from bench.plan import plan_for
 from bench.probes import build_probes, warmup_probes
 from bench.probes.base import Bench, Probe, Reading, SampleError
-from bench.probes.connect import connect_max_probe, connect_probe
 from bench.probes.dns import dns_capacity_probe, dns_probe
-from bench.probes.http import http_probe
+from bench.probes.http import connect_max_probe, connect_probe, http_probe
+from bench.probes.iperf import tcp_probe
 from bench.probes.rtt import rtt_probe
-from bench.probes.tcp import tcp_probe
 from bench.probes.udp import SocketLoss, overflows, udp_probe
-from bench.session import CommandResult
-from bench.targets import resolve_targets
+from bench.session import CommandResult, resolve_targets
+from bench.text import ParseError
 from tests.bench.fakes import PLAN, FakeSession, failing, instead, truncated
 from tests.bench.sample_results import texts
 

@@ -18,7 +18,8 @@ from bench.environment import (
     ToggleRecord,
     toggle_records,
 )
-from bench.notes import Note
+from bench.interleave import run_benchmark
+from bench.metrics import Note
 from bench.results import (
     SCHEMA,
     MetricResult,
@@ -29,7 +30,6 @@ from bench.results import (
     from_dict,
     from_json,
 )
-from bench.runner import run_benchmark
 from report.show import print_results, render
 from tests.bench.fakes import PLAN, FakeSession
 

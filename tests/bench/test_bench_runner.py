@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from bench.checks import PreconditionError
+from bench.interleave import BenchmarkError, run_benchmark, time_bound
 from bench.plan import Plan
 from bench.probes import build_probes
 from bench.results import Results, from_json
-from bench.runner import BenchmarkError, run_benchmark, time_bound
 from bench.session import CommandResult
 from tests.bench.fakes import PLAN, FakeSession, failing, instead, truncated
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from bench.probes.fortio import PERCENTILES, load_of, load_reading, parse_load
-from bench.probes.schedule import Request, Schedule, against
+from bench.probes.fortio import (
+    PERCENTILES,
+    Request,
+    Schedule,
+    against,
+    load_of,
+    load_reading,
+    parse_load,
+)
 from tests.bench.fakes import PLAN, recorded
 from tests.bench.sample_results import texts
 

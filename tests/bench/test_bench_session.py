@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.session import SessionError
-from bench.targets import resolve_targets
+from bench.session import SessionError, resolve_targets
 from bench.text import latency, number, tail, tally
 from bench.workloads import WORKLOADS, roles
 from tests.bench.fakes import FakeSession

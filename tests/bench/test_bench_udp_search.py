@@ -6,7 +6,7 @@ import pytest
 
 from bench.probes.base import Bench, SampleError
 from bench.probes.udp import Trial, bits_per_second, search, udp_search_probe
-from bench.targets import resolve_targets
+from bench.session import resolve_targets
 from tests.bench.fakes import PLAN, FakeSession, instead
 from tests.bench.sample_results import texts
 

@@ -10,15 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.compare import ranks
-from bench.compare.power import (
-    POWER,
-    detectable,
-    detectable_by_pairs,
-    holm,
-    pooled_deviation,
-    runs_needed,
-)
+from bench import stats as ranks
+from bench.compare import holm, runs_needed
+from bench.stats import POWER, detectable, detectable_by_pairs, pooled_deviation
 
 EVERY_PERMUTATION = stats.PermutationMethod(n_resamples=10**6)
 

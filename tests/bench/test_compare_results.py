@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.compare import ALPHA, Comparison, ComparisonError, compare, from_dict
-from bench.notes import Note
+from bench.metrics import Note
 from bench.results import CheckResult, MetricResult, MissingSample
 from tests.bench.sample_results import metric, results
 

@@ -10,14 +10,22 @@ from dataclasses import replace
 import pytest
 
 from bench.checks import PreconditionError
-from bench.interleave import Entry, Side, Step, abba, interleave, prepare, shuffled
-from bench.interleave.sides import GIVEN_UP
+from bench.interleave import (
+    GIVEN_UP,
+    Entry,
+    Side,
+    Step,
+    abba,
+    interleave,
+    prepare,
+    shuffled,
+)
 from bench.plan import Plan
 from bench.probes import build_probes
 from bench.probes.base import Bench
 from bench.results import MissingSample, SharedRounds, from_json
 from bench.sampling import BOUND_REASON
-from bench.targets import resolve_targets
+from bench.session import resolve_targets
 from studies.validate.testbed import probe_named
 from tests.bench.fakes import PLAN, FakeSession, failing
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.interleave import Entry, Journal, JournalError, RoundsHeader, Side, abba, interleave
+from bench.interleave import Entry, Side, abba, interleave
+from bench.journal import Journal, JournalError, RoundsHeader
 from bench.limits import Limit, Load, Observation
-from bench.notes import Note
+from bench.metrics import Note
 from bench.probes import build_probes
 from bench.probes.base import Bench, Reading
 from bench.sampling import Outcome
-from bench.targets import resolve_targets
+from bench.session import resolve_targets
 from tests.bench.fakes import PLAN, FakeSession
 
 IDENTITIES = {"a": "lab 1", "b": "lab 2"}

@@ -18,15 +18,14 @@ import pytest
 
 from bench.checks import PreconditionError
 from bench.compare import Comparison, MetricComparison, compare
+from bench.interleave import run_benchmark
 from bench.plan import ALLOWABLE, PROFILES
 from bench.probes import build_probes
 from bench.probes.base import Bench
 from bench.probes.rtt import loaded_probe
 from bench.probes.udp import udp_probe
 from bench.results import MetricResult, ProbeResult, Results
-from bench.runner import run_benchmark
-from bench.session import CommandResult
-from bench.targets import resolve_targets
+from bench.session import CommandResult, resolve_targets
 from cni.cilium.values import chart_keys, unknown_values
 from cni.dataplane import configuration
 from cni.decisions import decide, verify

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.environment import CniRecord
-from bench.notes import Note
+from bench.metrics import Note
 from bench.results import SCHEMA, MissingSample, Place, Results, from_dict, from_json
 from studies.experiments import model
 from tests.bench.fakes import FOLDER

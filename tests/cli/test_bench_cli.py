@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.interleave import Progress, run_benchmark
 from bench.plan import PROFILES, Plan
 from bench.results import Results
-from bench.runner import Progress, run_benchmark
 from cli.main import main
 from components.state import history
 from report.stack import StackError, parse_outputs, read_stack

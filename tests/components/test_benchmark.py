@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from bench.interleave import run_benchmark
 from bench.results import from_dict, from_json
-from bench.runner import run_benchmark
 from bench.session import SessionError
 from components import benchmark, state
 from components.benchmark import BenchmarkProvider

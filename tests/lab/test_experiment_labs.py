@@ -7,10 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.clock import Clock
 from bench.probes.base import Bench
-from bench.session import Pod, Session
-from bench.targets import resolve_targets
+from bench.session import Clock, Pod, Session, resolve_targets
 from components.lab.ablation import NorthSouthSession
 from components.lab.ablation import stage as ablation_stage
 from lab import outside

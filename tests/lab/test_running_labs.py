@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.checks import placement
-from bench.session import Pod, SessionError
-from bench.targets import resolve_targets
+from bench.session import Pod, SessionError, resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.evidence import AgentEvidence
 from components.lab import ablation, rollout

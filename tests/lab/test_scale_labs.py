@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bench.checks.quiet import await_idle_agents
-from bench.clock import Clock
 from bench.probes.base import Bench
-from bench.session import SessionError
-from bench.targets import resolve_targets
+from bench.readiness import await_idle_agents
+from bench.session import Clock, SessionError, resolve_targets
 from components.lab.session import LabSession
 from studies.experiments.capabilities import PodRequest
 from studies.experiments.scale.probes import Aim, ChangeProbe, FullSyncProbe

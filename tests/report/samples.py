@@ -12,8 +12,7 @@ import numpy as np
 
 from bench.compare import compare
 from bench.environment import Environment
-from bench.metrics import Metric
-from bench.notes import Note
+from bench.metrics import Metric, Note
 from bench.plan import plan_for
 from bench.probes import build_probes
 from bench.results import MetricResult, Results

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.metrics import CNI_COST
-from bench.notes import Note
+from bench.metrics import CNI_COST, Note
 from bench.results import Results
 from report.advise import (
     Advice,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.compare import from_dict
-from bench.notes import Note
+from bench.metrics import Note
 from bench.results import MissingSample
 from lab.errors import ToolchainError
 from lab.toolchain.build import Toolchain

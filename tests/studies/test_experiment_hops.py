@@ -10,9 +10,8 @@ import pytest
 
 from bench.plan import PROFILES, Plan
 from bench.probes.base import Bench
-from bench.probes.schedule import Schedule
-from bench.session import CommandResult, Pod, SessionError
-from bench.targets import resolve_targets
+from bench.probes.fortio import Schedule
+from bench.session import CommandResult, Pod, SessionError, resolve_targets
 from studies.experiments.definition import EXPERIMENTS
 from studies.experiments.hops import (
     CONNECTIONS,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.probes.base import SampleError
-from bench.probes.schedule import Request
+from bench.probes.fortio import Request
 from bench.session import CommandResult
 from bench.workloads import WORKLOADS, roles
 from studies.experiments.policies import KINDS, TARGET_PORT, Kind, allow, deny, many, port_of

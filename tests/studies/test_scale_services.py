@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from bench.parse import ParseError
 from bench.probes.base import SampleError
-from bench.session import CommandResult, Service, SessionError
-from bench.targets import resolve_targets
+from bench.session import CommandResult, Service, SessionError, resolve_targets
+from bench.text import ParseError
 from cni.cilium.evidence import prometheus_text
 from cni.toggles import EvidenceError
 from studies.experiments.capabilities import Manifest, Progress

@@ -11,8 +11,7 @@ from dataclasses import replace
 import pytest
 
 from bench.probes.base import Bench
-from bench.session import CommandResult
-from bench.targets import resolve_targets
+from bench.session import CommandResult, resolve_targets
 from studies.validate import parity as parity_module
 from studies.validate.parity import ParityChecks, Subject, read_by_hand
 from studies.validate.testbed import Link, LossCount, probe_named

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.compare.power import DEFAULT_ROUNDS
-from bench.compare.ranks import mann_whitney
+from bench.compare import DEFAULT_ROUNDS
 from bench.probes.base import Bench
-from bench.targets import resolve_targets
+from bench.session import resolve_targets
+from bench.stats import mann_whitney
 from studies.validate.testbed import LossCount
 from studies.validate.verdicts import _share_detected, judge_cut, measure_cut
 from tests.bench.fakes import PLAN, FakeSession

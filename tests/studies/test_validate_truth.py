@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 
 from bench.probes.base import Bench
-from bench.targets import resolve_targets
+from bench.session import resolve_targets
 from studies.validate import slow_server
 from studies.validate.testbed import (
     Link,

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.interleave import time_bound
 from bench.plan import Plan
 from bench.probes import build_probes
-from bench.runner import time_bound
 from cni.settings import Problem
 from components.eks.aws import Finding
 from components.eks.preflight.facts import FACTS, Product

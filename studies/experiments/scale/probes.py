@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.metrics import MICROSECONDS, Metric
-from bench.parse import ParseError
 from bench.probes.base import Bench, Invocation, Reading, SampleError, WrappedProbe
 from bench.probes.cost import read_usage
-from bench.session import CommandResult, Service, SessionError
-from bench.targets import Targets
-from bench.text import latency
+from bench.session import CommandResult, Service, SessionError, Targets
+from bench.text import ParseError, latency
 from studies.experiments.capabilities import ComponentMetrics, ComponentRestart
 from studies.experiments.scale.services import Changing, Dataplane, Fillers, Run, Syncs
 

@@ -9,17 +9,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from bench.checks.quiet import QUIET_MILLICORES, await_idle_agents
 from bench.compare import compare
 from bench.interleave import Entry, Side, interleave
-from bench.parse import ParseError
 from bench.plan import Plan
 from bench.probes.base import Probe, SampleError
-from bench.probes.connect import connect_probe
 from bench.probes.cost import UnderLoad
-from bench.probes.http import http_probe
+from bench.probes.http import connect_probe, http_probe
+from bench.readiness import QUIET_MILLICORES, await_idle_agents
 from bench.results import Results
 from bench.session import SessionError
+from bench.text import ParseError
 from studies.experiments.capabilities import (
     ComponentCommands,
     ComponentMetrics,

@@ -17,10 +17,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.clock import Clock
-from bench.parse import ParseError
-from bench.session import Service
-from bench.targets import Targets
+from bench.session import Clock, Service, Targets
+from bench.text import ParseError
 from bench.workloads import NULL_HTTP_PORT, WORKLOADS
 from cni.cilium import dataplane as cilium
 from cni.dataplane import IPTABLES, KUBE_PROXY_PODS, NFTABLES

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from bench.interleave import time_bound
 from bench.plan import plan_for
 from bench.probes import build_probes
-from bench.runner import time_bound
 from cni.settings import Problem
 from components.eks.preflight import cost
 from components.eks.preflight.cost import (

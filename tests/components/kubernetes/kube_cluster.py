@@ -15,8 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.clock import Clock
-from bench.session import Pod
+from bench.session import Clock, Pod
 from cni.cilium.dataplane import PER_PACKET, SOCKET
 from cni.cilium.evidence import EVIDENCE_COMMANDS
 from cni.dataplane import IPTABLES, NFTABLES

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from bench.interleave import run_benchmark
 from bench.results import Results, from_dict
-from bench.runner import run_benchmark
 from bench.session import Session
 from cni.cilium.dataplane import Cilium
 from cni.decisions import decide

@@ -20,8 +20,7 @@ import yaml
 from bench.environment import About, Environment
 from bench.probes.fortio import fortio_argv, load_of
 from bench.probes.iperf import parse_tcp
-from bench.session import Session, SessionError
-from bench.targets import resolve_targets
+from bench.session import Session, SessionError, resolve_targets
 from bench.workloads import IPERF_PORT, WORKLOADS
 from cni.decisions import decide
 from components.kubernetes import manifests

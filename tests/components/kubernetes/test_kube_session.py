@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.session import Pod, Service, Session, SessionError
-from bench.targets import resolve_targets
+from bench.session import Pod, Service, Session, SessionError, resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.dataplane import PER_PACKET, SOCKET
 from cni.cilium.evidence import EVIDENCE_COMMANDS

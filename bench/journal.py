@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from bench.interleave.rounds import Keep, Order
-from bench.interleave.sides import Entry
+from bench.environment import Model
+from bench.interleave import Entry, Keep, Order
 from bench.results import SharedRounds
+from bench.text import problem
 
 SCHEMA: Final = "cni-benchmark/rounds/v2"
 _ENTRY = TypeAdapter(Entry)
@@ -27,10 +28,8 @@ class JournalError(Exception):
     """A file that is no journal; the message says why, and what to do."""
 
 
-class RoundsHeader(BaseModel):
+class RoundsHeader(Model):
     """Which rounds: their ``id`` and order, the seed that made it, and the plan of the samples."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_: Literal["cni-benchmark/rounds/v2"] = Field(default=SCHEMA, alias="schema")
     id: str
@@ -75,8 +74,9 @@ class Journal:
         try:
             header = RoundsHeader.model_validate_json(whole.partition(b"\n")[0])
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]["msg"]
-            raise JournalError(f"{path}: no journal of rounds: {first}. Fix: remove it") from None
+            raise JournalError(
+                f"{path}: no journal of rounds: {problem(error, 'first line')}. Fix: remove it"
+            ) from None
         return cls(path, header)
 
     def entries(self, identities: Mapping[str, str]) -> list[Entry]:
@@ -110,7 +110,7 @@ class Journal:
         return keep
 
     def _read(self) -> list[tuple[Entry, str]]:
-        found: dict[tuple[int, str, str, str], tuple[Entry, str]] = {}
+        latest: dict[tuple[int, str, str, str], tuple[Entry, str]] = {}
         lines = self.path.read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines[1:], 2):
             try:
@@ -123,5 +123,5 @@ class Journal:
                     "rounds begin anew"
                 ) from None
             # A sample that was missing may have been taken later: the last one holds.
-            found[(entry.round, entry.label, entry.probe, identity)] = (entry, identity)
-        return list(found.values())
+            latest[(entry.round, entry.label, entry.probe, identity)] = (entry, identity)
+        return list(latest.values())

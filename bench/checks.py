@@ -1,27 +1,224 @@
-"""What packets and connections really do: every server answers, the path carries the MTU, and new
-connections are led to a Service by what the settings ask for.
+"""Preconditions: asserted before anything is measured, named, and stored with their evidence.
+
+Those that a look at the cluster tells are here (:func:`check_cluster`): where pods are, how the
+dataplane is set, that the clocks agree, that every server answers, that the path carries the MTU,
+and that new connections are led to a Service by what the settings ask for. Those of a quiet machine
+and of the load generator follow after the warm-up (:mod:`bench.readiness`).
+
+No latency here is the difference of two machines' clocks: each is measured on one, with its
+monotonic clock. But a node whose clock is off makes logs and results contradict each other, and
+one that reads its time slowly (a system call in place of a read of the CPU's counter) slows every
+load generator, which asks for the time twice per request.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from bench.checks.check import Check
-from bench.parse import ParseError
+from bench.limits import growth
+from bench.plan import ALLOWABLE
 from bench.probes.base import Bench, Invocation, SampleError
 from bench.probes.dns import parse_dig
 from bench.probes.fortio import load_of
 from bench.probes.http import service_url
 from bench.probes.iperf import iperf_argv, parse_tcp, parse_udp
-from bench.session import CommandResult, SessionError
-from bench.targets import Targets
-from bench.text import tail
+from bench.results import CheckResult
+from bench.session import CommandResult, SessionError, Targets
+from bench.text import ParseError, tail, tally
 from bench.workloads import ECHO_PORT, IPERF_PORT
+from cni.dataplane import Setting
 
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One precondition's outcome."""
+
+    name: str
+    passed: bool
+    evidence: str
+
+
+class PreconditionError(Exception):
+    """A precondition does not hold, so nothing is measured. ``checks`` are all made so far."""
+
+    def __init__(self, checks: tuple[Check, ...]) -> None:
+        self.checks = checks
+        failed = checks[-1]
+        message = f"precondition {failed.name!r} failed: {failed.evidence}"
+        if failed.name in ALLOWABLE:
+            message += (
+                f". To measure all the same, with a mark in the results: --allow {failed.name} "
+                f"(in a stack's settings benchmark.allow: [{failed.name}])"
+            )
+        super().__init__(message)
+
+
+class Gate:
+    """Collects checks and stops at the first that fails.
+
+    :param allow: names of those that may fail.
+    """
+
+    def __init__(self, allow: Collection[str] = ()) -> None:
+        self._allow = frozenset(allow)
+        self._checks: list[Check] = []
+
+    def require(self, check: Check) -> None:
+        """Take in a check.
+
+        :raises PreconditionError: it failed and is not allowed to.
+        """
+        self._checks.append(check)
+        if not check.passed and not self.allows(check):
+            raise PreconditionError(self.checks)
+
+    def allows(self, check: Check) -> bool:
+        """Whether a check may fail."""
+        return check.name in self._allow
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """All so far."""
+        return tuple(self._checks)
+
+    def results(self) -> list[CheckResult]:
+        """All so far, for the results."""
+        return [
+            CheckResult(
+                name=each.name, passed=each.passed, evidence=each.evidence, allowed=not each.passed
+            )
+            for each in self._checks
+        ]
+
+
+def placement(targets: Targets) -> Check:
+    """No node has pods of both sides, as the API server reports them."""
+    shared = sorted(targets.nodes("client") & targets.nodes("server"))
+    where = ", ".join(f"{pod.role} on {pod.node}" for pods in targets.pods.values() for pod in pods)
+    if shared:
+        return Check("placement", False, f"clients and servers share {', '.join(shared)}: {where}")
+    return Check("placement", True, where)
+
+
+CONFIGURATION = "configuration"
+
+
+def configuration(bench: Bench) -> Check:
+    """Every setting asked of the dataplane is at work on every node."""
+    try:
+        settings = bench.session.configuration()
+    except SessionError as error:
+        return Check(CONFIGURATION, False, str(error))
+    wrong = [setting for setting in settings if setting.effective != setting.requested]
+    if wrong:
+        return Check(CONFIGURATION, False, "; ".join(map(_difference, wrong)))
+    listed = ", ".join(f"{each.name} {each.requested}" for each in settings)
+    return Check(CONFIGURATION, True, listed or "nothing is asked of the dataplane")
+
+
+def _difference(setting: Setting) -> str:
+    effective = setting.effective or "nothing that any node reports"
+    return f"{setting.name} is {effective}, {setting.requested} was asked for"
+
+
+MOST_SKEW_SECONDS = 0.1
+SLOW_SOURCES = frozenset({"hpet", "acpi_pm", "jiffies", "refined-jiffies", "xen"})
+"""Clock sources that Linux cannot read without a system call (x86: only tsc, kvm-clock and
+hyperv's have a vDSO mode; ARM's only one does)."""
+_SOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+_ROLES = ("iperf3-client", "iperf3-server")
+_READINGS = 3
 _SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A node's clock against ours: offset in seconds, known to ± ``error``; its source."""
+
+    node: str
+    offset: float
+    error: float
+    source: str
+
+
+def clocks(bench: Bench) -> Check:
+    """Client's and server's clocks agree, and are fast to read."""
+    try:
+        client, server = (_read(bench, role) for role in _ROLES)
+    except (SampleError, ParseError) as error:
+        return Check("clocks", False, str(error))
+    skew, error_ = server.offset - client.offset, server.error + client.error
+    slow = [each for each in (client, server) if each.source in SLOW_SOURCES]
+    evidence = (
+        f"{server.node} is {1e3 * skew:+.1f} ms ± {1e3 * error_:.1f} ms from {client.node}; "
+        f"clock sources {client.source}, {server.source}"
+    )
+    if slow:
+        evidence += f"; {slow[0].source} on {slow[0].node} is slow to read"
+    return Check("clocks", abs(skew) - error_ <= MOST_SKEW_SECONDS and not slow, evidence)
+
+
+def _read(bench: Bench, role: str) -> _Reading:
+    best: _Reading | None = None
+    for _ in range(_READINGS):
+        reading = _read_once(bench, role)
+        if best is None or reading.error < best.error:
+            best = reading
+    assert best is not None
+    return best
+
+
+def _read_once(bench: Bench, role: str) -> _Reading:
+    script = f"echo $EPOCHREALTIME $(<{_SOURCE})"
+    start = bench.clock.now().timestamp()
+    result = bench.run(Invocation(role, ("bash", "-c", script)), _SECONDS)
+    end = bench.clock.now().timestamp()
+    words = result.stdout.split()
+    try:
+        there, source = float(words[0]), words[1]
+    except (IndexError, ValueError):
+        said = tail(result.stdout + result.stderr)
+        raise ParseError(f"no time and clock source from {role}: {said or 'nothing'}") from None
+    half = (end - start) / 2
+    return _Reading(bench.targets.one(role).node, there - (start + half), half, source)
+
+
+ALLOWANCES = "allowances"
+
+
+def allowances(bench: Bench) -> Callable[[], Check]:
+    """Reads the counters now; the check is made when what it returns is called."""
+    try:
+        before, start = bench.session.allowances(), bench.clock.monotonic()
+    except SessionError as error:
+        failed = Check(ALLOWANCES, False, str(error))
+        return lambda: failed
+
+    def check() -> Check:
+        try:
+            after = bench.session.allowances()
+        except SessionError as error:
+            return Check(ALLOWANCES, False, str(error))
+        seconds = bench.clock.monotonic() - start
+        if not after:
+            return Check(ALLOWANCES, True, "this platform has none")
+        grown = growth(before, after)
+        if grown:
+            listed = "; ".join(f"{node}: {tally(counters)}" for node, counters in grown.items())
+            return Check(
+                ALLOWANCES, False, f"traffic was held back in {seconds:.1f} idle s: {listed}"
+            )
+        return Check(
+            ALLOWANCES, True, f"no counter of {', '.join(after)} grew in {seconds:.1f} idle s"
+        )
+
+    return check
+
+
 _REQUESTS = 4
 
 _TOOLS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
@@ -223,3 +420,25 @@ def _first_entry(stdout: str) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise ParseError(f"ip: nothing listed: {tail(stdout)}")
     return entry
+
+
+def check_cluster(bench: Bench, gate: Gate) -> dict[str, str]:
+    """Check the pods, programs, endpoints and the dataplane.
+
+    :returns: the versions of the load generators, as they state them.
+    :raises PreconditionError: at the first check that fails and is not allowed to.
+    """
+    versions: dict[str, str] = {}
+    for check in _cluster(bench, versions):
+        gate.require(check)
+    return versions
+
+
+def _cluster(bench: Bench, versions: dict[str, str]) -> Iterator[Check]:
+    yield placement(bench.targets)
+    yield from tools(bench, versions)
+    yield from endpoints(bench)
+    yield configuration(bench)
+    yield mtu(bench)
+    yield service_path(bench)
+    yield clocks(bench)

@@ -6,6 +6,13 @@ the number of rounds lets a signed-rank test reach the corrected level (11 round
 pairs have only two ways to fall). With fewer, and for results of separate runs, Mann–Whitney's
 test serves; on interleaved rounds it is valid too and errs on the safe side, since a drift that
 both sides share adds to the spread within them and not to the difference between them.
+
+A comparison has some forty metrics. At 5 % each, two of them would differ between a scenario and
+itself. Holm's method (Scandinavian Journal of Statistics 6 (1979) 65) keeps the chance of even one
+false verdict in the whole comparison at 5 %, whatever the dependence between metrics, and metrics
+of one probe depend on each other a great deal. Benjamini & Hochberg's would need fewer runs, but
+bounds the share of false verdicts in the whole table: a single one, which is what a reader acts
+upon, may then be wrong more often than 5 %, the more so the more other metrics truly differ.
 """
 
 from __future__ import annotations
@@ -15,13 +22,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from bench.compare import power, ranks
-from bench.compare.power import ALPHA, holm, runs_needed
+from bench import stats
+from bench.environment import Model
 from bench.metrics import Better
 from bench.results import MetricResult, Results
-from bench.text import number
+from bench.text import number, problem
 
 SCHEMA: Final = "cni-benchmark/comparison/v1"
 
@@ -31,6 +38,15 @@ apart, would have reached the level; ``no evidence``: they could have, and did n
 
 Test = Literal["mann-whitney", "signed-rank"]
 
+ALPHA = 0.05
+"""Chance of one or more false verdicts in a comparison of two equal things."""
+
+DEFAULT_ROUNDS = 8
+"""Rounds of an interleaved comparison. Two sides of 8 runs that lie wholly apart have p = 0.00016,
+which survives the correction for 300 metrics; at the 45 of a whole comparison up to three of the
+64 pairs of runs may lie the other way round."""
+
+_MOST_RUNS = 100
 _LEVEL = 0.95
 _PLAN_MAY_DIFFER = frozenset({"profile", "runs"})
 _MUST_AGREE = (
@@ -40,11 +56,7 @@ _MUST_AGREE = (
 """Facts of the environment that are not the scenario's own choice."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Effect(_Model):
+class Effect(Model):
     """How much b lies above a: Hodges–Lehmann's shift, with the interval of the same rank test.
 
     ``relative`` says that it is in % of a (a shift of logarithms); otherwise it is in the metric's
@@ -59,13 +71,13 @@ class Effect(_Model):
     relative: bool
 
 
-class MetricComparison(_Model):
+class MetricComparison(Model):
     """One metric of b against a.
 
     ``p`` is the test's two-sided p-value, ``corrected`` the one after Holm's correction, by which
     the verdict is given. ``ratio`` is median b / median a, None where a's is 0.
     ``smallest`` is the shift that would have been seen with 90 % power at this spread and number
-    of runs (see :mod:`bench.compare.power`; relative as ``effect`` is), None where there is none.
+    of runs (see :mod:`bench.stats`; relative as ``effect`` is), None where there is none.
     ``notes`` are those of either side's samples.
     """
 
@@ -81,7 +93,7 @@ class MetricComparison(_Model):
     corrected: float
     verdict: Verdict
     smallest: float | None = None
-    notes: list[str] = []
+    notes: list[str] = Field(default_factory=list)
 
     def effect_text(self) -> str:
         """The effect in a few words: ``-4.2 % (-5.1 to -3.0)``."""
@@ -93,7 +105,7 @@ class MetricComparison(_Model):
         return f"{text} ({_signed(self.effect.low)} to {_signed(self.effect.high)})"
 
 
-class Comparison(_Model):
+class Comparison(Model):
     """Result b against result a.
 
     ``family`` is the number of metrics that the correction is over: all that were tested, less
@@ -110,8 +122,8 @@ class Comparison(_Model):
     family: int
     runs_needed: int
     metrics: dict[str, MetricComparison]
-    not_compared: dict[str, str] = {}
-    warnings: list[str] = []
+    not_compared: dict[str, str] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
 
     def verdicts(self, *wanted: Verdict) -> list[str]:
         """Names of the metrics with one of these verdicts."""
@@ -134,11 +146,30 @@ def from_dict(data: Mapping[str, Any]) -> Comparison:
     try:
         return Comparison.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ComparisonError(
-            f"no comparison of schema {SCHEMA}: {where}: {first['msg']}"
-        ) from None
+        raise ComparisonError(f"no comparison of schema {SCHEMA}: {problem(error)}") from None
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Corrected p-values (0 to 1) by name: at most ``alpha`` is a verdict at level ``alpha``."""
+    if not p_values:
+        return {}
+    # Imported here, since it takes a second that only a comparison should wait for.
+    from statsmodels.stats.multitest import multipletests
+
+    corrected = multipletests(list(p_values.values()), method="holm")[1]
+    return dict(zip(p_values, map(float, corrected), strict=True))
+
+
+def runs_needed(family: int, *, paired: bool = False, alpha: float = ALPHA) -> int:
+    """Runs of each side with which a verdict on one of ``family`` metrics is possible at all.
+
+    :raises ValueError: not with 100 either.
+    """
+    for runs in range(2, _MOST_RUNS + 1):
+        smallest = stats.smallest_paired_p(runs) if paired else stats.smallest_p(runs, runs)
+        if family * smallest <= alpha:
+            return runs
+    raise ValueError(f"no verdict on {family} metrics at level {alpha} with {_MOST_RUNS} runs")
 
 
 def _signed(value: float) -> str:
@@ -191,7 +222,7 @@ def compare(
 
 def _enough_pairs(samples: Samples, rules: _Rules) -> bool:
     pairs = len(samples.pairs)
-    return pairs > 1 and ranks.smallest_paired_p(pairs) <= rules.level
+    return pairs > 1 and stats.smallest_paired_p(pairs) <= rules.level
 
 
 def _chosen(known: Mapping[str, MetricResult], wanted: Collection[str] | None) -> list[str]:
@@ -208,24 +239,24 @@ class _Test:
     samples: Samples
     by_pairs: bool
 
-    def outcome(self) -> ranks.RankTest:
+    def outcome(self) -> stats.RankTest:
         if self.by_pairs:
-            return ranks.signed_rank(self.samples.pairs)
-        return ranks.mann_whitney(self.samples.a, self.samples.b)
+            return stats.signed_rank(self.samples.pairs)
+        return stats.mann_whitney(self.samples.a, self.samples.b)
 
     @property
     def smallest_p(self) -> float:
         """The smallest p-value that so many samples can have."""
         if self.by_pairs:
-            return ranks.smallest_paired_p(len(self.samples.pairs))
-        return ranks.smallest_p(len(self.samples.a), len(self.samples.b))
+            return stats.smallest_paired_p(len(self.samples.pairs))
+        return stats.smallest_p(len(self.samples.a), len(self.samples.b))
 
     def effect(self) -> Effect:
         samples = self.samples
         if self.by_pairs:
-            shift = ranks.shift_of_pairs(samples.pairs, _LEVEL)
+            shift = stats.shift_of_pairs(samples.pairs, _LEVEL)
         else:
-            shift = ranks.shift_between(samples.a, samples.b, _LEVEL)
+            shift = stats.shift_between(samples.a, samples.b, _LEVEL)
         value, low, high = map(samples.percent, (shift.value, shift.low, shift.high))
         return Effect(value=value, low=low, high=high, level=shift.level, relative=samples.relative)
 
@@ -233,20 +264,20 @@ class _Test:
         """The shift that would have been seen, in % or in the metric's unit."""
         samples = self.samples
         if self.by_pairs:
-            needed = power.detectable_by_pairs(len(samples.pairs), level)
+            needed = stats.detectable_by_pairs(len(samples.pairs), level)
             sides: tuple[Sequence[float], ...] = (samples.pairs,)
         else:
-            needed = power.detectable(len(samples.a), len(samples.b), level)
+            needed = stats.detectable(len(samples.a), len(samples.b), level)
             sides = (samples.a, samples.b)
         if needed is None or samples.constant:
             return None
-        return samples.percent(needed * power.pooled_deviation(*sides))
+        return samples.percent(needed * stats.pooled_deviation(*sides))
 
 
 def _compared(
     sides: tuple[MetricResult, MetricResult],
     test: _Test,
-    outcome: ranks.RankTest,
+    outcome: stats.RankTest,
     corrected: float,
     rules: _Rules,
 ) -> MetricComparison:
@@ -285,7 +316,7 @@ class _Rules:
         return self.alpha / self.family
 
     def verdict(
-        self, better: Better, outcome: ranks.RankTest, corrected: float, smallest_p: float
+        self, better: Better, outcome: stats.RankTest, corrected: float, smallest_p: float
     ) -> Verdict:
         if corrected <= self.alpha:
             higher = outcome.superiority > 0.5

@@ -1,0 +1,458 @@
+"""Several sides measured in turn, in rounds, as results that can be compared.
+
+Before the first sample of a side come preconditions, warm-up and calibration (:func:`prepare`).
+Within a round the sides are measured probe by probe, one right after the other, so that a drift of
+the machine, which moves over minutes, meets all sides alike (:func:`interleave`). A plain benchmark
+is an interleave of one side (:func:`run_benchmark`).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from bench.checks import Check, Gate, PreconditionError, check_cluster
+from bench.environment import About, Environment
+from bench.plan import Plan
+from bench.probes import build_probes, warmup_probes
+from bench.probes.base import Bench, BoundReachedError, Probe
+from bench.probes.cost import components_of
+from bench.readiness import check_readiness, near_limit
+from bench.results import CalibrationResult, CheckResult, PodPlace, Results, SharedRounds
+from bench.sampling import BOUND_REASON, Ledger, Outcome, sample
+from bench.session import Clock, Session, SessionError, Targets, resolve_targets
+from bench.workloads import WORKLOADS
+
+Progress = Callable[[str], None]
+
+GIVEN_UP = "not measured: too many samples in a row had no number"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was found of a side before its first sample, in ``seconds``."""
+
+    started: datetime
+    environment: Environment
+    about: About = field(default_factory=About)
+    checks: tuple[CheckResult, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+    calibration: CalibrationResult | None = None
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the things compared: where it is measured, by which probes, and what is imposed
+    meanwhile.
+
+    Probes of different sides that have the same name belong together; they may differ in their
+    metrics (a CNI's components). :func:`bench.interleave.prepare` makes a side with its
+    ``evidence``, without which its preconditions count as not checked. Its pods are those of the
+    session's workloads, but for the roles ``elsewhere``.
+    """
+
+    label: str
+    bench: Bench
+    probes: tuple[Probe, ...]
+    imposed: Callable[[], AbstractContextManager[object]] = nullcontext
+    evidence: Evidence | None = None
+    elsewhere: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One finished sample of a side's probe in a round (1 …), which took ``seconds``."""
+
+    round: int
+    label: str
+    probe: str
+    outcome: Outcome
+    seconds: float
+
+
+def prepare(
+    label: str, session: Session, plan: Plan, *, clock: Clock, deadline: float, say: Progress
+) -> Side:
+    """A side that is ready to be measured by the plan's probes.
+
+    :param deadline: when (of ``clock.monotonic``) no further command is started, in the
+        preparation and in the rounds.
+    :raises PreconditionError: what would be measured is not what is meant; nothing was measured.
+    """
+    started, start = clock.now(), clock.monotonic()
+    targets, environment = _look_up(session)
+    about = session.about()
+    bench = Bench(session, targets, clock, deadline)
+    gate = Gate(plan.allow)
+    try:
+        say("checking preconditions")
+        tools = check_cluster(bench, gate)
+        say("warming up, waiting for a quiet machine, calibrating the load generator")
+        _warm_up(bench, plan)
+        calibration = check_readiness(bench, plan, gate)
+    except BoundReachedError:
+        late = Check("in time", False, "the preconditions took the whole benchmark's time")
+        raise PreconditionError((*gate.checks, late)) from None
+    say(_summary(gate))
+    checks = gate.results()
+    marks = [check.mark for check in checks if not check.passed]
+    for mark in marks:
+        say(f"MARKED: {mark}")
+    evidence = Evidence(
+        started=started,
+        environment=environment,
+        about=about,
+        checks=tuple(checks),
+        tools=tools,
+        calibration=calibration,
+        warnings=tuple(marks),
+        seconds=clock.monotonic() - start,
+    )
+    return Side(label, bench, build_probes(plan, _components(session)), evidence=evidence)
+
+
+def _look_up(session: Session) -> tuple[Targets, Environment]:
+    try:
+        return resolve_targets(session), session.environment()
+    except SessionError as error:
+        raise PreconditionError((Check("workloads are ready", False, str(error)),)) from error
+
+
+def _components(session: Session) -> tuple[str, ...]:
+    """The CNI's components; none where they cannot be told, which "quiet-agents" reports."""
+    try:
+        return components_of(session.cni_usage())
+    except SessionError:
+        return ()
+
+
+def _warm_up(bench: Bench, plan: Plan) -> None:
+    short = replace(plan, bulk_seconds=plan.warmup_seconds, http_seconds=plan.warmup_seconds)
+    for probe in warmup_probes(short):
+        sample(probe, bench, attempts=1)
+
+
+def _summary(gate: Gate) -> str:
+    failed = [check.name for check in gate.checks if not check.passed]
+    hold = f"{len(gate.checks) - len(failed)} preconditions hold"
+    return f"{hold}, {', '.join(failed)} allowed to fail" if failed else hold
+
+
+def assemble(
+    side: Side, entries: Collection[Entry], rounds: int, plan: Plan, shared: SharedRounds | None
+) -> Results:
+    """Results of ``rounds`` rounds; samples that are not among ``entries`` are missing."""
+    bench = side.bench
+    evidence = side.evidence or _none(side)
+    targets = bench.targets
+    ledger = Ledger(side.probes, rounds)
+    made = {(entry.round, entry.probe): entry.outcome for entry in entries}
+    for round_ in range(1, rounds + 1):
+        for probe in side.probes:
+            outcome = made.get((round_, probe.name), Outcome(None, (GIVEN_UP,)))
+            ledger.add(probe, round_, outcome)
+    metrics = ledger.metrics()
+    full_speed = metrics.get("http_max_qps")
+    near = near_limit(evidence.calibration, full_speed.median if full_speed else None)
+    spent = evidence.seconds + sum(entry.seconds for entry in entries)
+    return Results(
+        **evidence.about.record(),
+        profile=plan.profile,
+        started=_iso(evidence.started),
+        finished=_iso(bench.clock.now()),
+        seconds=round(spent, 1),
+        plan={**plan.as_dict(), "runs": rounds},
+        metrics=metrics,
+        probes=ledger.probes({p.name: p.invocation(targets) for p in side.probes}),
+        tools=dict(evidence.tools),
+        environment=evidence.environment,
+        bring_ups=[evidence.about.bring_up] if evidence.about.bring_up else [],
+        placement=_places(targets),
+        checks=list(evidence.checks),
+        calibration=evidence.calibration,
+        rounds=shared,
+        warnings=[
+            *evidence.warnings,
+            *ledger.warnings(),
+            *([near] if near else []),
+            *_moved(side),
+        ],
+        errors=ledger.errors(),
+    )
+
+
+def _none(side: Side) -> Evidence:
+    """Of a side that nobody has prepared."""
+    session = side.bench.session
+    return Evidence(side.bench.clock.now(), session.environment(), session.about())
+
+
+def _moved(side: Side) -> list[str]:
+    """A warning if the pods are no longer those that were checked at the start."""
+    try:
+        after = resolve_targets(side.bench.session)
+    except SessionError as error:
+        return [f"the workloads did not last until the end: {error}"]
+    before = side.bench.targets.pods
+    if any(after.pods.get(role) != before[role] for role in before.keys() - side.elsewhere):
+        return ["the workloads' pods changed during the benchmark: samples may be of both"]
+    return []
+
+
+def _places(targets: Targets) -> list[PodPlace]:
+    return [
+        PodPlace(role=pod.role, side=workload.side, name=pod.name, node=pod.node, ip=pod.ip)
+        for workload in WORKLOADS
+        for pod in targets.pods[workload.role]
+    ]
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
+
+
+Order = tuple[tuple[str, ...], ...]
+"""The sides' labels for every round."""
+
+_AROUND_SECONDS = 0.5
+"""What a probe takes beyond its planned time, as long as none has been timed."""
+_HOPELESS = 10
+"""A side with so many samples in a row without a number is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One sample that begins (``outcome`` is None) or has ended.
+
+    ``done`` of ``total`` samples have ended; ``seconds_left`` is what the others are expected to
+    take.
+    """
+
+    round: int
+    rounds: int
+    label: str
+    probe: Probe
+    done: int
+    total: int
+    seconds_left: float
+    outcome: Outcome | None = None
+
+    def said(self) -> str:
+        """What came out, in a few words."""
+        if self.outcome is None:
+            return "…"
+        if self.outcome.reading is None:
+            return f"missing: {self.outcome.failures[-1]}"
+        failed = len(self.outcome.failures)
+        again = f" (after {failed} failed)" if failed else ""
+        return self.probe.summary(self.outcome.reading) + again
+
+
+Keep = Callable[[Entry], None]
+Watch = Callable[[Step], None]
+
+
+def abba(labels: Sequence[str], rounds: int) -> Order:
+    """Every other round the other way round, so that neither a drift nor the place within the
+    round favours one of two sides."""
+    there, back = tuple(labels), tuple(reversed(labels))
+    return tuple(back if round_ % 2 else there for round_ in range(rounds))
+
+
+def shuffled(labels: Sequence[str], rounds: int, seed: int) -> Order:
+    """Every round in an order of its own, by chance: the same for the same seed."""
+    chance = random.Random(seed)
+    return tuple(tuple(chance.sample(list(labels), len(labels))) for _ in range(rounds))
+
+
+def interleave(
+    sides: Sequence[Side],
+    plan: Plan,
+    order: Order,
+    *,
+    known: Iterable[Entry] = (),
+    keep: Keep = lambda entry: None,
+    watch: Watch = lambda step: None,
+    shared: SharedRounds | None = None,
+    least: int = 0,
+    end: float = math.inf,
+) -> dict[str, Results]:
+    """Measure every side in every round; results by label.
+
+    Samples are tried again as in any benchmark. A metric without any sample is an error in its
+    side's results. A side with ten of them in a row is given up, and the others go on.
+
+    :param order: the sides' labels for every round; more than are ``sides`` are passed over.
+    :param known: samples of an earlier part of the same rounds, which are not taken again; but for
+        those that are missing for want of time.
+    :param keep: gets every sample as soon as it is finished.
+    :param watch: gets every sample's begin and end.
+    :param shared: what these rounds are called, for the results.
+    :param end: when the last round is over (of the clock's ``monotonic``), if there have been
+        ``least`` rounds by then.
+    """
+    rounds = _Rounds({side.label: side for side in sides}, plan, order, known)
+    clock = sides[0].bench.clock
+    longest, finished = 0.0, 0
+    for number in range(1, len(order) + 1):
+        start = clock.monotonic()
+        if number > least and start + longest > end:
+            break
+        for side, probe in rounds.left_of(number):
+            watch(rounds.step(number, side, probe))
+            began = clock.monotonic()
+            with side.imposed():
+                outcome = sample(probe, side.bench, attempts=plan.attempts)
+            entry = Entry(number, side.label, probe.name, outcome, clock.monotonic() - began)
+            rounds.add(entry)
+            keep(entry)
+            watch(rounds.step(number, side, probe, entry))
+        longest = max(longest, clock.monotonic() - start)
+        finished = number
+    return {
+        side.label: assemble(side, rounds.entries_of(side.label), finished, plan, shared)
+        for side in sides
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a sample belongs."""
+
+    round: int
+    label: str
+    probe: str
+
+
+class _Rounds:
+    """What has been sampled and what is left."""
+
+    def __init__(
+        self, sides: dict[str, Side], plan: Plan, order: Order, known: Iterable[Entry]
+    ) -> None:
+        self._sides = sides
+        self._order = order
+        self._probes = {
+            label: {probe.name: probe for probe in side.probes} for label, side in sides.items()
+        }
+        self._names = tuple(dict.fromkeys(name for each in self._probes.values() for name in each))
+        self._made: dict[_Place, Entry] = {}
+        self._took: dict[str, tuple[int, float]] = {}
+        self._failed = dict.fromkeys(sides, 0)
+        for entry in known:
+            if entry.label in sides and not _late(entry.outcome):
+                self.add(entry)
+
+    def add(self, entry: Entry) -> None:
+        self._made[_Place(entry.round, entry.label, entry.probe)] = entry
+        count, seconds = self._took.get(entry.probe, (0, 0.0))
+        self._took[entry.probe] = (count + 1, seconds + entry.seconds)
+        if entry.outcome.reading is not None:
+            self._failed[entry.label] = 0
+        # Once the time is over there is nothing to be saved, and that reason is to be told.
+        elif not _late(entry.outcome):
+            self._failed[entry.label] += 1
+
+    def entries_of(self, label: str) -> list[Entry]:
+        return [entry for place, entry in self._made.items() if place.label == label]
+
+    def left_of(self, number: int) -> Iterator[tuple[Side, Probe]]:
+        """The samples of a round that are still to be taken, in order."""
+        for place in self._places(number):
+            if place not in self._made:
+                yield self._sides[place.label], self._probes[place.label][place.probe]
+
+    def _places(self, number: int) -> Iterator[_Place]:
+        for name in self._names:
+            for label in self._order[number - 1]:
+                if name in self._probes.get(label, {}) and self._failed[label] < _HOPELESS:
+                    yield _Place(number, label, name)
+
+    def step(self, number: int, side: Side, probe: Probe, entry: Entry | None = None) -> Step:
+        left = [
+            place
+            for later in range(number, len(self._order) + 1)
+            for place in self._places(later)
+            if place not in self._made
+        ]
+        return Step(
+            round=number,
+            rounds=len(self._order),
+            label=side.label,
+            probe=probe,
+            done=len(self._made),
+            total=len(self._made) + len(left),
+            seconds_left=sum(map(self._expected, left)),
+            outcome=entry.outcome if entry else None,
+        )
+
+    def _expected(self, place: _Place) -> float:
+        if took := self._took.get(place.probe):
+            count, seconds = took
+            return seconds / count
+        return self._probes[place.label][place.probe].seconds + _AROUND_SECONDS
+
+
+def _late(outcome: Outcome) -> bool:
+    """Missing only because the time was over."""
+    return outcome.reading is None and outcome.failures[-1] == BOUND_REASON
+
+
+_BOUND_BASE_SECONDS = 60.0
+_BOUND_PER_RUN_SECONDS = 3.0
+_BOUND_FACTOR = 2.0
+_LABEL = "this"
+
+
+class BenchmarkError(Exception):
+    """Some metric has no sample at all. ``results`` has all the others, and the evidence."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        super().__init__("no number for " + "; ".join(each.text() for each in results.errors))
+
+
+def run_benchmark(
+    session: Session,
+    plan: Plan,
+    *,
+    progress: Progress | None = None,
+    clock: Clock | None = None,
+) -> Results:
+    """Measure what ``plan`` says on ``session``.
+
+    Rounds are interleaved: run 1 of every probe, then run 2 of every probe, so that a drift of
+    the machine hits all metrics alike. ``progress`` gets one line per run.
+
+    :raises PreconditionError: what would be measured is not what is meant; nothing was measured.
+    :raises BenchmarkError: a metric has no sample; its ``results`` hold the rest.
+    """
+    say = progress or (lambda line: None)
+    clock = clock or Clock()
+    deadline = clock.monotonic() + time_bound(plan, build_probes(plan))
+    side = prepare(_LABEL, session, plan, clock=clock, deadline=deadline, say=say)
+
+    def watch(step: Step) -> None:
+        if step.outcome is not None:
+            place = f"[{step.done}/{step.total}] run {step.round} of {step.rounds}"
+            say(f"{place}: {step.probe.name} … {step.said()}")
+
+    order = abba([_LABEL], plan.runs)
+    results = interleave([side], plan, order, watch=watch)[_LABEL]
+    if results.errors:
+        raise BenchmarkError(results)
+    return results
+
+
+def time_bound(plan: Plan, probes: Sequence[Probe]) -> float:
+    """Seconds after which no further command is started: twice the plan, the wait for a quiet
+    machine, and a minute."""
+    per_round = sum(probe.seconds + _BOUND_PER_RUN_SECONDS for probe in probes)
+    base = _BOUND_BASE_SECONDS + plan.settle_seconds
+    return base + _BOUND_FACTOR * plan.runs * per_round
