@@ -17,7 +17,7 @@ from tests.aws.failure import AwsError
 Parameters = Mapping[str, Any]
 Answer = dict[str, Any]
 
-# Of ap-northeast-2, by usage type; see components/eks/preflight/cost.py.
+# Of ap-northeast-2, by usage type; see components/eks/preflight/facts.yaml.
 _PRICES = {
     "AmazonEKS": {
         "AmazonEKS-Hours:perCluster": "0.1000000000",
