@@ -192,12 +192,9 @@ def _cni(scenario: Scenario, cluster: Cluster, stack: str) -> Iterator[Problem]:
         )
         yield _other_cluster("scenario.cni", scenario.cni, reason)
     if present.owner != stack and present.version != scenario.cni_version:
-        yield _version(scenario, present.name, present.version)
-
-
-def _version(scenario: Scenario, name: str, version: str) -> Problem:
-    reason = f"the cluster has {name} {version or 'of an unknown version'}, and it is not replaced"
-    return _other_cluster("scenario.cniVersion", scenario.cni_version, reason)
+        version = present.version or "of an unknown version"
+        reason = f"the cluster has {present.name} {version}, and it is not replaced"
+        yield _other_cluster("scenario.cniVersion", scenario.cni_version, reason)
 
 
 def _other_cluster(key: str, value: object, reason: str) -> Problem:
@@ -227,43 +224,35 @@ def _kube_proxy(scenario: Scenario, cluster: Cluster) -> Iterator[Problem]:
 
 
 def _addresses(scenario: Scenario, cluster: Cluster) -> Iterator[Problem]:
-    if scenario.ipam == "eni" and not all(_on_ec2(node) for node in cluster.nodes):
+    if scenario.ipam == "eni" and not all(facts.is_ec2(node) for node in cluster.nodes):
         reason = "the cluster's nodes are no EC2 instances, so they have no ENIs"
         yield Problem("scenario.ipam", "eni", reason, "scenario.ipam", "cluster-pool")
     if scenario.pod_cidr is None:
         return
     pool = IPv4Network(scenario.pod_cidr, strict=False)
     for node in cluster.nodes:
-        for address in node["status"].get("addresses", ()):
-            if address["type"] == "InternalIP" and _in(address["address"], pool):
-                reason = f"the node {node['metadata']['name']} has the address {address['address']}"
+        for each in node["status"].get("addresses", ()):
+            address = each["address"]
+            if each["type"] != "InternalIP" or ":" in address:
+                continue
+            if IPv4Address(address) in pool:
+                reason = f"the node {node['metadata']['name']} has the address {address}"
                 key = "scenario.podCidr"
                 yield Problem(key, scenario.pod_cidr, f"{reason} in it", key, "10.244.0.0/16")
                 return
 
 
-def _in(address: str, network: IPv4Network) -> bool:
-    return ":" not in address and IPv4Address(address) in network
-
-
-def _on_ec2(node: Json) -> bool:
-    return str(node["spec"].get("providerID", "")).startswith("aws://")
-
-
 def remarks(cluster: Cluster) -> list[str]:
     """What a reader of the results should know of the nodes."""
-    said = []
-    zones = _labels(cluster, "topology.kubernetes.io/zone")
+    lines = []
+    zones = sorted({facts.zone(node) for node in cluster.schedulable} - {""})
     if len(zones) > 1:
-        said.append(f"nodes are in {len(zones)} zones ({', '.join(zones)}): samples may cross them")
+        lines.append(
+            f"nodes are in {len(zones)} zones ({', '.join(zones)}): samples may cross them"
+        )
     types = sorted({facts.instance_type(node) or "unknown" for node in cluster.schedulable})
     if len(types) > 1:
-        said.append(f"nodes are of {len(types)} types ({', '.join(types)})")
+        lines.append(f"nodes are of {len(types)} types ({', '.join(types)})")
     if cluster.kube_proxy == "unknown":
-        said.append("kube-proxy's mode is not told by the cluster")
-    return said
-
-
-def _labels(cluster: Cluster, label: str) -> list[str]:
-    values = (node["metadata"].get("labels", {}).get(label) for node in cluster.schedulable)
-    return sorted({value for value in values if value})
+        lines.append("the cluster does not report kube-proxy's mode")
+    return lines

@@ -40,7 +40,7 @@ _INSTALLERS = {"cilium": CiliumRelease}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What the check of a cluster has found.
+    """A cluster that has been checked.
 
     :param installs: whether the CNI is this stack's to install, or already installed by it.
     """
@@ -85,7 +85,7 @@ def facts(settings: Settings, checked: Checked) -> PlatformFacts:
     memory = min(node_facts.memory_mib(node) for node in nodes)
     first = nodes[0]
     name = node_facts.instance_type(first)
-    ec2 = str(first["spec"].get("providerID", "")).startswith("aws://")
+    ec2 = node_facts.is_ec2(first)
     known = known_facts(name, kernel=kernel) if ec2 else None
     if known is not None:
         return replace(known, memory_mib=memory)

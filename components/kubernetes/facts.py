@@ -174,11 +174,11 @@ def _domain(search: Sequence[str]) -> str:
 
 def node_facts(node: Json, device: NetworkDevice) -> NodeFacts:
     """A node's machine, system, and uplink."""
-    labels, info = node["metadata"].get("labels", {}), node["status"]["nodeInfo"]
+    info = node["status"]["nodeInfo"]
     return NodeFacts(
         name=node["metadata"]["name"],
         instance_type=instance_type(node),
-        zone=labels.get("topology.kubernetes.io/zone", ""),
+        zone=zone(node),
         architecture=info["architecture"],
         cpus=cpus(node),
         memory_mib=memory_mib(node),
@@ -192,14 +192,26 @@ def node_facts(node: Json, device: NetworkDevice) -> NodeFacts:
 
 def region(node: Json) -> str:
     """The cloud's region, or nothing."""
-    labels: Mapping[str, str] = node["metadata"].get("labels", {})
-    return labels.get("topology.kubernetes.io/region", "")
+    return _label(node, "topology.kubernetes.io/region")
+
+
+def zone(node: Json) -> str:
+    """The cloud's zone, or nothing."""
+    return _label(node, "topology.kubernetes.io/zone")
 
 
 def instance_type(node: Json) -> str:
     """The cloud's name for the machine, or nothing."""
-    labels: Mapping[str, str] = node["metadata"].get("labels", {})
-    return labels.get("node.kubernetes.io/instance-type", "")
+    return _label(node, "node.kubernetes.io/instance-type")
+
+
+def _label(node: Json, name: str) -> str:
+    return str(node["metadata"].get("labels", {}).get(name, ""))
+
+
+def is_ec2(node: Json) -> bool:
+    """Whether the node is an EC2 instance."""
+    return str(node["spec"].get("providerID", "")).startswith("aws://")
 
 
 def cpus(node: Json) -> int:

@@ -122,10 +122,6 @@ class Workloads(pulumi.ComponentResource):
     def _make(
         self, objects: Sequence[Manifest], after: Sequence[pulumi.Resource]
     ) -> list[pulumi.CustomResource]:
-        return [self._one(manifest, after) for manifest in objects]
-
-    def _one(self, manifest: Manifest, after: Sequence[pulumi.Resource]) -> pulumi.CustomResource:
-        name = manifest["metadata"]["name"]
         options = pulumi.ResourceOptions(
             parent=self,
             provider=self._provider,
@@ -134,13 +130,14 @@ class Workloads(pulumi.ComponentResource):
             # Names are fixed, so a replacement must not stand beside what it replaces.
             delete_before_replace=True,
         )
-        arguments = {key: manifest[key] for key in ("metadata", "spec") if key in manifest}
-        return _KINDS[manifest["kind"]](_logical(manifest, name), opts=options, **arguments)
-
-
-def _logical(manifest: Manifest, name: str) -> str:
-    """The name within the stack: a Deployment and its Service may share the object's name."""
-    return f"{name}-service" if manifest["kind"] == "Service" else name
+        made = []
+        for manifest in objects:
+            kind, name = manifest["kind"], manifest["metadata"]["name"]
+            # Within the stack a Deployment and its Service may share the object's name.
+            logical = f"{name}-service" if kind == "Service" else name
+            arguments = {key: manifest[key] for key in ("metadata", "spec") if key in manifest}
+            made.append(_KINDS[kind](logical, opts=options, **arguments))
+        return made
 
 
 def session_descriptor(

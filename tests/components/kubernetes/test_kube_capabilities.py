@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.session import Session, SessionError
-from components.kubernetes import capabilities
+from components.kubernetes import session as kube_session
 from components.kubernetes.manifests import MAIN, NAMESPACE, NODES_NAMESPACE
 from components.targets import open_session
 from studies.experiments.capabilities import (
@@ -69,8 +69,8 @@ def test_none_is_left_when_one_does_not_come_up(
     api: KubeApi, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert isinstance(session, ExperimentPods)
-    monkeypatch.setattr(capabilities, "_START_SECONDS", 0.2)
-    monkeypatch.setattr(capabilities, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(kube_session, "_START_SECONDS", 0.2)
+    monkeypatch.setattr(kube_session, "_LOOK_SECONDS", 0.05)
     api.pods_never_ready = True
     before = list(api.objects)
     told = r"waited 0 s for the pod one on .*: not ready"
