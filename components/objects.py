@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from bench.session import SessionError
 from kube import bulk
 from kube.client import Kube
-from kube.errors import KubernetesError
-from kube.objects import Kind
+from kube.objects import Kind, KubernetesError
 from studies.experiments.capabilities import Manifest, Progress
 
 
@@ -38,9 +37,8 @@ class KeepsObjects(ABC):
             kube.merge(Kind.of(manifest), manifest["metadata"]["name"], manifest, namespace)
 
     def list_objects(self, api_version: str, kind: str, selector: str = "") -> list[Manifest]:
-        kube, _ = self._objects_in
         with _as_session_error():
-            return list(kube.items(Kind(api_version, kind), labels=selector))
+            return list(self._objects_in[0].items(Kind(api_version, kind), labels=selector))
 
 
 @contextmanager

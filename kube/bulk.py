@@ -23,8 +23,7 @@ from tenacity.wait import wait_exponential_jitter
 
 from kube import client
 from kube.client import Kube
-from kube.errors import ApiError
-from kube.objects import Kind, Manifest
+from kube.objects import ApiError, Kind, Manifest
 
 #: Gets a line every two seconds.
 Progress = Callable[[str], None]

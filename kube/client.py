@@ -19,8 +19,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 
-from kube.errors import ApiError, KubernetesError
-from kube.objects import Json, Kind, Manifest
+from kube.objects import ApiError, Json, Kind, KubernetesError, Manifest
 
 Query = Sequence[tuple[str, str]]
 Network = Callable[[], AbstractContextManager[None]]

@@ -44,7 +44,7 @@ from websocket import (
 )
 
 from kube.client import PASSING, Kube, innermost_reason, status_message
-from kube.errors import ApiError, KubernetesError, NotStartedError, TornError, UnreachableError
+from kube.objects import ApiError, KubernetesError, NotStartedError, TornError, UnreachableError
 
 _FIRST_WAIT_SECONDS = 0.25
 _ATTEMPTS = 5

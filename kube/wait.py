@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kube.errors import ApiError, KubernetesError
+from kube.objects import ApiError, KubernetesError
 
 #: Answers None once the awaited state is reached, else a word on what is still missing.
 Probe = Callable[[], str | None]

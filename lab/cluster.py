@@ -306,7 +306,7 @@ class Lab:
     def service_address(self, namespace: str, name: str) -> tuple[str, int]:
         """ClusterIP and first port of a Service.
 
-        :raises kube.errors.ApiError: there is no such Service.
+        :raises kube.objects.ApiError: there is no such Service.
         """
         spec = self.api.get(SERVICE, name, namespace)["spec"]
         return str(spec["clusterIP"]), int(spec["ports"][0]["port"])

@@ -15,8 +15,15 @@ from components.kubernetes.dataplane import kube_proxy_mode
 from components.kubernetes.gate import is_schedulable
 from components.kubernetes.manifests import LINUX_NODES, OWNER_ANNOTATION, SYSTEM_NAMESPACE
 from kube.client import Kube
-from kube.errors import KubernetesError
-from kube.objects import CONFIG_MAP, DAEMON_SET, ENDPOINT_SLICE, NODE, Json, is_ready
+from kube.objects import (
+    CONFIG_MAP,
+    DAEMON_SET,
+    ENDPOINT_SLICE,
+    NODE,
+    Json,
+    KubernetesError,
+    is_ready,
+)
 
 # DaemonSets by which other CNIs are known.
 _OTHERS = {

@@ -30,7 +30,7 @@ from components.kubernetes.resources import (
 )
 from components.settings import PROJECT, Settings, StackFile
 from components.target import Deployment
-from kube.errors import KubernetesError
+from kube.objects import KubernetesError
 
 # What Kubernetes calls architectures, as EC2 and `uname -m` do.
 _ARCHITECTURES = {"amd64": "x86_64"}

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from kube.client import Kube, settings_of
-from kube.errors import KubernetesError
+from kube.objects import KubernetesError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

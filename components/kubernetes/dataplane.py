@@ -15,9 +15,8 @@ from cni.toggles import Evidence
 from components.kubernetes import pods
 from components.kubernetes.manifests import SYSTEM_NAMESPACE
 from kube.client import Kube
-from kube.errors import KubernetesError
 from kube.exec import Container
-from kube.objects import CONFIG_MAP, POD
+from kube.objects import CONFIG_MAP, POD, KubernetesError
 
 _AT_ONCE = 8
 # ConfigMaps of kube-proxy with the key of its configuration: kubeadm's and EKS's.

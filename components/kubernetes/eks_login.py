@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from kubernetes import client
 
 from kube.client import Kube
-from kube.errors import KubernetesError
+from kube.objects import KubernetesError
 
 if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient

@@ -20,8 +20,7 @@ from typing import Any
 
 from bench.environment import DEFAULT_DOMAIN, NodeFacts
 from components.kubernetes.manifests import HOST_CGROUPS
-from kube.errors import KubernetesError
-from kube.objects import Json
+from kube.objects import Json, KubernetesError
 
 _SCRIPTS = Path(__file__).with_name("scripts")
 

@@ -17,7 +17,6 @@ from cni.dataplane import Dataplane
 from cni.registry import DATAPLANES
 from components.kubernetes.manifests import LINUX_NODES, SYSTEM_NAMESPACE
 from kube.client import Kube
-from kube.errors import ApiError, KubernetesError
 from kube.exec import Container
 from kube.objects import (
     CUSTOM_RESOURCE,
@@ -27,7 +26,9 @@ from kube.objects import (
     EVENT,
     NODE,
     POD,
+    ApiError,
     Json,
+    KubernetesError,
     condition,
     is_ready,
     is_true,

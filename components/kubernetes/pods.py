@@ -11,9 +11,8 @@ from components.kubernetes.facts import script
 from components.kubernetes.manifests import NODE_PROBE, NODES_NAMESPACE, ROLE_LABEL, TOOLS
 from kube import exec as pod_exec
 from kube.client import Kube
-from kube.errors import KubernetesError, TornError
 from kube.exec import Container
-from kube.objects import POD, Json, is_ready
+from kube.objects import POD, Json, KubernetesError, TornError, is_ready
 
 _SECONDS = 30.0
 _AT_ONCE = 16

@@ -21,8 +21,7 @@ from components.kubernetes.access import connect
 from components.kubernetes.dataplane import collect
 from components.kubernetes.manifests import LINUX_NODES
 from components.target import toggle_outputs
-from kube.errors import KubernetesError
-from kube.objects import NODE
+from kube.objects import NODE, KubernetesError
 from kube.wait import Waiter
 
 DECISIONS = TypeAdapter(tuple[Decision, ...])

@@ -38,9 +38,8 @@ from components.kubernetes.pods import Leftover, Leftovers
 from components.objects import KeepsObjects
 from kube import exec as pod_exec
 from kube.client import Kube
-from kube.errors import ApiError, KubernetesError, TornError
 from kube.exec import Container
-from kube.objects import NODE, POD, SERVICE, Json, is_ready
+from kube.objects import NODE, POD, SERVICE, ApiError, Json, KubernetesError, TornError, is_ready
 from kube.wait import Waiter
 from studies.experiments.capabilities import PodRequest
 

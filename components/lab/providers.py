@@ -19,7 +19,7 @@ from cni.toggles import Decision
 from components.dynamic import Provider, UserError, inputs
 from components.lab import rollout
 from components.target import toggle_outputs
-from kube.errors import KubernetesError
+from kube.objects import KubernetesError
 from lab.cluster import SPEC, Lab
 from lab.errors import LabError
 

@@ -18,7 +18,7 @@ from components.objects import KeepsObjects
 from kube import bulk
 from kube.bulk import Send
 from kube.client import CONNECTIONS, JSON, Kube, Query
-from kube.errors import ApiError
+from kube.objects import ApiError
 from studies.experiments.capabilities import Manifest
 from studies.experiments.scale.services import pair
 

@@ -11,9 +11,8 @@ import pytest
 from kube import bulk
 from kube import exec as pod_exec
 from kube.client import Kube, settings_of
-from kube.errors import ApiError, KubernetesError, NotStartedError
 from kube.exec import Container
-from kube.objects import NODE, SERVICE, Kind
+from kube.objects import NODE, SERVICE, ApiError, Kind, KubernetesError, NotStartedError
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.kube_api import KubeApi
 

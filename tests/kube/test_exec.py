@@ -10,8 +10,8 @@ import pytest
 
 from kube import exec as pod_exec
 from kube.client import Kube
-from kube.errors import KubernetesError, NotStartedError, TornError
 from kube.exec import Container, Finished
+from kube.objects import KubernetesError, NotStartedError, TornError
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.conftest import Connect
 from tests.components.kubernetes.exec_replies import (

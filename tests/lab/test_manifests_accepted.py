@@ -18,7 +18,7 @@ from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, known_facts
 from components.kubernetes import manifests as ours
 from components.kubernetes.cilium import release_values
 from kube.client import Kube
-from kube.errors import ApiError
+from kube.objects import ApiError
 from lab.cluster import Lab, LabSpec
 from lab.toolchain.build import Toolchain
 from tests.cni.charts import manifests

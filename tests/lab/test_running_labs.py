@@ -19,8 +19,7 @@ from bench.session import Pod, SessionError, resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.evidence import AgentEvidence
 from components.lab import ablation, rollout
-from kube.errors import ApiError
-from kube.objects import NODE
+from kube.objects import NODE, ApiError
 from lab import cgroups
 from lab.cluster import Lab
 from lab.dataplane.cilium.agents import CILIUM_NODE

@@ -20,8 +20,7 @@ from typing import Any
 import yaml
 
 from kube.client import Kube
-from kube.errors import ApiError
-from kube.objects import Kind
+from kube.objects import ApiError, Kind
 from lab import cgroups, network
 from lab.cloud.vpc import Instance, Taken, free_addresses
 from lab.dataplane.interface import LabDataplane, LabParts, Progress

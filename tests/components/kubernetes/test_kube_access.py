@@ -18,8 +18,7 @@ from moto.eks.models import eks_backends
 from components.kubernetes import access, eks_login
 from components.kubernetes.access import EksAccess, KubeconfigAccess
 from components.kubernetes.eks_login import RENEW_SECONDS, TOKEN_SECONDS, Tokens
-from kube.errors import ApiError, KubernetesError
-from kube.objects import NODE
+from kube.objects import NODE, ApiError, KubernetesError
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.kube_api import KubeApi
 

@@ -13,7 +13,7 @@ from components.kubeconfig.existing import Cluster, Cni, detect_cni
 from components.kubernetes.dataplane import kube_proxy_mode
 from components.kubernetes.manifests import OWNER_ANNOTATION
 from kube.client import Kube
-from kube.errors import KubernetesError
+from kube.objects import KubernetesError
 from tests.cni.stackfiles import stack_scenario
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.kube_api import KubeApi

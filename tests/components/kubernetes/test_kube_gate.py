@@ -11,7 +11,7 @@ from cni.registry import DATAPLANES
 from components.kubernetes import gate
 from components.kubernetes.gate import GateSpec
 from kube.client import Kube
-from kube.errors import ApiError, KubernetesError
+from kube.objects import ApiError, KubernetesError
 from kube.wait import Waiter
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.kube_api import KubeApi

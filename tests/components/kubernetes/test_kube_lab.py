@@ -30,9 +30,8 @@ from components.lab.rollout import pods_and_services
 from components.targets import open_session
 from kube import exec as pod_exec
 from kube.client import Kube, settings_of
-from kube.errors import ApiError, NotStartedError
 from kube.exec import Container
-from kube.objects import NODE, Json
+from kube.objects import NODE, ApiError, Json, NotStartedError
 from lab.cluster import Lab
 from lab.controlplane import API_PORT
 from lab.network import GATEWAY, Node

@@ -14,7 +14,7 @@ import pytest
 from components.kubernetes import facts
 from components.kubernetes.facts import ContainerUsage, NetworkDevice
 from components.kubernetes.pods import kill_command
-from kube.errors import KubernetesError
+from kube.objects import KubernetesError
 
 AGENT, PROXY = "4f" * 32, "a0" * 32
 
