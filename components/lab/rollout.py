@@ -8,7 +8,7 @@ from bench.workloads import WORKLOADS, Workload
 from cni.decisions import ToggleState, verify
 from cni.registry import DATAPLANES
 from cni.toggles import Decision, Evidence, EvidenceError
-from kube.errors import KubernetesError
+from kube.objects import KubernetesError
 from lab.cluster import Lab
 from lab.dataplane.interface import Progress
 from lab.errors import LabError, ToolchainError
