@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.checks import PreconditionError
 from bench.compare import runs_needed
-from bench.plan import Plan, PlanError, plan_for
-from bench.session import Clock, SessionError
+from bench.plan import plan_for
+from bench.session import Clock
 from cli.common import (
-    NO_RESULTS,
     OK,
-    PRECONDITION,
-    SESSION,
     USAGE,
     FatalError,
     add_allow,
+    again,
     descriptor,
     interrupted_by_term,
+    names,
     progress,
+    writing,
 )
 from cli.experiments import show_experiment
 from components.targets import open_session
@@ -36,15 +34,12 @@ from studies.experiments.ablate import (
     ROUNDS,
     SECONDS,
     Described,
-    OtherPlanError,
-    TrialFileError,
     Work,
     measure_trials,
     merged,
     metrics_of,
 )
-from studies.experiments.capabilities import Stage, StageError, Trial
-from studies.experiments.model import Experiment
+from studies.experiments.capabilities import Stage, Trial
 
 ALL, FIGURE = "ablation.json", "effects.svg"
 
@@ -68,9 +63,7 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
         "--base", choices=tuple(BASES), default="d",
         help="; ".join(f"{name}: {what}" for name, what in BASES.items()),
     )  # fmt: skip
-    parser.add_argument(
-        "--toggles", type=lambda text: text.split(","), metavar="T,T", help="only these"
-    )
+    parser.add_argument("--toggles", type=names, metavar="T,T", help="only these")
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=str(ROUNDS))
     parser.add_argument(
         "--seconds", type=int, default=SECONDS, metavar="S",
@@ -89,22 +82,24 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _ablate(options: argparse.Namespace) -> int:
     # Draws with matplotlib, which most commands do without.
-    from report.experiments.figures import draw_effects
+    from report.figures import draw_effects
 
-    try:
-        plan = plan_for("quick", runs=options.rounds, seconds=options.seconds, allow=options.allow)
-        stage = _stage(options)
-        trials = _trials(stage, options.toggles)
-    except PlanError as error:
-        raise FatalError(USAGE, str(error)) from None
-    except (SessionError, StageError) as error:
-        raise FatalError(SESSION, str(error)) from None
-    work = Work(
-        stage.base_name, replace(plan, http_rates=(RATE,)), _again(options), Clock(), progress
-    )
-    _warn_of_few(work.plan)
+    plan = plan_for("quick", runs=options.rounds, seconds=options.seconds, allow=options.allow)
+    plan = replace(plan, http_rates=(RATE,))
+    stage = _stage(options)
+    trials = _trials(stage, options.toggles)
+    work = Work(stage.base_name, plan, _command(options), Clock(), progress)
+    family = metrics_of(plan, INSIDE)
+    if plan.runs < (needed := runs_needed(family)):
+        progress(
+            f"{plan.runs} rounds allow no verdict on {family} metrics: --rounds {needed} or more do"
+        )
     folder = Path(options.out or f"ablation-{options.base}")
-    parts = _measured(stage, work, [each for each in trials if each.reason is None], folder)
+    with writing(f"into {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+    with interrupted_by_term():
+        possible = [each for each in trials if each.reason is None]
+        parts = measure_trials(stage, work, possible, folder)
     skipped = [each for each in trials if each.reason is not None]
     for trial in skipped:
         progress(f"{trial.label(work.base_name)}: not tried: {trial.reason}")
@@ -150,45 +145,16 @@ def _trials(stage: Stage, wanted: Sequence[str] | None) -> list[Trial]:
         return list(known)
     unknown = sorted(set(wanted) - {each.toggle for each in known})
     if unknown:
-        names = ", ".join(dict.fromkeys(each.toggle for each in known))
-        raise FatalError(USAGE, f"no toggle {', '.join(unknown)}: choose of {names}")
+        choices = ", ".join(dict.fromkeys(each.toggle for each in known))
+        raise FatalError(USAGE, f"no toggle {', '.join(unknown)}: choose of {choices}")
     return [each for each in known if each.toggle in wanted]
 
 
-def _warn_of_few(plan: Plan) -> None:
-    family = metrics_of(plan, INSIDE)
-    needed = runs_needed(family)
-    if plan.runs < needed:
-        progress(
-            f"{plan.runs} rounds allow no verdict on {family} metrics: --rounds {needed} or more do"
-        )
-
-
-def _measured(stage: Stage, work: Work, trials: Sequence[Trial], folder: Path) -> list[Experiment]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FatalError(USAGE, f"cannot write into {folder}: {error}") from None
-    try:
-        with interrupted_by_term():
-            return measure_trials(stage, work, trials, folder)
-    except TrialFileError as error:
-        raise FatalError(NO_RESULTS, str(error)) from None
-    except OtherPlanError as error:
-        raise FatalError(USAGE, str(error)) from None
-    except PreconditionError as error:
-        raise FatalError(PRECONDITION, str(error)) from None
-    except (SessionError, StageError) as error:
-        raise FatalError(SESSION, str(error)) from None
-
-
-def _again(options: argparse.Namespace) -> str:
-    words = ["python", "-m", "bench", "ablate", "--base", options.base]
+def _command(options: argparse.Namespace) -> str:
+    words = ["ablate", "--base", options.base]
     if options.toggles:
         words += ["--toggles", ",".join(options.toggles)]
     words += ["--rounds", str(options.rounds), "--seconds", str(options.seconds)]
     for each in options.variant:
         words += ["--variant", f"{each.partition('=')[0]}=FILE"]
-    for name in options.allow:
-        words += ["--allow", name]
-    return shlex.join(words)
+    return again(options, *words)

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from bench.plan import ALLOWABLE
+from bench.benchstat import BenchstatError
+from bench.checks import PreconditionError
+from bench.journal import JournalError
+from bench.plan import ALLOWABLE, PROFILES, PlanError
 from bench.session import SessionError
+from report.history import HistoryError
+from report.sources import SourceError
+from studies.experiments.ablate import OtherPlanError, TrialFileError
+from studies.experiments.capabilities import StageError
+from studies.experiments.definition import ExtentError
+from studies.matrix.state import FolderError
 
 OK, MISSING_NUMBERS, USAGE, PRECONDITION, SESSION, NO_RESULTS, CHECK_FAILED = range(7)
 REGRESSION, UNDECIDED = 7, 8
@@ -30,6 +40,23 @@ EXIT_CODES = """exit codes:
   7    gate: something is worse than in the baseline
   8    gate: too few runs, so that nothing could have been found to be worse
   130  interrupted"""
+
+
+EXPECTED: Mapping[type[Exception], int] = {
+    PlanError: USAGE,
+    ExtentError: USAGE,
+    OtherPlanError: USAGE,
+    FolderError: USAGE,
+    JournalError: USAGE,
+    PreconditionError: PRECONDITION,
+    SessionError: SESSION,
+    StageError: SESSION,
+    BenchstatError: SESSION,
+    SourceError: NO_RESULTS,
+    HistoryError: NO_RESULTS,
+    TrialFileError: NO_RESULTS,
+}
+"""Errors that end any command with their message and this exit code."""
 
 
 class FatalError(Exception):
@@ -73,6 +100,26 @@ def add_allow(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_profile(command: argparse.ArgumentParser) -> None:
+    """Add the options that say what is measured, and for how long."""
+    command.add_argument("--profile", default="quick", metavar="NAME", help=" | ".join(PROFILES))
+    command.add_argument("--seconds", type=int, metavar="S", help="length of each probe's run")
+
+
+def add_chosen_metrics(command: argparse.ArgumentParser) -> None:
+    """Add the option that names the metrics of a comparison."""
+    command.add_argument(
+        "--metrics", type=names, metavar="M,M",
+        help="only these, chosen before any was looked at: fewer metrics need fewer runs",
+    )  # fmt: skip
+
+
+def again(options: argparse.Namespace, *words: str) -> str:
+    """The command line that does the same, which ends with the preconditions that may fail."""
+    allowed = [word for name in options.allow for word in ("--allow", name)]
+    return shlex.join(["python", "-m", "bench", *words, *allowed])
+
+
 def names(text: str) -> list[str]:
     """Names that are separated by commas, as an argument."""
     return [name.strip() for name in text.split(",") if name.strip()]
@@ -84,10 +131,20 @@ def progress(line: str) -> None:
 
 
 @contextmanager
-def interrupted_by_term() -> Iterator[None]:
-    """Have SIGTERM end what is done as Ctrl-C does, so that it cleans up."""
+def writing(what: str) -> Iterator[None]:
+    """Turn a refused write of ``what`` into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise FatalError(USAGE, f"--out: cannot write {what}: {error}") from None
+
+
+@contextmanager
+def interrupted_by_term(first: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Have SIGTERM call ``first``, then end what is done as Ctrl-C does, so that it cleans up."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        first()
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,25 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from bench.checks import PreconditionError
-from bench.plan import PlanError
-from bench.session import SessionError
 from cli.common import (
     NO_RESULTS,
     OK,
-    PRECONDITION,
     SESSION,
     SESSION_FILE,
-    USAGE,
     FatalError,
     add_allow,
+    again,
     descriptor,
     interrupted_by_term,
+    names,
     progress,
+    writing,
 )
 from components.targets import open_session
-from report.stack import StackError, read_session
-from studies.experiments.definition import EXPERIMENTS, Definition, Extent, ExtentError
+from report.sources import SourceError, read_session
+from studies.experiments.definition import EXPERIMENTS, Definition, Extent
 
 if TYPE_CHECKING:
     from studies.experiments.model import Experiment
@@ -47,7 +44,7 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
         source.add_argument("--stack", metavar="NAME", help="a Pulumi stack that is up")
         source.add_argument("--session", metavar="FILE", help=SESSION_FILE)
         parser.add_argument(
-            "--points", metavar="P,P", type=lambda text: text.split(","), default=[],
+            "--points", metavar="P,P", type=names, default=[],
             help=f"where on the axis, {each.axis}: {','.join(map(str, usual.points))}",
         )  # fmt: skip
         parser.add_argument(
@@ -71,7 +68,7 @@ def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
         "experiments", help="show or draw experiments that were made, or fill a document"
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="show|plot|fill")
-    show_ = actions.add_parser("show", help="print what was found")
+    show_ = actions.add_parser("show", help="print what was measured")
     show_.set_defaults(execute=_of_files(_show))
     show_.add_argument(
         "--markdown", choices=("points", "effects"),
@@ -82,7 +79,7 @@ def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
     plot.add_argument("--out", required=True, metavar="FILE", help="the SVG to write")
     for each in (show_, plot):
         each.add_argument(
-            "--metrics", metavar="M,M", type=lambda text: text.split(","), default=[],
+            "--metrics", metavar="M,M", type=names, default=[],
             help="only these metrics or facts, in this order",
         )  # fmt: skip
         each.add_argument(
@@ -109,7 +106,7 @@ def _of_files(action: Callable[[argparse.Namespace], None]) -> Callable[[argpars
 
 
 def _show(options: argparse.Namespace) -> None:
-    from report.experiments.tables import effects_table, load, points_table
+    from report.experiments import effects_table, load, points_table
 
     experiment = load([Path(file) for file in options.files])
     if options.markdown:
@@ -120,15 +117,15 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _plot(options: argparse.Namespace) -> None:
-    from report.experiments.figures import draw_points
-    from report.experiments.tables import load
+    from report.experiments import load
+    from report.figures import draw_points
 
     experiment = load([Path(file) for file in options.files])
     Path(options.out).write_text(draw_points(experiment, options.metrics), encoding="utf-8")
 
 
 def _fill(options: argparse.Namespace) -> None:
-    from report.experiments.tables import filled
+    from report.experiments import filled
 
     document = Path(options.document)
     text = filled(document.read_text(encoding="utf-8"), document.parent)
@@ -139,50 +136,43 @@ def _run(options: argparse.Namespace) -> int:
     from studies.experiments.run import run_experiment  # with what no other command needs
 
     definition = EXPERIMENTS[options.command]
+    extent = definition.extent(options.points, options.rounds, options.seconds)
     try:
-        extent = definition.extent(options.points, options.rounds, options.seconds)
         source = read_session(options.stack) if options.stack else descriptor(options.session)
-        session = open_session(source)
-        with closing(session), interrupted_by_term():
-            experiment = run_experiment(
-                definition,
-                session,
-                extent,
-                command=_again(definition, extent, options),
-                subject=options.subject,
-                allow=options.allow,
-                within=options.within or math.inf,
-                progress=progress,
-            )
-    except (ExtentError, PlanError) as error:
-        raise FatalError(USAGE, str(error)) from None
-    except PreconditionError as error:
-        raise FatalError(PRECONDITION, str(error)) from None
-    except (SessionError, StackError) as error:
+    except SourceError as error:
         raise FatalError(SESSION, str(error)) from None
+    with closing(open_session(source)) as session, interrupted_by_term():
+        experiment = run_experiment(
+            definition,
+            session,
+            extent,
+            command=_command(definition, extent, options),
+            subject=options.subject,
+            allow=options.allow,
+            within=options.within or math.inf,
+            progress=progress,
+        )
     show_experiment(experiment, options.out)
     return OK
 
 
-def show_experiment(experiment: Experiment, out: str | None, names: Sequence[str] = ()) -> None:
+def show_experiment(experiment: Experiment, out: str | None, wanted: Sequence[str] = ()) -> None:
     """Print an experiment, and write it where that is asked for.
 
-    :param names: the metrics or facts to print; by default all.
+    :param wanted: the metrics or facts to print; by default all.
     :raises FatalError: it cannot be written.
     """
-    from report.experiments.tables import tables
+    from report.experiments import tables
 
     if out == "-":
         print(experiment.to_json(indent=1))
         return
     if out:
-        try:
-            text = json.dumps(_rounded(experiment.to_dict()), indent=1, ensure_ascii=False)
+        text = json.dumps(_rounded(experiment.to_dict()), indent=1, ensure_ascii=False)
+        with writing("the experiment"):
             Path(out).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise FatalError(USAGE, f"cannot write the experiment: {error}") from None
     console = Console()
-    for table in tables(experiment, names, width=console.width):
+    for table in tables(experiment, wanted, width=console.width):
         console.print(table)
 
 
@@ -195,13 +185,9 @@ def _rounded(data: Any) -> Any:
     return float(f"{data:.6g}") if isinstance(data, float) else data
 
 
-def _again(definition: Definition, extent: Extent, options: argparse.Namespace) -> str:
+def _command(definition: Definition, extent: Extent, options: argparse.Namespace) -> str:
     """The command with everything that it left open, without what differs from user to user."""
     where = ["--stack", options.stack] if options.stack else ["--session", "FILE"]
-    words = ["python", "-m", "bench", definition.name, *where]
-    if not definition.fixed:
-        words += ["--points", ",".join(map(str, extent.points))]
-    words += ["--rounds", str(extent.rounds), "--seconds", str(extent.seconds)]
-    for name in options.allow:
-        words += ["--allow", name]
-    return shlex.join(words)
+    points = [] if definition.fixed else ["--points", ",".join(map(str, extent.points))]
+    extents = ("--rounds", str(extent.rounds), "--seconds", str(extent.seconds))
+    return again(options, definition.name, *where, *points, *extents)

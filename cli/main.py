@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from cli import ablate, experiments, history, matrix, measure, report, validate
-from cli.common import EXIT_CODES, INTERRUPTED, FatalError, Parser
+from cli import ablate, experiments, matrix, measure, report, validate
+from cli.common import EXIT_CODES, EXPECTED, INTERRUPTED, FatalError, Parser
 
 #: Each adds its commands; a command's function takes the arguments and returns the exit code.
-_GROUPS = (measure, validate, matrix, report, history, experiments, ablate)
+_GROUPS = (measure, validate, matrix, report, experiments, ablate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FatalError as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return failure.code
+    except tuple(EXPECTED) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return next(code for kind, code in EXPECTED.items() if isinstance(error, kind))
     except KeyboardInterrupt:
         print("bench: interrupted", file=sys.stderr)
         return INTERRUPTED

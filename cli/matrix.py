@@ -1,24 +1,32 @@
-"""``python -m bench matrix``: scenarios side by side."""
+"""``python -m bench matrix``: scenarios side by side.
+
+Nothing is drawn while a sample is taken: the machine that draws is the one that is measured.
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import secrets
 import shlex
-import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
+from threading import Lock
 from typing import Any
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from bench.compare import ALPHA, runs_needed
-from bench.interleave import shuffled
-from bench.journal import JournalError
-from bench.plan import MAX_RUNS, PROFILES, Plan, PlanError, plan_for
+from bench.interleave import Step, shuffled
+from bench.plan import MAX_RUNS, Plan, PlanError, plan_for
 from bench.probes import build_probes
 from bench.results import Results
 from cli.common import (
@@ -29,14 +37,15 @@ from cli.common import (
     USAGE,
     FatalError,
     add_allow,
+    add_profile,
+    interrupted_by_term,
     progress,
 )
-from cli.matrix_display import display, minutes
 from components.state import history
 from components.targets import open_session
-from report.history.store import keep_result
-from studies.matrix.run import Matrix, StackFailedError, Stacks
-from studies.matrix.state import FolderError, MatrixFolder, MatrixState
+from report.history import keep_result
+from studies.matrix.run import Display, Matrix, StackFailedError
+from studies.matrix.state import MatrixFolder, MatrixState
 
 PROJECT = Path(__file__).parents[1]
 _SEEDS = 2**31
@@ -64,8 +73,7 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
         "stacks", nargs="*", metavar="STACK", help="every Pulumi.scenario-*.yaml by default"
     )
     matrix.add_argument("--rounds", type=int, default=5, metavar="N", help="5 by default")
-    matrix.add_argument("--profile", default="quick", metavar="NAME", help=" | ".join(PROFILES))
-    matrix.add_argument("--seconds", type=int, metavar="S", help="length of each probe's run")
+    add_profile(matrix)
     matrix.add_argument(
         "--seed", type=int, metavar="N", help="of the order within the rounds; by chance by default"
     )
@@ -92,8 +100,6 @@ def _matrix(options: argparse.Namespace) -> int:
     try:
         with folder.only_one():
             return _in_folder(folder, asked, options)
-    except (FolderError, JournalError) as error:
-        raise FatalError(USAGE, str(error)) from None
     except OSError as error:
         raise FatalError(USAGE, f"--out: {error}") from None
 
@@ -105,8 +111,8 @@ def _asked(options: argparse.Namespace) -> MatrixState:
             options.profile, runs=options.rounds, seconds=options.seconds, allow=options.allow
         )
     except PlanError as error:
-        told = str(error).replace("runs must", "--rounds must", 1)
-        raise FatalError(USAGE, told) from None
+        message = str(error).replace("runs must", "--rounds must", 1)
+        raise FatalError(USAGE, message) from None
     stacks = _stacks(options.stacks)
     seed = options.seed if options.seed is not None else secrets.randbelow(_SEEDS)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -138,89 +144,60 @@ def _in_folder(folder: MatrixFolder, asked: MatrixState | None, options: argpars
     if asked is None:
         if before is None:
             raise FatalError(USAGE, f"--down: there is no matrix in {folder.path}: name its --out")
-        return _work(folder, before, options, down=True)
+        return _work(folder, before, options)
     if before is None or before.status in ("finished", "ended"):
         folder.clear(before.stacks if before else [])
         progress(_outlook(asked, folder.path))
-        return _work(folder, asked, options, down=False)
+        return _work(folder, asked, options)
     same_seed = options.seed is None or options.seed == before.seed
     if (before.stacks, before.plan, same_seed) != (asked.stacks, asked.plan, True):
         raise FatalError(
             USAGE, f"{folder.path} has another matrix that is not finished "
             f"({', '.join(before.stacks)}; {before.rounds} rounds of {before.plan['profile']}): "
-            f"finish it by its own command, end it by {_again(folder.path, down=True)}, or choose "
+            f"finish it by its own command, end it by {_down_command(folder)}, or choose "
             "another --out",
         )  # fmt: skip
     progress(f"going on with the matrix of {before.started}, seed {before.seed}")
-    return _work(folder, before, options, down=False)
+    return _work(folder, before, options)
 
 
-def _work(
-    folder: MatrixFolder, state: MatrixState, options: argparse.Namespace, *, down: bool
-) -> int:
-    stacks = _pulumi()
+def _work(folder: MatrixFolder, state: MatrixState, options: argparse.Namespace) -> int:
+    # Pulumi is needed by this command alone.
+    from components.automation import NoPulumiError, PulumiStacks
+
+    def remember(stack: str, results: Results) -> None:
+        keep_result(history(), "matrix", stack, results, progress)
+
     try:
-        return _with(stacks, folder, state, options, down=down)
+        stacks = PulumiStacks()
+    except NoPulumiError as error:
+        raise FatalError(SESSION, str(error)) from None
+    try:
+        # Ctrl-C reaches Pulumi's commands by the terminal; SIGTERM has to be handed on.
+        interrupted = interrupted_by_term(stacks.interrupt)
+        with display(state.stacks, Console(stderr=True)) as shown, interrupted:
+            matrix = Matrix(
+                folder, state, stacks, shown, open_session, keep_up=options.keep, remember=remember
+            )
+            stopped = False
+            try:
+                if options.down:
+                    matrix.end()
+                else:
+                    matrix.run()
+            except KeyboardInterrupt:
+                stopped = True
+        if not stopped:
+            return _report_end(folder, matrix.state, down=options.down)
+        progress("bench: stopped; the same command goes on")
+        if up := _still_up(matrix.state):
+            progress(f"still up: {up}; {_down_command(folder)} takes them down")
+        return INTERRUPTED
     finally:
         try:
             stacks.close()
         except StackFailedError as error:
             progress(f"warning: {error}")
-
-
-def _with(
-    stacks: Stacks,
-    folder: MatrixFolder,
-    state: MatrixState,
-    options: argparse.Namespace,
-    *,
-    down: bool,
-) -> int:
-    with display(state.stacks, Console(stderr=True)) as shown, _stopped_by_signal(stacks):
-        matrix = Matrix(
-            folder, state, stacks, shown, open_session, keep_up=options.keep, remember=_remember
-        )
-        stopped = False
-        try:
-            if down:
-                matrix.end()
-            else:
-                matrix.run()
-        except KeyboardInterrupt:
-            stopped = True
-    if stopped:
-        _tell_stopped(folder, matrix.state)
-        return INTERRUPTED
-    return _tell_end(folder, matrix.state, down=down)
-
-
-def _pulumi() -> Stacks:
-    # Pulumi is needed by this command alone.
-    from components.automation import NoPulumiError, PulumiStacks
-
-    try:
-        return PulumiStacks()
-    except NoPulumiError as error:
-        raise FatalError(SESSION, str(error)) from None
-
-
-@contextlib.contextmanager
-def _stopped_by_signal(stacks: Stacks) -> Iterator[None]:
-    """SIGTERM stops like Ctrl-C, which a terminal sends to Pulumi's commands as well."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stacks.interrupt()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _remember(stack: str, results: Results) -> None:
-    keep_result(history(), "matrix", stack, results, progress)
 
 
 def _outlook(state: MatrixState, folder: Path) -> str:
@@ -243,22 +220,15 @@ def _outlook(state: MatrixState, folder: Path) -> str:
     )
 
 
-def _again(folder: Path, *, down: bool) -> str:
-    words = ["python", "-m", "bench", "matrix", "--out", str(folder)]
-    return shlex.join([*words, "--down"] if down else words)
-
-
-def _tell_stopped(folder: MatrixFolder, state: MatrixState) -> None:
-    progress("bench: stopped; the same command goes on")
-    if state.brought_up:
-        progress(f"still up: {_still_up(state)}; {_again(folder.path, down=True)} takes them down")
+def _down_command(folder: MatrixFolder) -> str:
+    return shlex.join(["python", "-m", "bench", "matrix", "--out", str(folder.path), "--down"])
 
 
 def _still_up(state: MatrixState) -> str:
     return ", ".join(stack for stack in state.stacks if stack in state.brought_up)
 
 
-def _tell_end(folder: MatrixFolder, state: MatrixState, *, down: bool) -> int:
+def _report_end(folder: MatrixFolder, state: MatrixState, *, down: bool) -> int:
     for warning in state.warnings:
         progress(f"warning: {warning}")
     if state.brought_up and state.status != "finished":
@@ -275,3 +245,91 @@ def _tell_end(folder: MatrixFolder, state: MatrixState, *, down: bool) -> int:
     progress(f"results: {folder.path}; next: python -m bench report {folder.path}")
     unfinished = state.status != "finished"
     return MISSING_NUMBERS if state.failed or state.warnings or unfinished else OK
+
+
+def minutes(seconds: float) -> str:
+    """A span of time for people: ``45 s``, ``7 min``."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+class Lines(Display):
+    """One line for everything that happens; of a sample, when it has ended."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def phase(self, name: str) -> None:
+        self._say(name)
+
+    def about(self, stack: str, text: str) -> None:
+        self._say(f"{stack}: {text}")
+
+    def step(self, step: Step) -> None:
+        if step.outcome is not None:
+            self._say(
+                f"[{step.done}/{step.total}] round {step.round} of {step.rounds}: {step.label} "
+                f"{step.probe.name} … {step.said()} ({minutes(step.seconds_left)} left)"
+            )
+
+
+@dataclass(slots=True)
+class _Row:
+    at: str = "waiting"
+    last: str = ""
+    done: int = 0
+
+
+class LiveTable(Display):
+    """A row per stack, what runs now, and the time that is left."""
+
+    def __init__(self, stacks: Sequence[str], live: Live) -> None:
+        self._rows = {stack: _Row() for stack in stacks}
+        self._live = live
+        self._phase = ""
+        self._left: float | None = None
+        self._round = ""
+        self._start = time.monotonic()
+        self._lock = Lock()
+
+    def phase(self, name: str) -> None:
+        with self._lock:
+            self._phase, self._left = name, None
+            self._draw()
+
+    def about(self, stack: str, text: str) -> None:
+        with self._lock:
+            self._rows[stack].at = text
+            self._draw()
+
+    def step(self, step: Step) -> None:
+        with self._lock:
+            row = self._rows[step.label]
+            self._left, self._round = step.seconds_left, f"round {step.round} of {step.rounds}"
+            if step.outcome is None:
+                row.at = f"{step.probe.name}, run {step.round} of {step.rounds}"
+                self._draw()
+            else:
+                row.at, row.last = "", f"{step.probe.name}: {step.said()}"
+                row.done += 1
+
+    def _draw(self) -> None:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
+        table.add_column("scenario", no_wrap=True, min_width=max(map(len, self._rows)))
+        table.add_column("samples", justify="right", no_wrap=True, min_width=len("samples"))
+        table.add_column("now", overflow="ellipsis", no_wrap=True, ratio=1)
+        table.add_column("last", overflow="ellipsis", no_wrap=True, ratio=1)
+        for stack, row in self._rows.items():
+            table.add_row(stack, str(row.done or ""), escape(row.at), escape(row.last))
+        left = "" if self._left is None else f", {self._round}, {minutes(self._left)} left"
+        spent = minutes(time.monotonic() - self._start)
+        self._live.update(Group(table, Text(f"{self._phase}{left} ({spent} so far)")), refresh=True)
+
+
+@contextmanager
+def display(stacks: Sequence[str], console: Console) -> Iterator[Display]:
+    """A table on a terminal, lines elsewhere."""
+    if not console.is_terminal:
+        yield Lines(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+        return
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        yield LiveTable(stacks, live)

@@ -1,44 +1,64 @@
-"""``python -m bench compare`` and ``report``: from what is stored, without measuring anything."""
+"""``python -m bench compare``, ``report``, ``history`` and ``gate``: what is stored, and no more.
+
+Nothing is measured: scenarios side by side, results over time, and a check against earlier ones.
+"""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
-from cli.common import NO_RESULTS, OK, USAGE, FatalError, names, progress
-from report.export import FORMATS, as_csv
+from bench.results import Results, ResultsError
+from cli.common import (
+    NO_RESULTS,
+    OK,
+    REGRESSION,
+    UNDECIDED,
+    USAGE,
+    FatalError,
+    add_chosen_metrics,
+    names,
+    progress,
+    writing,
+)
+from components.state import history as kept
+from report.gate import judge
+from report.history import metric_lines, run_table
 from report.show import print_results
-from report.show_comparison import render
-from report.sidebyside import SideBySide, side_by_side
-from report.sources import Collection, SourceError, load
+from report.sidebyside import FORMATS, SideBySide, as_csv, render, side_by_side
+from report.sources import Collection, load
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 DEFAULT = "matrix"
 PAGE, MARKDOWN, TABLE, RAW = "index.html", "report.md", "metrics.csv", "comparison.json"
 EXPERIMENTS = "experiments.csv"
+HISTORY_FORMATS = ("table", "csv", "json")
+OF_HISTORY = "history:"
 
 _SOURCES = (
     "a Pulumi stack, a result file (JSON), or a folder that a matrix wrote; the first scenario "
     "is the baseline"
 )
+_GATED = f"a Pulumi stack, a result file (JSON), or {OF_HISTORY}ID of python -m bench history"
 
 
 def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
-    """Add both commands."""
+    """Add the commands."""
     compare = commands.add_parser(
         "compare", help="what differs between scenarios, and how sure that is"
     )
     compare.set_defaults(execute=_compare)
     compare.add_argument("sources", nargs="+", metavar="SOURCE", help=_SOURCES)
-    compare.add_argument(
-        "--metrics", type=names, metavar="M,M",
-        help="only these, chosen before any was looked at: fewer metrics need fewer runs",
-    )  # fmt: skip
+    add_chosen_metrics(compare)
     compare.add_argument(
         "--interleaved", action="store_true",
         help="refuse scenarios that were not measured in common rounds",
@@ -57,10 +77,34 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
         "--out", default="report", metavar="FOLDER",
         help=f"for {PAGE}, {MARKDOWN}, {TABLE}, {RAW}; report by default",
     )  # fmt: skip
+    history = commands.add_parser(
+        "history", help="what was measured before, and how a metric went",
+        epilog=f"It is kept in {kept().path}; delete the file to forget it all.",
+    )  # fmt: skip
+    history.set_defaults(execute=_history)
+    history.add_argument("--metric", metavar="NAME", help="this one over time, by stack")
+    history.add_argument("--stack", metavar="NAME", help="of this stack only")
+    history.add_argument(
+        "--format", choices=HISTORY_FORMATS, default="table", help="table by default"
+    )
+    gate = commands.add_parser(
+        "gate", help="end with an error if results are worse than a baseline: for CI",
+        epilog=f"exit codes: 0 nothing is worse; {REGRESSION} some metric is (or one of the "
+        f"baseline's is missing, with --fail-on missing); {UNDECIDED} too few runs to tell; "
+        f"{NO_RESULTS} no results; {USAGE} wrong arguments",
+    )  # fmt: skip
+    gate.set_defaults(execute=_gate)
+    gate.add_argument("results", metavar="RESULTS", help=_GATED)
+    gate.add_argument("--baseline", required=True, metavar="RESULTS", help="likewise")
+    add_chosen_metrics(gate)
+    gate.add_argument(
+        "--fail-on", type=names, default=["worse"], metavar="WHAT,WHAT",
+        help="worse (default), missing: a metric of the baseline that cannot be compared",
+    )  # fmt: skip
 
 
 def _compare(options: argparse.Namespace) -> int:
-    collection = _load(options.sources)
+    collection = load(options.sources)
     if len(collection.scenarios) < 2:
         raise FatalError(
             USAGE, "compare: two scenarios or more are needed: name another stack, file or folder"
@@ -69,23 +113,20 @@ def _compare(options: argparse.Namespace) -> int:
     if options.interleaved and not side.interleaved:
         raise FatalError(
             USAGE, "--interleaved: not all were measured in common rounds: leave it out, or "
-            "measure "
-            "them by python -m bench matrix",
+            "measure them by python -m bench matrix",
         )  # fmt: skip
-    if options.format != "terminal":
-        _put(FORMATS[options.format](side), options.out)
-    elif options.out:
-        with _writing(), Path(options.out).open("w", encoding="utf-8") as file:
-            print_results(Console(file=file, width=120), render(side))
-    else:
-        print_results(Console(), render(side))
+    with writing("the comparison"), _output(options.out) as file:
+        if options.format != "terminal":
+            file.write(FORMATS[options.format](side))
+        else:
+            width = 120 if options.out else None
+            print_results(Console(file=file, width=width), render(side))
     return OK
 
 
 def _report(options: argparse.Namespace) -> int:
     # Draws with matplotlib, which no other command needs.
     from report import page
-    from report.experiments import page as experiments
 
     if options.sources == [DEFAULT] and not Path(DEFAULT).is_dir():
         raise FatalError(
@@ -93,11 +134,11 @@ def _report(options: argparse.Namespace) -> int:
             f"report: there is no folder {DEFAULT} here: name stacks, result files or a folder, or "
             "make it by python -m bench matrix",
         )
-    collection = _load(options.sources)
+    collection = load(options.sources)
     if not collection.scenarios:
         raise FatalError(NO_RESULTS, "report: no scenario among the sources, only experiments")
     folder = Path(options.out)
-    with _writing():  # drawing takes a while: refuse before it
+    with writing("the report"):  # drawing takes a while: refuse before it
         folder.mkdir(parents=True, exist_ok=True)
     side = _side_by_side(collection, None)
     command = shlex.join(["python", "-m", "bench", "report", *options.sources])
@@ -109,19 +150,12 @@ def _report(options: argparse.Namespace) -> int:
         RAW: FORMATS["json"](side),
     }
     if values["sections"]:
-        files[EXPERIMENTS] = experiments.as_csv(values["sections"])
-    with _writing():
+        files[EXPERIMENTS] = page.experiments_csv(values["sections"])
+    with writing("the report"):
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
     progress(f"report: {folder / PAGE}")
     return OK
-
-
-def _load(sources: Sequence[str]) -> Collection:
-    try:
-        return load(sources)
-    except SourceError as error:
-        raise FatalError(NO_RESULTS, str(error)) from None
 
 
 def _side_by_side(collection: Collection, metrics: Sequence[str] | None) -> SideBySide:
@@ -131,18 +165,73 @@ def _side_by_side(collection: Collection, metrics: Sequence[str] | None) -> Side
         raise FatalError(USAGE, f"--metrics: {error}") from None
 
 
-def _put(text: str, out: str | None) -> None:
-    if out is None:
-        print(text, end="")
-        return
-    with _writing():
-        Path(out).write_text(text, encoding="utf-8")
+def _output(out: str | None) -> AbstractContextManager[TextIO]:
+    """The file to write into, or standard output, which stays open."""
+    return Path(out).open("w", encoding="utf-8") if out else nullcontext(sys.stdout)
 
 
-@contextmanager
-def _writing() -> Iterator[None]:
-    """Turns a refused write into one line."""
+def _history(options: argparse.Namespace) -> int:
+    history = kept()
+    if options.metric is None:
+        frame = history.runs(options.stack)
+    else:
+        frame = history.metric(options.metric, options.stack)
+        if frame.empty and options.metric not in (known := history.names()):
+            raise FatalError(
+                USAGE, f"--metric: none of the name {options.metric!r} was ever measured; "
+                f"there are {', '.join(sorted(known))}",
+            )  # fmt: skip
+    if frame.empty:
+        of = f" of stack {options.stack!r}" if options.stack else ""
+        raise FatalError(NO_RESULTS, f"nothing{of} in the history {history.path}")
+    _print(frame, options)
+    progress(f"history: {history.path} (delete the file to forget it all)")
+    return OK
+
+
+def _print(frame: DataFrame, options: argparse.Namespace) -> None:
+    match options.format:
+        case "csv":
+            print(frame.to_csv(index=False), end="")
+        case "json":
+            print(frame.to_json(orient="records", indent=2))
+        case _ if options.metric is None:
+            print_results(Console(), run_table(frame))
+        case _:
+            print_results(Console(), metric_lines(options.metric, frame))
+
+
+def _gate(options: argparse.Namespace) -> int:
+    unknown = sorted(set(options.fail_on) - {"worse", "missing"})
+    if unknown or not options.fail_on:
+        raise FatalError(USAGE, f"--fail-on: {', '.join(unknown) or 'nothing'}: worse, missing")
+    baseline, new = _results(options.baseline), _results(options.results)
     try:
-        yield
-    except OSError as error:
-        raise FatalError(USAGE, f"--out: {error}") from None
+        verdict = judge(
+            baseline, new,
+            labels=(options.baseline, options.results),
+            metrics=options.metrics,
+            missing_fails="missing" in options.fail_on,
+        )  # fmt: skip
+    except ValueError as error:
+        raise FatalError(USAGE, f"--metrics: {error}") from None
+    for line in verdict.lines:
+        print(line)
+    return {"pass": OK, "fail": REGRESSION, "undecided": UNDECIDED}[verdict.outcome]
+
+
+def _results(source: str) -> Results:
+    if source.startswith(OF_HISTORY):
+        id_ = source.removeprefix(OF_HISTORY)
+        if not id_.isdecimal():
+            raise FatalError(
+                USAGE, f"{source}: a number as python -m bench history lists them is wanted"
+            )
+        try:
+            return kept().results(int(id_))[1]
+        except ResultsError as error:
+            raise FatalError(NO_RESULTS, str(error)) from None
+    scenarios = load([source]).scenarios
+    if len(scenarios) != 1:
+        raise FatalError(USAGE, f"{source}: {len(scenarios)} scenarios: name the file of one")
+    return scenarios[0].results

@@ -33,7 +33,7 @@ from bench.session import SessionError
 from components.dynamic import VERSION, RepeatableProvider, UserError, changed_inputs, inputs, say
 from components.state import failed_results, history
 from components.targets import open_session
-from report.history.store import keep_result
+from report.history import keep_result
 
 MEASURE, LATER = "CNI_BENCHMARK_MEASURE", "later"
 RESULTS = "CNI_BENCHMARK_RESULTS"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lab.toolchain.cache import state_root
-from report.history.store import History
+from report.history import History
 
 
 def history() -> History:

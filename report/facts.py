@@ -1,28 +1,66 @@
-"""What a number's reader can check: settings, preconditions, environment, commands, by scenario."""
+"""What results say of a scenario: its traits, preconditions, environment, warnings, commands.
+
+Traits are what rules need of it; the rest is what a number's reader can check.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from bench.results import CheckResult, ProbeResult
-from report.show import ANSWERS
+from bench.results import CheckResult
+from cni.registry import DATAPLANES
 from report.sources import MeasuredScenario
 
-_TOLD_ELSEWHERE = frozenset({"adaptations", "target_kind", "shared_machine"})
+_SHOWN_ELSEWHERE = frozenset({"adaptations", "target_kind", "shared_machine"})
+
+
+Services = Literal["kube-proxy iptables", "kube-proxy nftables", "kube-proxy ipvs", "eBPF"]
+
+_SERVICES: Mapping[str | None, Services] = {
+    "none": "eBPF",
+    "iptables": "kube-proxy iptables",
+    "nftables": "kube-proxy nftables",
+    "ipvs": "kube-proxy ipvs",
+}
+"""Who load-balances Services, by the mode of kube-proxy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Toggle:
-    """One toggle of one scenario; each answer is "yes", "no" or "-" where nobody knows."""
+class Traits:
+    """What the CNI can do and what its agents report; None wherever the results do not tell.
 
-    name: str
-    requested: str
-    applied: str
-    verified: str
-    reason: str
+    ``services`` is who load-balances Services. ``overlay``: pods have addresses of their own
+    between tunnels, and take none of the VPC's. ``flows``: they are observed, with identities and
+    verdicts. ``layer_7``: the CNI has policies by HTTP, DNS name and host. ``serves_pods``: it
+    leads pods to Services by itself, also beside kube-proxy.
+    """
+
+    services: Services | None
+    overlay: bool | None
+    flows: bool | None
+    layer_7: bool | None
+    serves_pods: bool | None
+
+
+def traits(scenario: MeasuredScenario) -> Traits:
+    """A scenario's traits."""
+    environment, record = scenario.environment, scenario.results.cni
+    services = _SERVICES.get(environment.kube_proxy)
+    cni = DATAPLANES.get(record.name) if record else None
+    if cni is None:
+        none = False if record else None
+        return Traits(services, None, None, layer_7=none, serves_pods=none)
+    reported = cni.reported(environment.agents)
+    return Traits(
+        services,
+        reported.overlay,
+        reported.flows,
+        layer_7=cni.policies.layer_7,
+        serves_pods=cni.serves_pods,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +87,11 @@ class Command:
     failures: tuple[str, ...]
 
 
-def toggles(scenario: MeasuredScenario) -> list[Toggle]:
-    """What each toggle was asked to be, was made, and was found to be."""
-    return [
-        Toggle(
-            name=each.title or each.toggle,
-            requested=ANSWERS[each.requested],
-            applied=ANSWERS[each.applied],
-            verified=ANSWERS[each.verified],
-            reason=each.reason,
-        )
-        for each in scenario.decisions
-    ]
-
-
 def checks(scenarios: Sequence[MeasuredScenario]) -> list[tuple[str, list[CheckResult | None]]]:
     """Each precondition by name, with every scenario's (None where it was not looked at)."""
     by_scenario = [{each.name: each for each in scenario.results.checks} for scenario in scenarios]
-    names = dict.fromkeys(name for found in by_scenario for name in found)
-    return [(name, [found.get(name) for found in by_scenario]) for name in names]
+    names = dict.fromkeys(name for checks in by_scenario for name in checks)
+    return [(name, [checks.get(name) for checks in by_scenario]) for name in names]
 
 
 def environment(scenarios: Sequence[MeasuredScenario]) -> list[Fact]:
@@ -79,8 +103,8 @@ def environment(scenarios: Sequence[MeasuredScenario]) -> list[Fact]:
 
 
 def _facts(scenario: MeasuredScenario) -> dict[str, str]:
-    cni, told = scenario.results.cni, scenario.environment
-    facts = dict(_flat(told.model_dump(exclude_unset=True, exclude_none=True)))
+    cni = scenario.results.cni
+    facts = dict(_flat(scenario.environment.model_dump(exclude_unset=True, exclude_none=True)))
     return {"cni": f"{cni.name} {cni.version}", **facts} if cni else facts
 
 
@@ -89,7 +113,7 @@ def _flat(data: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
         name = f"{path}{key}"
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name}.")
-        elif name not in _TOLD_ELSEWHERE:
+        elif name not in _SHOWN_ELSEWHERE:
             yield name, _words(value)
 
 
@@ -103,25 +127,21 @@ def _words(value: object) -> str:
 
 def adaptations(scenarios: Sequence[MeasuredScenario]) -> list[tuple[str, tuple[str, ...]]]:
     """Each adaptation with the scenarios that it is about; none where it is about all."""
-    found: dict[str, list[str]] = {}
+    subjects: dict[str, list[str]] = {}
     for scenario in scenarios:
         for text in scenario.environment.adaptations:
-            found.setdefault(text, []).append(scenario.name)
+            subjects.setdefault(text, []).append(scenario.name)
     everyone = [scenario.name for scenario in scenarios]
-    return [(text, () if names == everyone else tuple(names)) for text, names in found.items()]
+    return [(text, () if names == everyone else tuple(names)) for text, names in subjects.items()]
 
 
-def commands(scenario: MeasuredScenario) -> list[Command]:
+def commands(scenario: MeasuredScenario) -> Iterator[Command]:
     """Every probe's exact command."""
-    return [_command(name, probe) for name, probe in scenario.results.probes.items()]
-
-
-def _command(name: str, probe: ProbeResult) -> Command:
-    *first, last = probe.argv or ["(no command: counters are read)"]
-    line = shlex.join([*first, last]) if probe.argv else last
-    if probe.repeat_last > 1:
-        line += f"   # the last argument {probe.repeat_last} times"
-    return Command(name, probe.role or "-", line, probe.runs, tuple(probe.failures))
+    for name, probe in scenario.results.probes.items():
+        line = shlex.join(probe.argv) if probe.argv else "(no command: counters are read)"
+        if probe.repeat_last > 1:
+            line += f"   # the last argument {probe.repeat_last} times"
+        yield Command(name, probe.role or "-", line, probe.runs, tuple(probe.failures))
 
 
 def warnings(scenario: MeasuredScenario) -> list[str]:

@@ -5,27 +5,36 @@ Its first screen (:class:`Summary`) says what to choose, how sure that is, on wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from bench.compare import MetricComparison
 from bench.metrics import ARROWS
+from bench.results import MetricResult
 from bench.text import number
-from report import facts, plots, published
-from report.advise import BETTER, Advice, advise
-from report.experiments.page import sections
-from report.export import as_markdown
-from report.features import features
-from report.recommend import WORTH
-from report.show_comparison import tally
-from report.sidebyside import Cell, Row, SideBySide, caveats, certainty, qualified
+from report import facts, figures, published
+from report.recommend import BETTER, WORTH, Advice, advise
+from report.show import ANSWERS
+from report.sidebyside import (
+    Cell,
+    Row,
+    SideBySide,
+    as_markdown,
+    caveats,
+    certainty,
+    qualified,
+    tally,
+)
 from report.sources import Collection, MeasuredScenario
-from report.web import environment
+from report.web import templates
+from studies.experiments.model import Experiment, Fit, Point, Series
 
 LAB_CAVEAT = (
     "These are the lab's numbers: real CNIs, kernel and load, but client, servers and packet "
@@ -66,7 +75,7 @@ def summary(collection: Collection, side: SideBySide, advice: Sequence[Advice]) 
         choices=tuple(_choices(collection, advice)),
         sure=certainty(side, _ADVICE),
         where=where(collection.scenarios),
-        lab=any(is_lab(scenario) for scenario in collection.scenarios),
+        lab=any(scenario.environment.shared_machine for scenario in collection.scenarios),
         failed=collection.failed,
         marks=_marks(collection.scenarios),
     )
@@ -80,22 +89,19 @@ def _marks(scenarios: Sequence[MeasuredScenario]) -> dict[str, list[str]]:
     return failed
 
 
-def is_lab(scenario: MeasuredScenario) -> bool:
-    """Its numbers are of the embedded lab."""
-    return scenario.environment.shared_machine
-
-
 def _headline(side: SideBySide, advice: Sequence[Advice]) -> str:
     baseline = side.baseline.name
     if not side.comparisons:
         return f"{baseline} alone was measured: nothing can be compared with it."
     decided = [each for each in advice if each.decided]
     if not decided:
+        results = (scenario.results for scenario in side.scenarios)
+        runs = max((metric.n for each in results for metric in each.metrics.values()), default=0)
         return (
-            f"No verdict yet: {_least_runs(side)} runs are too few, or too noisy. What follows "
+            f"No verdict yet: {runs} runs are too few, or too noisy. What follows "
             "rests on features and on what was published."
         )
-    lab = "In the lab, " if is_lab(side.baseline) else ""
+    lab = "In the lab, " if side.baseline.environment.shared_machine else ""
     alone = [each for each in decided if "feature" not in each.bases]
     beaten = [each for each in alone if each.choice != baseline and each.sure == BETTER]
     if not beaten:
@@ -109,13 +115,6 @@ def _headline(side: SideBySide, advice: Sequence[Advice]) -> str:
         f"{lab}{', '.join(better)} measurably beat{'s' if len(better) == 1 else ''} {baseline} for "
         f"{len(beaten)} of the {len(alone)} kinds of workload that measurements alone decide."
     )
-
-
-def _least_runs(side: SideBySide) -> int:
-    counts = [
-        metric.n for scenario in side.scenarios for metric in scenario.results.metrics.values()
-    ]
-    return max(counts, default=0)
 
 
 def _choices(collection: Collection, advice: Sequence[Advice]) -> list[Choice]:
@@ -150,8 +149,6 @@ def where(scenarios: Sequence[MeasuredScenario]) -> str:
     )
 
 
-_FOLDER = Path(__file__).parent
-
 Progress = Callable[[str], None]
 
 
@@ -165,19 +162,18 @@ def context(
     """
     rows = list(side.rows())
     say(f"drawing {len(rows)} metrics")
-    figures = {row.name: _drawn(row) for row in rows}
+    drawn = {row.name: _drawn(row) for row in rows}
     say(f"drawing {len(collection.experiments)} experiments")
-    experiments = sections(collection.experiments)
     advice = advise(collection)
     return {
         "side": side,
         "rows": rows,
         "names": [scenario.name for scenario in side.scenarios],
-        "figures": figures,
+        "figures": drawn,
         "levels": _levels(rows),
         "tallies": list(map(tally, side.comparisons)),
         "caveats": caveats(side),
-        "sections": experiments,
+        "sections": sections(collection.experiments),
         "advice": advice,
         "summary": summary(collection, side, advice),
         "lab_caveat": LAB_CAVEAT,
@@ -185,8 +181,8 @@ def context(
         "study": published.study(),
         "quantities": published.quantities(),
         "ours": _ours(rows),
-        "documented": features(),
-        "toggles": facts.toggles,
+        "documented": published.features(),
+        "answers": ANSWERS,
         "checks": facts.checks(side.scenarios),
         "environment": facts.environment(side.scenarios),
         "adaptations": facts.adaptations(side.scenarios),
@@ -195,7 +191,6 @@ def context(
         "qualified": qualified,
         "arrows": ARROWS,
         "command": command,
-        "contents": _contents(bool(experiments)),
     }
 
 
@@ -210,21 +205,21 @@ def markdown(values: Mapping[str, Any]) -> str:
 
 
 def _render(template: str, values: Mapping[str, Any], *, html: bool) -> str:
-    templates = environment(_FOLDER, html=html)
-    templates.filters["groupby_in_order"] = _grouped
-    templates.filters["pairs"] = _pairs
-    templates.filters["lower_first"] = _lower_first
-    templates.filters["in_cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")
-    return templates.get_template(template).render(**values)
+    environment = templates(html=html)
+    environment.filters["groupby_in_order"] = _grouped
+    environment.filters["pairs"] = _pairs
+    environment.filters["lower_first"] = _lower_first
+    environment.filters["in_cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")
+    return environment.get_template(template).render(**values)
 
 
 def _drawn(row: Row) -> Markup:
     shown = [
-        plots.Dots(cell.scenario, cell.result, style)
+        figures.Dots(cell.scenario, cell.result, style)
         for style, cell in enumerate(row.cells)
         if cell.result
     ]
-    return Markup(plots.dots(row.name, shown))
+    return Markup(figures.dots(row.name, shown))
 
 
 def _ours(rows: Iterable[Row]) -> Callable[[str, str], Cell | None]:
@@ -263,16 +258,157 @@ def _lower_first(text: str) -> str:
     return text if text[:2].isupper() else text[:1].lower() + text[1:]
 
 
-def _contents(experiments: bool) -> list[tuple[str, str]]:
-    return [
-        ("workloads", "Workloads"),
-        ("scenarios", "Scenarios"),
-        ("metrics", "Every metric"),
-        *([("experiments", "Experiments")] if experiments else []),
-        ("published", "Published numbers"),
-        ("policies", "Policy features"),
-        ("toggles", "Toggles"),
-        ("preconditions", "Preconditions"),
-        ("environment", "Environment"),
-        ("commands", "Commands"),
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One metric of an experiment, drawn."""
+
+    name: str
+    description: str
+    svg: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """All runs of one experiment: of several subjects in one file, or in a file each.
+
+    Figures of fitted and compared metrics come first.
+    """
+
+    runs: tuple[Experiment, ...]
+    figures: tuple[Figure, ...]
+
+    @property
+    def first(self) -> Experiment:
+        """Whose name, question and axis are shown."""
+        return self.runs[0]
+
+    def series(self) -> Iterator[Series]:
+        """Of all runs."""
+        for run in self.runs:
+            yield from run.series
+
+    def fits(self) -> Iterator[tuple[str, Fit]]:
+        """Every fit with its subject."""
+        for series in self.series():
+            for fit in series.fits:
+                yield series.subject, fit
+
+    def comparisons(self) -> Iterator[tuple[str, str, str, str, MetricComparison]]:
+        """Subject, both labels, metric and comparison, verdicts first."""
+        rows = [
+            (series.subject, *comparison.labels, name, metric)
+            for series in self.series()
+            for comparison in series.comparisons
+            for name, metric in comparison.metrics.items()
+        ]
+        yield from sorted(rows, key=lambda each: each[-1].verdict not in ("better", "worse"))
+
+    def numbers(self) -> Iterator[tuple[str, Point, str, MetricResult]]:
+        """Subject, point, metric and result of everything that was measured."""
+        for series in self.series():
+            for point in series.points:
+                for name, metric in point.metrics.items():
+                    yield series.subject, point, name, metric
+
+
+_EXPERIMENT_COLUMNS = (
+    "experiment", "axis", "subject", "point", "x", "metric", "unit", "better", "n", "median", "low",
+    "high", "ci_level", "notes",
+)  # fmt: skip
+"""Of the CSV: a line per subject, point and metric."""
+
+
+def experiments_csv(experiments: Sequence[Section]) -> str:
+    """All numbers of experiments, with full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_EXPERIMENT_COLUMNS)
+    for section in experiments:
+        axis = section.first.axis.name
+        for subject, point, name, metric in section.numbers():
+            writer.writerow(
+                (
+                    section.first.name, axis, subject, point.label, point.x, name, metric.unit,
+                    metric.better, metric.n, metric.median, *metric.ci, metric.ci_level,
+                    "; ".join(qualified(metric)),
+                )
+            )  # fmt: skip
+    return text.getvalue()
+
+
+def sections(experiments: Sequence[Experiment]) -> tuple[Section, ...]:
+    """A section per experiment and axis, in the order in which they were read."""
+    groups: dict[tuple[str, str], list[Experiment]] = {}
+    for each in experiments:
+        groups.setdefault((each.name, each.axis.name), []).append(each)
+    return tuple(Section(tuple(runs), tuple(_figures(runs))) for runs in groups.values())
+
+
+def _figures(runs: Sequence[Experiment]) -> Iterator[Figure]:
+    series = [each for run in runs for each in run.series]
+    first: dict[str, MetricResult] = {}
+    for each in series:
+        for point in each.points:
+            first = {**point.metrics, **first}
+    fitted = [fit.metric for each in series for fit in each.fits]
+    verdicts = [
+        name
+        for each in series
+        for comparison in each.comparisons
+        for name in comparison.verdicts("better", "worse")
     ]
+    order = dict.fromkeys([*fitted, *verdicts, *first])
+    for name in order:
+        if name in first:
+            title = f"{runs[0].name}, {name}"
+            svg = Markup(_drawn_metric(title, name, runs[0], series))
+            yield Figure(name, first[name].description, svg)
+
+
+def _drawn_metric(title: str, name: str, run: Experiment, series: Sequence[Series]) -> str:
+    """As curves on an axis of numbers, as effects where points of names were compared, else as
+    what was measured at each."""
+    changes = list(_changes(name, series))
+    if changes and not run.axis.unit:
+        return figures.effects(title, changes)
+    measured = [
+        (each, [point for point in each.points if name in point.metrics]) for each in series
+    ]
+    measured = [(each, points) for each, points in measured if points]
+    if all(point.x is not None for _, points in measured for point in points):
+        return figures.curves(
+            title,
+            run.axis,
+            [
+                figures.Curve(
+                    each.subject,
+                    [(point.x or 0.0, point.metrics[name]) for point in points],
+                    next((fit for fit in each.fits if fit.metric == name), None),
+                )
+                for each, points in measured
+            ],
+        )
+    several = len({each.subject for each, _ in measured}) > 1
+    return figures.dots(
+        title,
+        [
+            figures.Dots(
+                f"{each.subject}: {point.label}" if several else point.label,
+                point.metrics[name],
+                style,
+            )
+            for style, (each, points) in enumerate(measured)
+            for point in points
+        ],
+    )
+
+
+def _changes(name: str, series: Sequence[Series]) -> Iterator[figures.Change]:
+    """Every comparison of a metric with an effect in %."""
+    for each in series:
+        for comparison in each.comparisons:
+            change = comparison.metrics.get(name)
+            if change and change.effect.relative:
+                alone = len(each.comparisons) == 1
+                label = each.subject if alone else f"{each.subject}: {comparison.labels[1]}"
+                yield figures.Change(label, change)

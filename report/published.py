@@ -1,8 +1,9 @@
-"""The published study's numbers, and what each of them really says.
+"""What others published: the study's numbers, and the CNIs' documentation of network policy.
 
-``published.json`` has its figures as they were published, and the reading of each. Where a figure
-is not what its name says, the corrected reading is computed from the study's own numbers, never
-from ours.
+``published.json`` has the study's figures as they were published, and what each of them really
+says. Where a figure is not what its name says, the corrected reading is computed from the study's
+own numbers, never from ours. ``features.yaml`` has what each CNI's documentation says of policies,
+when it was read, and for which versions. Nothing here is measured.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+import yaml
+from pydantic import model_validator
 
-_FILE = Path(__file__).with_name("published.json")
+from bench.environment import Model
+
+_FOLDER = Path(__file__).parent
 _PREFIX = "scenario-"
 """Of the stacks that re-do the study's scenarios: scenario-a is its A."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Http(_Model):
+class Http(Model):
     """One HTTP load: requests per second reached, latency in ms."""
 
     qps: float
@@ -31,21 +32,21 @@ class Http(_Model):
     p99_ms: float
 
 
-class Percentiles(_Model):
+class Percentiles(Model):
     """In ms."""
 
     p50: float
     p99: float
 
 
-class Agent(_Model):
+class Agent(Model):
     """The CNI agent: CPU as a range, memory."""
 
     cpu_millicores: tuple[float, float]
     memory_mib: float
 
 
-class Figures(_Model):
+class Figures(Model):
     """One scenario, one run."""
 
     tcp_gbps: float
@@ -64,7 +65,7 @@ class Figures(_Model):
         return self.udp_sender_gbps * (1 - self.udp_loss_pct / 100)
 
 
-class _Row(_Model):
+class _Row(Model):
     """A :class:`Quantity` as it is stored: ``figure`` and ``corrected`` are the places of its
     figures among a scenario's (``http_1000.p50_ms``), ``factor`` turns them into ``unit``."""
 
@@ -77,7 +78,7 @@ class _Row(_Model):
     reading: str
 
 
-class Study(_Model):
+class Study(Model):
     """The study. ``service_scaling`` is by mechanism and number of services, as published."""
 
     source: str
@@ -107,7 +108,7 @@ class Study(_Model):
 @cache
 def study() -> Study:
     """The study's numbers."""
-    return Study.model_validate_json(_FILE.read_bytes())
+    return Study.model_validate_json((_FOLDER / "published.json").read_bytes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +143,51 @@ def letter_of(stack: str) -> str | None:
     """The study's scenario that a stack re-does, by its name."""
     letter = stack.removeprefix(_PREFIX)
     return letter if letter != stack and letter in study().scenarios else None
+
+
+class Support(Model):
+    """Whether a CNI has a feature, with what limits it, and where its documentation says so."""
+
+    answer: Literal["yes", "partly", "no"]
+    how: str
+    source: str
+
+
+class Feature(Model):
+    """One kind of policy; ``support`` is by CNI as settings name it."""
+
+    name: str
+    meaning: str
+    support: dict[str, Support]
+
+
+class Documented(Model):
+    """A CNI, and the version that its documentation was read for."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+class Features(Model):
+    """The table: every CNI says something of every feature."""
+
+    read_on: str
+    cnis: dict[str, Documented]
+    features: tuple[Feature, ...]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Features:
+        for feature in self.features:
+            if feature.support.keys() != self.cnis.keys():
+                raise ValueError(f"{feature.name}: not of {', '.join(self.cnis)}")
+        return self
+
+
+@cache
+def features() -> Features:
+    """The table, read once."""
+    text = (_FOLDER / "features.yaml").read_text(encoding="utf-8")
+    return Features.model_validate(yaml.safe_load(text))

@@ -45,8 +45,8 @@ def render(
         parts.append(toggles_table(rows))
     parts += address_tables(results.environment)
     parts += listing("Adapted here", results.environment.adaptations, "cyan")
-    told = dict.fromkeys([*warnings, *results.warnings])
-    parts += listing("Warnings", (text for text in told if text not in marks), "yellow")
+    texts = dict.fromkeys([*warnings, *results.warnings])
+    parts += listing("Warnings", (text for text in texts if text not in marks), "yellow")
     parts += listing("No number", [each.text() for each in results.errors], "red")
     return Group(*parts)
 
@@ -70,7 +70,7 @@ def metrics_table(results: Results) -> Table:
     return table
 
 
-def plain_table(title: str) -> Table:
+def plain_table(title: str | None = None) -> Table:
     """An empty table in this module's style."""
     return Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
@@ -91,14 +91,14 @@ def _percent(level: float) -> str:
 
 
 def toggles_table(rows: Iterable[ToggleRecord]) -> Table:
-    """What each toggle was asked to be, was made, and is found to be on the running agents."""
+    """What each toggle was asked to be, was made, and proves to be on the running agents."""
     table = plain_table("Toggles")
     table.add_column("toggle", no_wrap=True)
     for heading in ("requested", "applied", "verified"):
         table.add_column(heading, justify="center", no_wrap=True)
     table.add_column("why not", overflow="fold")
     for each in rows:
-        marks = (ANSWERS[said] for said in (each.requested, each.applied, each.verified))
+        marks = (ANSWERS[answer] for answer in (each.requested, each.applied, each.verified))
         table.add_row(each.toggle, *marks, escape(each.reason))
     return table
 
@@ -116,7 +116,7 @@ def _heading(results: Results) -> RenderableType:
         f"profile {results.profile}, {results.plan.get('runs', '?')} runs, "
         f"from {results.started}, {results.seconds:.0f} s",
         tools + (f", kernel {kernel}" if kernel else ""),
-        *_about_preconditions(results),
+        *_preconditions(results),
         "clients on " + _nodes(results, "client") + "; servers on " + _nodes(results, "server"),
     ]
     return Text("\n".join([*([" · ".join(where)] if where else []), *about, ""]))
@@ -130,7 +130,7 @@ def _marked(marks: Sequence[str]) -> list[RenderableType]:
     return [Panel(text, title=f"[bold]{title}[/bold]", title_align="left", border_style="red")]
 
 
-def _about_preconditions(results: Results) -> list[str]:
+def _preconditions(results: Results) -> list[str]:
     if not results.checks:
         return []
     failed = [check.name for check in results.checks if not check.passed]
@@ -157,15 +157,15 @@ def _notes(results: Results) -> list[RenderableType]:
 
 def listing(title: str, lines: Iterable[str], style: str) -> list[RenderableType]:
     """Lines under a heading with their count; nothing where there are none."""
-    found = list(lines)
-    if not found:
+    kept = list(lines)
+    if not kept:
         return []
     table = Table.grid(padding=(0, 1))
     table.add_column(width=1)
     table.add_column(overflow="fold")
-    for line in found:
+    for line in kept:
         table.add_row("·", Text(line))
-    return [Text(f"{title} ({len(found)})", style=f"bold {style}"), table, Text()]
+    return [Text(f"{title} ({len(kept)})", style=f"bold {style}"), table, Text()]
 
 
 def address_tables(environment: Environment) -> list[RenderableType]:

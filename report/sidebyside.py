@@ -1,15 +1,49 @@
-"""Scenarios side by side: every metric of each, and each but the first against the first."""
+"""Scenarios side by side: every metric of each, and each but the first against the first.
+
+They are shown as tables for a terminal of 80 columns or more (rich), and written as Markdown, CSV,
+JSON, and in Go's benchmark format.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
 
-from bench.compare import ALPHA, Comparison, MetricComparison, compare
-from bench.metrics import Better, LimitedBy, group_rank
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bench import benchstat
+from bench.compare import ALPHA, Comparison, MetricComparison, Verdict, compare
+from bench.metrics import ARROWS, Better, LimitedBy, group_rank
 from bench.results import MetricResult
+from bench.text import number
+from report.show import listing, plain_table
 from report.sources import MeasuredScenario
+
+SCHEMA: Final = "cni-benchmark/side-by-side/v1"
+COLUMNS: Final = (
+    "metric", "group", "unit", "better", "scenario", "n", "median", "low", "high", "ci_level",
+    "baseline", "effect", "effect_low", "effect_high", "effect_unit", "p", "p_corrected", "verdict",
+    "notes",
+)  # fmt: skip
+"""Of the CSV: a line per metric and scenario."""
+
+_STYLES: dict[Verdict, str] = {
+    "better": "green", "worse": "red", "no evidence": "default", "too few runs": "dim",
+}  # fmt: skip
+_LEGEND = (
+    "↑ higher is better, ↓ lower is. The effect is that of the scenario on the baseline, with the "
+    "95 % interval of this one metric (less where so few runs allow no more); the verdict is "
+    "corrected for the number of metrics."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +127,20 @@ def side_by_side(
     unknown = sorted(set(metrics or ()) - known)
     if unknown:
         raise ValueError(f"no scenario has the metrics {', '.join(unknown)}")
-    comparisons = tuple(
-        compare(
+    comparisons = []
+    for other in others:
+        have = first.results.metrics.keys() | other.results.metrics.keys()
+        comparison = compare(
             first.results,
             other.results,
             labels=(first.name, other.name),
             interleaved=first.results.interleaved_with(other.results),
-            metrics=_of_either(metrics, first, other),
+            metrics=None if metrics is None else [name for name in metrics if name in have],
             alpha=alpha,
         )
-        for other in others
-    )
+        comparisons.append(comparison)
     chosen = None if metrics is None else frozenset(metrics)
-    return SideBySide(tuple(scenarios), comparisons, chosen)
-
-
-def _of_either(
-    metrics: Collection[str] | None, first: MeasuredScenario, other: MeasuredScenario
-) -> Collection[str] | None:
-    if metrics is None:
-        return None
-    have = {**first.results.metrics, **other.results.metrics}
-    return [name for name in metrics if name in have]
+    return SideBySide(tuple(scenarios), tuple(comparisons), chosen)
 
 
 def qualified(metric: MetricResult) -> list[str]:
@@ -154,7 +180,7 @@ _SIDE = re.compile(r"(?<=in )[ab](?=,|$)|^[ab](?= has |: )")
 def named(text: str, comparison: Comparison) -> str:
     """What a comparison says of its sides a and b, with their names."""
     sides = dict(zip("ab", comparison.labels, strict=True))
-    return _SIDE.sub(lambda found: sides[found[0]], text)
+    return _SIDE.sub(lambda side: sides[side[0]], text)
 
 
 def certainty(side: SideBySide, advice: str) -> str:
@@ -171,11 +197,12 @@ def certainty(side: SideBySide, advice: str) -> str:
         f"Measured {rounds}; the chance of even one false verdict is at most {chance} in "
         f"{len(side.comparisons)} comparison{'s' if many else ''}{many}."
     )
-    short = [
-        f"{comparison.labels[1]} ({runs} of {comparison.runs_needed} runs)"
-        for comparison in side.comparisons
-        if (runs := _runs(comparison)) < comparison.runs_needed
-    ]
+    short = []
+    for each in side.comparisons:
+        # The runs of the side with fewer, at most metrics.
+        runs = max((min(metric.n) for metric in each.metrics.values()), default=0)
+        if runs < each.runs_needed:
+            short.append(f"{each.labels[1]} ({runs} of {each.runs_needed} runs)")
     if short:
         family = max(each.family for each in side.comparisons)
         sentence += (
@@ -184,6 +211,159 @@ def certainty(side: SideBySide, advice: str) -> str:
     return sentence
 
 
-def _runs(comparison: Comparison) -> int:
-    """Of the side with fewer, at most metrics."""
-    return max((min(metric.n) for metric in comparison.metrics.values()), default=0)
+def render(side: SideBySide) -> RenderableType:
+    """A table for each scenario against the baseline, and what to know of them."""
+    parts: list[RenderableType] = []
+    for comparison in side.comparisons:
+        parts += [_table(side, comparison), Text(tally(comparison), style="bold"), Text()]
+        missing = [
+            f"{name}: {named(why, comparison)}" for name, why in comparison.not_compared.items()
+        ]
+        parts += listing("Not compared", missing, "yellow")
+    sure = certainty(side, "Name the metrics that matter (--metrics), or measure more runs.")
+    parts.append(Text("\n".join([_LEGEND, sure, *_notes(side), ""]), style="dim"))
+    parts += listing("What else differs", caveats(side), "yellow")
+    return Group(*parts)
+
+
+def tally(comparison: Comparison) -> str:
+    """How often each verdict was given: "scenario-e: 3 better, 1 worse, …"."""
+    counts = Counter(metric.verdict for metric in comparison.metrics.values())
+    counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _STYLES if counts[verdict])
+    return f"{comparison.labels[1]} against {comparison.labels[0]}: {counted or 'nothing compared'}"
+
+
+def _table(side: SideBySide, comparison: Comparison) -> Table:
+    a, b = comparison.labels
+    table = plain_table(f"{b} against {a}")
+    table.padding = (0, 0, 0, 0)  # else 80 columns are too few
+    table.add_column("metric", no_wrap=True)
+    for label in (a, b):
+        table.add_column(label, justify="right", overflow="fold", max_width=8)
+    table.add_column("unit", no_wrap=True)
+    table.add_column("effect", justify="right")
+    table.add_column("verdict", no_wrap=True, width=11)
+    items = sorted(comparison.metrics.items(), key=lambda item: group_rank(item[1].group))
+    for group, members in groupby(items, key=lambda item: item[1].group):
+        table.add_section()
+        table.add_row(Text(group, style="bold cyan"))
+        for name, metric in members:
+            either = [s.results.metrics.get(name) for s in side.scenarios if s.name in (a, b)]
+            star = "*" if any(result and qualified(result) for result in either) else ""
+            table.add_row(
+                f"{ARROWS[metric.better]} {name}{star}",
+                *map(number, metric.medians),
+                metric.unit,
+                metric.effect_text(),
+                Text(metric.verdict, style=_STYLES[metric.verdict]),
+            )
+    return table
+
+
+def _notes(side: SideBySide) -> Iterator[str]:
+    """The stars' meanings: scenario and metrics by what is to be known of them."""
+    metrics: dict[tuple[str, str], list[str]] = {}
+    for row in side.rows():
+        for cell in row.cells:
+            for text in qualified(cell.result) if cell.result else ():
+                metrics.setdefault((cell.scenario, text), []).append(row.name)
+    for (scenario, text), names in metrics.items():
+        yield f"* {scenario}: {text}: {', '.join(names)}"
+
+
+def as_csv(side: SideBySide) -> str:
+    """A line per metric and scenario, with full precision."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in side.rows():
+        writer.writerows(_record(row, cell, side.baseline.name) for cell in row.cells)
+    return text.getvalue()
+
+
+def _record(row: Row, cell: Cell, baseline: str) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "metric": row.name,
+        "group": row.group,
+        "unit": row.unit,
+        "better": row.better,
+        "scenario": cell.scenario,
+        "n": cell.result.n if cell.result else 0,
+    }
+    if cell.result:
+        low, high = cell.result.ci
+        record |= {"median": cell.result.median, "low": low, "high": high}
+        record |= {"ci_level": cell.result.ci_level, "notes": "; ".join(qualified(cell.result))}
+    if cell.against:
+        effect = cell.against.effect
+        record |= {
+            "baseline": baseline,
+            "effect": effect.value,
+            "effect_low": effect.low,
+            "effect_high": effect.high,
+            "effect_unit": "%" if effect.relative else row.unit,
+            "p": cell.against.p,
+            "p_corrected": cell.against.corrected,
+            "verdict": cell.against.verdict,
+        }
+    return record
+
+
+def as_markdown(side: SideBySide) -> str:
+    """One table: medians with intervals, and below each its effect and verdict."""
+    names = [scenario.name for scenario in side.scenarios]
+    sure = certainty(side, "Fewer metrics need fewer runs.")
+    lines = [
+        f"| metric | unit | {' | '.join(names)} |",
+        f"|---|---|{'---|' * len(names)}",
+        *(_markdown_row(row) for row in side.rows()),
+        "",
+        f"Median (interval); effect on {names[0]} (interval); verdict. {sure}",
+        *(f"- {text}" for text in caveats(side)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _markdown_row(row: Row) -> str:
+    cells = " | ".join("<br>".join(_cell_lines(cell)) or "-" for cell in row.cells)
+    return f"| {row.name} | {row.unit} {ARROWS[row.better]} | {cells} |"
+
+
+def _cell_lines(cell: Cell) -> Iterator[str]:
+    """A cell of a table: median and interval, effect and verdict, what limits them."""
+    if cell.result is None:
+        return
+    interval = f" ({cell.result.interval_text()})" if cell.result.ci_level > 0 else ""
+    yield f"{number(cell.result.median)}{interval}"
+    if cell.against:
+        yield f"{cell.against.effect_text()}: {cell.against.verdict}"
+    yield from qualified(cell.result)
+
+
+def as_json(side: SideBySide) -> str:
+    """The comparisons, each as :mod:`bench.compare` has it."""
+    data = {
+        "schema": SCHEMA,
+        "baseline": side.baseline.name,
+        "interleaved": side.interleaved,
+        "comparisons": [comparison.to_dict() for comparison in side.comparisons],
+    }
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_benchstat(side: SideBySide) -> str:
+    """All samples in one file: ``benchstat -col scenario FILE`` compares them."""
+    names = [row.name for row in side.rows()]
+    return "".join(
+        f"scenario: {scenario.name}\n{benchstat.export(scenario.results.only(names))}\n"
+        for scenario in side.scenarios
+    )
+
+
+FORMATS: Mapping[str, Callable[[SideBySide], str]] = {
+    "markdown": as_markdown,
+    "csv": as_csv,
+    "json": as_json,
+    "benchstat": as_benchstat,
+}

@@ -1,28 +1,31 @@
 """What is compared and reported: stacks, result files, and folders of a matrix, in one form.
 
 A folder has one result per scenario (``<stack>.json``), ``matrix.json`` with what the matrix knows
-of them, and experiments (``experiments/*.json``). Nothing is measured here.
+of them, and experiments (``experiments/*.json``). Stacks are asked through the ``pulumi`` command.
+Nothing is measured here.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from bench import results
 from bench.environment import Environment, ToggleRecord, toggle_records
 from bench.results import Results, ResultsError
-from report.stack import StackError, read_stack
+from bench.text import tail
 from studies.experiments import model as experiments
 from studies.experiments.model import Experiment, ExperimentError
 from studies.matrix.state import MATRIX, MatrixRecord
 
 EXPERIMENTS: Final = "experiments"
+_TIMEOUT_SECONDS = 60
 
 
 class SourceError(Exception):
@@ -78,81 +81,71 @@ class Collection:
         }
 
 
-@dataclass(slots=True)
-class _Found:
-    scenarios: list[MeasuredScenario] = field(default_factory=list)
-    experiments: list[Experiment] = field(default_factory=list)
-    matrices: dict[Path, MatrixRecord] = field(default_factory=dict)
-
-
 def load(sources: Sequence[str]) -> Collection:
     """Read sources: a folder, a file, or else the name of a stack.
 
     :raises SourceError: one cannot be read, or two scenarios have the same name.
     """
-    found = _Found()
+    reader = _Reader()
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            _read_folder(path, found)
+            reader.folder(path)
         elif path.is_file() or path.suffix == ".json":
-            _read_file(path, found)
+            reader.file(path)
         else:
-            found.scenarios.append(_of_stack(source))
-    names = [scenario.name for scenario in found.scenarios]
+            reader.scenarios.append(read_stack(source))
+    names = [scenario.name for scenario in reader.scenarios]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SourceError(
             f"{', '.join(twice)} is named twice: rename one file, its name is what it is called"
         )
     return Collection(
-        tuple(found.scenarios), tuple(found.experiments), tuple(found.matrices.values())
+        tuple(reader.scenarios), tuple(reader.experiments), tuple(reader.matrices.values())
     )
 
 
-def _read_folder(folder: Path, found: _Found) -> None:
-    files = sorted(path for path in folder.glob("*.json") if path.name != MATRIX)
-    more = sorted((folder / EXPERIMENTS).glob("*.json"))
-    if not files and not more:
-        raise SourceError(f"{folder}: no results in it: <stack>.json, {EXPERIMENTS}/*.json")
-    for path in (*_in_order(folder, files), *more):
-        _read_file(path, found)
+@dataclass(slots=True)
+class _Reader:
+    """What was read so far."""
 
+    scenarios: list[MeasuredScenario] = field(default_factory=list)
+    experiments: list[Experiment] = field(default_factory=list)
+    matrices: dict[Path, MatrixRecord] = field(default_factory=dict)
 
-def _in_order(folder: Path, files: Sequence[Path]) -> list[Path]:
-    """Results in the order in which the matrix was asked for them, all others by name."""
-    record = _matrix(folder / MATRIX)
-    stacks = record.stacks if record else []
-    return sorted(
-        files, key=lambda file: stacks.index(file.stem) if file.stem in stacks else len(stacks)
-    )
+    def folder(self, folder: Path) -> None:
+        """Results in the order in which the matrix was asked for them, all others by name."""
+        files = sorted(path for path in folder.glob("*.json") if path.name != MATRIX)
+        more = sorted((folder / EXPERIMENTS).glob("*.json"))
+        if not files and not more:
+            raise SourceError(f"{folder}: no results in it: <stack>.json, {EXPERIMENTS}/*.json")
+        record = _matrix(folder / MATRIX)
+        stacks = record.stacks if record else []
+        files.sort(key=lambda file: stacks.index(file.stem) if file.stem in stacks else len(stacks))
+        for path in (*files, *more):
+            self.file(path)
 
-
-def _read_file(path: Path, found: _Found) -> None:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict):
-            raise SourceError(f"{path}: the JSON is no object")
-        if str(data.get("schema", "")).startswith("cni-benchmark/experiment/"):
-            found.experiments.append(experiments.from_dict(data))
-            return
-        read = results.from_dict(data)
-    except (OSError, ResultsError, ExperimentError) as error:
-        raise SourceError(f"{path}: {error}") from None
-    except ValueError:
-        raise SourceError(f"{path}: no JSON") from None
-    matrix = _matrix_beside(path, found)
-    toggles = toggle_records(matrix.toggles.get(path.stem) if matrix else None)
-    found.scenarios.append(MeasuredScenario(path.stem, read, toggles, origin=str(path)))
-
-
-def _matrix_beside(path: Path, found: _Found) -> MatrixRecord | None:
-    """The record of the matrix that wrote this file, if one did."""
-    file = path.parent / MATRIX
-    record = found.matrices.get(file) or _matrix(file)
-    if record:
-        found.matrices[file] = record
-    return record
+    def file(self, path: Path) -> None:
+        """One scenario's results, with what the matrix beside them says, or an experiment."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(data, dict):
+                raise SourceError(f"{path}: the JSON is no object")
+            if str(data.get("schema", "")).startswith("cni-benchmark/experiment/"):
+                self.experiments.append(experiments.from_dict(data))
+                return
+            read = results.from_dict(data)
+        except (OSError, ResultsError, ExperimentError) as error:
+            raise SourceError(f"{path}: {error}") from None
+        except ValueError:
+            raise SourceError(f"{path}: no JSON") from None
+        beside = path.parent / MATRIX
+        matrix = self.matrices.get(beside) or _matrix(beside)
+        if matrix:
+            self.matrices[beside] = matrix
+        toggles = toggle_records(matrix.toggles.get(path.stem) if matrix else None)
+        self.scenarios.append(MeasuredScenario(path.stem, read, toggles, origin=str(path)))
 
 
 def _matrix(file: Path) -> MatrixRecord | None:
@@ -168,11 +161,63 @@ def _matrix(file: Path) -> MatrixRecord | None:
         raise SourceError(f"{file}: no record of a matrix: {where}: {first['msg']}") from None
 
 
-def _of_stack(name: str) -> MeasuredScenario:
+def read_stack(stack: str) -> MeasuredScenario:
+    """A stack's results with its warnings and what became of its toggles.
+
+    :raises SourceError: there is no pulumi, no such stack, or it has no readable results.
+    """
+    return parse_outputs(stack, _outputs(stack))
+
+
+def read_session(stack: str) -> dict[str, Any]:
+    """The descriptor of a stack's session (its output ``session``, JSON text).
+
+    :raises SourceError: there is no pulumi, no such stack, or it is not up.
+    """
     try:
-        outputs = read_stack(name)
-    except StackError as error:
-        raise SourceError(str(error)) from None
+        return dict(json.loads(json.loads(_outputs(stack))["session"]))
+    except (ValueError, KeyError, TypeError):
+        raise SourceError(
+            f"stack {stack!r} has no session: run pulumi up -s {stack} first"
+        ) from None
+
+
+def _outputs(stack: str) -> str:
+    command = ["pulumi", "stack", "output", "--json", "--non-interactive", "-s", stack]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
+    except FileNotFoundError:
+        raise SourceError('pulumi is not on PATH: try eval "$(make -s env)" first') from None
+    except subprocess.TimeoutExpired:
+        raise SourceError(f"pulumi did not answer in {_TIMEOUT_SECONDS} s") from None
+    if done.returncode != 0:
+        raise SourceError(f"pulumi cannot read stack {stack!r}: {tail(done.stderr or done.stdout)}")
+    return done.stdout
+
+
+def parse_outputs(stack: str, text: str) -> MeasuredScenario:
+    """Read the JSON of ``pulumi stack output --json``.
+
+    :raises SourceError: no JSON object, or no readable ``results`` in it.
+    """
+    try:
+        outputs = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SourceError(f"pulumi's outputs of stack {stack!r} are no JSON: {error}") from None
+    if not isinstance(outputs, dict) or not outputs.get("results"):
+        raise SourceError(f"stack {stack!r} has no results: run pulumi up -s {stack} first")
+    data = outputs["results"]
+    try:
+        read = results.from_json(data) if isinstance(data, str) else results.from_dict(data)
+    except (ResultsError, AttributeError) as error:
+        raise SourceError(f"stack {stack!r}: {error}") from None
+    warnings = outputs.get("warnings")
     return MeasuredScenario(
-        name, outputs.results, outputs.decisions, outputs.warnings, f"stack {name}"
+        stack,
+        read,
+        toggles=toggle_records(outputs.get("toggles")),
+        warnings=tuple(str(item) for item in warnings) if isinstance(warnings, list) else (),
+        origin=f"stack {stack}",
     )

@@ -15,7 +15,7 @@ from bench.plan import PROFILES, Plan
 from bench.results import Results
 from cli.main import main
 from components.state import history
-from report.stack import StackError, parse_outputs, read_stack
+from report.sources import SourceError, parse_outputs, read_stack
 from tests.bench.fakes import FakeSession, failing
 from tests.sessions_target import descriptor, register
 
@@ -241,7 +241,7 @@ def test_a_stack_without_results_is_told_in_one_line(
 
 def test_no_pulumi_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(StackError, match="pulumi is not on PATH"):
+    with pytest.raises(SourceError, match="pulumi is not on PATH"):
         read_stack("x")
 
 

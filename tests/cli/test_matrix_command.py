@@ -15,7 +15,7 @@ from rich.console import Console
 from bench.plan import PROFILES
 from cli import matrix as command
 from cli.main import main
-from cli.matrix_display import display, minutes
+from cli.matrix import display, minutes
 from components import automation
 from components.state import history
 from studies.matrix.run import Matrix

@@ -8,7 +8,9 @@ import pytest
 
 from bench.metrics import CNI_COST, Note
 from bench.results import Results
-from report.advise import (
+from report.facts import Traits, traits
+from report.recommend import (
+    USE_CASES,
     Advice,
     Contender,
     advise,
@@ -18,9 +20,7 @@ from report.advise import (
     fit_sentences,
     scenario_of,
 )
-from report.recommend import USE_CASES
 from report.sources import Collection, MeasuredScenario
-from report.traits import Traits, traits
 from studies.experiments.model import Fit, Series
 from tests.bench.sample_results import metric, results
 from tests.report.samples import STACKS, scenario_results, service_scaling

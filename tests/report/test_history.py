@@ -13,8 +13,14 @@ from rich.console import Console
 from bench.results import Results, SharedRounds
 from cli.main import main
 from components import state
-from report.history.show import metric_lines, run_table, sparkline
-from report.history.store import History, HistoryError, keep_result
+from report.history import (
+    History,
+    HistoryError,
+    keep_result,
+    metric_lines,
+    run_table,
+    sparkline,
+)
 from tests.bench.sample_results import metric, results
 
 

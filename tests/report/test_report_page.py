@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from report import page
-from report.advise import Advice
 from report.page import summary
 from report.published import letter_of, quantities, study
-from report.recommend import USE_CASES
+from report.recommend import USE_CASES, Advice
 from report.sidebyside import side_by_side
 from report.sources import Collection, MeasuredScenario, load
 from tests.report.samples import one_toggle_at_a_time, scenario_results, write_folder

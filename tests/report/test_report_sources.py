@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.environment import ToggleRecord, toggle_records
-from report.sources import SourceError, load
-from report.stack import StackError, StackOutputs
+from report.sources import MeasuredScenario, SourceError, load
 from tests.report.samples import TOGGLES, scenario_results, service_scaling, write_folder
 
 
@@ -41,10 +40,10 @@ def test_single_files_keep_the_named_order_and_the_matrix_beside_them(folder: Pa
 
 
 def test_anything_else_is_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs = StackOutputs(
-        scenario_results("scenario-a", 3), [ToggleRecord(toggle="bbr")], ("slow",)
+    measured = MeasuredScenario(
+        "scenario-a", scenario_results("scenario-a", 3), [ToggleRecord(toggle="bbr")], ("slow",)
     )
-    monkeypatch.setattr("report.sources.read_stack", lambda name: outputs)
+    monkeypatch.setattr("report.sources.read_stack", lambda name: measured)
     (scenario,) = load(["scenario-a"]).scenarios
     assert (scenario.name, scenario.decisions, scenario.warnings) == (
         "scenario-a", [ToggleRecord(toggle="bbr")], ("slow",),
@@ -61,8 +60,8 @@ def refused(*sources: object) -> str:
 def test_what_cannot_be_read_is_told_in_one_line(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_stack(name: str) -> StackOutputs:
-        raise StackError(f"pulumi cannot read stack {name!r}")
+    def no_stack(name: str) -> MeasuredScenario:
+        raise SourceError(f"pulumi cannot read stack {name!r}")
 
     monkeypatch.setattr("report.sources.read_stack", no_stack)
     assert "cannot read stack 'x'" in refused("x")

@@ -15,8 +15,19 @@ from bench.metrics import Note
 from bench.results import MissingSample
 from lab.errors import ToolchainError
 from lab.toolchain.build import Toolchain
-from report.export import COLUMNS, FORMATS, as_benchstat, as_csv, as_json, as_markdown
-from report.sidebyside import SideBySide, caveats, certainty, qualified, side_by_side
+from report.sidebyside import (
+    COLUMNS,
+    FORMATS,
+    SideBySide,
+    as_benchstat,
+    as_csv,
+    as_json,
+    as_markdown,
+    caveats,
+    certainty,
+    qualified,
+    side_by_side,
+)
 from report.sources import MeasuredScenario
 from tests.bench.sample_results import metric, results
 from tests.report.samples import scenario_results

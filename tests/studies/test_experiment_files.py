@@ -15,8 +15,8 @@ from bench.compare import compare
 from bench.environment import Environment
 from bench.results import MetricResult
 from cli.main import main
-from report.experiments.figures import draw_points
-from report.experiments.tables import effects_table, filled, merge, points_table, tables
+from report.experiments import effects_table, filled, merge, points_table, tables
+from report.figures import draw_points
 from studies.experiments.model import Axis, Experiment, ExperimentError, Fit, Point, Series
 from tests.report.samples import scenario_results
 

@@ -13,7 +13,7 @@ import pytest
 from bench.plan import PROFILES, Plan
 from bench.session import CommandResult, Pod
 from cli.main import main
-from report.stack import StackError
+from report.sources import SourceError
 from studies.experiments.capabilities import PodRequest
 from studies.experiments.definition import EXPERIMENTS, Definition, Extent, ExtentError
 from studies.experiments.host import NODE, POD
@@ -246,7 +246,7 @@ def test_a_stack_that_is_not_up_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no(stack: str) -> dict[str, object]:
-        raise StackError(f"stack {stack!r} has no session: run pulumi up -s {stack} first")
+        raise SourceError(f"stack {stack!r} has no session: run pulumi up -s {stack} first")
 
     monkeypatch.setattr("cli.experiments.read_session", no)
     assert main(["host", "--stack", "scenario-a"]) == 4

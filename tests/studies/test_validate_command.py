@@ -18,7 +18,7 @@ from cli import main as command_line
 from cli.validate import DATA, PAGE, line, validation_plan
 from components.lab import validation
 from components.lab.validation import ValidationLabError
-from report.validation.page import render
+from report.validation import render
 from studies.validate import run as checks
 from studies.validate.model import Check, Report
 

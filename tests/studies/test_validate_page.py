@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from bench.results import CheckResult
-from report.validation.page import render
+from report.validation import render
 from studies.validate.model import Agreement, Ratio, Report
 from studies.validate.testbed import LossCount
 from studies.validate.truth import deviation, judge_loss

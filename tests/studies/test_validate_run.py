@@ -13,7 +13,7 @@ import pytest
 from bench.checks import PreconditionError
 from bench.plan import PROFILES
 from bench.probes.base import Bench
-from report.validation.page import render
+from report.validation import render
 from studies.validate import parity, run, truth
 from studies.validate.model import Report
 from studies.validate.run import run_validation

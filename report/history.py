@@ -1,4 +1,4 @@
-"""The history's file: SQLite, in the folder where the project keeps its state.
+"""What was measured before, in one SQLite file, and as tables for a terminal.
 
 Every result is stored whole, with its metrics as rows beside it. To forget it all, delete the file.
 """
@@ -6,12 +6,18 @@ Every result is stored whole, with its metrics as rows beside it. To forget it a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from bench.metrics import ARROWS
 from bench.results import Results, from_json
+from bench.text import number
+from report.show import plain_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,6 +27,7 @@ Origin = Literal["up", "run", "matrix"]
 
 _VERSION: Final = 1
 _WAIT_SECONDS = 30.0
+_BARS = "▁▂▃▄▅▆▇█"
 _TABLES = """
 CREATE TABLE result (
     id INTEGER PRIMARY KEY, stack TEXT NOT NULL, origin TEXT NOT NULL, started TEXT NOT NULL,
@@ -56,7 +63,7 @@ class History:
             stack, origin, results.started, results.profile, int(results.plan.get("runs", 0)),
             rounds, results.to_json(),
         )  # fmt: skip
-        with self._told():
+        with self._errors_named():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(self._open()) as file, file:
                 if rounds is not None:
@@ -82,7 +89,7 @@ class History:
 
         :raises HistoryError: there are none of that id.
         """
-        with self._told(), closing(self._existing()) as file:
+        with self._errors_named(), closing(self._existing()) as file:
             row = file.execute("SELECT stack, data FROM result WHERE id = ?", (id_,)).fetchone()
         if row is None:
             raise HistoryError(f"{self.path} has no results {id_}: python -m bench history lists")
@@ -123,7 +130,7 @@ class History:
     def _frame(self, query: str, values: tuple[str | None, ...]) -> DataFrame:
         import pandas
 
-        with self._told(), closing(self._existing()) as file:
+        with self._errors_named(), closing(self._existing()) as file:
             return pandas.read_sql_query(query, file, params=values)
 
     def _existing(self) -> sqlite3.Connection:
@@ -150,7 +157,7 @@ class History:
         return file
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_named(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -160,9 +167,66 @@ class History:
 def keep_result(
     history: History, origin: Origin, stack: str, results: Results, say: Callable[[str], None]
 ) -> None:
-    """Add results to a history. A measurement is worth more than its place there, so that one
-    that cannot be added is told and not lost."""
+    """Add results to a history. A measurement is worth more than its place there, so one
+    that cannot be added is a warning and not lost."""
     try:
         history.add(origin, stack, results)
     except HistoryError as error:
         say(f"warning: not kept in the history: {error}")
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """One character per value, from the lowest to the highest of them."""
+    low, high = min(values), max(values)
+    if high == low:
+        return _BARS[len(_BARS) // 2] * len(values)
+    top = len(_BARS) - 1
+    return "".join(_BARS[round((value - low) / (high - low) * top)] for value in values)
+
+
+def run_table(frame: DataFrame) -> RenderableType:
+    """A row per result: its id, when, of what, by whom, how much."""
+    table = plain_table()
+    for heading in ("id", "started", "stack", "by", "profile"):
+        table.add_column(heading, justify="right" if heading == "id" else "left", no_wrap=True)
+    for heading in ("runs", "metrics"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in frame.itertuples():
+        table.add_row(
+            str(row.id), _when(str(row.started)), str(row.stack), str(row.origin),
+            str(row.profile), str(row.runs), str(row.metrics),
+        )  # fmt: skip
+    return table
+
+
+def metric_lines(name: str, frame: DataFrame) -> RenderableType:
+    """One metric by stack: its course as bars on a scale of its own, then every median."""
+    parts: list[RenderableType] = []
+    for stack, rows in frame.groupby("stack", sort=True):
+        medians = [float(value) for value in rows["median"]]
+        last = rows.iloc[-1]
+        unit = f"{last['unit']} {ARROWS[last['better']]}"
+        course = f"{sparkline(medians)}  {number(min(medians))} to {number(max(medians))} {unit}"
+        parts.append(Text(f"{stack}  {name}  {course}", style="bold"))
+        table = plain_table()
+        table.add_column("id", justify="right", no_wrap=True)
+        table.add_column("started", no_wrap=True)
+        for heading in ("median", "interval", "n"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("profile", no_wrap=True)
+        for _, row in rows.iterrows():
+            interval = f"{number(float(row['low']))} to {number(float(row['high']))}"
+            if row["level"] > 0:
+                interval += f" ({100 * row['level']:.0f} %)"
+            else:
+                interval = "none"
+            table.add_row(
+                str(row["id"]), _when(str(row["started"])), number(float(row["median"])), interval,
+                str(row["n"]), str(row["profile"]),
+            )  # fmt: skip
+        parts.append(table)
+    return Group(*parts)
+
+
+def _when(started: str) -> str:
+    return started[:16].replace("T", " ")

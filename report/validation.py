@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
@@ -14,23 +13,17 @@ from scipy import stats
 from bench.compare import ALPHA, DEFAULT_ROUNDS
 from bench.stats import summarise
 from bench.text import number
-from report.web import environment
-from report.web.figure import BAND, BLUE, MUTED, ORANGE, figure, label_rows, svg
-from studies.validate.model import PARTS, Deviation, FalseAlarms, Ratio, Report, Sensitivity, Shift
+from report.web import BAND, BLUE, MUTED, ORANGE, figure, label_rows, svg, templates
+from studies.validate.model import PARTS, Deviation, FalseAlarms, Ratio, Report, Sensitivity
 from studies.validate.parity import LIMIT_PERCENT
-
-_TEMPLATE = "page.html.j2"
 
 
 def render(report: Report) -> str:
     """The page of a report, as HTML text."""
     checks = sorted(report.checks, key=lambda check: PARTS.index(check.part))
     parts = {part: list(group) for part, group in groupby(checks, key=lambda check: check.part)}
-    return (
-        environment(Path(__file__).parent)
-        .get_template(_TEMPLATE)
-        .render(report=report, parts=parts, figures=_figures(report))
-    )
+    page = templates().get_template("validation.html.j2")
+    return page.render(report=report, parts=parts, figures=_figures(report))
 
 
 def _figures(report: Report) -> dict[str, list[Markup]]:
@@ -142,10 +135,10 @@ def shifts(alarms: FalseAlarms) -> str:
 
 def detectable(alarms: FalseAlarms) -> str:
     """What a comparison of the default rounds could have seen, a bar per metric."""
-    known = sorted(_with_smallest(alarms.shifts), key=lambda pair: pair[1])
-    with figure("detectable", rows=len(known)) as drawn:
+    known = [(s.metric, s.smallest) for s in alarms.shifts if s.relative and s.smallest]
+    rows = sorted(known, key=lambda pair: pair[1])[::-1]
+    with figure("detectable", rows=len(rows)) as drawn:
         axes = drawn.subplots()
-        rows = list(reversed(known))
         axes.barh(range(len(rows)), [value for _, value in rows], height=0.6, color=BLUE)
         for row, (_, value) in enumerate(rows):
             axes.text(value, row, f" {number(value)} %", va="center", fontsize=8)
@@ -155,9 +148,3 @@ def detectable(alarms: FalseAlarms) -> str:
             formatted(FuncFormatter(lambda value, _: number(value, 2)))
         axes.set_xlabel(f"smallest difference that {DEFAULT_ROUNDS} rounds a side see, %")
         return svg(drawn)
-
-
-def _with_smallest(shifts: Sequence[Shift]) -> Iterator[tuple[str, float]]:
-    for each in shifts:
-        if each.relative and each.smallest:
-            yield each.metric, each.smallest

@@ -1,6 +1,8 @@
-"""Figures in one style: as an SVG element of a page, or as an SVG file of its own.
+"""What all our pages and figures share: templates and one style.
 
-Text stays text. In a page colours follow it: matplotlib can only write fixed ones, so those of
+A page is one HTML file, without network and scripts. A figure is an SVG element of a page, or an
+SVG file of its own. Text stays text. In a page colours follow it: matplotlib can only write fixed
+ones, so those of
 :data:`COLOURS` become CSS variables of ``style.css``, and one figure serves light, dark and print.
 A file of its own has the fixed colours on white.
 """
@@ -11,12 +13,16 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from bench.text import number
 
 INK, MUTED, GRID, BAND = "#1b1b1b", "#6f6f6f", "#dcdcdc", "#e6f0e6"
 SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
@@ -60,6 +66,23 @@ _STYLE: dict[Any, Any] = {
 _GROUP_ID = re.compile(r'(<g\b[^>]*?) id="[^"]*"')
 _COORDINATES = re.compile(r' (?:d|x|y|transform|points)="[^"]*"')
 _LONG = re.compile(r"-?\d+\.\d{3,}")
+
+
+def templates(*, html: bool = True) -> Environment:
+    """The folder's templates.
+
+    :param html: escape what is put in, for pages; not for Markdown.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["number"] = number
+    return environment
 
 
 @contextmanager

@@ -38,29 +38,30 @@ def judge(
     :param missing_fails: a metric of the baseline that cannot be compared fails, too.
     :raises ValueError: ``metrics`` has a name that neither has.
     """
-    found = compare(
+    comparison = compare(
         baseline, new,
         labels=labels, metrics=metrics, interleaved=new.interleaved_with(baseline),
     )  # fmt: skip
-    worse = found.verdicts("worse")
-    lost = [name for name in found.not_compared if name in baseline.metrics]
-    lines = [f"warning: {text}" for text in found.warnings]
-    lines += [f"worse: {name} {found.metrics[name].effect_text()}" for name in worse]
-    lines += [f"not compared: {name}: {found.not_compared[name]}" for name in lost]
-    can_fail = any(metric.verdict != "too few runs" for metric in found.metrics.values())
+    worse = comparison.verdicts("worse")
+    lost = [name for name in comparison.not_compared if name in baseline.metrics]
+    lines = [f"warning: {text}" for text in comparison.warnings]
+    lines += [f"worse: {name} {comparison.metrics[name].effect_text()}" for name in worse]
+    lines += [f"not compared: {name}: {comparison.not_compared[name]}" for name in lost]
+    can_fail = any(metric.verdict != "too few runs" for metric in comparison.metrics.values())
     if worse or (lost and missing_fails):
         outcome: Outcome = "fail"
     elif not can_fail:
         outcome = "undecided"
         lines.append(
-            f"too few runs: a verdict on {found.family} metrics takes {found.runs_needed} runs of "
-            "each side. Fix: more rounds, or fewer metrics: --metrics"
+            f"too few runs: a verdict on {comparison.family} metrics takes "
+            f"{comparison.runs_needed} runs of each side. Fix: more rounds, or fewer metrics: "
+            "--metrics"
         )
     else:
         outcome = "pass"
-    better = len(found.verdicts("better"))
+    better = len(comparison.verdicts("better"))
     lines.append(
         f"{outcome}: {labels[1]} against {labels[0]}: {len(worse)} worse, {better} better of "
-        f"{len(found.metrics)} metrics"
+        f"{len(comparison.metrics)} metrics"
     )
     return GateVerdict(outcome, tuple(lines))

@@ -1,1 +1,0 @@
-"""The validation as a page."""
