@@ -22,6 +22,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from bench import stats
@@ -150,14 +151,16 @@ def from_dict(data: Mapping[str, Any]) -> Comparison:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Corrected p-values (0 to 1) by name: at most ``alpha`` is a verdict at level ``alpha``."""
-    if not p_values:
-        return {}
-    # Imported here, since it takes a second that only a comparison should wait for.
-    from statsmodels.stats.multitest import multipletests
+    """Corrected p-values (0 to 1) by name: at most ``alpha`` is a verdict at level ``alpha``.
 
-    corrected = multipletests(list(p_values.values()), method="holm")[1]
-    return dict(zip(p_values, map(float, corrected), strict=True))
+    Not statsmodels' ``multipletests``: it collects garbage at every call, which made a thousand
+    comparisons take a minute.
+    """
+    p = np.fromiter(p_values.values(), float)
+    order = np.argsort(p, kind="stable")
+    steps = np.minimum(1, p[order] * np.arange(len(p), 0, -1))
+    p[order] = np.maximum.accumulate(steps)
+    return dict(zip(p_values, map(float, p), strict=True))
 
 
 def runs_needed(family: int, *, paired: bool = False, alpha: float = ALPHA) -> int:
