@@ -2,7 +2,7 @@
 
 JSON by pydantic, both ways; an unknown schema is refused, an unknown field too. Commands, tool
 facts and failures are stored once per probe, not per sample, to stay small as a stack output.
-Version 1 is read as version 2 (:mod:`bench.results_v1`).
+Results of version 1 are refused: they do not say what was measured.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from bench import results_v1
 from bench.environment import Environment, Model, StackRecord
 from bench.metrics import Better, LimitedBy, Note, limit_kind
 from bench.text import number, problem
@@ -291,13 +290,11 @@ class Results(StackRecord):
 
 
 def from_dict(data: Mapping[str, Any]) -> Results:
-    """Read results from JSON data, of version 1 too.
+    """Read results from JSON data.
 
     :raises ResultsError: another schema, or data that does not fit it.
     """
     schema = data.get("schema")
-    if schema == results_v1.SCHEMA:
-        data, schema = results_v1.results(data), SCHEMA
     if schema != SCHEMA:
         raise ResultsError(
             f"not results of this version: schema is {schema!r}, not {SCHEMA!r}. Fix: measure again"

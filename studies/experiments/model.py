@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from bench import results_v1
 from bench.compare import Comparison
 from bench.environment import Environment, Model, StackRecord
 from bench.interleave import Side, Step
@@ -105,11 +104,9 @@ class Experiment(StackRecord):
     warnings: list[str] = Field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-able data."""
-        return {
-            **self.model_dump(mode="json", by_alias=True),
-            "environment": self.environment.model_dump(mode="json", exclude_none=True),
-        }
+        """As JSON-able data; fields that have their default are left out."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return {"schema": SCHEMA, **data}
 
     def to_json(self, *, indent: int | None = None) -> str:
         """As JSON text."""
@@ -117,12 +114,13 @@ class Experiment(StackRecord):
 
 
 def from_dict(data: Mapping[str, Any]) -> Experiment:
-    """Read an experiment from JSON data, of version 1 too.
+    """Read an experiment from JSON data.
 
     :raises ExperimentError: another schema, or data that does not fit it.
     """
-    if data.get("schema") == results_v1.EXPERIMENT:
-        data = results_v1.experiment(data)
+    schema = data.get("schema")
+    if schema != SCHEMA:
+        raise ExperimentError(f"schema is {schema!r}, not {SCHEMA!r}. Fix: measure again")
     try:
         return Experiment.model_validate(data)
     except ValidationError as error:

@@ -218,3 +218,8 @@ def test_decisions_are_in_the_order_of_reports_whatever_the_engines() -> None:
         "strange",
     ]
     assert toggle_records(states) == toggle_records(dict(reversed(states.items())))
+
+
+def test_results_of_the_first_version_are_refused_with_what_to_do() -> None:
+    with pytest.raises(ResultsError, match=r"schema is 'cni-benchmark/results/v1'.*measure again"):
+        from_dict({"schema": "cni-benchmark/results/v1"})
