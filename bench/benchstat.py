@@ -6,8 +6,6 @@ code that shares nothing with ours. Two files may be compared only where all the
 lines agree, so what a result is of goes into comments.
 """
 
-from __future__ import annotations
-
 import csv
 import subprocess
 from collections.abc import Iterator, Mapping

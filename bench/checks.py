@@ -11,8 +11,6 @@ one that reads its time slowly (a system call in place of a read of the CPU's co
 load generator, which asks for the time twice per request.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Collection, Iterator

@@ -6,8 +6,6 @@ part of results, so that a stored file says what its numbers are of. What nobody
 empty.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -169,7 +167,7 @@ class Environment(Model):
     pod_addresses: list[PodAddress] = []
     adaptations: list[str] = []
 
-    def with_facts(self, **facts: Any) -> Environment:
+    def with_facts(self, **facts: Any) -> "Environment":
         """The same with these facts in place of what was known of them.
 
         :raises pydantic.ValidationError: there is no such fact, or its value is impossible.

@@ -6,8 +6,6 @@ the machine, which moves over minutes, meets all sides alike (:func:`interleave`
 is an interleave of one side (:func:`run_benchmark`).
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

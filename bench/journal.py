@@ -5,8 +5,6 @@ of: a side's identity (its session's descriptor, say) is kept with it, and sampl
 identity are left out when the rounds go on.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping
@@ -51,7 +49,7 @@ class Journal:
         self.header = header
 
     @classmethod
-    def begin(cls, path: Path, header: RoundsHeader) -> Journal:
+    def begin(cls, path: Path, header: RoundsHeader) -> "Journal":
         """Start an empty journal, in place of any that was there.
 
         :raises OSError: it cannot be written.
@@ -60,7 +58,7 @@ class Journal:
         return cls(path, header)
 
     @classmethod
-    def open(cls, path: Path) -> Journal:
+    def open(cls, path: Path) -> "Journal":
         """Take up a journal; a line that was torn by a kill is cut off.
 
         :raises JournalError: it is none.

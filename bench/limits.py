@@ -5,8 +5,6 @@ these CPUs and not the network; each sample says so. The same readings tell of t
 platform held back, and of CPU time that a hypervisor withheld.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 

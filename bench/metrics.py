@@ -7,8 +7,6 @@ A note qualifies the value of one metric: something other than the network was a
 load came late, the platform held traffic back. Rules ask for its kind; people read its text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal

@@ -1,7 +1,5 @@
 """How much is measured: the profiles, and a user's own numbers in place of theirs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -83,58 +81,54 @@ class Plan:
         return asdict(self) | {"http_rates": list(self.http_rates), "allow": list(self.allow)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+    def from_dict(cls, data: Mapping[str, Any]) -> "Plan":
         """The plan that :meth:`as_dict` wrote."""
         tuples = {"http_rates": tuple(data["http_rates"]), "allow": tuple(data["allow"])}
         return cls(**{**data, **tuples})
 
 
-PROFILES: dict[str, Plan] = {
-    # For a first look, on any machine: one that is busy with other things marks its results
-    # instead of having none. The other profiles' numbers are meant for others to rely on.
-    "quick": Plan(
-        "quick",
-        runs=3,
-        bulk_seconds=2,
-        http_seconds=2,
-        latency_seconds=1,
-        idle_seconds=1,
-        settle_seconds=10,
-        allow=("generator", "quiet-agents", "quiet-machine"),
-    ),
-    "standard": Plan(
-        "standard",
-        runs=5,
-        bulk_seconds=10,
-        http_seconds=10,
-        latency_seconds=10,
-        idle_seconds=10,
-        settle_seconds=120,
-        connect_count=5_000,
-        connect_max_count=10_000,
-        udp_search_trials=8,
-        udp_search_seconds=2.0,
-        dns_capacity_seconds=5,
-        calibration_seconds=3,
-    ),
-    "published": Plan(
-        "published",
-        runs=3,
-        bulk_seconds=30,
-        http_seconds=30,
-        latency_seconds=30,
-        idle_seconds=30,
-        settle_seconds=120,
-        stagger=False,
-        from_due_times=False,
-        connect_count=5_000,
-        connect_max_count=10_000,
-        udp_search_trials=8,
-        udp_search_seconds=2.0,
-        dns_capacity_seconds=5,
-        calibration_seconds=3,
-    ),
-}
+def _lasting(plan: Plan, seconds: int) -> Plan:
+    """A plan whose probes run for so long each."""
+    return replace(
+        plan,
+        bulk_seconds=seconds,
+        http_seconds=seconds,
+        latency_seconds=seconds,
+        idle_seconds=seconds,
+    )
+
+
+# For a first look, on any machine: one that is busy with other things marks its results instead of
+# having none. The other profiles' numbers are meant for others to rely on.
+_QUICK = Plan(
+    "quick",
+    runs=3,
+    bulk_seconds=2,
+    http_seconds=2,
+    latency_seconds=1,
+    idle_seconds=1,
+    settle_seconds=10,
+    allow=("generator", "quiet-agents", "quiet-machine"),
+)
+_STANDARD = Plan(
+    "standard",
+    runs=5,
+    bulk_seconds=10,
+    http_seconds=10,
+    latency_seconds=10,
+    idle_seconds=10,
+    settle_seconds=120,
+    connect_count=5_000,
+    connect_max_count=10_000,
+    udp_search_trials=8,
+    udp_search_seconds=2.0,
+    dns_capacity_seconds=5,
+    calibration_seconds=3,
+)
+_PUBLISHED = replace(
+    _lasting(_STANDARD, 30), profile="published", runs=3, stagger=False, from_due_times=False
+)
+PROFILES = {plan.profile: plan for plan in (_QUICK, _STANDARD, _PUBLISHED)}
 """``published`` has the parameters of the published study (``-t 30 -P 8``, ``-u -b 10G``, fortio
 ``-c 32`` at 1,000 and 5,000, ``-c 64`` at the maximum, 100 DNS queries, 3 runs)."""
 
@@ -164,14 +158,7 @@ def plan_for(
     if runs is not None:
         plan = replace(plan, runs=_whole("runs", runs, MAX_RUNS))
     if seconds is not None:
-        length = _whole("seconds", seconds, MAX_SECONDS)
-        plan = replace(
-            plan,
-            bulk_seconds=length,
-            http_seconds=length,
-            latency_seconds=length,
-            idle_seconds=length,
-        )
+        plan = _lasting(plan, _whole("seconds", seconds, MAX_SECONDS))
     if http_rates is not None:
         plan = replace(plan, http_rates=_rates(http_rates))
     if http_connections is not None:

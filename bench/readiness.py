@@ -9,8 +9,6 @@ with next to nothing. What it reaches there bounds what it can tell of a Service
 share CPUs meanwhile, so the figure errs on the low side.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

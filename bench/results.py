@@ -5,8 +5,6 @@ facts and failures are stored once per probe, not per sample, to stay small as a
 Results of version 1 are refused: they do not say what was measured.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal, NamedTuple
@@ -87,7 +85,7 @@ class MetricResult(_Model):
     probe: str
 
     @model_validator(mode="after")
-    def _one_place_each(self) -> MetricResult:
+    def _one_place_each(self) -> "MetricResult":
         for name in ("rounds", "bring_ups", "slices"):
             if len(getattr(self, name)) not in (0, len(self.samples)):
                 raise ValueError(f"{name} must be as many as samples, or none")
@@ -255,7 +253,7 @@ class Results(StackRecord):
     errors: list[MissingMetric] = Field(default_factory=list)
     """Metrics without any sample; not empty means that the benchmark failed."""
 
-    def interleaved_with(self, other: Results) -> bool:
+    def interleaved_with(self, other: "Results") -> bool:
         """Run i of both was made in the same round, so that they can be compared by pairs."""
         return (
             self.rounds is not None
@@ -268,7 +266,7 @@ class Results(StackRecord):
         """The preconditions that did not hold: with any, these are no clean numbers."""
         return [check for check in self.checks if not check.passed]
 
-    def only(self, metrics: Collection[str]) -> Results:
+    def only(self, metrics: Collection[str]) -> "Results":
         """The same with no other metrics than these."""
         kept = {name: metric for name, metric in self.metrics.items() if name in metrics}
         return self.model_copy(update={"metrics": kept})

@@ -1,7 +1,5 @@
 """One sample of a probe, tried again a bounded number of times, and all samples by metric."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 

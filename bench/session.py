@@ -5,8 +5,6 @@ recorded outputs. Nothing else in :mod:`bench` touches a cluster, or asks for th
 :class:`Clock`.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

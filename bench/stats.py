@@ -46,8 +46,6 @@ u-th smallest difference between the sides, and the signed-rank sum likewise by 
 each simulated experiment tells its own smallest shift, and the 90th percentile of those is it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

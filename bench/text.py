@@ -3,8 +3,6 @@
 Stored values are never rounded here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from pydantic import ValidationError

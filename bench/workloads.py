@@ -5,8 +5,6 @@ network namespace that runs ``command`` directly, so ``command[0]`` is a program
 Server-side pods never share a node with the client-side ones (``bench.checks`` asserts it).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,12 +1,9 @@
 """``python -m bench ablate``: each tuning toggle by itself."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bench.compare import runs_needed
 from bench.plan import plan_for
@@ -14,6 +11,7 @@ from bench.session import Clock
 from cli.common import (
     OK,
     USAGE,
+    Commands,
     FatalError,
     add_allow,
     again,
@@ -52,7 +50,7 @@ variant: --session d.json --variant hostRouting=host.json (with no- before
 the name where the base has the toggle and the variant has not)."""
 
 
-def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
+def add_parsers(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "ablate", help=QUESTION, description=QUESTION, epilog=_EPILOG,

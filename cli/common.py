@@ -1,7 +1,5 @@
 """What the commands of ``python -m bench`` share: exit codes, refusals, sessions, progress."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import shlex
@@ -11,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from bench.benchstat import BenchstatError
 from bench.checks import PreconditionError
@@ -24,6 +22,9 @@ from studies.experiments.ablate import OtherPlanError, TrialFileError
 from studies.experiments.capabilities import StageError
 from studies.experiments.definition import ExtentError
 from studies.matrix.state import FolderError
+
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"
+"""What ``add_subparsers`` gives: where a group adds its commands."""
 
 OK, MISSING_NUMBERS, USAGE, PRECONDITION, SESSION, NO_RESULTS, CHECK_FAILED = range(7)
 REGRESSION, UNDECIDED = 7, 8

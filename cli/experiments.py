@@ -17,6 +17,7 @@ from cli.common import (
     OK,
     SESSION,
     SESSION_FILE,
+    Commands,
     FatalError,
     add_allow,
     again,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from studies.experiments.model import Experiment
 
 
-def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
+def add_parsers(commands: Commands) -> None:
     """Add every experiment's command."""
     for each in EXPERIMENTS.values():
         usual = each.usual
@@ -62,7 +63,7 @@ def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
     _add_files(commands)
 
 
-def _add_files(commands: argparse._SubParsersAction[Any]) -> None:
+def _add_files(commands: Commands) -> None:
     """Add what is done with experiments that were made."""
     parser = commands.add_parser(
         "experiments", help="show or draw experiments that were made, or fill a document"

@@ -1,7 +1,5 @@
 """``python -m bench``: the commands, a module here for each group of them."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Sequence

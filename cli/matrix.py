@@ -3,8 +3,6 @@
 Nothing is drawn while a sample is taken: the machine that draws is the one that is measured.
 """
 
-from __future__ import annotations
-
 import argparse
 import secrets
 import shlex
@@ -15,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from rich import box
 from rich.console import Console, Group
@@ -35,6 +32,7 @@ from cli.common import (
     OK,
     SESSION,
     USAGE,
+    Commands,
     FatalError,
     add_allow,
     add_profile,
@@ -61,7 +59,7 @@ exit codes:
   130  stopped"""
 
 
-def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
+def add_parsers(commands: Commands) -> None:
     """Add the command."""
     matrix = commands.add_parser(
         "matrix", help="bring scenarios up, measure them in interleaved rounds, take them down",

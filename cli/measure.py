@@ -1,12 +1,9 @@
 """``python -m bench run``, ``show``, ``benchstat``: measure a session, show what was measured."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -19,6 +16,7 @@ from cli.common import (
     NO_RESULTS,
     OK,
     SESSION_FILE,
+    Commands,
     FatalError,
     add_allow,
     add_profile,
@@ -33,7 +31,7 @@ from report.show import print_results, render
 from report.sources import MeasuredScenario, read_stack
 
 
-def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
+def add_parsers(commands: Commands) -> None:
     """Add the commands."""
     run = commands.add_parser("run", help="measure, then print the medians")
     run.set_defaults(execute=_run)

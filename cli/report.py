@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
@@ -22,6 +22,7 @@ from cli.common import (
     REGRESSION,
     UNDECIDED,
     USAGE,
+    Commands,
     FatalError,
     add_chosen_metrics,
     names,
@@ -29,10 +30,9 @@ from cli.common import (
     writing,
 )
 from components.state import history as kept
-from report.gate import judge
 from report.history import metric_lines, run_table
 from report.show import print_results
-from report.sidebyside import FORMATS, SideBySide, as_csv, render, side_by_side
+from report.sidebyside import FORMATS, SideBySide, as_csv, judge, render, side_by_side
 from report.sources import Collection, load
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _SOURCES = (
 _GATED = f"a Pulumi stack, a result file (JSON), or {OF_HISTORY}ID of python -m bench history"
 
 
-def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
+def add_parsers(commands: Commands) -> None:
     """Add the commands."""
     compare = commands.add_parser(
         "compare", help="what differs between scenarios, and how sure that is"

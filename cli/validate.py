@@ -1,12 +1,9 @@
 """``python -m bench validate``: test the measurement itself, in a lab of its own."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bench.plan import Plan, plan_for
 from cli.common import (
@@ -15,6 +12,7 @@ from cli.common import (
     OK,
     SESSION,
     USAGE,
+    Commands,
     FatalError,
     add_allow,
     interrupted_by_term,
@@ -25,7 +23,7 @@ from studies.validate.model import Check, Report, ReportError, from_json
 PAGE, DATA = "index.html", "validation.json"
 
 
-def add_parsers(commands: argparse._SubParsersAction[Any]) -> None:
+def add_parsers(commands: Commands) -> None:
     """Add the command."""
     validate = commands.add_parser("validate", help="test the measurement itself, in the lab")
     validate.set_defaults(execute=_validate)

@@ -3,8 +3,6 @@
 `python -m cni.capacity m6i.xlarge` shows it for both CNIs, with and without prefix delegation.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 

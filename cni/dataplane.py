@@ -5,8 +5,6 @@ the object; none compares names. Two CNIs in one (the VPC CNI with Cilium chaine
 dataplane that is made of two.
 """
 
-from __future__ import annotations
-
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence

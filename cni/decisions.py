@@ -3,8 +3,6 @@
 Also the scenarios that differ from a base in one toggle, and why some cannot be.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal

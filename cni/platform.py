@@ -5,8 +5,6 @@ Decisions rest on these facts, never on an instance type's name: EC2 says what a
 node has joined (its driver's version, its MTU) stays unknown.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +28,7 @@ class Kernel(NamedTuple):
     minor: int
 
     @classmethod
-    def parse(cls, release: str) -> Kernel:
+    def parse(cls, release: str) -> "Kernel":
         """Read `uname -r`, `6.1.159-182.297.amzn2023` say; PlatformError where it is no release."""
         match = re.match(r"(\d+)\.(\d+)", release)
         if match is None:

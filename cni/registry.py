@@ -1,7 +1,5 @@
 """Every CNI by the name that settings have for it. A CNI is added by its folder and a line here."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

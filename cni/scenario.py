@@ -1,7 +1,5 @@
 """A scenario: one CNI in one configuration, as data that a stack file holds."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import BeforeValidator, Field, create_model, model_validator

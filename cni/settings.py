@@ -4,8 +4,6 @@ What is checked here holds for every CNI. :class:`cni.scenario.Scenario` adds th
 toggles, and their rules.
 """
 
-from __future__ import annotations
-
 import difflib
 import ipaddress
 import json

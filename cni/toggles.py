@@ -5,8 +5,6 @@ A CNI's toggles are in its folder. Settings, decisions, values, verification, th
 name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar

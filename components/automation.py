@@ -4,8 +4,6 @@ The same engine, backend, stack files and program as by hand: the API runs ``pul
 on PATH, so the toolchain's launcher keeps tracked files clean here too.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import signal

@@ -11,8 +11,6 @@ neither:
   stack's own session.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
@@ -50,7 +48,7 @@ class Handover(BaseModel):
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> Handover:
+    def of(cls, path: Path) -> "Handover":
         """The file as it is now.
 
         :raises HandoverError: it cannot be read.
@@ -105,7 +103,7 @@ class Asked:
     adopt: str | None = None
 
     @classmethod
-    def by(cls, environment: Mapping[str, str]) -> Asked:
+    def by(cls, environment: Mapping[str, str]) -> "Asked":
         """What the environment of a Pulumi command asks of the benchmark.
 
         :raises HandoverError: nothing that can be done.

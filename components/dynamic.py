@@ -4,8 +4,6 @@ A dynamic provider's class is found again by its import path for as long as a st
 classes keep their names; a change of what they do is told to the engine by :data:`VERSION`.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

@@ -1,7 +1,5 @@
 """Experiments as resources, one each: they run after the benchmark and keep what they found."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from contextlib import closing

@@ -1,7 +1,5 @@
 """Kubernetes objects of an experiment's own, kept through a target's API server."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """One stack: its settings become decisions, a deployment on its target, and a measurement."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping

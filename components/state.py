@@ -1,7 +1,5 @@
 """The files that the project keeps for the user, beside Pulumi's state and the labs'."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The targets by name. A new one is a folder here and a line in this list."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,10 +42,9 @@ def open_session(descriptor: Mapping[str, Any]) -> Session:
             'a session descriptor is {"target": "lab", "args": {...}}, '
             f"got target={name!r}, args={args!r}"
         )
-    target = TARGETS.get(name)
-    if target is None:
+    if name not in TARGETS:
         raise SessionError(f"no target {name!r}: there are {', '.join(TARGETS)}")
     try:
-        return target.open_session(**args)
+        return TARGETS[name].open_session(**args)
     except TypeError as error:
         raise SessionError(f"the session's args do not fit the target {name}: {error}") from error

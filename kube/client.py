@@ -1,7 +1,5 @@
 """An API server's objects, through the dynamic client of the package ``kubernetes``."""
 
-from __future__ import annotations
-
 import json
 import socket
 import ssl

@@ -19,8 +19,6 @@ be opened again as ``/dev/stdout`` (containerd 1.7, ``pkg/process/io.go``: ``New
 ``fixStdioPermissions``).
 """
 
-from __future__ import annotations
-
 import json
 import re
 import socket

@@ -1,7 +1,5 @@
 """Kubernetes objects as plain data, in the API's own field names, and the client's errors."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,7 +16,7 @@ class Kind(NamedTuple):
     name: str
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Kind:
+    def of(cls, manifest: Manifest) -> "Kind":
         """The kind of a manifest."""
         return cls(str(manifest["apiVersion"]), str(manifest["kind"]))
 

@@ -1,7 +1,5 @@
 """Bounded waiting with progress, for what a cluster does on its own time."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Cilium's socket load-balancer attaches to a cgroup, so every node gets one and i
 live in it. Cgroups outlive mount namespaces: :func:`remove` takes the branch away again.
 """
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path

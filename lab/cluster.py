@@ -5,8 +5,6 @@ Bringing up goes in three steps: :meth:`Lab.start` (control plane and nodes), :m
 recognised and removed.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import secrets
 import shutil

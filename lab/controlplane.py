@@ -5,8 +5,6 @@ scheduler, controller manager or kubelet; the lab writes their results (bound po
 node and pod status) through the API itself.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 from http import HTTPStatus

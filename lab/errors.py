@@ -1,7 +1,5 @@
 """Errors of the lab. Each message names what went wrong, with its evidence."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

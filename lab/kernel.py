@@ -3,8 +3,6 @@
 The standard library only: a machine is checked before anything is installed.
 """
 
-from __future__ import annotations
-
 import gzip
 import os
 import platform
@@ -109,7 +107,7 @@ class IdleHold:
     fd: int | None = None
 
     @classmethod
-    def take(cls, device: Path = _CPU_LATENCY) -> IdleHold:
+    def take(cls, device: Path = _CPU_LATENCY) -> "IdleHold":
         """Ask for 0 µs; where the kernel has no such device nothing is held."""
         try:
             fd = os.open(device, os.O_WRONLY)

@@ -13,8 +13,6 @@ shows those of the namespace it is mounted in), a BPF file system and a /run of 
 process holds it.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import json
 from dataclasses import dataclass

@@ -11,8 +11,6 @@ Two things of real networks come with it, on nodes whose agents have not started
   device, as those of a local socket have: XDP would send them on without.
 """
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import subprocess

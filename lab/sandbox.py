@@ -10,8 +10,6 @@ made in, and setns(2) moves only the calling thread: so every connection's socke
 (:func:`network_namespace`).
 """
 
-from __future__ import annotations
-
 import ctypes
 import fcntl
 import http.client
@@ -73,7 +71,7 @@ class LabPaths:
         self.kubeconfig = self.config / "kubeconfig"
 
     @classmethod
-    def of(cls, lab_id: str) -> LabPaths:
+    def of(cls, lab_id: str) -> "LabPaths":
         return cls(lab_id, state_root() / lab_id)
 
     def make(self) -> None:

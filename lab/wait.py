@@ -1,7 +1,5 @@
 """Bounded waiting: readiness is checked, never slept for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -8,8 +8,6 @@ Objects are dictionaries in the API's own field names (Kubernetes API reference,
 scheduler, kubelet and controllers would have written them.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections import defaultdict

@@ -9,8 +9,6 @@ A document's table stands between two comments, of which the first says what it 
 metrics or facts.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 Traits are what rules need of it; the rest is what a number's reader can check.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -2,8 +2,6 @@
 and of an experiment as a file, with a panel per metric.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

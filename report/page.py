@@ -3,8 +3,6 @@
 Its first screen (:class:`Summary`) says what to choose, how sure that is, on what it was measured.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

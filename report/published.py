@@ -6,8 +6,6 @@ own numbers, never from ours. ``features.yaml`` has what each CNI's documentatio
 when it was read, and for which versions. Nothing here is measured.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -179,7 +177,7 @@ class Features(Model):
     features: tuple[Feature, ...]
 
     @model_validator(mode="after")
-    def _complete(self) -> Features:
+    def _complete(self) -> "Features":
         for feature in self.features:
             if feature.support.keys() != self.cnis.keys():
                 raise ValueError(f"{feature.name}: not of {', '.join(self.cnis)}")

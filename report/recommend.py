@@ -19,8 +19,6 @@ Below: the use cases; then contests, which of several is best by some metrics; t
 evidence, what an axis of services, hops or policies says about scenarios; then the advice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Results as tables for a terminal of 80 columns or more (rich)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 

@@ -4,8 +4,6 @@ They are shown as tables for a terminal of 80 columns or more (rich), and writte
 JSON, and in Go's benchmark format.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -14,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -23,7 +21,7 @@ from rich.text import Text
 from bench import benchstat
 from bench.compare import ALPHA, Comparison, MetricComparison, Verdict, compare
 from bench.metrics import ARROWS, Better, LimitedBy, group_rank
-from bench.results import MetricResult
+from bench.results import MetricResult, Results
 from bench.text import number
 from report.show import listing, plain_table
 from report.sources import MeasuredScenario
@@ -367,3 +365,61 @@ FORMATS: Mapping[str, Callable[[SideBySide], str]] = {
     "json": as_json,
     "benchstat": as_benchstat,
 }
+
+
+# -- the regression gate ----------------------------------------------------------------------
+
+Outcome = Literal["pass", "fail", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class GateVerdict:
+    """What the gate says, and why, for people."""
+
+    outcome: Outcome
+    lines: tuple[str, ...]
+
+
+def judge(
+    baseline: Results,
+    new: Results,
+    *,
+    labels: tuple[str, str],
+    metrics: Collection[str] | None = None,
+    missing_fails: bool = False,
+) -> GateVerdict:
+    """The regression gate: whether new results are worse than a baseline's.
+
+    A gate that cannot fail is none: so few runs that no metric could have had a verdict are an
+    outcome of their own, not a pass.
+
+    :param metrics: names of those to compare, chosen before any was looked at; by default all.
+    :param missing_fails: a metric of the baseline that cannot be compared fails, too.
+    :raises ValueError: ``metrics`` has a name that neither has.
+    """
+    comparison = compare(
+        baseline, new,
+        labels=labels, metrics=metrics, interleaved=new.interleaved_with(baseline),
+    )  # fmt: skip
+    worse = comparison.verdicts("worse")
+    lost = [name for name in comparison.not_compared if name in baseline.metrics]
+    lines = [f"warning: {text}" for text in comparison.warnings]
+    lines += [f"worse: {name} {comparison.metrics[name].effect_text()}" for name in worse]
+    lines += [f"not compared: {name}: {comparison.not_compared[name]}" for name in lost]
+    can_fail = any(metric.verdict != "too few runs" for metric in comparison.metrics.values())
+    if worse or (lost and missing_fails):
+        outcome: Outcome = "fail"
+    elif not can_fail:
+        outcome = "undecided"
+        lines.append(
+            f"too few runs: a verdict on {comparison.family} metrics takes "
+            f"{comparison.runs_needed} runs of each side. Fix: more rounds, or fewer metrics: "
+            "--metrics"
+        )
+    else:
+        outcome = "pass"
+    lines.append(
+        f"{outcome}: {labels[1]} against {labels[0]}: {len(worse)} worse, "
+        f"{len(comparison.verdicts('better'))} better of {len(comparison.metrics)} metrics"
+    )
+    return GateVerdict(outcome, tuple(lines))

@@ -5,8 +5,6 @@ of them, and experiments (``experiments/*.json``). Stacks are asked through the 
 Nothing is measured here.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from pydantic import ValidationError
 from bench import results
 from bench.environment import Environment, ToggleRecord, toggle_records
 from bench.results import Results, ResultsError
-from bench.text import tail
+from bench.text import problem, tail
 from studies.experiments import model as experiments
 from studies.experiments.model import Experiment, ExperimentError
 from studies.matrix.state import MATRIX, MatrixRecord
@@ -156,9 +154,7 @@ def _matrix(file: Path) -> MatrixRecord | None:
     except OSError as error:
         raise SourceError(f"{file}: {error}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SourceError(f"{file}: no record of a matrix: {where}: {first['msg']}") from None
+        raise SourceError(f"{file}: no record of a matrix: {problem(error)}") from None
 
 
 def read_stack(stack: str) -> MeasuredScenario:

@@ -1,7 +1,5 @@
 """The validation's page: one HTML file with everything in it, and its figures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import groupby
 

@@ -7,8 +7,6 @@ ones, so those of
 A file of its own has the fixed colours on white.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The probes, a module each with its parser, and the registry of those that a plan runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 from bench.plan import Plan

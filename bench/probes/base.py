@@ -5,8 +5,6 @@ a pod and a parser (:class:`CommandProbe`): data, not code. The runner knows onl
 :class:`Probe`, so that one that needs more (a search, two pods at once) fits in as well.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -6,8 +6,6 @@ the processes are added up, then the mean over nodes is taken; the operator is o
 has its own figure and is not in that mean.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

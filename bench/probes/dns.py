@@ -25,8 +25,6 @@ seconds with six decimals. A query without an answer within its time-out is lost
 response code is completed.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping

@@ -33,8 +33,6 @@ connections, not as many as a duration allows, so that a long run does not fill
 connection-tracking tables and thereby change what is measured after it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from bench.metrics import Metric, latency_metrics, rate_metric, share_metric

@@ -18,8 +18,6 @@ these machines is in it too; the precondition "quiet-machine" bounds that. In th
 one machine.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -27,8 +27,6 @@ report interval (one second in the study). It says how long the stream's own dat
 with the socket buffers, and has no percentiles; the study printed it as p50 and as p99.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass

@@ -26,8 +26,6 @@ each next half of what was put out until a trial holds; then the search halves t
 number of bytes, not for a time, since iperf3 knows whole seconds only.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Cilium as a :class:`cni.dataplane.Dataplane`. Facts of the chart and the agent: 1.16.5."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence

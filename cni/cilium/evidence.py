@@ -5,8 +5,6 @@ Go leaves a false boolean out of its JSON, so within a section that is there, ab
 a section that is absent altogether is unknown (None).
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,8 +55,6 @@ class AgentEvidence(Evidence):
     """Interfaces with an XDP program, and how it is attached: driver or generic."""
     qdiscs: Mapping[str, frozenset[str]] | None = None
     """Kinds of queueing disciplines, by interface."""
-    mtus: Mapping[str, int] | None = None
-    """Bytes, by interface."""
     config: Mapping[str, object] | None = None
     """The agent's own effective configuration, by Go field name."""
 
@@ -84,7 +80,6 @@ class AgentEvidence(Evidence):
             node=node,
             config=config,
             xdp=None if links is None else _xdp(links),
-            mtus=None if links is None else _mtus(links),
             qdiscs=None if qdiscs is None else _qdiscs(qdiscs),
             host_routing=routing.get("intra-host-routing-mode"),
             network_routing=routing.get("inter-host-routing-mode"),
@@ -146,10 +141,6 @@ def _map_sizes(section: Mapping[str, Any] | None) -> dict[str, int] | None:
 def _xdp(links: list[dict[str, Any]]) -> dict[str, str]:
     attached = {link["ifname"]: link["xdp"]["mode"] for link in links if "xdp" in link}
     return {name: _XDP_MODES.get(mode, str(mode)) for name, mode in attached.items()}
-
-
-def _mtus(links: list[dict[str, Any]]) -> dict[str, int]:
-    return {link["ifname"]: link["mtu"] for link in links if "mtu" in link}
 
 
 def _qdiscs(entries: list[dict[str, Any]]) -> dict[str, frozenset[str]]:

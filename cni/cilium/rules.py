@@ -9,8 +9,6 @@ Cilium, `daemon/cmd` (daemon.go, daemon_main.go, kube_proxy_replacement.go), `pk
 `pkg/egressgateway/manager.go` and `pkg/datapath/linux/bandwidth`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from cni.cilium.toggles import TOGGLES, CtTables, overlay

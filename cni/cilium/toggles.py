@@ -5,8 +5,6 @@ Sources: the chart's values.yaml and the tuning guide (operations/performance/tu
 and `pkg/datapath/linux/bandwidth` for silent fall-backs. Read in 1.16.5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 

@@ -1,7 +1,5 @@
 """Which values the Cilium chart has, by version, and which of a scenario's it does not know."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -5,8 +5,6 @@ module in ``tools/``, and fixtures. Standard library only: the toolchain reads t
 is installed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

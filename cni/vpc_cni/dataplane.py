@@ -1,7 +1,5 @@
 """The AWS VPC CNI as a :class:`cni.dataplane.Dataplane`."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping

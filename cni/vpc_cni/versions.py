@@ -4,8 +4,6 @@ Elsewhere a cluster may run any version: EKS offers builds of many. Standard lib
 toolchain reads this before anything is installed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

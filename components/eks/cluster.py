@@ -3,8 +3,6 @@
 :class:`Place` is the cluster with what whoever adds to it needs to know.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

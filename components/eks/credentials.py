@@ -1,7 +1,5 @@
 """The user's AWS credentials: where they come from, and whether they last for the whole run."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """A cluster of its own on EKS as a target."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import ModuleType

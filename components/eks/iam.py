@@ -1,7 +1,5 @@
 """IAM: policy documents, and roles with the least that their users need."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path

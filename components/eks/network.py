@@ -5,8 +5,6 @@ is open to the VPC only. The price is one NAT gateway, in the nodes' own zone si
 other to keep available. Images come through it, nothing of a measurement does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network

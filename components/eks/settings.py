@@ -1,7 +1,5 @@
 """The EKS cluster's settings, checked alone and against each other; its name and its tags."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator, Mapping

@@ -5,8 +5,6 @@ for the cluster's network, CoreDNS and the toggles' verification, workloads. Des
 backwards: nodes go before the CNI and its permissions, which until then give back what they hold.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

@@ -1,7 +1,5 @@
 """An existing cluster as a target."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from bench.plan import Plan

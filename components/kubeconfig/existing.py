@@ -1,7 +1,5 @@
 """What a cluster that somebody else has made is, and whether it fits a scenario."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network

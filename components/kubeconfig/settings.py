@@ -1,7 +1,5 @@
 """The settings of a stack on an existing cluster."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel
 
 from cni.settings import SETTINGS as MODEL

@@ -1,7 +1,5 @@
 """The target `kubeconfig`: measure a scenario on a cluster that somebody has made."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ A descriptor may stand in a stack's state and in a session's descriptor. Whoever
 anew, with the credentials of the machine that it runs on.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from bench.text import problem
 from kube.client import Kube, settings_of
 from kube.objects import KubernetesError
 
@@ -56,9 +55,7 @@ def read_access(descriptor: str | Mapping[str, Any]) -> Access:
             return _ACCESS.validate_json(descriptor)
         return _ACCESS.validate_python(dict(descriptor))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "kind"
-        raise KubernetesError(f"no descriptor of a cluster: {where}: {first['msg']}") from None
+        raise KubernetesError(f"no descriptor of a cluster: {problem(error, 'kind')}") from None
 
 
 def connect(descriptor: str | Mapping[str, Any]) -> Kube:

@@ -1,7 +1,5 @@
 """Cilium as a Helm release."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

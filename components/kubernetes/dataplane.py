@@ -1,7 +1,5 @@
 """The dataplane as it is at work, against what the stack has asked for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field

@@ -10,8 +10,6 @@ a rate from two such readings would be of other seconds than those of the load. 
 ``cpu.stat`` is exact to the microsecond at the moment it is read.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass

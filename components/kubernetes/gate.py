@@ -4,8 +4,6 @@ The functions named ``…_missing`` are pure, over what the API server says of o
 None where these are as they should be, else in a few words what is missing.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass

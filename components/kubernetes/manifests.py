@@ -10,8 +10,6 @@ Nothing of Kubernetes' own runs beside a measurement: no CPU limits, and probes 
 container has answered.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final

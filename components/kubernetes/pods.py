@@ -1,7 +1,5 @@
 """Pods of a cluster: which are ready, what runs in them, and commands in them."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

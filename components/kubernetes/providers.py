@@ -4,8 +4,6 @@ Found again by import path for as long as a stack lives, on a machine that has n
 loaded: this module imports neither pulumi_kubernetes nor boto3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

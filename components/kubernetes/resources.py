@@ -4,8 +4,6 @@
 values): another one is waited for, verified, restarted and measured anew.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

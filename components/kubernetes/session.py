@@ -1,7 +1,5 @@
 """How the benchmark reaches a cluster: by its Kubernetes API alone; needs no Pulumi."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ names. They concern traffic from outside the nodes, and that the lab can have: a
 NodePort. Its nodes have an MTU at which the kernel lets native XDP attach, the base too.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager

@@ -1,7 +1,5 @@
 """CPU time, as the lab's machine accounts for it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Sequence

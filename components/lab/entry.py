@@ -1,7 +1,5 @@
 """The embedded lab as a target."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from bench.plan import Plan

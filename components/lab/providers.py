@@ -5,8 +5,6 @@ an `up` that failed or was interrupted belongs to a slot that is in the state, a
 with the slot.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What a started lab gets on top, and what its agents report: workloads, evidence, toggles."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from bench.workloads import WORKLOADS, Workload

@@ -1,7 +1,5 @@
 """How the benchmark and its experiments reach a running lab; needs no Pulumi."""
 
-from __future__ import annotations
-
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The settings of a stack in the lab, which imitates the EKS cluster of the section ``eks``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The lab as a target: typed components around the dynamic resources of :mod:`.providers`."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import platform

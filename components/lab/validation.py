@@ -5,8 +5,6 @@ could itself be in question. Its id is fixed, so what a killed validation has le
 next.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Iterator

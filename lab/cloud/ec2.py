@@ -10,8 +10,6 @@ models that this concerns. Error codes: "Error codes for the Amazon EC2 API", Am
 Guide.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json
@@ -74,7 +72,7 @@ class Call:
     error: str | None = None
 
     @classmethod
-    def of(cls, authorization: str, form: bytes, status: str, body: bytes) -> Call:
+    def of(cls, authorization: str, form: bytes, status: str, body: bytes) -> "Call":
         """A call from its HTTP request and answer.
 
         :param status: the status line, e.g. ``200 OK``.

@@ -5,8 +5,6 @@ the files of the nodes' instances and of the interfaces that they have now. Path
 metadata categories", Amazon EC2 User Guide; as on Amazon Linux 2023 a session token is demanded.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import sys

@@ -4,8 +4,6 @@ A CNI is added by a folder with a :class:`~lab.dataplane.interface.LabDataplane`
 :data:`DATAPLANES`.
 """
 
-from __future__ import annotations
-
 from lab.dataplane.cilium.agents import Cilium
 from lab.dataplane.interface import LabDataplane, LabParts
 from lab.dataplane.vpc_cni.daemons import VpcCni

@@ -1,7 +1,5 @@
 """What the lab asks of a CNI."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

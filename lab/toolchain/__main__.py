@@ -1,7 +1,5 @@
 """``python3 -m lab.toolchain``: set up, check the machine, enter the environment."""
 
-from __future__ import annotations
-
 import sys
 
 from lab.toolchain.bootstrap import main

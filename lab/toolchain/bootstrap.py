@@ -5,8 +5,6 @@ environment is made where it is missing, and they go on in it (:mod:`lab.toolcha
 the project's libraries can be imported.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

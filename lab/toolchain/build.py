@@ -6,8 +6,6 @@ the project asks.
 Go is the one on PATH where it is new enough, else one from PyPI.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -309,7 +307,7 @@ class Toolchain:
     builder: Builder
 
     @classmethod
-    def default(cls) -> Toolchain:
+    def default(cls) -> "Toolchain":
         """The toolchain of this checkout, in the user's cache."""
         return cls(Builder(CHECKOUT / "tools", Cache()))
 

@@ -1,7 +1,5 @@
 """Where built things are kept, and how they get there whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

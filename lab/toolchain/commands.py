@@ -1,7 +1,5 @@
 """The second stage, in the Python environment: what ``python3 -m lab.toolchain`` is asked for."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

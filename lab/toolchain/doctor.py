@@ -3,8 +3,6 @@
 One message names everything that is missing.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import re

@@ -16,8 +16,6 @@ fetch hundreds of megabytes. Stacks on clusters outside the lab get theirs.
 Nothing but the standard library and PyYAML is imported: the copy runs by itself.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Child processes that never outlive the set-up."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -4,8 +4,6 @@ A CNI's programs are there once for each version in its table (``cni/<folder>/ve
 others have one version each.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import field

@@ -8,8 +8,6 @@ it runs in. So stacks are made in a scratch project of the same name: the salt s
 state, and :mod:`lab.toolchain.launcher` keeps it out of the files afterwards.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

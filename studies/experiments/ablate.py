@@ -4,8 +4,6 @@ Each trial has a file, so that an interrupted run goes on. Beside a cluster that
 is an experiment of its stack (:func:`run_beside`).
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ A target implements those that it can; a session has a capability where it has i
 experiment whose session lacks one is skipped, with :func:`lacking`'s words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Pure data, light to import: a stack's settings are checked with it. What runs ea
 :mod:`studies.experiments.run`, with the statistics that this does without.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

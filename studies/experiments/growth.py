@@ -23,8 +23,6 @@ median of the rounds', with the interval of order statistics (:mod:`bench.stats`
 assumed of the noise, and what all points of a round share (a drift) is not taken for growth.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

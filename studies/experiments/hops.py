@@ -15,8 +15,6 @@ The proxy keeps its connections (128 idle ones per next hop) and copies the head
 a client that asks for its connection to be closed has every hop open and close one as well.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -94,7 +92,7 @@ def _grown() -> list[str]:
     return [f"chain_{mode}_{q}" for mode in _MODES for q in ("p50", "p99")]
 
 
-def chain_probe(chain: Chain, hops: int, mode: str, plan: Plan) -> CommandProbe:
+def chain_probe(chain: "Chain", hops: int, mode: str, plan: Plan) -> CommandProbe:
     """The probe of a chain's length, over ``kept`` or ``new`` connections."""
     prefix = f"chain_{mode}"
     seconds = plan.http_seconds

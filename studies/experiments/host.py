@@ -4,8 +4,6 @@ Each probe is run from pod to pod and from node to node, on the same two nodes, 
 round, so that the CNI's part of every figure can be read as a share of what the network gives.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast

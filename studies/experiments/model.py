@@ -4,8 +4,6 @@ One form serves all of them: services, hops and policies are axes with numbers, 
 "host or pod" are axes with names. What is drawn and compared needs no knowledge of the experiment.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from bench.interleave import Side, Step
 from bench.plan import Plan
 from bench.probes.base import Bench
 from bench.results import CheckResult, MetricResult, Results
+from bench.text import problem
 from studies.experiments.definition import Extent
 
 SCHEMA: Final = "cni-benchmark/experiment/v2"
@@ -124,11 +123,7 @@ def from_dict(data: Mapping[str, Any]) -> Experiment:
     try:
         return Experiment.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ExperimentError(
-            f"no experiment of schema {SCHEMA}: {where}: {first['msg']}"
-        ) from None
+        raise ExperimentError(f"no experiment of schema {SCHEMA}: {problem(error)}") from None
 
 
 Progress = Callable[[str], None]

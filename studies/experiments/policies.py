@@ -12,8 +12,6 @@ many policies allows them a port of it on which nobody listens: once that is at 
 there is refused by the target itself, and until then it gets no answer. That tells when a number of
 policies is in force on the target's node, and when they are gone, from outside and on any CNI."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +27,6 @@ from studies.experiments.capabilities import ObjectStore
 from studies.experiments.model import Progress
 
 Kind = Literal["NetworkPolicy", "CiliumNetworkPolicy"]
-KINDS: Final[tuple[Kind, ...]] = ("NetworkPolicy", "CiliumNetworkPolicy")
 Manifest = dict[str, Any]
 
 ROLE_LABEL: Final = "app.kubernetes.io/name"

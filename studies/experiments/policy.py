@@ -6,8 +6,6 @@ the time from a policy's write to the first connection that it admits or refuses
 gets an answer, the CNI has no policy engine and there is nothing to measure.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -170,14 +168,14 @@ def _becomes(bench: Bench, target: Pod, *, answering: bool) -> bool:
     return True
 
 
-def _probe(kind: Kind, bench: Bench, store: ObjectStore, target: Pod, plan: Plan) -> Together:
+def _probe(kind: Kind, bench: Bench, store: ObjectStore, target: Pod, plan: Plan) -> "Together":
     components = components_of(bench.session.cni_usage())
     usual = build_probes(replace(plan, http_rates=(HTTP_RATE,)), components)
     chosen: list[Probe] = [probe for probe in usual if probe.name in PROBES]
     return Together("policies", (*chosen, enforced_probe(kind, store, target)), plan.attempts)
 
 
-def enforced_probe(kind: Kind, store: ObjectStore, target: Pod) -> EnforcedProbe:
+def enforced_probe(kind: Kind, store: ObjectStore, target: Pod) -> "EnforcedProbe":
     """The probe that has one policy of a kind admit the clients to the target, and refuse them."""
     return EnforcedProbe(
         target.ip,

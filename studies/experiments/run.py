@@ -1,7 +1,5 @@
 """Running one experiment on one session: preconditions, the experiment itself, its record."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime

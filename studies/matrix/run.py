@@ -4,8 +4,6 @@ Who brings stacks up (:class:`Stacks`) and who shows what happens (:class:`Displ
 with Pulumi they are :mod:`components.automation` and the command line's.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

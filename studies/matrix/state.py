@@ -4,8 +4,6 @@
 results of a scenario. All that a stopped matrix needs to go on is here.
 """
 
-from __future__ import annotations
-
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -3,14 +3,13 @@
 The report holds what its page shows, so that a page can be made from it again.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
 from bench.environment import Model
 from bench.results import CheckResult
+from bench.text import problem
 
 SCHEMA: Final = "cni-benchmark/validation/v1"
 
@@ -142,6 +141,4 @@ def from_json(text: str) -> Report:
     try:
         return Report.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ReportError(f"no validation of schema {SCHEMA}: {where}: {first['msg']}") from None
+        raise ReportError(f"no validation of schema {SCHEMA}: {problem(error)}") from None

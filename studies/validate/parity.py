@@ -14,8 +14,6 @@ The other code is :data:`READERS`: a line or two per figure, as one would write 
 grep and awk. It uses nothing of :mod:`bench.probes` and checks nothing.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

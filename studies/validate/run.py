@@ -1,7 +1,5 @@
 """The whole validation, in its order: what is quick first, A/A with the time that is left."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@
 imposed rate leaves for payload is arithmetic, and here.
 """
 
-from __future__ import annotations
-
 import json
 import operator
 import sys
@@ -45,10 +43,10 @@ class LossCount:
     dropped: int = 0
     overflowed: int = 0
 
-    def __add__(self, other: LossCount) -> LossCount:
+    def __add__(self, other: "LossCount") -> "LossCount":
         return LossCount(*map(operator.add, astuple(self), astuple(other)))
 
-    def __sub__(self, other: LossCount) -> LossCount:
+    def __sub__(self, other: "LossCount") -> "LossCount":
         return LossCount(*map(operator.sub, astuple(self), astuple(other)))
 
 

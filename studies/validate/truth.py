@@ -5,8 +5,6 @@ the HTTP server's. Nothing is calibrated: each expectation follows from the impo
 the arithmetic of :mod:`studies.validate.testbed`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

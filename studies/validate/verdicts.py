@@ -40,8 +40,6 @@ rounds of one A/A it said 0.303 where the exact p is 0.485, of a metric whose sa
 all 0. So no more are compared.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -39,7 +39,6 @@ def test_a_recorded_agent_is_read() -> None:
         hubble="Disabled",
         xdp={},
         qdiscs=dict.fromkeys(("lo", "eth0", "cilium_host"), frozenset({"noqueue"})),
-        mtus={"lo": 65536, "eth0": 9001, "cilium_host": 9001},
         config=agent.config,
     )
     assert agent.config is not None

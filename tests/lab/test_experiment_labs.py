@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 
@@ -17,7 +18,6 @@ from lab.sandbox import Place
 from studies.experiments.hops import running_chain
 from studies.experiments.policies import (
     API_VERSIONS,
-    KINDS,
     POLICY_LABEL,
     Kind,
     Levels,
@@ -86,7 +86,7 @@ def test_every_hop_has_connections_of_its_own_kept_or_new(
     assert running.session.pods("hop-1") == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", get_args(Kind))
 def test_a_denied_connection_gets_no_answer_and_an_allowed_one_does(
     running: RunningLab, bench: Bench, kind: Kind
 ) -> None:

@@ -360,7 +360,7 @@ def test_the_agents_evidence_is_the_scenarios(overlay: RunningLab) -> None:
         assert (agent.network_routing, agent.tunnel_protocol) == ("Tunnel", "vxlan")
         assert agent.kube_proxy_replacement is True
         assert agent.config
-        assert "ens5" in (agent.mtus or {})
+        assert "ens5" in (agent.qdiscs or {})
     assert overlay.session.environment().agents["network_routing"] == "Tunnel"
 
 

@@ -9,7 +9,7 @@ import pytest
 from bench.results import Results
 from cli.main import main
 from components.state import history
-from report.gate import judge
+from report.sidebyside import judge
 from tests.bench.sample_results import metric, results
 
 LABELS = ("old", "new")

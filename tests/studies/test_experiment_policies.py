@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -11,7 +11,7 @@ from bench.probes.base import SampleError
 from bench.probes.fortio import Request
 from bench.session import CommandResult
 from bench.workloads import WORKLOADS, roles
-from studies.experiments.policies import KINDS, TARGET_PORT, Kind, allow, deny, many, port_of
+from studies.experiments.policies import TARGET_PORT, Kind, allow, deny, many, port_of
 from studies.experiments.policy import (
     ADMIT,
     REFUSE,
@@ -117,7 +117,7 @@ def _rules(kind: Kind, manifest: Mapping[str, Any]) -> list[tuple[set[str], int 
     return rules
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", get_args(Kind))
 def test_the_many_allow_the_benchmark_and_a_port_each(kind: Kind) -> None:
     first, *others = many(kind, range(4))
     benchmark = {workload.role for workload in WORKLOADS}
@@ -130,7 +130,7 @@ def test_the_many_allow_the_benchmark_and_a_port_each(kind: Kind) -> None:
     assert len(set(names)) == 1_000
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", get_args(Kind))
 def test_one_denies_all_to_the_target_and_one_allows_its_port(kind: Kind) -> None:
     assert _selected(kind, deny(kind)) == {"policy-target"}
     assert _rules(kind, deny(kind)) == []

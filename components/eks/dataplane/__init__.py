@@ -4,8 +4,6 @@ A CNI is added by a module with an :class:`~components.eks.dataplane.interface.E
 line in :data:`DATAPLANES`.
 """
 
-from __future__ import annotations
-
 import pulumi
 
 from components.eks.dataplane.cilium import Cilium
@@ -22,6 +20,5 @@ def dataplane(cni: str) -> EksDataplane:
     :raises pulumi.RunError: the EKS target does not have it.
     """
     if cni not in DATAPLANES:
-        known = ", ".join(DATAPLANES)
-        raise pulumi.RunError(f"the EKS target has no CNI {cni}; it has {known}")
+        raise pulumi.RunError(f"the EKS target has no CNI {cni}; it has {', '.join(DATAPLANES)}")
     return DATAPLANES[cni]

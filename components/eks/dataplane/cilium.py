@@ -1,7 +1,5 @@
 """Cilium on EKS: a Helm release, and a role for its operator where pods have ENIs' addresses."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pulumi

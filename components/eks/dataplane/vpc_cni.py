@@ -1,7 +1,5 @@
 """The VPC CNI on EKS: an add-on, with a role of its own."""
 
-from __future__ import annotations
-
 import pulumi
 
 from cni.platform import ClusterEndpoint

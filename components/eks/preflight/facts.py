@@ -1,7 +1,5 @@
 """Dated facts about AWS, typed: what facts.yaml has."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -39,7 +37,7 @@ class Product(_Model):
     usage: str
     filters: Mapping[str, str]
 
-    def of_type(self, instance_type: str) -> Product:
+    def of_type(self, instance_type: str) -> "Product":
         """The product for an instance type, whose name stands in for its placeholders."""
         text = Template(self.model_dump_json()).substitute(instance_type=instance_type)
         return Product.model_validate_json(text)

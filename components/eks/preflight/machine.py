@@ -3,8 +3,6 @@
 None of them asks an API of AWS.
 """
 
-from __future__ import annotations
-
 import http.client
 import json
 import re

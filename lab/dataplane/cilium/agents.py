@@ -6,8 +6,6 @@ that an EKS cluster would get go through ``helm template``, and the resulting ``
 ConfigMap becomes the agents' and the operator's ``--config-dir``.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import shutil
 import subprocess

@@ -8,8 +8,6 @@ ipamd runs as a process with the environment of its DaemonSet: the one of the ma
 installs, what EKS's add-on would set, and what leads it to the lab's EC2 API.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Sequence

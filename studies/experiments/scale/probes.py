@@ -1,7 +1,5 @@
 """What is measured at one size, and at which Services: those looked up first and last."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace

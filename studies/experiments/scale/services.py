@@ -6,8 +6,6 @@ kube-proxy's own ``kubeproxy_sync_proxy_rules_iptables_total`` is not used: its 
 overwrites what its IPv4 half has counted.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter
