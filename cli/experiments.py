@@ -46,7 +46,7 @@ def add_parsers(commands: Commands) -> None:
         source.add_argument("--session", metavar="FILE", help=SESSION_FILE)
         parser.add_argument(
             "--points", metavar="P,P", type=names, default=[],
-            help=f"where on the axis, {each.axis}: {','.join(map(str, usual.points))}",
+            help=f"points on the axis ({each.axis}): {','.join(map(str, usual.points))}",
         )  # fmt: skip
         parser.add_argument(
             "--rounds", type=int, metavar="N", help=f"samples at each point: {usual.rounds}"
@@ -55,9 +55,9 @@ def add_parsers(commands: Commands) -> None:
             "--seconds", type=int, metavar="S", help=f"length of each probe's run: {usual.seconds}"
         )
         parser.add_argument(
-            "--within", type=float, metavar="S", help="leave out what would end after so long"
+            "--within", type=float, metavar="S", help="skip points that would end later than this"
         )
-        parser.add_argument("--subject", metavar="TEXT", help="what is measured: the scenario")
+        parser.add_argument("--subject", metavar="TEXT", help="name of the scenario in the results")
         parser.add_argument("--out", metavar="FILE", help="write the JSON; - prints only that")
         add_allow(parser)
     _add_files(commands)
@@ -65,9 +65,7 @@ def add_parsers(commands: Commands) -> None:
 
 def _add_files(commands: Commands) -> None:
     """Add what is done with experiments that were made."""
-    parser = commands.add_parser(
-        "experiments", help="show or draw experiments that were made, or fill a document"
-    )
+    parser = commands.add_parser("experiments", help="show or plot stored experiments")
     actions = parser.add_subparsers(dest="action", required=True, metavar="show|plot|fill")
     show_ = actions.add_parser("show", help="print what was measured")
     show_.set_defaults(execute=_of_files(_show))
@@ -75,7 +73,7 @@ def _add_files(commands: Commands) -> None:
         "--markdown", choices=("points", "effects"),
         help="as Markdown: metrics by points, or each comparison's effects",
     )  # fmt: skip
-    plot = actions.add_parser("plot", help="draw it: a panel per metric, a line per scenario")
+    plot = actions.add_parser("plot", help="plot: a panel per metric, a line per scenario")
     plot.set_defaults(execute=_of_files(_plot))
     plot.add_argument("--out", required=True, metavar="FILE", help="the SVG to write")
     for each in (show_, plot):
@@ -87,10 +85,10 @@ def _add_files(commands: Commands) -> None:
             "files", nargs="+", metavar="FILE", help="JSON by --out; several runs become one"
         )
     fill = actions.add_parser(
-        "fill", help="make a Markdown document's tables anew: <!-- table: points FILE METRICS -->"
+        "fill", help="update a document's tables, marked <!-- table: points FILE METRICS -->"
     )
     fill.set_defaults(execute=_of_files(_fill))
-    fill.add_argument("document", metavar="FILE", help="the Markdown document, which is changed")
+    fill.add_argument("document", metavar="FILE", help="Markdown, changed in place")
 
 
 def _of_files(action: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:

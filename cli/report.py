@@ -53,9 +53,7 @@ _GATED = f"a Pulumi stack, a result file (JSON), or {OF_HISTORY}ID of python -m 
 
 def add_parsers(commands: Commands) -> None:
     """Add the commands."""
-    compare = commands.add_parser(
-        "compare", help="what differs between scenarios, and how sure that is"
-    )
+    compare = commands.add_parser("compare", help="compare scenarios, with intervals and verdicts")
     compare.set_defaults(execute=_compare)
     compare.add_argument("sources", nargs="+", metavar="SOURCE", help=_SOURCES)
     add_chosen_metrics(compare)
@@ -67,7 +65,7 @@ def add_parsers(commands: Commands) -> None:
         "--format", choices=("terminal", *FORMATS), default="terminal", help="terminal by default"
     )
     compare.add_argument("--out", metavar="FILE", help="write into a file instead")
-    report = commands.add_parser("report", help="one page with all there is, for people")
+    report = commands.add_parser("report", help="write the report of a matrix, of stacks or files")
     report.set_defaults(execute=_report)
     report.add_argument(
         "sources", nargs="*", default=[DEFAULT], metavar="SOURCE",
@@ -78,24 +76,24 @@ def add_parsers(commands: Commands) -> None:
         help=f"for {PAGE}, {MARKDOWN}, {TABLE}, {RAW}; report by default",
     )  # fmt: skip
     history = commands.add_parser(
-        "history", help="what was measured before, and how a metric went",
-        epilog=f"It is kept in {kept().path}; delete the file to forget it all.",
+        "history", help="list earlier results, or show one metric over time",
+        epilog=f"The history is in {kept().path}. To clear it, delete the file.",
     )  # fmt: skip
     history.set_defaults(execute=_history)
-    history.add_argument("--metric", metavar="NAME", help="this one over time, by stack")
-    history.add_argument("--stack", metavar="NAME", help="of this stack only")
+    history.add_argument("--metric", metavar="NAME", help="show this metric over time")
+    history.add_argument("--stack", metavar="NAME", help="only this stack")
     history.add_argument(
         "--format", choices=HISTORY_FORMATS, default="table", help="table by default"
     )
     gate = commands.add_parser(
-        "gate", help="end with an error if results are worse than a baseline: for CI",
+        "gate", help="fail if results are worse than a baseline, for CI",
         epilog=f"exit codes: 0 nothing is worse; {REGRESSION} some metric is (or one of the "
         f"baseline's is missing, with --fail-on missing); {UNDECIDED} too few runs to tell; "
         f"{NO_RESULTS} no results; {USAGE} wrong arguments",
     )  # fmt: skip
     gate.set_defaults(execute=_gate)
     gate.add_argument("results", metavar="RESULTS", help=_GATED)
-    gate.add_argument("--baseline", required=True, metavar="RESULTS", help="likewise")
+    gate.add_argument("--baseline", required=True, metavar="RESULTS", help="as RESULTS")
     add_chosen_metrics(gate)
     gate.add_argument(
         "--fail-on", type=names, default=["worse"], metavar="WHAT,WHAT",
@@ -185,7 +183,7 @@ def _history(options: argparse.Namespace) -> int:
         of = f" of stack {options.stack!r}" if options.stack else ""
         raise FatalError(NO_RESULTS, f"nothing{of} in the history {history.path}")
     _print(frame, options)
-    progress(f"history: {history.path} (delete the file to forget it all)")
+    progress(f"history: {history.path} (to clear it, delete the file)")
     return OK
 
 

@@ -130,7 +130,7 @@ def test_the_command_lists_and_tells_the_file(
     assert main(["history"]) == 0
     said = capsys.readouterr()
     assert "scenario-a" in said.out
-    assert f"history: {history.path} (delete the file to forget it all)" in said.err
+    assert f"history: {history.path} (to clear it, delete the file)" in said.err
     assert main(["history", "--metric", "rtt_p50", "--format", "csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("id,stack,origin,started,profile,median")
