@@ -94,7 +94,7 @@ def parse(text: str, known: Mapping[str, MetricResult]) -> dict[str, Row]:
         factor = _unit(known[name].unit)[1]
         try:
             medians = (_back(line[1], factor), _back(line[3], factor))
-            rows[name] = Row(medians, *_told(line[6]))
+            rows[name] = Row(medians, *_comparison(line[6]))
         except (ValueError, ArithmeticError) as error:
             raise BenchstatError(f"benchstat: {error} in {','.join(line)!r}") from None
     return rows
@@ -118,9 +118,9 @@ def _units(results: Results) -> Iterator[str]:
     directions: dict[str, set[str]] = {}
     for metric in results.metrics.values():
         directions.setdefault(_unit(metric.unit)[0], set()).add(metric.better)
-    for unit, found in sorted(directions.items()):
-        if len(found) == 1:
-            yield f"Unit {unit} better={found.pop()}"
+    for unit, known in sorted(directions.items()):
+        if len(known) == 1:
+            yield f"Unit {unit} better={known.pop()}"
 
 
 def _lines(results: Results) -> Iterator[str]:
@@ -144,7 +144,7 @@ def _back(text: str, factor: Decimal) -> float:
     return float(Decimal(text) / factor)
 
 
-def _told(text: str) -> tuple[float, tuple[int, int]]:
+def _comparison(text: str) -> tuple[float, tuple[int, int]]:
     """``p=0.008 n=5+6``; ``n=5`` alone where both sides have as many."""
     words = dict(word.split("=", 1) for word in text.split() if "=" in word)
     if not {"p", "n"} <= words.keys():

@@ -187,7 +187,7 @@ def growth(
     before: Mapping[str, Mapping[str, int]], after: Mapping[str, Mapping[str, int]]
 ) -> dict[str, dict[str, int]]:
     """By how much counters grew, by node and name; only those that did."""
-    found: dict[str, dict[str, int]] = {}
+    grown_by_node: dict[str, dict[str, int]] = {}
     for node, counters in after.items():
         earlier = before.get(node, {})
         grown = {
@@ -196,5 +196,5 @@ def growth(
             if name in earlier and value > earlier[name]
         }
         if grown:
-            found[node] = grown
-    return found
+            grown_by_node[node] = grown
+    return grown_by_node

@@ -213,12 +213,12 @@ def resolve_targets(session: Session) -> Targets:
     """
     pods: dict[str, tuple[Pod, ...]] = {}
     for workload in WORKLOADS:
-        found = tuple(session.pods(workload.role))
-        if len(found) < workload.replicas:
+        ready = tuple(session.pods(workload.role))
+        if len(ready) < workload.replicas:
             raise SessionError(
-                f"role {workload.role} has {len(found)} ready pods, {workload.replicas} wanted"
+                f"role {workload.role} has {len(ready)} ready pods, {workload.replicas} wanted"
             )
-        pods[workload.role] = found
+        pods[workload.role] = ready
     domain = session.environment().cluster_domain
     return Targets(
         pods=pods,
