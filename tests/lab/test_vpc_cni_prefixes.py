@@ -33,7 +33,7 @@ def _to_the_limit(spec: LabSpec) -> LabSpec:
     assert spec.cloud is not None
     return replace(
         spec,
-        values={**spec.values, "WARM_PREFIX_TARGET": str(PREFIXES)},
+        values={"env": {**spec.values["env"], "WARM_PREFIX_TARGET": str(PREFIXES)}},
         cloud=replace(spec.cloud, max_pods=PREFIXES * 16 + 2),
     )
 
