@@ -102,10 +102,14 @@ class Server:
 
 def _as_released(status: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A recorded agent's status, where EC2's nodes and other values make it another one's."""
-    paced = values.get("bandwidthManager", {}).get("enabled", False)
+    manager = values.get("bandwidthManager", {})
     mode = values.get("loadBalancer", {}).get("mode", "snat")
     hubble = values.get("hubble", {}).get("enabled", True)
-    status["bandwidth-manager"] = {"enabled": paced, "devices": ["ens5"]}
+    status["bandwidth-manager"] = {
+        "enabled": manager.get("enabled", False),
+        "congestionControl": "bbr" if manager.get("bbr") else "cubic",
+        "devices": ["ens5"],
+    }
     status["kube-proxy-replacement"]["features"]["nodePort"]["mode"] = mode.upper()
     status["hubble"] = {"state": "Ok" if hubble else "Disabled"}
     return status
