@@ -380,6 +380,8 @@ def test_the_baseline_has_no_agents_to_ask(baseline: RunningLab) -> None:
     assert rollout.agents_evidence(baseline.lab) == []
     states = rollout.toggle_states(baseline.lab, baseline.decisions)
     assert not any(state.verified for state in states)
+    assert {state.evidence for state in states} == {()}
+    assert all((state.reason or "").startswith("not applicable") for state in states)
     assert baseline.session.environment().agents == {}
 
 
