@@ -14,6 +14,9 @@ interval between samples reaches 95 %, so the widest one is given with the level
 have: 50 % for two samples, 75 % for three, 87.5 % for four, 93.75 % for five. One sample has no
 interval: level 0.
 
+Of several bring-ups, the bring-up is what is drawn anew, so the same interval is made of the
+bring-ups' medians, whatever the number of samples in each.
+
 Rank tests
 ----------
 A rank test assumes no distribution, only that under "no difference" every assignment of the
@@ -47,8 +50,8 @@ each simulated experiment tells its own smallest shift, and the 90th percentile 
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -95,6 +98,20 @@ def summarise(samples: Sequence[float]) -> Summary:
     reaching = (k for k in range(n // 2, 1, -1) if coverage(n, k) >= TARGET_LEVEL)
     k = next(reaching, 1)
     return Summary(percentile(ordered, 50), ordered[k - 1], ordered[n - k], coverage(n, k), n)
+
+
+def summarise_by_bring_up(values: Mapping[int, Sequence[float]]) -> Summary:
+    """The median of the bring-ups' medians, with the interval over bring-ups.
+
+    With one bring-up it is that of its samples. ``n`` counts the samples in both cases.
+
+    :param values: one or more samples (any unit) by bring-up; bring-ups without any are left out.
+    :raises ValueError: there is no sample, or one is not finite.
+    """
+    sides = [summarise(samples) for samples in values.values() if len(samples)]
+    if len(sides) == 1:
+        return sides[0]
+    return replace(summarise([each.median for each in sides]), n=sum(each.n for each in sides))
 
 
 def percentile(ordered: Sequence[float], q: float) -> float:

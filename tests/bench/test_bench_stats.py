@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from bench.stats import TARGET_LEVEL, coverage, percentile, summarise
+from bench.stats import TARGET_LEVEL, coverage, percentile, summarise, summarise_by_bring_up
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,19 @@ def test_coverage_holds_for_a_skewed_distribution() -> None:
 def test_no_summary_of_what_is_no_number(bad: list[float]) -> None:
     with pytest.raises(ValueError, match=r"no samples|finite"):
         summarise(bad)
+
+
+def test_several_bring_ups_are_summed_by_their_medians() -> None:
+    found = summarise_by_bring_up({1: [1.0, 2.0, 9.0], 2: [4.0], 3: [], 5: [8.0, 6.0]})
+    assert (found.median, found.low, found.high) == (4.0, 2.0, 7.0)
+    assert (found.level, found.n) == (0.75, 6)  # three bring-ups, six samples
+
+
+def test_one_bring_up_is_summed_by_its_samples() -> None:
+    samples = [3.0, 1.0, 2.0, 5.0]
+    assert summarise_by_bring_up({2: samples}) == summarise(samples)
+    with pytest.raises(ValueError, match="no samples"):
+        summarise_by_bring_up({1: []})
 
 
 @pytest.mark.parametrize("q", [0, 1, 25, 50, 90, 99, 99.9, 100])
