@@ -119,7 +119,7 @@ def _units(results: Results) -> Iterator[str]:
     for metric in results.metrics.values():
         directions.setdefault(_unit(metric.unit)[0], set()).add(metric.better)
     for unit, known in sorted(directions.items()):
-        if len(known) == 1:
+        if len(known) == 1 and "neither" not in known:
             yield f"Unit {unit} better={known.pop()}"
 
 

@@ -190,8 +190,8 @@ def compare(
     """What differs in ``b`` from ``a``.
 
     :param interleaved: run i of both was made in the same round, right after each other.
-    :param metrics: names of those to compare, chosen before any was looked at; by default all.
-        The fewer there are, the fewer runs a verdict takes.
+    :param metrics: names of those to compare, chosen before any was looked at; by default all
+        of which more or less is better. The fewer there are, the fewer runs a verdict takes.
     :param alpha: chance of one or more false verdicts where nothing differs.
     :raises ValueError: ``metrics`` has a name that neither result has.
     """
@@ -231,7 +231,11 @@ def _chosen(known: Mapping[str, MetricResult], wanted: Collection[str] | None) -
     unknown = sorted(set(wanted or ()) - known.keys())
     if unknown:
         raise ValueError(f"neither result has the metrics {', '.join(unknown)}")
-    return [name for name in known if wanted is None or name in wanted]
+    return [
+        name
+        for name, metric in known.items()
+        if metric.better != "neither" and (wanted is None or name in wanted)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

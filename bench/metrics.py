@@ -16,9 +16,11 @@ from pydantic import Field
 from bench.environment import Model
 from bench.text import number
 
-Better = Literal["higher", "lower"]
-ARROWS: Mapping[Better, str] = {"higher": "↑", "lower": "↓"}
+Better = Literal["higher", "lower", "neither"]
+"""``neither``: it says under which conditions something was measured, and is no merit itself."""
+ARROWS: Mapping[Better, str] = {"higher": "↑", "lower": "↓", "neither": "·"}
 """Which way is better, in tables."""
+ARROWS_TEXT: Final = "↑ higher is better, ↓ lower is, · neither"
 
 GBIT_PER_SECOND = "Gbit/s"
 MICROSECONDS = "µs"
@@ -36,6 +38,8 @@ class Metric:
 
     ``group`` is the heading under which it is shown. ``load_model`` says how the load is offered
     where that decides what a latency means (open or closed loop, paced or not), else None.
+    ``at_equal`` names the metric, of the same probe, that has to be equal on both sides for a
+    comparison of this one to mean something.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Metric:
     group: str
     description: str
     load_model: str | None = None
+    at_equal: str | None = None
 
 
 _GROUPS = ("Bulk transfer", "Latency", "Connection", "HTTP", "DNS", "CNI")
@@ -77,6 +82,7 @@ UDP_GOODPUT = Metric(
 UDP_LOSS = Metric(
     "udp_loss", PERCENT, "lower", "Bulk transfer",
     "UDP datagrams that did not arrive, of those sent",
+    at_equal="udp_sender_rate",
 )  # fmt: skip
 UDP_JITTER = Metric(
     "udp_jitter", MICROSECONDS, "lower", "Bulk transfer",
@@ -92,7 +98,7 @@ TCP_CPU_PER_GB = Metric(
     "per 10^9 bytes of TCP payload received",
 )  # fmt: skip
 UDP_SENDER_RATE = Metric(
-    "udp_sender_rate", GBIT_PER_SECOND, "higher", "Bulk transfer",
+    "udp_sender_rate", GBIT_PER_SECOND, "neither", "Bulk transfer",
     "UDP payload that the sender put out: the offered load, not what arrived",
 )  # fmt: skip
 

@@ -64,7 +64,7 @@ class MetricResult(_Model):
     sample. ``notes`` say what limits the value's meaning (a rate that was not reached, say).
     ``rounds`` and ``bring_ups`` say where each sample belongs; they are left out where it is round
     1, 2, … of the first bring-up. ``slices`` are left out where rounds have none. Read all of them
-    by :meth:`by_place`.
+    by :meth:`by_place`. ``at_equal``: see :class:`bench.metrics.Metric`.
     """
 
     median: float
@@ -82,6 +82,7 @@ class MetricResult(_Model):
     group: str
     description: str
     load_model: str | None = None
+    at_equal: str | None = None
     probe: str
 
     @model_validator(mode="after")

@@ -247,6 +247,7 @@ def _summed(metric: Metric, probe: str, column: _Column, rounds: Sequence[int]) 
         group=metric.group,
         description=metric.description,
         load_model=metric.load_model,
+        at_equal=metric.at_equal,
         probe=probe,
     )
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from bench.compare import MetricComparison, Verdict
+from bench.metrics import Better
 from bench.results import MetricResult
 from bench.text import number
 from report.experiments import facts, metrics, refuse_unknown
@@ -38,6 +39,11 @@ _LEGEND = 120
 """Characters that fit into the width of two panels, beside three markers."""
 _PANEL_LOG_FROM = 20.0
 """From this ratio of the largest to the smallest value on, a panel's scale is logarithmic."""
+
+_TOWARDS: Mapping[Better, str] = {
+    "higher": ", better →", "lower": ", better ←", "neither": "",
+}  # fmt: skip
+"""Which way is better, in a panel's title."""
 
 _TICKS = FuncFormatter(lambda value, _: f"{value:,g}")
 
@@ -330,6 +336,6 @@ def _effect_panel(axes: Axes, measured: Sequence[Series], name: str, *, labelled
     axes.set_ylim(-0.7, len(measured) - 0.3)
     subjects = [series.subject if labelled else "" for series in reversed(measured)]
     axes.set_yticks(range(len(subjects)), subjects)
-    arrow = "→" if better == "higher" else "←"
-    axes.set_title(f"{name} ({', '.join(sorted(units))}), better {arrow}", fontsize=8, loc="left")
+    title = f"{name} ({', '.join(sorted(units))}){_TOWARDS[better]}"
+    axes.set_title(title, fontsize=8, loc="left")
     axes.set_xlabel("change by the toggle in %, with its 95 % interval", fontsize=7)

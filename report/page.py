@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.compare import MetricComparison
-from bench.metrics import ARROWS
+from bench.metrics import ARROWS, ARROWS_TEXT
 from bench.results import MetricResult
 from bench.text import number
 from report import facts, figures, published
@@ -188,6 +188,7 @@ def context(
         "commands": facts.commands,
         "qualified": qualified,
         "arrows": ARROWS,
+        "arrows_text": ARROWS_TEXT,
         "command": command,
     }
 

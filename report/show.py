@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.environment import Environment, ToggleRecord
-from bench.metrics import ARROWS, group_rank
+from bench.metrics import ARROWS, ARROWS_TEXT, group_rank
 from bench.results import MetricResult, Results
 from bench.text import number
 
@@ -147,7 +147,7 @@ def _notes(results: Results) -> list[RenderableType]:
             notes.setdefault(note, []).append(name)
     lines = [f"* {', '.join(names)}: {note}" for note, names in notes.items()]
     legend = (
-        "↑ higher is better, ↓ lower is. The interval holds the true median with the "
+        f"{ARROWS_TEXT}. The interval holds the true median with the "
         "confidence shown: all that n samples allow, whatever their distribution."
     )
     return [Text("\n".join([legend, *lines, ""]), style="dim")]

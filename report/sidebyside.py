@@ -20,7 +20,7 @@ from rich.text import Text
 
 from bench import benchstat
 from bench.compare import ALPHA, Comparison, MetricComparison, Verdict, compare
-from bench.metrics import ARROWS, Better, LimitedBy, group_rank
+from bench.metrics import ARROWS, ARROWS_TEXT, Better, LimitedBy, group_rank
 from bench.results import MetricResult, Results
 from bench.text import number
 from report.show import listing, plain_table
@@ -38,7 +38,7 @@ _STYLES: dict[Verdict, str] = {
     "better": "green", "worse": "red", "no evidence": "default", "too few runs": "dim",
 }  # fmt: skip
 _LEGEND = (
-    "↑ higher is better, ↓ lower is. The effect is that of the scenario on the baseline, with the "
+    f"{ARROWS_TEXT}. The effect is that of the scenario on the baseline, with the "
     "95 % interval of this one metric (less where so few runs allow no more); the verdict is "
     "corrected for the number of metrics."
 )

@@ -13,7 +13,8 @@ a CPU, has crossed the network and is lost all the same. The kernel counts those
 of snmp(7)'s Udp, in the pod's network namespace), so they can be told from losses on the path:
 on two busy CPUs 4 of 6 runs at full rate lost exactly as many as it counted (26 to 43 % of all);
 in the others it counted 6 and 269 more, which came after iperf3 had stopped counting. Such a loss
-says how fast the receiver is, whatever the CNI.
+says how fast the receiver is, whatever the CNI. It is noted: on loss and goodput at the fixed rate,
+and on the highest rate where the lowest rate that did not hold failed by it.
 
 Highest rate
 ------------
@@ -29,6 +30,7 @@ number of bytes, not for a time, since iperf3 knows whole seconds only.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from bench.metrics import (
     UDP_GOODPUT,
@@ -53,6 +55,7 @@ from bench.session import CommandResult, Targets
 from bench.text import ParseError, number
 
 _MICROSECONDS_PER_MILLISECOND = 1e3
+_Made = TypeVar("_Made")
 
 
 def udp_probe(plan: Plan) -> CommandProbe:
@@ -115,19 +118,32 @@ class SocketLoss(WrappedProbe):
     sample, and nothing is said then."""
 
     def measure(self, bench: Bench) -> Reading:
-        before = _overflowed(bench)
-        reading = self.inner.measure(bench)
-        after = _overflowed(bench)
-        if before is None or after is None:
+        reading, at_socket = _watching_the_socket(bench, lambda: self.inner.measure(bench))
+        if at_socket is None:
             return reading
-        lost, at_socket = int(reading.facts[LOST]), after - before
-        facts = {**reading.facts, AT_SOCKET: at_socket}
-        if not lost or at_socket < MOST * lost:
-            return replace(reading, facts=facts)
-        share = min(1.0, at_socket / lost)
-        note = Note(kind="socket-buffer", figures={"percent": float(round(100 * share))})
-        noted = {metric.name: (note,) for metric in (UDP_GOODPUT, UDP_LOSS)}
-        return replace(reading, facts=facts, notes={**reading.notes, **noted})
+        note = _socket_note(int(reading.facts[LOST]), at_socket)
+        noted = {metric.name: note for metric in (UDP_GOODPUT, UDP_LOSS)} if note else {}
+        return replace(
+            reading,
+            facts={**reading.facts, AT_SOCKET: at_socket},
+            notes={**reading.notes, **noted},
+        )
+
+
+def _watching_the_socket(bench: Bench, run: Callable[[], _Made]) -> tuple[_Made, int | None]:
+    """What ``run`` gives, and how many datagrams found a full buffer meanwhile, if that is told."""
+    before = _overflowed(bench)
+    made = run()
+    after = _overflowed(bench)
+    return made, None if before is None or after is None else after - before
+
+
+def _socket_note(lost: int, at_socket: int | None) -> tuple[Note, ...]:
+    """A note where most of what was lost was lost at the socket."""
+    if not lost or at_socket is None or at_socket < MOST * lost:
+        return ()
+    share = min(1.0, at_socket / lost)
+    return (Note(kind="socket-buffer", figures={"percent": float(round(100 * share))}),)
 
 
 def _overflowed(bench: Bench) -> int | None:
@@ -159,12 +175,17 @@ _BITRATE_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run: rates in bit/s, as offered (asked for), put out by the sender, and received."""
+    """One run: rates in bit/s, as offered (asked for), put out by the sender, and received.
+
+    Of the ``lost`` datagrams, so many were lost ``at_socket``; None is not known.
+    """
 
     offered: float
     sent: float
     received: float
     loss_percent: float
+    lost: int = 0
+    at_socket: int | None = None
 
     def __str__(self) -> str:
         return f"{self.offered / BITS_PER_GBIT:.2f} Gbit/s: {number(self.loss_percent)} % lost"
@@ -176,6 +197,8 @@ class SearchResult:
 
     best: Trial | None
     trials: tuple[Trial, ...]
+    failed: Trial | None = None
+    """The trial at the lowest rate that did not hold: what the result is limited by."""
 
     @property
     def unlimited(self) -> bool:
@@ -193,6 +216,7 @@ def search(run: Callable[[float], Trial], highest: float, limit: float, most: in
     """
     trials: list[Trial] = []
     best: Trial | None = None
+    limiting: Trial | None = None
     failed = math.inf
     rate = highest
     while rate >= LOWEST_SHARE * highest and (best is None or len(trials) < most):
@@ -200,7 +224,7 @@ def search(run: Callable[[float], Trial], highest: float, limit: float, most: in
         trials.append(trial)
         if trial.loss_percent > limit:
             # What was put out, which may be less than what was asked for.
-            failed = min(rate, trial.sent)
+            failed, limiting = min(rate, trial.sent), trial
         elif best is None or trial.received > best.received:
             best = trial
         if best is None:
@@ -209,7 +233,7 @@ def search(run: Callable[[float], Trial], highest: float, limit: float, most: in
             break
         else:
             rate = math.sqrt(best.sent * failed)
-    return SearchResult(best, tuple(trials))
+    return SearchResult(best, tuple(trials), limiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,22 +277,41 @@ class UdpSearchProbe:
         listed = "; ".join(map(str, result.trials))
         if result.best is None:
             raise SampleError(f"no rate with at most {self.limit_percent:g} % loss ({listed})")
-        note = {UDP_MAX_GOODPUT.name: (Note(kind="lower-bound"),)}
+        notes: tuple[Note, ...] = (Note(kind="lower-bound"),) if result.unlimited else ()
+        facts: dict[str, str | float] = {
+            "trials": listed,
+            "loss_percent": result.best.loss_percent,
+        }
+        if (limiting := result.failed) is not None:
+            notes = _socket_note(limiting.lost, limiting.at_socket)
+            facts[LOST] = limiting.lost
+            if limiting.at_socket is not None:
+                facts[AT_SOCKET] = limiting.at_socket
         return Reading(
             values={UDP_MAX_GOODPUT.name: result.best.received / BITS_PER_GBIT},
-            notes=note if result.unlimited else {},
-            facts={"trials": listed, "loss_percent": result.best.loss_percent},
+            notes={UDP_MAX_GOODPUT.name: notes} if notes else {},
+            facts=facts,
             failures=tuple(failures),
         )
 
     def _run(self, bench: Bench, rate: float) -> Trial:
-        result = bench.run(self._trial(bench.targets, rate), self.trial_seconds)
+        trial = self._trial(bench.targets, rate)
+        result, at_socket = _watching_the_socket(
+            bench, lambda: bench.run(trial, self.trial_seconds)
+        )
         try:
             report = parse_udp(result.stdout, result.stderr)
         except ParseError as error:
             raise SampleError(str(error)) from error
         sent, received = report.end.sum_sent, report.end.sum_received
-        return Trial(rate, sent.bits_per_second, received.bits_per_second, received.lost_percent)
+        return Trial(
+            rate,
+            sent.bits_per_second,
+            received.bits_per_second,
+            received.lost_percent,
+            received.lost_packets,
+            at_socket,
+        )
 
     def summary(self, reading: Reading) -> str:
         goodput = number(reading.values[UDP_MAX_GOODPUT.name])

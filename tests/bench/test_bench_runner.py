@@ -73,6 +73,7 @@ def test_results_hold_everything_that_is_needed_to_judge_them(session: FakeSessi
     assert metric.ci_level == 0.75
     assert metric.ci[0] <= metric.median <= metric.ci[1]
     assert (metric.unit, metric.better, metric.probe) == ("Gbit/s", "higher", "tcp")
+    assert results.metrics["udp_loss"].at_equal == "udp_sender_rate"
     assert results.tools == {
         "fortio": "1.65.0", "iperf3": "3.12", "dig": results.tools["dig"],
         "dnsperf": "2.10.0",

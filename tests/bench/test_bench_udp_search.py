@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.probes.base import Bench, SampleError
+from bench.probes.base import Bench, Reading, SampleError
 from bench.probes.udp import Trial, bits_per_second, search, udp_search_probe
 from bench.session import resolve_targets
 from tests.bench.fakes import PLAN, FakeSession, instead
@@ -90,6 +90,33 @@ def test_no_rate_and_no_answer_are_no_number() -> None:
     session.spoil["iperf3-udp"] = [instead("iperf3-refused")] * 2
     with pytest.raises(SampleError, match="unable to connect"):
         udp_search_probe(PLAN).measure(bench)
+
+
+def search_with_overflows(per_read: int) -> Reading:
+    session = FakeSession()
+    session.overflow_per_read = per_read
+    bench = Bench(session, resolve_targets(session), session.time.clock())
+    return udp_search_probe(PLAN).measure(bench)
+
+
+def test_a_limit_that_is_the_receivers_socket_is_noted() -> None:
+    """The recording of the trial that does not hold has lost 17,839 datagrams."""
+    at_socket = search_with_overflows(17_000)
+    assert at_socket.facts["lost_datagrams"] == 17_839
+    assert at_socket.facts["lost_at_the_socket"] == 17_000
+    (note,) = at_socket.notes["udp_max_goodput"]
+    assert note.kind == "socket-buffer"
+    assert note.figures == {"percent": 95}
+    on_the_way = search_with_overflows(100)
+    assert on_the_way.facts["lost_at_the_socket"] == 100
+    assert not on_the_way.notes
+
+
+def test_the_trial_that_limits_is_the_lowest_that_failed() -> None:
+    found = search(Path(8.0 * GBIT).run, 10 * GBIT, 0.1, 14)
+    failed = [trial for trial in found.trials if trial.loss_percent > 0.1]
+    assert found.failed == min(failed, key=lambda trial: trial.offered)
+    assert search(Path(99 * GBIT).run, 10 * GBIT, 0.1, 8).failed is None
 
 
 def test_one_lost_command_costs_no_search() -> None:

@@ -71,6 +71,8 @@ def test_a_line_per_sample_in_base_units_exactly() -> None:
     assert "BenchmarkOdd 1 1.0 hops-of-a-chain" in lines
     assert "Unit sec better=lower" in lines
     assert "Unit bit/s better=higher" in lines
+    neither = results({"m": metric([1.0], unit="Gbit/s", better="neither")})
+    assert not [line for line in export(neither).splitlines() if line.startswith("Unit")]
     # Differing keys would part the two files into tables of their own.
     assert [line for line in lines if line[0].islower()] == ["pkg: cni-benchmark"]
     assert "# scenario baseline" in lines

@@ -160,6 +160,15 @@ def test_a_metric_of_one_side_is_told() -> None:
     assert found.not_compared == {"m": "b has no samples of it", "k": "a has no samples of it"}
 
 
+def test_what_has_no_better_is_not_judged() -> None:
+    a = results({"m": metric(noisy(100, 8, seed=1)), "rate": metric([1] * 8, better="neither")})
+    b = results({"m": metric(noisy(50, 8, seed=2)), "rate": metric([9] * 8, better="neither")})
+    found = compare(a, b)
+    assert found.verdicts("better", "worse") == ["m"]
+    assert list(found.metrics) == ["m"]
+    assert not found.not_compared
+
+
 def test_an_unknown_metric_is_refused() -> None:
     with pytest.raises(ValueError, match="has the metrics nonesuch"):
         compare(results({}), results({}), metrics=["nonesuch"])
