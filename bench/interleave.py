@@ -1,9 +1,10 @@
-"""Several sides measured in turn, in rounds, as results that can be compared.
+"""Several sides measured in turn, in rounds of one bring-up, as results that can be compared.
 
 Before the first sample of a side come preconditions, warm-up and calibration (:func:`prepare`).
 Within a round the sides are measured probe by probe, one right after the other, so that a drift of
 the machine, which moves over minutes, meets all sides alike (:func:`interleave`). A plain benchmark
-is an interleave of one side (:func:`run_benchmark`).
+is an interleave of one side (:func:`run_benchmark`). Results of several bring-ups are put together
+by :mod:`bench.merge`.
 """
 
 import math
@@ -302,15 +303,16 @@ def interleave(
         start = clock.monotonic()
         if number > least and start + longest > end:
             break
-        for side, probe in rounds.left_of(number):
-            watch(rounds.step(number, side, probe))
-            began = clock.monotonic()
-            with side.imposed():
-                outcome = sample(probe, side.bench, attempts=plan.attempts)
-            entry = Entry(number, side.label, probe.name, outcome, clock.monotonic() - began)
-            rounds.add(entry)
-            keep(entry)
-            watch(rounds.step(number, side, probe, entry))
+        for alike in rounds.left_of(number):
+            for side, probe in alike:
+                watch(rounds.step(number, side, probe))
+                began = clock.monotonic()
+                with side.imposed():
+                    outcome = sample(probe, side.bench, attempts=plan.attempts)
+                entry = Entry(number, side.label, probe.name, outcome, clock.monotonic() - began)
+                rounds.add(entry)
+                keep(entry)
+                watch(rounds.step(number, side, probe, entry))
         longest = max(longest, clock.monotonic() - start)
         finished = number
     return {
@@ -360,23 +362,26 @@ class _Rounds:
     def entries_of(self, label: str) -> list[Entry]:
         return [entry for place, entry in self._made.items() if place.label == label]
 
-    def left_of(self, number: int) -> Iterator[tuple[Side, Probe]]:
-        """The samples of a round that are still to be taken, in order."""
-        for place in self._places(number):
-            if place not in self._made:
-                yield self._sides[place.label], self._probes[place.label][place.probe]
-
-    def _places(self, number: int) -> Iterator[_Place]:
+    def left_of(self, number: int) -> Iterator[list[tuple[Side, Probe]]]:
+        """The samples of a round that are still to be taken: for each probe, the sides in order."""
         for name in self._names:
-            for label in self._order[number - 1]:
-                if name in self._probes.get(label, {}) and self._failed[label] < _HOPELESS:
-                    yield _Place(number, label, name)
+            yield [
+                (self._sides[place.label], self._probes[place.label][name])
+                for place in self._of_probe(number, name)
+                if place not in self._made
+            ]
+
+    def _of_probe(self, number: int, name: str) -> Iterator[_Place]:
+        for label in self._order[number - 1]:
+            if name in self._probes.get(label, {}) and self._failed[label] < _HOPELESS:
+                yield _Place(number, label, name)
 
     def step(self, number: int, side: Side, probe: Probe, entry: Entry | None = None) -> Step:
         left = [
             place
             for later in range(number, len(self._order) + 1)
-            for place in self._places(later)
+            for name in self._names
+            for place in self._of_probe(later, name)
             if place not in self._made
         ]
         return Step(

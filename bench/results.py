@@ -62,9 +62,10 @@ class MetricResult(_Model):
 
     ``ci_level`` is the interval's real coverage (0 to 1, see :mod:`bench.stats`), 0 for a single
     sample. ``notes`` say what limits the value's meaning (a rate that was not reached, say).
-    ``rounds`` and ``bring_ups`` say where each sample belongs; they are left out where it is round
-    1, 2, … of the first bring-up. ``slices`` are left out where rounds have none. Read all of them
-    by :meth:`by_place`. ``at_equal``: see :class:`bench.metrics.Metric`.
+    ``rounds`` and ``bring_ups`` say where each sample belongs, with rounds numbered through all
+    bring-ups; they are left out where it is round 1, 2, … of the first bring-up. ``slices`` are
+    left out where rounds have none. Read all of them by :meth:`by_place`. ``at_equal``: see
+    :class:`bench.metrics.Metric`.
     """
 
     median: float
@@ -121,7 +122,12 @@ class MetricResult(_Model):
     @property
     def throttled(self) -> int:
         """How many samples were taken while the platform held traffic back."""
-        return sum(len(note.rounds) or self.n for note in self.notes if note.kind == "throttled")
+        return sum(
+            not note.rounds or place.round in note.rounds
+            for note in self.notes
+            if note.kind == "throttled"
+            for place in self.places
+        )
 
     def note_texts(self) -> list[str]:
         """The notes as people read them."""

@@ -1,7 +1,9 @@
 """One sample of a probe, tried again a bounded number of times, and all samples by metric."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
@@ -13,11 +15,12 @@ from bench.results import (
     MetricResult,
     MissingMetric,
     MissingSample,
+    Place,
     ProbeResult,
     StealResult,
     ThrottleResult,
 )
-from bench.stats import summarise
+from bench.stats import summarise_by_bring_up
 from bench.text import tally
 
 PAUSE_SECONDS = 0.5
@@ -87,18 +90,22 @@ _SIGNIFICANT_DIGITS = 6
 
 @dataclass(slots=True)
 class _Column:
-    """One metric's samples by run."""
+    """One metric's samples by where they belong."""
 
-    samples: dict[int, float] = field(default_factory=dict)
+    samples: dict[Place, float] = field(default_factory=dict)
     missing: list[MissingSample] = field(default_factory=list)
     notes: list[tuple[int, Note]] = field(default_factory=list)
+
+    def rounds(self) -> int:
+        """In how many rounds there is a sample."""
+        return len({place.round for place in self.samples})
 
     def what_was_tried(self) -> str:
         return "; ".join(each.text() for each in self.missing)
 
 
 class Ledger:
-    """Collects the outcome of every run of every probe, for ``runs`` rounds."""
+    """Collects the outcome of every run of every probe, for ``runs`` rounds of one bring-up."""
 
     def __init__(self, probes: Sequence[Probe], runs: int) -> None:
         self._probes = tuple(probes)
@@ -124,7 +131,7 @@ class Ledger:
                     column.notes.append((run, Note(kind="throttled")))
                 if limit and metric.group != CNI_COST:
                     column.notes.append((run, limit))
-                column.samples[run] = _rounded(reading.values[metric.name])
+                column.samples |= _placed(reading, metric.name, run)
             else:
                 why = reason or reading.missing.get(metric.name, "not in the tool's report")
                 column.missing.append(MissingSample(round=run, reason=why))
@@ -193,9 +200,9 @@ class Ledger:
         short = []
         for metric in self._all_metrics():
             column = self._columns[metric.name]
-            if 0 < len(column.samples) < self._runs:
+            if 0 < column.rounds() < self._runs:
                 short.append(
-                    f"{metric.name}: {len(column.samples)} of {self._runs} samples "
+                    f"{metric.name}: {column.rounds()} of {self._runs} samples "
                     f"({column.what_was_tried()})"
                 )
         retried = [
@@ -230,18 +237,18 @@ class Ledger:
         return [metric for probe in self._probes for metric in probe.metrics]
 
 
+def _placed(reading: Reading, metric: str, run: int) -> dict[Place, float]:
+    slices = reading.slices.get(metric)
+    if not slices:
+        return {Place(1, run): _rounded(reading.values[metric])}
+    return {Place(1, run, number): _rounded(value) for number, value in enumerate(slices, 1)}
+
+
 def _summed(metric: Metric, probe: str, column: _Column, rounds: Sequence[int]) -> MetricResult:
-    samples = list(column.samples.values())
-    summary = summarise(samples)
     return MetricResult(
-        median=_rounded(summary.median),
-        ci=(summary.low, summary.high),
-        ci_level=_rounded(summary.level),
+        **summed(column.samples),
         unit=metric.unit,
-        n=summary.n,
         better=metric.better,
-        samples=samples,
-        rounds=[] if column.samples.keys() == set(rounds) else list(column.samples),
         missing=column.missing,
         notes=merged(column.notes, rounds),
         group=metric.group,
@@ -250,6 +257,33 @@ def _summed(metric: Metric, probe: str, column: _Column, rounds: Sequence[int]) 
         at_equal=metric.at_equal,
         probe=probe,
     )
+
+
+def summed(samples: Mapping[Place, float]) -> dict[str, Any]:
+    """The fields of a :class:`bench.results.MetricResult` that follow from its samples.
+
+    :param samples: one or more, by where they belong.
+    """
+    by_bring_up = defaultdict[int, list[float]](list)
+    for place, value in samples.items():
+        by_bring_up[place.bring_up].append(value)
+    summary = summarise_by_bring_up(by_bring_up)
+    return {
+        "median": _rounded(summary.median),
+        "ci": (summary.low, summary.high),
+        "ci_level": _rounded(summary.level),
+        "n": summary.n,
+        "samples": list(samples.values()),
+        "rounds": _told((place.round for place in samples), range(1, len(samples) + 1)),
+        "bring_ups": _told((place.bring_up for place in samples), [1] * len(samples)),
+        "slices": _told((place.slice for place in samples), [0] * len(samples)),
+    }
+
+
+def _told(places: Iterable[int], usual: Sequence[int]) -> list[int]:
+    """Where samples belong; nothing where that goes without saying."""
+    told = list(places)
+    return [] if told == list(usual) else told
 
 
 def _rounded(value: float) -> float:
