@@ -140,7 +140,9 @@ class Environment(Model):
     ``target`` describes the target for people, ``target_kind`` is its name in the stack's file.
     ``shared_machine``: all nodes share the CPUs of one machine, which is no cloud's.
     ``instance_type`` is the machines' own; ``emulated_instance_type`` is the one whose limits a lab
-    plays. MTUs are in bytes. ``agents`` is what the CNI's agents say of their configuration.
+    plays. MTUs are in bytes. ``placement_of_cpus`` has, by node, the CPUs of a shared machine that
+    all of a node runs on; it is empty where any may be used. ``agents`` is what the CNI's agents
+    say of their configuration.
     """
 
     target: str = ""
@@ -155,6 +157,7 @@ class Environment(Model):
     node_mtu: int | list[int] | None = None
     pod_mtu: int | None = None
     congestion_control: str | None = None
+    placement_of_cpus: dict[str, list[int]] = {}
     cluster_domain: str = DEFAULT_DOMAIN
     nodes: list[str] = []
     node_facts: list[NodeFacts] = []

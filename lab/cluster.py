@@ -6,6 +6,7 @@ recognised and removed.
 """
 
 import ipaddress
+import json
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kube.client import Kube
 from kube.objects import POD, SERVICE
-from lab import cgroups, controlplane, kernel, network, workloads
+from lab import cgroups, congestion, controlplane, kernel, network, placement, workloads
 from lab.cloud.cloud import Cloud, CloudSpec
 from lab.controlplane import KUBE_PROXY, KubeProxy
 from lab.dataplane import dataplane
@@ -45,6 +46,8 @@ class LabSpec:
     :param values: what the CNI's installer takes: Cilium's Helm values, or the environment
         variables of the VPC CNI's daemon, as the EKS add-on's configuration has them.
     :param cloud: the part of AWS that the nodes are in; None where pods have routed subnets.
+    :param congestion_control: TCP's, in nodes and pods.
+    :param own_cpus: each node has CPUs of its own, where there are enough.
     """
 
     nodes: int
@@ -55,10 +58,15 @@ class LabSpec:
     cni_version: str
     values: Mapping[str, Any]
     cloud: CloudSpec | None = None
+    congestion_control: str = congestion.DEFAULT
+    own_cpus: bool = True
 
 
 #: A lab's specification as JSON.
 SPEC = TypeAdapter(LabSpec)
+
+
+_CPUS = TypeAdapter(dict[str, tuple[int, ...]])
 
 
 class PodAddress(NamedTuple):
@@ -79,6 +87,7 @@ class Lab:
         self._spec_file = self.paths.root / "lab.json"
         self._boot_file = self.paths.root / "boot"
         self._unfinished_file = self.paths.root / "unfinished"
+        self._cpus_file = self.paths.root / "cpus.json"
 
     # -- bringing up --------------------------------------------------------------------------
 
@@ -100,7 +109,7 @@ class Lab:
         if self.cloud:
             self.cloud.start_api()
         for address in addresses:
-            network.start_node(self.sandbox, address)
+            network.start_node(self.sandbox, address, spec.congestion_control)
         progress(f"{spec.nodes} nodes in the VPC; starting etcd and kube-apiserver")
         controlplane.start(self.sandbox, self.toolchain, spec.service_cidr)
         self.dataplane.prepare(self.api)
@@ -141,6 +150,7 @@ class Lab:
         :raises LabError: a pod gets no address, no pod is behind a Service, or a Service does not
             answer in time.
         """
+        self._share_cpus()
         dns_address = str(ipaddress.IPv4Network(self.spec.service_cidr)[10])
         all_pods = [workloads.dns_pod(self.sandbox, self.nodes[-1].name), *pods]
         all_services = [workloads.dns_service(dns_address), *services_]
@@ -164,17 +174,30 @@ class Lab:
             served += [(service.name, cluster_ip, port) for port in tcp]
         await_services(self.pod_command, all_pods, served)
         progress(f"{len(all_services)} Services answer on every node")
+        # Not before: agents that share their node's CPUs from the start take longer to be ready.
+        for each in self.nodes:
+            if each.cpus:
+                placement.pin(each.cgroup, each.cpus)
         return ips
+
+    def _share_cpus(self) -> None:
+        """Share the CPUs out among the nodes, for all that is started from now on."""
+        names = [node.name for node in self.nodes]
+        cpus = placement.machine_cpus() if self.spec.own_cpus else ()
+        shares = placement.shares(cpus, names)
+        self._cpus_file.write_text(json.dumps(shares))
+        del self.nodes  # they are cached, without CPUs
 
     # -- removing -----------------------------------------------------------------------------
 
     def stop(self) -> None:
         """End the lab's processes; its files stay for a look at the logs."""
         self.sandbox.stop()
+        congestion.ALLOWED.restore()
 
     def remove(self) -> None:
         """End the lab's processes and remove its files; does nothing where there are none."""
-        self.sandbox.stop()
+        self.stop()
         shutil.rmtree(self.paths.root, ignore_errors=True)
 
     # -- what is there ------------------------------------------------------------------------
@@ -225,13 +248,28 @@ class Lab:
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         addresses = network.node_addresses(self.spec.nodes)
-        return tuple(network.running_node(self.sandbox, address) for address in addresses)
+        return tuple(
+            network.running_node(self.sandbox, address, self.cpus_of(address.name))
+            for address in addresses
+        )
+
+    def cpus_of(self, node_name: str) -> tuple[int, ...]:
+        """The CPUs that a node's processes run on; none stands for any."""
+        return self.cpus.get(node_name, ())
+
+    @property
+    def cpus(self) -> dict[str, tuple[int, ...]]:
+        """The CPUs of every node; nothing where all may use any, and before :meth:`deploy`."""
+        if not self._cpus_file.exists():
+            return {}
+        return _CPUS.validate_json(self._cpus_file.read_bytes())
 
     @cached_property
     def pods(self) -> Pods:
         """What makes and removes pods, once the CNI is installed."""
         plugins = self.dataplane.plugins(self.nodes)
-        return Pods(self.sandbox, self.toolchain, self.api, plugins)
+        control = self.spec.congestion_control
+        return Pods(self.sandbox, self.toolchain, self.api, plugins, control)
 
     @cached_property
     def cloud(self) -> Cloud | None:
@@ -251,15 +289,17 @@ class Lab:
 
     def adaptations(self) -> tuple[str, ...]:
         """How this lab differs from a real cluster, for everyone who reads its results."""
-        congestion = network.congestion_control(self.sandbox, self.nodes[0].name)
-        extra = []
-        if congestion != network.CONGESTION_CONTROL:
-            extra.append(
-                f"TCP congestion control is {congestion}, this kernel's only choice besides reno "
-                f"for network namespaces; Amazon Linux's default is {network.CONGESTION_CONTROL}."
-            )
         played = self.cloud.adaptations if self.cloud else ()
-        return (*controlplane.ADAPTATIONS, *played, *self.dataplane.adaptations, *extra)
+        return (
+            *controlplane.ADAPTATIONS,
+            *played,
+            *self.dataplane.adaptations,
+            *congestion.adaptations(self.spec.congestion_control, self._congestion_control()),
+            placement.told(self.cpus, asked=self.spec.own_cpus),
+        )
+
+    def _congestion_control(self) -> str:
+        return congestion.of(self.sandbox.netns_path(self.nodes[0].name))
 
     def pod_command(self, pod: str, node_name: str, argv: Sequence[str], limit: float) -> list[str]:
         """The command line that runs a command in a pod, from the host.
@@ -269,7 +309,8 @@ class Lab:
         """
         if not self.sandbox.netns_path(pod).exists():
             raise LabError(f"the lab {self.paths.lab_id} has no pod {pod}")
-        place = Place(netns=pod, cgroup=cgroups.lab_cgroup(self.paths.lab_id) / node_name)
+        cgroup = cgroups.lab_cgroup(self.paths.lab_id) / node_name
+        place = Place(netns=pod, cgroup=cgroup, cpus=self.cpus_of(node_name))
         return [*self.sandbox.enter(place, limit), self._program(argv[0]), *argv[1:]]
 
     def node_words(self, node_name: str, argv: Sequence[str], limit: float) -> list[str]:
@@ -379,5 +420,6 @@ class Lab:
             "cpus": kernel.cpus(),
             "node_mtu": network.mtu(self.sandbox, a_node, network.device_name(0)),
             "pod_mtu": network.mtu(self.sandbox, COREDNS, "eth0"),
-            "congestion_control": network.congestion_control(self.sandbox, a_node),
+            "congestion_control": self._congestion_control(),
+            "placement_of_cpus": self.cpus,
         }

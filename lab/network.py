@@ -18,7 +18,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import cgroups
+from lab import cgroups, congestion
 from lab.errors import LabError
 from lab.sandbox import MODULES_FILE, Place, Sandbox
 from lab.wait import until
@@ -31,16 +31,10 @@ SUBNET = SUBNETS[0]
 GATEWAY = SUBNET[1]
 #: The MTU of EC2 within a VPC (jumbo frames, "Network MTU for your EC2 instance").
 MTU = 9001
-#: Linux's and Amazon Linux's default, asked for in every namespace, since the host's may differ.
-#: A kernel lets a namespace choose only among the host's `tcp_allowed_congestion_control`, so the
-#: one in force is read back and reported (:func:`congestion_control`).
-CONGESTION_CONTROL = "cubic"
-
 #: Per network namespace: routing as on a cloud node, with the kernel's defaults made explicit.
-SYSCTLS = f"""
+SYSCTLS = """
 sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \\
   net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0
-sysctl -qw net.ipv4.tcp_congestion_control={CONGESTION_CONTROL} 2>/dev/null || true
 ip link set lo up
 """
 
@@ -119,6 +113,15 @@ def add_route(destination: str, via: str, port: str) -> str:
     return f"route replace {destination} via {via} dev {port} onlink"
 
 
+def add_namespace(
+    sandbox: Sandbox, name: str, congestion_control: str = congestion.DEFAULT
+) -> None:
+    """A network namespace of the sandbox, set up as a cloud's machine has it."""
+    sandbox.script(f"ip netns add {name}")
+    sandbox.script(SYSCTLS, Place(netns=name))
+    congestion.choose(congestion_control, sandbox.netns_path(name))
+
+
 def make_fabric(sandbox: Sandbox) -> None:
     """The router, with its addresses and what every port of it is born with."""
     gateways = "\n".join(f"ip addr add {subnet[1]}/32 dev lo" for subnet in SUBNETS[:2])
@@ -130,11 +133,12 @@ sysctl -qw net.ipv4.conf.default.rp_filter=1 net.ipv4.conf.default.proxy_arp=1
     )
 
 
-def attach_node(sandbox: Sandbox, node: NodeAddress) -> None:
+def attach_node(
+    sandbox: Sandbox, node: NodeAddress, congestion_control: str = congestion.DEFAULT
+) -> None:
     """Make a node's network namespace, with its first interface in the VPC."""
-    sandbox.script(f"ip netns add {node.name}")
+    add_namespace(sandbox, node.name, congestion_control)
     inside = Place(netns=node.name)
-    sandbox.script(SYSCTLS, inside)
     device = device_name(0)
     port = add_port(node.port, device, node.mac, node.name)
     batch(sandbox, [*port, *add_address(node.ip, node.mac, node.port)])
@@ -156,11 +160,6 @@ def route_to(sandbox: Sandbox, node: NodeAddress, destination: str) -> None:
 def batch(sandbox: Sandbox, commands: list[str]) -> None:
     """Run commands of ip(8) on the router."""
     sandbox.run(["ip", "-batch", "-"], stdin="\n".join(commands) + "\n")
-
-
-def congestion_control(sandbox: Sandbox, netns: str) -> str:
-    """The TCP congestion control that new sockets of a namespace really get."""
-    return sandbox.script("sysctl -n net.ipv4.tcp_congestion_control", Place(netns=netns)).strip()
 
 
 def mtu(sandbox: Sandbox, netns: str, device: str) -> int:
@@ -198,11 +197,15 @@ exec sleep infinity
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A running node and the two places in which things run on it."""
+    """A running node and the places in which things run on it.
+
+    :param cpus: what runs on it from now on runs there; none stands for any.
+    """
 
     address: NodeAddress
     holder: int
     cgroup: Path
+    cpus: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -211,13 +214,13 @@ class Node:
     @property
     def host(self) -> Place:
         """The node's own namespaces."""
-        return Place(netns=self.name, holder=self.holder, cgroup=self.cgroup)
+        return Place(self.name, self.holder, self.cgroup, self.cpus)
 
     def agent(self, component: str) -> Place:
         """The node's own namespaces, in a cgroup which accounts for a component's cost."""
         cgroup = self.agents / component
         cgroup.mkdir(parents=True, exist_ok=True)
-        return Place(netns=self.name, holder=self.holder, cgroup=cgroup)
+        return Place(self.name, self.holder, cgroup, self.cpus)
 
     @property
     def agents(self) -> Path:
@@ -227,12 +230,16 @@ class Node:
     @property
     def plugins(self) -> Place:
         """The node's network, but the sandbox's mounts, where pods' network namespaces show."""
-        return Place(netns=self.name, cgroup=self.cgroup)
+        return self.pod(self.name)
+
+    def pod(self, netns: str) -> Place:
+        """A network namespace on the node, in the sandbox's mounts."""
+        return Place(netns=netns, cgroup=self.cgroup, cpus=self.cpus)
 
 
-def start_node(sandbox: Sandbox, address: NodeAddress) -> Node:
+def start_node(sandbox: Sandbox, address: NodeAddress, congestion_control: str) -> Node:
     """Make a node's namespaces and mounts; its agents are started by others."""
-    attach_node(sandbox, address)
+    attach_node(sandbox, address, congestion_control)
     cgroup = cgroups.create(sandbox.paths.lab_id, address.name)
     script = _MOUNTS.format(cgroup=cgroup, modules=MODULES_FILE, modules_dir=MODULES_FILE.parent)
     name = f"{address.name}-mounts"
@@ -250,12 +257,12 @@ def start_node(sandbox: Sandbox, address: NodeAddress) -> Node:
     return Node(address, holder, cgroup)
 
 
-def running_node(sandbox: Sandbox, address: NodeAddress) -> Node:
-    """The node of a running lab.
+def running_node(sandbox: Sandbox, address: NodeAddress, cpus: tuple[int, ...]) -> Node:
+    """The node of a running lab, with its CPUs.
 
     :raises LabError: it is not running.
     """
     holder = sandbox.pid_of(f"{address.name}-mounts")
     if holder is None:
         raise LabError(f"{address.name} is not running")
-    return Node(address, holder, cgroups.lab_cgroup(sandbox.paths.lab_id) / address.name)
+    return Node(address, holder, cgroups.lab_cgroup(sandbox.paths.lab_id) / address.name, cpus)

@@ -50,9 +50,8 @@ def start(sandbox: Sandbox, nodes: Sequence[Node], version: str) -> None:
     cgroups.create(sandbox.paths.lab_id, NAME)
     mac = network.mac_of(ADDRESS)
     port, device = network.port_name(NAME, 0), network.device_name(0)
-    sandbox.script(f"ip netns add {NAME}")
+    network.add_namespace(sandbox, NAME)
     inside = Place(netns=NAME)
-    sandbox.script(network.SYSCTLS, inside)
     network.batch(
         sandbox,
         [*network.add_port(port, device, mac, NAME), *network.add_address(ADDRESS, mac, port)],

@@ -160,11 +160,13 @@ class Place:
     :param netns: name of a network namespace of the sandbox (``ip netns``).
     :param holder: PID, inside the sandbox, of the process that holds a mount namespace.
     :param cgroup: cgroup v2 folder to run in.
+    :param cpus: to run on; none stands for any.
     """
 
     netns: str | None = None
     holder: int | None = None
     cgroup: Path | None = None
+    cpus: tuple[int, ...] = ()
 
 
 class Sandbox:
@@ -265,6 +267,8 @@ class Sandbox:
             # Joined before the mount namespace is entered: a node's own /sys hides the hierarchy.
             join = f'echo 0 > {shlex.quote(str(place.cgroup / "cgroup.procs"))} && exec "$@"'
             argv = ["sh", "-c", join, "sh", *argv]
+        if place.cpus:
+            argv = ["taskset", "--cpu-list", ",".join(map(str, place.cpus)), *argv]
         return argv
 
     def run(

@@ -21,8 +21,8 @@ from threading import Lock
 from kube.client import Kube
 from kube.objects import NODE, POD, Json
 from lab.errors import LabError
-from lab.network import SYSCTLS, Node, NodeAddress
-from lab.sandbox import Place, Sandbox
+from lab.network import Node, NodeAddress, add_namespace
+from lab.sandbox import Sandbox
 from lab.toolchain.build import Toolchain
 from lab.wait import until
 
@@ -121,13 +121,24 @@ class Plugins:
 
 
 class Pods:
-    """Makes and removes pods of one lab."""
+    """Makes and removes pods of one lab.
 
-    def __init__(self, sandbox: Sandbox, toolchain: Toolchain, api: Kube, plugins: Plugins) -> None:
+    :param congestion_control: TCP's, of their sockets.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        toolchain: Toolchain,
+        api: Kube,
+        plugins: Plugins,
+        congestion_control: str,
+    ) -> None:
         self._sandbox = sandbox
         self._toolchain = toolchain
         self._api = api
         self._plugins = plugins
+        self._congestion_control = congestion_control
         # A kubelet adds a node's pods side by side, but cilium-cni names its first interface after
         # the start of the container's id, which cnitool gives all pods alike.
         self._one_at_a_time: defaultdict[str, Lock] = defaultdict(Lock)
@@ -143,9 +154,7 @@ class Pods:
         :raises LabError: the plugin fails or gives no address.
         """
         self._api.ensure(pod_object(spec))
-        self._sandbox.script(f"ip netns add {spec.name}")
-        place = Place(netns=spec.name, cgroup=node.cgroup)
-        self._sandbox.script(SYSCTLS, place)
+        add_namespace(self._sandbox, spec.name, self._congestion_control)
         with self._one_at_a_time[node.name]:
             answer = self._cni("add", spec, node)
         ips = json.loads(answer).get("ips", [])
@@ -153,7 +162,7 @@ class Pods:
             raise LabError(f"the CNI plugin gave {spec.name} no address: {answer}")
         ip = str(ips[0]["address"]).partition("/")[0]
         program = self._toolchain.command(spec.argv[0])
-        self._sandbox.spawn(spec.name, [program, *spec.argv[1:]], place)
+        self._sandbox.spawn(spec.name, [program, *spec.argv[1:]], node.pod(spec.name))
         status = pod_status(ip, node.address.ip)
         self._api.merge(POD, spec.name, status, spec.namespace, subresource="status")
         return ip

@@ -21,6 +21,11 @@ class LabSettings(BaseModel):
     """Where pods have addresses of ENIs: the CNI's own ENI mode against a local EC2 API, or a
     routed pod subnet per node, which needs less of the machine."""
 
+    congestion_control: Literal["cubic", "bbr", "reno"] = "cubic"
+    """TCP's, in nodes and pods; Amazon Linux's is cubic."""
+    placement: Literal["nodes", "free"] = "nodes"
+    """Whether each node has CPUs of its own, or all may use any."""
+
 
 def _problems(settings: Settings) -> Iterator[Problem]:
     # Only a stack in the lab needs any of it.

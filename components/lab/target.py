@@ -166,6 +166,8 @@ def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, 
         cni_version=scenario.cni_version,
         values=values,
         cloud=cloud,
+        congestion_control=settings.section(LabSettings).congestion_control,
+        own_cpus=settings.section(LabSettings).placement == "nodes",
     )
     return made, adaptations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 from typing import cast
@@ -12,7 +11,7 @@ import pytest
 from lab import network
 from lab.errors import LabError
 from lab.network import NodeAddress, node_addresses
-from lab.sandbox import Place, Sandbox
+from lab.sandbox import Sandbox
 
 NINE = node_addresses(9)  # As many as a stack may ask for.
 
@@ -51,20 +50,11 @@ def test_macs_are_made_from_addresses_and_belong_to_nobody() -> None:
         assert first & 0b11 == 0b10, "locally administered, not a multicast address"
 
 
-@dataclass
-class NotingSandbox:
-    """Notes the scripts that it is given: what each does, by the namespace that it does it in."""
-
-    scripts: dict[str | None, str] = field(default_factory=dict)
-
-    def script(self, text: str, place: Place | None = None) -> str:
-        """As :meth:`lab.sandbox.Sandbox.script`."""
-        netns = place.netns if place else None
-        self.scripts[netns] = self.scripts.get(netns, "") + text
-        return "bbr\n"
+class IdleSandbox:
+    """Nothing runs in it."""
 
     def pid_of(self, name: str) -> None:
-        """As :meth:`lab.sandbox.Sandbox.pid_of`: nothing runs here."""
+        """As :meth:`lab.sandbox.Sandbox.pid_of`."""
 
 
 def test_interfaces_are_named_as_amazon_linux_2023_names_them() -> None:
@@ -75,12 +65,6 @@ def test_interfaces_are_named_as_amazon_linux_2023_names_them() -> None:
 
 
 def test_a_node_that_does_not_run_is_told_as_the_labs_error() -> None:
-    sandbox = NotingSandbox()
+    sandbox = IdleSandbox()
     with pytest.raises(LabError, match="node-2 is not running"):
-        network.running_node(cast(Sandbox, sandbox), NINE[1])
-
-
-def test_the_congestion_control_is_the_namespaces_own() -> None:
-    sandbox = NotingSandbox()
-    assert network.congestion_control(cast(Sandbox, sandbox), "node-1") == "bbr"
-    assert list(sandbox.scripts) == ["node-1"]
+        network.running_node(cast(Sandbox, sandbox), NINE[1], ())

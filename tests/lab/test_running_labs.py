@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.checks import placement
+from bench.checks import placement as pods_placement
 from bench.session import Pod, SessionError, resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.evidence import AgentEvidence
 from components.lab import ablation, rollout
 from kube.objects import NODE, ApiError
-from lab import cgroups
+from lab import cgroups, congestion, placement
 from lab.cluster import Lab
 from lab.dataplane.cilium.agents import CILIUM_NODE
 from lab.network import AGENTS
@@ -150,7 +150,7 @@ def test_a_pods_device_has_the_address_that_the_api_tells(running: RunningLab) -
 
 
 def test_clients_and_servers_are_on_different_nodes(running: RunningLab) -> None:
-    assert placement(resolve_targets(running.session)).passed
+    assert pods_placement(resolve_targets(running.session)).passed
 
 
 def test_every_server_answers_across_nodes_by_its_own_address(running: RunningLab) -> None:
@@ -331,6 +331,29 @@ def test_the_environment_says_what_was_measured(running: RunningLab) -> None:
     assert found["versions"]["kube-apiserver"] == "1.31.4"
     assert found["kube_proxy"] == ("none" if running.cilium else "iptables")
     assert found["node_mtu"] == 9001
+
+
+def test_tcp_is_amazon_linuxs_everywhere_and_the_host_stays_as_it_was(
+    running: RunningLab,
+) -> None:
+    lab = running.lab
+    pods = [pod.name for workload in WORKLOADS for pod in running.session.pods(workload.role)]
+    for netns in (*pods, *(node.name for node in lab.nodes)):
+        assert congestion.of(lab.sandbox.netns_path(netns)) == "cubic", netns
+    assert running.session.environment().congestion_control == "cubic"
+    assert not congestion.ALLOWED.kept.exists()
+
+
+def test_each_nodes_threads_run_on_its_cpus(running: RunningLab) -> None:
+    lab, machine = running.lab, placement.machine_cpus()
+    if len(machine) < 2:
+        pytest.skip("one CPU")
+    for node in lab.nodes:
+        assert list(placement.cpus_used(node.cgroup)) == [lab.cpus_of(node.name)], node.name
+    client, server = (running.pod(role).node for role in ("iperf3-client", "iperf3-server"))
+    assert not set(lab.cpus_of(client)) & set(lab.cpus_of(server))
+    command = running.run("iperf3-server", "bash", "-c", "taskset -cp $$").stdout
+    assert command.rpartition(": ")[2].strip() == placement.as_list(lab.cpus_of(server))
 
 
 def test_adaptations_are_told_whole_and_once(running: RunningLab) -> None:

@@ -130,6 +130,14 @@ def test_the_cgroup_is_joined_first_and_any_words_arrive_as_they_are(
     assert (cgroup / "cgroup.procs").read_text() == "0\n"
 
 
+def test_a_command_runs_on_its_places_cpus(entered: Sandbox) -> None:
+    (cpu, *_) = os.sched_getaffinity(0)
+    argv = [sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"]
+    assert entered.run(argv, Place(cpus=(cpu,))).stdout.splitlines()[-1] == f"{{{cpu}}}"
+    everywhere = entered.run(argv, Place()).stdout.splitlines()[-1]
+    assert everywhere == str(os.sched_getaffinity(0))
+
+
 def test_a_cgroup_that_cannot_be_joined_is_an_error_not_another_place(
     entered: Sandbox, tmp_path: Path
 ) -> None:
