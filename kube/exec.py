@@ -1,14 +1,16 @@
 """A command in a container, by the API server's exec stream.
 
-The stream is a websocket with numbered channels: 1 is standard output, 2 standard error, 3 a Status
-object when the command has ended. Sources (Kubernetes 1.31): ``k8s.io/kubelet/pkg/cri/streaming/
-remotecommand`` (channels, and that the Status follows the last output).
+The stream is a websocket with numbered channels: 0 is standard input, 1 standard output, 2 standard
+error, 3 a Status object when the command has ended. Sources (Kubernetes 1.31):
+``k8s.io/kubelet/pkg/cri/streaming/remotecommand`` (channels, and that the Status follows the last
+output).
 
 Version 4 of the protocol goes through the API server as it is; version 5 is translated into SPDY
 there, which is work for the measured node too. 60,000 lines written one by one through a
 kube-apiserver 1.31.4 to that streaming code took 1.0 s by version 4 and 4.9 s by version 5. And a
 kubelet that cannot be reached is an HTTP error with version 4, so it is sure that nothing started;
-with version 5 it is a Status like any other.
+with version 5 it is a Status like any other. What version 4 lacks is an end of standard input: the
+command must know by itself how much it reads.
 
 The package's own ``WSClient`` opens a stream without a time limit, gives a refusal and a broken
 connection the same error, and reads on for as long as a command prints (``kubernetes`` 37.0,
@@ -28,6 +30,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 from kubernetes.stream import ws_client as channels
@@ -36,6 +39,7 @@ from websocket import (
     ABNF,
     WebSocket,
     WebSocketBadStatusException,
+    WebSocketConnectionClosedException,
     WebSocketException,
     WebSocketTimeoutException,
     create_connection,
@@ -48,6 +52,8 @@ _FIRST_WAIT_SECONDS = 0.25
 _ATTEMPTS = 5
 # What may still come after the Status.
 _LINGER_SECONDS = 2.0
+# Of standard input in one message; streaming servers take 32 MB.
+_PIECE_BYTES = 64 << 10
 # How runtimes word that there is no such program (runc, crun), or no such container (kubelet).
 _DID_NOT_START = re.compile(
     r"unable to start container process|executable file .*not found|container not found"
@@ -72,36 +78,52 @@ class Finished:
     """A command that has ended by itself; ``seconds`` is from the open stream to its end."""
 
     returncode: int
-    stdout: str
+    output: bytes
     stderr: str
     seconds: float
 
+    @property
+    def stdout(self) -> str:
+        """The output as text."""
+        return self.output.decode(errors="replace")
 
-def run(kube: Kube, container: Container, argv: Sequence[str], *, timeout: float) -> Finished:
+
+def run(
+    kube: Kube, container: Container, argv: Sequence[str], *, timeout: float, stdin: bytes = b""
+) -> Finished:
     """Run ``argv`` and wait for at most ``timeout`` seconds, which hold all attempts to start it.
 
     It is tried again only where it surely did not start.
 
+    :param stdin: the command gets it, and no end of it. All of it is sent before output is read.
     :raises NotStartedError: it does not run: no such container or program, or the API server did
         not take the request.
     :raises TornError: it may run still: the time is over, or the connection broke.
     """
     deadline = time.monotonic() + timeout
-    stream = _start(kube, container, argv, deadline)
+    stream = _start(kube, container, argv, deadline, takes_input=bool(stdin))
     start = time.monotonic()
     try:
-        output = _read(stream, deadline, f"{container}: `{' '.join(argv)}`", timeout)
+        output = _talk(stream, stdin, deadline, f"{container}: `{_shown(argv)}`", timeout)
     finally:
         stream.shutdown()  # type: ignore[no-untyped-call]
     seconds = time.monotonic() - start
-    stdout, stderr, status = (
+    stderr, status = (
         output[channel].decode(errors="replace")
-        for channel in (channels.STDOUT_CHANNEL, channels.STDERR_CHANNEL, channels.ERROR_CHANNEL)
+        for channel in (channels.STDERR_CHANNEL, channels.ERROR_CHANNEL)
     )
+    stdout = bytes(output[channels.STDOUT_CHANNEL])
     return Finished(_exit_code(status, container), stdout, stderr, seconds)
 
 
-def _start(kube: Kube, container: Container, argv: Sequence[str], deadline: float) -> WebSocket:
+def _shown(argv: Sequence[str]) -> str:
+    """A command in an error's one line, which a script would not fit into."""
+    return shorten(" ".join(argv), 100, placeholder=" …")
+
+
+def _start(
+    kube: Kube, container: Container, argv: Sequence[str], deadline: float, *, takes_input: bool
+) -> WebSocket:
     retrying = Retrying(
         stop=lambda state: stop_after_attempt(_ATTEMPTS)(state) or time.monotonic() >= deadline,
         wait=wait_exponential(multiplier=_FIRST_WAIT_SECONDS, max=2),
@@ -115,6 +137,7 @@ def _start(kube: Kube, container: Container, argv: Sequence[str], deadline: floa
     def attempt() -> WebSocket:
         path = f"/api/v1/namespaces/{container.namespace}/pods/{container.pod}/exec"
         query = [("container", container.name), ("stdout", "true"), ("stderr", "true")]
+        query += [("stdin", "true")] if takes_input else []
         query += [("command", word) for word in argv]
         url = channels.get_websocket_url(kube.host + path, query)  # type: ignore[no-untyped-call]
         seconds = max(deadline - time.monotonic(), 0.1)
@@ -157,11 +180,14 @@ def _open(kube: Kube, path: str, url: str, timeout: float) -> WebSocket:
         raise ApiError("GET", path, 0, innermost_reason(error)) from None
 
 
-def _read(stream: WebSocket, deadline: float, what: str, timeout: float) -> dict[int, bytearray]:
+def _talk(
+    stream: WebSocket, stdin: bytes, deadline: float, what: str, timeout: float
+) -> dict[int, bytearray]:
     """The channels' bytes, until the stream is closed after the command's end."""
     output: dict[int, bytearray] = defaultdict(bytearray)
     torn = f"{what}: the connection was closed before the command had ended"
     try:
+        _send(stream, stdin, deadline)
         while True:
             stream.settimeout(max(deadline - time.monotonic(), 0.01))
             opcode, frame = stream.recv_data_frame(True)
@@ -181,6 +207,15 @@ def _read(stream: WebSocket, deadline: float, what: str, timeout: float) -> dict
     if channels.ERROR_CHANNEL not in output:
         raise TornError(torn)
     return output
+
+
+def _send(stream: WebSocket, stdin: bytes, deadline: float) -> None:
+    """Send standard input, until all is sent or nothing more is taken: a command may end early."""
+    channel = bytes([channels.STDIN_CHANNEL])
+    with suppress(BrokenPipeError, ConnectionResetError, WebSocketConnectionClosedException):
+        for start in range(0, len(stdin), _PIECE_BYTES):
+            stream.settimeout(max(deadline - time.monotonic(), 0.01))
+            stream.send_binary(channel + stdin[start : start + _PIECE_BYTES])
 
 
 def _exit_code(text: str, container: Container) -> int:

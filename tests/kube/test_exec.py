@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from tests.components.kubernetes.exec_replies import (
     Exec,
     Failed,
     Output,
+    Process,
     Refused,
     Reply,
     Silence,
@@ -68,6 +70,56 @@ def test_a_large_output_in_small_pieces_is_whole(server: KubeApi, client: Kube) 
     start = time.monotonic()
     assert _run(client, timeout=60).stdout == lines
     assert time.monotonic() - start < 30
+
+
+def test_output_that_is_no_text_is_unchanged(server: KubeApi, client: Kube) -> None:
+    data = bytes(range(256)) * 1000
+    _replies(server, Output(data, piece=1009))
+    assert _run(client).output == data
+
+
+# -- standard input -------------------------------------------------------------------------------
+
+
+def test_a_command_gets_its_standard_input(server: KubeApi, client: Kube) -> None:
+    data = random.Random(1).randbytes(3_000_001)
+    server.handler = lambda call: Process(call.argv)
+    argv = ["sh", "-c", f"head -c {len(data)}; echo read >&2; exit 3"]
+    done = pod_exec.run(client, CONTAINER, argv, timeout=20, stdin=data)
+    assert (done.output, done.stderr, done.returncode) == (data, "read\n", 3)
+    assert "stdin=true" in server.requests[-1][1]
+
+
+def test_no_standard_input_is_asked_for_where_there_is_none(server: KubeApi, client: Kube) -> None:
+    _run(client)
+    assert "stdin" not in server.requests[-1][1]
+
+
+def test_standard_input_has_no_end(server: KubeApi, client: Kube) -> None:
+    server.handler = lambda call: Process(call.argv)
+    with pytest.raises(TornError, match=r"`cat` had not ended"):
+        pod_exec.run(client, CONTAINER, ["cat"], timeout=0.5, stdin=b"x")
+
+
+def test_a_command_may_end_before_it_has_read_everything(server: KubeApi, client: Kube) -> None:
+    server.handler = lambda call: Process(call.argv)
+    argv = ["sh", "-c", "echo full >&2; exit 1"]
+    done = pod_exec.run(client, CONTAINER, argv, timeout=10, stdin=bytes(1_000))
+    assert (done.returncode, done.stderr) == (1, "full\n")
+
+
+def test_a_connection_that_breaks_while_input_is_sent(server: KubeApi, client: Kube) -> None:
+    _replies(server, Torn())
+    with pytest.raises(TornError, match="`cat`: the connection"):
+        pod_exec.run(client, CONTAINER, ["cat"], timeout=10, stdin=bytes(20_000_000))
+
+
+def test_a_command_that_takes_no_input_is_bounded(server: KubeApi, client: Kube) -> None:
+    server.handler = lambda call: Process(call.argv)
+    start = time.monotonic()
+    with pytest.raises(TornError, match=r"`sleep 30` had not ended after 1 s"):
+        pod_exec.run(client, CONTAINER, ["sleep", "30"], timeout=1, stdin=bytes(60_000_000))
+    assert time.monotonic() - start < 4
 
 
 def test_time_is_that_of_the_command(server: KubeApi, client: Kube) -> None:
@@ -140,6 +192,13 @@ def test_a_connection_that_ends_before_the_command(
     with pytest.raises(TornError, match=r"client-0 \(main\): `fortio load`: the connection"):
         _run(client, "fortio", "load")
     assert len(server.executed) == 1
+
+
+def test_an_error_shows_a_script_in_one_line(server: KubeApi, client: Kube) -> None:
+    _replies(server, Torn())
+    with pytest.raises(TornError, match=r"`sh -c echo a; echo a;.* …`: the connection") as error:
+        _run(client, "sh", "-c", "echo a;\n" * 100)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 250
 
 
 def test_a_status_without_a_code_says_nothing_of_the_command(server: KubeApi, client: Kube) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from subprocess import PIPE, Popen
+from typing import IO, Any
 
 from aiohttp import WSCloseCode, web
 
-_STDOUT, _STDERR, _STATUS = 1, 2, 3
+_STDIN, _STDOUT, _STDERR, _STATUS = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,17 @@ class Failed:
     message: str
 
 
-Reply = Output | Torn | Silence | Refused | Failed
+@dataclass(frozen=True)
+class Process:
+    """What a command on this machine does with the stream's standard input.
+
+    As with a kubelet and version 4 of the protocol, it never sees an end of its input.
+    """
+
+    argv: tuple[str, ...]
+
+
+Reply = Output | Torn | Silence | Refused | Failed | Process
 Handler = Callable[[Exec], Reply]
 
 
@@ -98,7 +111,13 @@ async def _opened(request: web.Request) -> web.WebSocketResponse:
 async def _streamed(
     request: web.Request, stream: web.WebSocketResponse, reply: Reply
 ) -> web.StreamResponse:
-    await _play(stream, reply, request.transport)
+    if isinstance(reply, Process):
+        await _run(stream, reply.argv)
+    else:
+        # Nobody reads what is sent, but it is taken.
+        taking = asyncio.create_task(_take(stream, None))
+        await _play(stream, reply, request.transport)
+        taking.cancel()
     with suppress(ConnectionError):
         await stream.close(code=WSCloseCode.OK, drain=False)
     return stream
@@ -129,6 +148,39 @@ async def _play(stream: web.WebSocketResponse, reply: Reply, transport: Any) -> 
         case Failed():
             failure = {"status": "Failure", "reason": "InternalError", "message": reply.message}
             await _end(stream, {**failure, "code": 500})
+
+
+async def _run(stream: web.WebSocketResponse, argv: tuple[str, ...]) -> None:
+    with Popen(
+        argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, bufsize=0, start_new_session=True
+    ) as process:
+        assert process.stdin is not None
+        taking = asyncio.create_task(_take(stream, process.stdin))
+        outputs = ((_STDOUT, process.stdout), (_STDERR, process.stderr))
+        passing = asyncio.gather(*(_pass_on(stream, *each) for each in outputs))
+        ends: tuple[asyncio.Future[Any], ...] = (passing, taking)
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if passing.done():
+                await _end(stream, _status(process.wait()))
+        finally:  # the command has ended, or the client has gone
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            taking.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
+
+
+async def _take(stream: web.WebSocketResponse, into: IO[bytes] | None) -> None:
+    """Take what the client sends, until it has gone."""
+    async for message in stream:
+        if into is not None and message.data[:1] == bytes([_STDIN]):
+            with suppress(BrokenPipeError):  # the command reads no more
+                await asyncio.to_thread(into.write, message.data[1:])
+
+
+async def _pass_on(stream: web.WebSocketResponse, channel: int, output: IO[bytes] | None) -> None:
+    while output and (data := await asyncio.to_thread(output.read, 32 << 10)):
+        await stream.send_bytes(bytes([channel]) + data)
 
 
 async def _end(stream: web.WebSocketResponse, status: dict[str, Any]) -> None:
