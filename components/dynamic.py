@@ -14,7 +14,10 @@ from functools import cache
 from typing import Any
 
 import psutil
+from google.protobuf import empty_pb2
 from pulumi.dynamic import CreateResult, DiffResult, ResourceProvider, UpdateResult
+
+from lab.machine import give_up
 
 #: Input of every resource: raising it makes existing stacks take up a provider's new behaviour.
 VERSION = 1
@@ -35,6 +38,7 @@ class Provider(ResourceProvider):
 
     def configure(self, req: Any) -> None:
         _show_user_errors_plainly()
+        _wait_no_more_when_cancelled()
         _end_with_the_engine()
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
@@ -105,6 +109,25 @@ def _show_user_errors_plainly() -> None:
     host = sys.modules["__main__"]
     if hasattr(host, "DynamicResourceProviderServicer"):
         host.traceback = _PlainTraceback()  # type: ignore[attr-defined]
+
+
+def _wait_no_more_when_cancelled() -> None:
+    """Have Ctrl-C end a step that waits for the machine.
+
+    The engine keeps signals from the host of dynamic providers. It calls ``Cancel`` there, which
+    does nothing by itself; the server has bound that method already, so its code is replaced.
+    """
+    host = sys.modules["__main__"]
+    servicer = getattr(host, "DynamicResourceProviderServicer", None)
+    if servicer is not None:
+        host.give_up = give_up  # type: ignore[attr-defined]
+        servicer.Cancel.__code__ = _cancel.__code__
+
+
+def _cancel(self: Any, request: Any, context: Any) -> Any:
+    """Runs among the names of the providers' host."""
+    give_up()
+    return empty_pb2.Empty()
 
 
 @cache

@@ -9,18 +9,18 @@ import ipaddress
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, wraps
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from kube.client import Kube
 from kube.objects import POD, SERVICE
-from lab import cgroups, congestion, controlplane, kernel, network, placement, workloads
+from lab import cgroups, congestion, controlplane, kernel, machine, network, placement, workloads
 from lab.cloud.cloud import Cloud, CloudSpec
 from lab.controlplane import KUBE_PROXY, KubeProxy
 from lab.dataplane import dataplane
@@ -77,6 +77,23 @@ class PodAddress(NamedTuple):
     ip: str
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _beside_no_measurement(work: str) -> Callable[[F], F]:
+    """Have what a lab does wait for whoever else measures on this machine."""
+
+    def waiting(method: F) -> F:
+        @wraps(method)
+        def held(lab: "Lab", *args: Any, **named: Any) -> Any:
+            with machine.working(f"{work} the lab {lab.paths.lab_id}"):
+                return method(lab, *args, **named)
+
+        return cast(F, held)
+
+    return waiting
+
+
 class Lab:
     """One lab, running or not; found again by its id from any process on this machine."""
 
@@ -91,6 +108,7 @@ class Lab:
 
     # -- bringing up --------------------------------------------------------------------------
 
+    @_beside_no_measurement("bringing up")
     def start(self, spec: LabSpec, progress: Progress) -> str:
         """Start the sandbox, its fabric and nodes, etcd and the API server.
 
@@ -123,6 +141,7 @@ class Lab:
         progress("the API server is ready")
         return boot_id
 
+    @_beside_no_measurement("bringing up")
     def install(self, progress: Progress) -> None:
         """Start kube-proxy and the CNI and wait until both report that they are ready.
 
@@ -141,6 +160,7 @@ class Lab:
                 self.kube_proxy.wait_ready(each)
         progress("the CNI is ready on every node")
 
+    @_beside_no_measurement("bringing up")
     def deploy(
         self, pods: Sequence[PodSpec], services_: Sequence[ServiceSpec], progress: Progress
     ) -> dict[str, str]:
@@ -190,11 +210,13 @@ class Lab:
 
     # -- removing -----------------------------------------------------------------------------
 
+    @_beside_no_measurement("taking down")
     def stop(self) -> None:
         """End the lab's processes; its files stay for a look at the logs."""
         self.sandbox.stop()
         congestion.ALLOWED.restore()
 
+    @_beside_no_measurement("taking down")
     def remove(self) -> None:
         """End the lab's processes and remove its files; does nothing where there are none."""
         self.stop()

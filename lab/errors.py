@@ -43,6 +43,10 @@ class ToolchainError(Exception):
     exit_status = 1
 
 
+class MachineBusyError(LabError, ToolchainError):
+    """Somebody else measures or builds on this machine, or its lock cannot be used."""
+
+
 class UnknownProgramError(ToolchainError):
     """Somebody asked for a program that the toolchain does not know."""
 

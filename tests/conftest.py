@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import machine
 from lab.errors import ToolchainError
 from lab.toolchain import doctor
 from lab.toolchain.build import Toolchain
@@ -30,8 +31,9 @@ _STARTS_A_PROGRAM = {"running", "helm", "opened", "program"}
 # what tests say of Ctrl-C would not hold there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A user's wish to put measuring off is not the tests' wish.
+# A user's wish to put measuring off, or not to wait, is not the tests' wish.
 os.environ.pop("CNI_BENCHMARK_MEASURE", None)
+os.environ.pop(machine.BUSY, None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,14 +74,20 @@ def nothing_left_behind() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_after_the_other(request: pytest.FixtureRequest) -> Iterator[None]:
+def one_after_the_other(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """Files that want the whole machine have it to themselves, whichever worker runs them.
 
     A lab takes both cores of a small machine: two at once make each other wait, and tests fail by
-    their time limits.
+    their time limits. The machine's own lock (:mod:`lab.machine`), which the labs' sessions take,
+    is always asked for after this one.
     """
     if not any(request.node.get_closest_marker(name) for name in _HEAVY):
-        yield
+        # They measure nothing, and wait for nobody who does.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(machine.LOCK, str(tmp_path_factory.getbasetemp() / "machine.lock"))
+            yield
         return
     with (Path(tempfile.gettempdir()) / "cni-benchmark-tests.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

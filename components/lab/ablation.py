@@ -26,7 +26,7 @@ from components.lab.session import LabSession
 from components.lab.settings import SETTINGS
 from components.settings import PROJECT, Settings, SettingsError, from_pulumi_config
 from components.target import toggle_outputs
-from lab import outside, workloads
+from lab import machine, outside, workloads
 from lab.cluster import Lab
 from lab.errors import ToolchainError
 from lab.sandbox import only_one
@@ -166,6 +166,7 @@ class LabStage:
         with (
             _stage_errors("the base"),
             only_one(BASE_ID, "ablation"),
+            machine.measuring("an ablation"),
             _running(BASE_ID, self._settings, decisions, self._outside, say) as session,
         ):
             yield session

@@ -19,7 +19,7 @@ from components.lab import rollout
 from components.target import toggle_outputs
 from kube.objects import KubernetesError
 from lab.cluster import SPEC, Lab
-from lab.errors import LabError
+from lab.errors import LabError, MachineBusyError
 
 DECISIONS = TypeAdapter(tuple[Decision, ...])
 
@@ -125,6 +125,8 @@ def _step(name: str, lab: Lab | None = None) -> Iterator[None]:
     """Errors as one message; a lab whose step failed is stopped, its logs stay until destroy."""
     try:
         yield
+    except MachineBusyError as error:  # the step has not begun
+        raise UserError(f"could not {name}: {error}") from None
     except rollout.FAILURES as error:
         hint = ""
         if lab is not None:

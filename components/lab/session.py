@@ -29,7 +29,7 @@ from cni.registry import DATAPLANES
 from components.lab import cpu, rollout
 from components.objects import KeepsObjects
 from kube.client import Kube
-from lab import workloads
+from lab import machine, workloads
 from lab.cluster import Lab
 from lab.controlplane import KUBE_PROXY
 from lab.errors import LabError
@@ -60,7 +60,9 @@ class LabSession(KeepsObjects):
     def __init__(self, lab: Lab, about: Mapping[str, Any]) -> None:
         self._lab = lab
         self._about = About.model_validate(about)
-        # For as long as this session is there; the engine's process ends with the step.
+        # Both for as long as this session is there; the engine's process ends with the step.
+        with _as_session_error():
+            self._machine = machine.measuring(f"measuring the lab {lab.paths.lab_id}")
         self._hold = IdleHold.take()
         self._commands_cpu: defaultdict[str, float] = defaultdict(float)
         self._lock = Lock()
@@ -68,8 +70,9 @@ class LabSession(KeepsObjects):
         """Names of the pods that run in their node's network."""
 
     def close(self) -> None:
-        """Let the machine's CPUs idle as before."""
+        """Let the machine's CPUs idle as before, and others have it."""
         self._hold.release()
+        self._machine.release()
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         with _as_session_error():

@@ -18,6 +18,7 @@ from bench.workloads import IPERF_PORT
 from cni.registry import DATAPLANES
 from components.lab import rollout
 from components.lab.session import LabSession
+from lab import machine
 from lab.cluster import Lab, LabSpec
 from lab.errors import ToolchainError
 from lab.sandbox import Place, only_one
@@ -62,7 +63,8 @@ def running_lab(say: Progress) -> Iterator[ValidationTestbed]:
     """
     lab = Lab(LAB_ID)
     try:
-        with only_one(LAB_ID, "validation"):
+        # Alone from the first to the last: taking the lab down at the end waits for nobody.
+        with only_one(LAB_ID, "validation"), machine.measuring("a validation"):
             try:
                 _bring_up(lab, say)
                 title = f"validation: {_CNI.title.removeprefix('the ')}, kube-proxy"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from lab import machine
 from lab.errors import ToolchainError
 from lab.toolchain import doctor, process
 from lab.toolchain.cache import CHECKOUT, Cache, digest_files
@@ -194,7 +195,7 @@ def _environment(*, dev: bool) -> PythonEnv:
     cache = Cache()
     environment = PythonEnv(CHECKOUT, cache, dev=True) if dev else current_env(CHECKOUT, cache)
     if not environment.ready:
-        with cache.lock(say):
+        with machine.working("a set-up", say), cache.lock(say):
             cache.clear_leftovers()
             if not environment.ready:
                 _make(environment)

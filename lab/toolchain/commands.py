@@ -13,6 +13,7 @@ from threading import Lock
 
 import psutil
 
+from lab import machine
 from lab.errors import NotBuiltError, ToolchainError
 from lab.toolchain import build, doctor, process, pulumi
 from lab.toolchain.bootstrap import current_env, guarded, parser, say
@@ -98,7 +99,7 @@ class Setup:
     def ensure(self) -> None:
         """Make what is missing; a few file look-ups when nothing is."""
         if self.missing().steps:
-            with self.builder.cache.lock(say):
+            with machine.working("a set-up", say), self.builder.cache.lock(say):
                 self.builder.cache.clear_leftovers()
                 self._make(self.missing())
 

@@ -122,7 +122,8 @@ _HOST = """
 import traceback
 from components.dynamic import Provider, UserError
 
-class DynamicResourceProviderServicer: pass
+class DynamicResourceProviderServicer:
+    def Cancel(self, request, context): pass
 
 class P(Provider): pass
 
