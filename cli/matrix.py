@@ -40,15 +40,28 @@ from cli.common import (
     progress,
 )
 from components.state import history
-from components.targets import open_session
+from components.targets import named_in, open_session
 from report.history import keep_result
-from studies.matrix.run import Display, Matrix, StackFailedError
+from studies.matrix.run import (
+    AT_ONCE,
+    Display,
+    Matrix,
+    StackFailedError,
+    Stacks,
+    StandingError,
+    refuse_standing,
+)
 from studies.matrix.state import MatrixFolder, MatrixState
 
 PROJECT = Path(__file__).parents[1]
 _SEEDS = 2**31
-_EPILOG = """A stopped matrix (Ctrl-C, a kill, a reboot) goes on with the same command.
-Stacks that were up before are measured as they are, get the results and stay up.
+_READY_SECONDS = 10
+"""What preconditions and warm-up of a stack take, roughly, for forecasts."""
+_ROUNDS = 5
+"""Of a single bring-up, where nobody says."""
+_EPILOG = """A stopped matrix (Ctrl-C, a kill, a reboot) goes on with the same command; of several
+bring-ups, the one that was interrupted begins anew. With a single one, stacks that were up before
+are measured as they are, get the results and stay up; with several, none may be up.
 
 exit codes:
   0    done
@@ -70,7 +83,18 @@ def add_parsers(commands: Commands) -> None:
     matrix.add_argument(
         "stacks", nargs="*", metavar="STACK", help="every Pulumi.scenario-*.yaml by default"
     )
-    matrix.add_argument("--rounds", type=int, default=5, metavar="N", help="5 by default")
+    matrix.add_argument(
+        "--bring-ups",
+        type=int,
+        metavar="N",
+        help="how often all stacks are brought up anew: 5 by default if all are in the lab, else 1",
+    )
+    matrix.add_argument(
+        "--rounds",
+        type=int,
+        metavar="N",
+        help="of each bring-up: 1 by default; 5 if there is one bring-up",
+    )
     add_profile(matrix)
     matrix.add_argument(
         "--seed", type=int, metavar="N", help="of the order within the rounds; by chance by default"
@@ -82,7 +106,9 @@ def add_parsers(commands: Commands) -> None:
     )  # fmt: skip
     then = matrix.add_mutually_exclusive_group()
     then.add_argument(
-        "--keep", action="store_true", help="leave up what was brought up, with its results"
+        "--keep",
+        action="store_true",
+        help="leave up what was brought up last, with the results of that bring-up",
     )
     then.add_argument(
         "--down", action="store_true",
@@ -104,25 +130,36 @@ def _matrix(options: argparse.Namespace) -> int:
 
 def _asked(options: argparse.Namespace) -> MatrixState:
     """A new matrix as the arguments say."""
+    stacks = _stacks(options.stacks)
+    bring_ups = _bring_ups(options.bring_ups, stacks)
+    usual = 1 if bring_ups > 1 else _ROUNDS
+    rounds = options.rounds if options.rounds is not None else usual
     try:
-        plan = plan_for(
-            options.profile, runs=options.rounds, seconds=options.seconds, allow=options.allow
-        )
+        plan = plan_for(options.profile, runs=rounds, seconds=options.seconds, allow=options.allow)
     except PlanError as error:
         message = str(error).replace("runs must", "--rounds must", 1)
         raise FatalError(USAGE, message) from None
-    stacks = _stacks(options.stacks)
     seed = options.seed if options.seed is not None else secrets.randbelow(_SEEDS)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return MatrixState(
         id=f"{now}/{secrets.token_hex(4)}",
         stacks=stacks,
         seed=seed,
+        bring_ups=bring_ups,
         rounds=plan.runs,
-        order=[list(each) for each in shuffled(stacks, plan.runs, seed)],
+        order=[list(each) for each in shuffled(stacks, bring_ups * plan.runs, seed)],
         plan=plan.as_dict(),
         started=now,
     )
+
+
+def _bring_ups(asked: int | None, stacks: Sequence[str]) -> int:
+    if asked is None:
+        targets = [named_in(PROJECT / f"Pulumi.{stack}.yaml") for stack in stacks]
+        return min(target.settings.bring_ups for target in targets)
+    if not 1 <= asked <= MAX_RUNS:
+        raise FatalError(USAGE, f"--bring-ups must be from 1 to {MAX_RUNS:,}, got {asked}")
+    return asked
 
 
 def _stacks(named: Sequence[str]) -> list[str]:
@@ -142,55 +179,55 @@ def _in_folder(folder: MatrixFolder, asked: MatrixState | None, options: argpars
     if asked is None:
         if before is None:
             raise FatalError(USAGE, f"--down: there is no matrix in {folder.path}: name its --out")
-        return _work(folder, before, options)
+        with _pulumi() as stacks:
+            return _work(folder, before, stacks, options)
     if before is None or before.status in ("finished", "ended"):
-        folder.clear(before.stacks if before else [])
-        progress(_outlook(asked, folder.path))
-        return _work(folder, asked, options)
+        with _pulumi() as stacks:
+            _refuse_standing(asked, stacks)
+            if before is not None:
+                folder.clear(before)
+            progress(_outlook(asked, folder.path))
+            return _work(folder, asked, stacks, options)
     same_seed = options.seed is None or options.seed == before.seed
-    if (before.stacks, before.plan, same_seed) != (asked.stacks, asked.plan, True):
+    same = ("stacks", "bring_ups", "plan")
+    if not same_seed or any(getattr(before, name) != getattr(asked, name) for name in same):
         raise FatalError(
             USAGE, f"{folder.path} has another matrix that is not finished "
-            f"({', '.join(before.stacks)}; {before.rounds} rounds of {before.plan['profile']}): "
-            f"finish it by its own command, end it by {_down_command(folder)}, or choose "
-            "another --out",
+            f"({', '.join(before.stacks)}; --bring-ups {before.bring_ups} --rounds {before.rounds} "
+            f"of {before.plan['profile']}): finish it by its own command, end it by "
+            f"{_down_command(folder)}, or choose another --out",
         )  # fmt: skip
-    progress(f"going on with the matrix of {before.started}, seed {before.seed}")
-    return _work(folder, before, options)
+    with _pulumi() as stacks:
+        if before.status == "measuring":
+            _refuse_standing(before, stacks)
+        progress(
+            f"going on with the matrix of {before.started}, seed {before.seed}"
+            + f", {before.over} of {before.bring_ups} bring-ups are over" * before.anew
+        )
+        return _work(folder, before, stacks, options)
 
 
-def _work(folder: MatrixFolder, state: MatrixState, options: argparse.Namespace) -> int:
+def _refuse_standing(state: MatrixState, stacks: Stacks) -> None:
+    try:
+        refuse_standing(state, stacks)
+    except StandingError as error:
+        raise FatalError(USAGE, str(error)) from None
+    except StackFailedError as error:
+        raise FatalError(SESSION, str(error)) from None
+
+
+@contextmanager
+def _pulumi() -> Iterator[Stacks]:
+    """This project's stacks, left as they were but for what is done to them."""
     # Pulumi is needed by this command alone.
     from components.automation import NoPulumiError, PulumiStacks
-
-    def remember(stack: str, results: Results) -> None:
-        keep_result(history(), "matrix", stack, results, progress)
 
     try:
         stacks = PulumiStacks()
     except NoPulumiError as error:
         raise FatalError(SESSION, str(error)) from None
     try:
-        # Ctrl-C reaches Pulumi's commands by the terminal; SIGTERM has to be handed on.
-        interrupted = interrupted_by_term(stacks.interrupt)
-        with display(state.stacks, Console(stderr=True)) as shown, interrupted:
-            matrix = Matrix(
-                folder, state, stacks, shown, open_session, keep_up=options.keep, remember=remember
-            )
-            stopped = False
-            try:
-                if options.down:
-                    matrix.end()
-                else:
-                    matrix.run()
-            except KeyboardInterrupt:
-                stopped = True
-        if not stopped:
-            return _report_end(folder, matrix.state, down=options.down)
-        progress("bench: stopped; the same command goes on")
-        if up := _still_up(matrix.state):
-            progress(f"still up: {up}; {_down_command(folder)} takes them down")
-        return INTERRUPTED
+        yield stacks
     finally:
         try:
             stacks.close()
@@ -198,15 +235,52 @@ def _work(folder: MatrixFolder, state: MatrixState, options: argparse.Namespace)
             progress(f"warning: {error}")
 
 
+def _work(
+    folder: MatrixFolder, state: MatrixState, stacks: Stacks, options: argparse.Namespace
+) -> int:
+    def remember(stack: str, results: Results) -> None:
+        keep_result(history(), "matrix", stack, results, progress)
+
+    # Ctrl-C reaches Pulumi's commands by the terminal; SIGTERM has to be handed on.
+    interrupted = interrupted_by_term(stacks.interrupt)
+    with display(state.stacks, Console(stderr=True)) as shown, interrupted:
+        matrix = Matrix(
+            folder, state, stacks, shown, open_session, keep_up=options.keep, remember=remember
+        )
+        stopped = False
+        try:
+            if options.down:
+                matrix.end()
+            else:
+                matrix.run()
+        except KeyboardInterrupt:
+            stopped = True
+    if not stopped:
+        return _report_end(folder, matrix.state, down=options.down)
+    progress("bench: stopped; the same command goes on")
+    if up := _still_up(matrix.state):
+        progress(f"still up: {up}; {_down_command(folder)} takes them down")
+    return INTERRUPTED
+
+
 def _outlook(state: MatrixState, folder: Path) -> str:
     """What is going to happen, and what it can tell."""
     plan = Plan.from_dict(state.plan)
     probes = build_probes(plan)
-    seconds = len(state.stacks) * plan.runs * sum(probe.seconds + 0.5 for probe in probes)
+    count = len(state.stacks)
+    targets = [named_in(PROJECT / f"Pulumi.{stack}.yaml").settings for stack in state.stacks]
+    up = sum(target.up_seconds for target in targets) / min(AT_ONCE, count)
+    rounds = count * plan.runs * sum(probe.seconds + 0.5 for probe in probes)
+    ready = count * _READY_SECONDS
+    each = f"{minutes(up)} to bring up and take down, {minutes(rounds + ready)} to measure"
+    several = f"{_some(state.bring_ups, 'bring-up')} of {_some(plan.runs, 'round')}"
     text = (
-        f"{len(state.stacks)} scenarios, {plan.runs} rounds of {plan.profile}, seed {state.seed}: "
-        f"the rounds take some {minutes(seconds)}; results go to {folder}"
+        f"{_some(count, 'scenario')}, {several} of {plan.profile}, seed {state.seed}: some "
+        f"{minutes(state.bring_ups * (up + rounds + ready))} in all ({each}, each time); "
+        f"results go to {folder}"
     )
+    if state.anew:
+        return text
     metrics = len([metric for probe in probes for metric in probe.metrics])
     needed = runs_needed(metrics)
     if plan.runs >= needed:
@@ -216,6 +290,10 @@ def _outlook(state: MatrixState, folder: Path) -> str:
         f"{text}\n{plan.runs} rounds allow verdicts on at most {most} metrics at once (at "
         f"{100 * ALPHA:g} % for all); for all {metrics}: --rounds {min(needed, MAX_RUNS)}"
     )
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
 
 
 def _down_command(folder: MatrixFolder) -> str:
@@ -235,6 +313,14 @@ def _report_end(folder: MatrixFolder, state: MatrixState, *, down: bool) -> int:
         return MISSING_NUMBERS if state.brought_up else OK
     for stack, why in state.failed.items():
         progress(f"failed: {stack}: {why}")
+    lost = [
+        f"bring-up {number} has no results of {stack}: {why}"
+        for number, reasons in enumerate(state.lost, 1)
+        for stack, why in reasons.items()
+        if stack not in state.failed
+    ]
+    for line in lost:
+        progress(line)
     spent = ", ".join(f"{phase} {minutes(seconds)}" for phase, seconds in state.seconds.items())
     progress(f"done in {minutes(sum(state.seconds.values()))}: {spent}")
     measured = [stack for stack in state.stacks if folder.results_file(stack).exists()]
@@ -242,7 +328,7 @@ def _report_end(folder: MatrixFolder, state: MatrixState, *, down: bool) -> int:
         raise FatalError(SESSION, "no scenario could be measured")
     progress(f"results: {folder.path}; next: python -m bench report {folder.path}")
     unfinished = state.status != "finished"
-    return MISSING_NUMBERS if state.failed or state.warnings or unfinished else OK
+    return MISSING_NUMBERS if state.failed or lost or state.warnings or unfinished else OK
 
 
 def minutes(seconds: float) -> str:

@@ -177,12 +177,16 @@ class TargetSettings:
         read the same section.
     :param problems: what is wrong between its sections, or between them and the scenario.
     :param profile: the benchmark's profile where the stack names none.
+    :param bring_ups: how often a comparison of stacks brings them up, where nobody says.
+    :param up_seconds: what bringing a stack up and down takes, roughly, for forecasts.
     """
 
     name: str
     sections: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     problems: Callable[[Settings], Iterable[Problem]] = lambda settings: ()
     profile: Profile = "standard"
+    bring_ups: int = 1
+    up_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

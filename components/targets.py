@@ -1,13 +1,16 @@
 """The targets by name. A new one is a folder here and a line in this list."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from bench.session import Session, SessionError
 from components.eks.entry import EksTarget
 from components.kubeconfig.entry import KubeconfigTarget
 from components.lab.entry import LabTarget
-from components.settings import Settings, from_pulumi_config
+from components.settings import PROJECT, Settings, from_pulumi_config
 from components.target import Target
 
 #: The first is taken where a stack names none.
@@ -23,6 +26,22 @@ def settings_of(raw: Mapping[str, str], stack: str) -> Settings:
     :raises SettingsError: with one line for every problem.
     """
     return from_pulumi_config(raw, stack, [each.settings for each in TARGETS.values()])
+
+
+def named_in(file: Path) -> Target:
+    """The target that a stack's file names; the first where it names none, or none that there is.
+
+    What else the file says is not looked at: a preview does that.
+
+    :raises OSError: it cannot be read.
+    """
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        tree = None
+    config = tree.get("config") if isinstance(tree, dict) else None
+    name = config.get(f"{PROJECT}:target") if isinstance(config, dict) else None
+    return TARGETS.get(str(name), next(iter(TARGETS.values())))
 
 
 def open_session(descriptor: Mapping[str, Any]) -> Session:

@@ -182,7 +182,9 @@ def version_numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-SETTINGS = TargetSettings(name="eks", sections={"eks": EksSettings}, problems=_problems)
+SETTINGS = TargetSettings(
+    name="eks", sections={"eks": EksSettings}, problems=_problems, up_seconds=34 * 60.0
+)
 
 # -- names and tags ---------------------------------------------------------------------------
 

@@ -47,4 +47,6 @@ SETTINGS = TargetSettings(
     sections={"eks": EksSettings, "lab": LabSettings},
     problems=_problems,
     profile="quick",
+    bring_ups=5,
+    up_seconds=30.0,
 )

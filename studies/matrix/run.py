@@ -1,4 +1,8 @@
-"""The matrix itself: up, preconditions, rounds, results, down. Each phase can be taken up again.
+"""The matrix itself: for each bring-up up, preconditions and rounds; then results, and down.
+
+The bring-up is the replicate, so with several of them every process, namespace and map is made anew
+for each. A stopped matrix goes on: bring-ups that are over are kept, the one that was interrupted
+begins anew. A single bring-up goes on in its rounds, as long as its clusters are there.
 
 Who brings stacks up (:class:`Stacks`) and who shows what happens (:class:`Display`) are protocols;
 with Pulumi they are :mod:`components.automation` and the command line's.
@@ -8,12 +12,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from bench.checks import PreconditionError
 from bench.interleave import Side, Step, interleave, prepare, time_bound
 from bench.journal import Journal
+from bench.merge import Lost, MergeError, merge
 from bench.plan import Plan
 from bench.probes import build_probes
 from bench.results import Results
@@ -21,6 +26,10 @@ from bench.session import Clock, Opener, SessionError
 from studies.matrix.state import MatrixFolder, MatrixState, StateKeeper
 
 Progress = Callable[[str], None]
+
+
+class StandingError(Exception):
+    """A stack is up that is to be brought up anew; the message has the fix. Nothing was done."""
 
 
 class StackFailedError(Exception):
@@ -104,6 +113,25 @@ class Stacks(Protocol):
 AT_ONCE = 2
 """Stacks that are brought up or taken down at the same time."""
 
+
+def refuse_standing(state: MatrixState, stacks: Stacks) -> None:
+    """Several bring-ups are of clusters made for each, so that none may be there before.
+
+    :raises StandingError: one is.
+    :raises StackFailedError: a stack's state cannot be read.
+    """
+    if not state.anew:
+        return
+    others = [stack for stack in state.stacks if stack not in state.brought_up]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        known = dict(zip(others, pool.map(stacks.state, others), strict=True))
+    if standing := [stack for stack, found in known.items() if found.exists]:
+        raise StandingError(
+            f"{', '.join(standing)}: up already, and {state.bring_ups} bring-ups begin with none. "
+            f"Fix: make down STACK={standing[0]}, or --bring-ups 1 to measure it as it is"
+        )
+
+
 Remember = Callable[[str, Results], None]
 
 
@@ -136,6 +164,7 @@ class Matrix:
         self._remember = remember
         self._open_session = open_session
         self._plan = Plan.from_dict(state.plan)
+        self._number, self._begun = 0, 0.0
         self._stopping = False
 
     @property
@@ -153,10 +182,11 @@ class Matrix:
         """
         keeper = self._keeper
         if self.state.status == "measuring":
-            with keeper.timed("bring up"):
-                self._display.phase(f"bringing stacks up, {AT_ONCE} at a time")
-                self._each(keeper.remaining(), self._up)
-            self._measure()
+            for number in range(self.state.over + 1, self.state.bring_ups + 1):
+                self._bring_up(number)
+                if len(self.state.lost[-1]) == len(self.state.stacks) and number == 1:
+                    break  # what keeps all of them from coming up will do so again
+            self._conclude()
             keeper.reach("measured")
         with keeper.timed("hand over"):
             self._hand_over()
@@ -187,8 +217,8 @@ class Matrix:
     def _say(self, stack: str) -> Progress:
         return lambda line: self._display.about(stack, line)
 
-    def _fail(self, stack: str, why: str) -> None:
-        self._keeper.fail(stack, why)
+    def _lose(self, stack: str, why: str) -> None:
+        self._keeper.lose(stack, why)
         self._display.about(stack, f"failed: {why}")
 
     def _warn(self, stack: str, what: str) -> None:
@@ -198,7 +228,12 @@ class Matrix:
     def _up(self, stack: str) -> None:
         say = self._say(stack)
         try:
+            if self.state.anew and stack in self.state.brought_up:
+                self._stacks.destroy(stack, say)
+                self._keeper.record_down(stack)
             state = self._stacks.state(stack)
+            if self.state.anew and state.exists:
+                raise StackFailedError("somebody else has brought it up")
             # What this matrix began to bring up may be torn; what was up before is left as it is.
             if state.session is None or stack in self.state.brought_up:
                 if not state.exists:
@@ -206,10 +241,10 @@ class Matrix:
                 state = self._stacks.up(stack, say)
         except StackFailedError as error:
             if not self._stopping:
-                self._fail(stack, str(error))
+                self._lose(stack, str(error))
             return
         if state.session is None:
-            self._fail(stack, "it came up without a session to measure in")
+            self._lose(stack, "it came up without a session to measure in")
             return
         self._keeper.record_up(stack, dict(state.session), state.toggles)
         say("up")
@@ -236,18 +271,40 @@ class Matrix:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def _bring_up(self, number: int) -> None:
+        """One replicate, from bringing up to the results of each stack."""
+        self._begun, self._number = self._clock.monotonic(), number
+        self._keeper.begin_bring_up(number)
+        self._folder.begin(number, anew=self.state.anew)
+        with self._keeper.timed("bring up"):
+            self._phase(f"bringing stacks up, {AT_ONCE} at a time")
+            self._each(self._keeper.remaining(), self._up)
+        self._measure()
+        self._keeper.end_bring_up()
+
+    def _phase(self, name: str) -> None:
+        several = f"bring-up {self._number} of {self.state.bring_ups}: "
+        self._display.phase(several * self.state.anew + name)
+
+    def _step(self, step: Step) -> None:
+        """Show a step, with the time that all bring-ups are going to take."""
+        spent = self._clock.monotonic() - self._begun
+        later = self.state.bring_ups - self._number
+        left = step.seconds_left + later * (spent + step.seconds_left)
+        self._display.step(replace(step, seconds_left=left))
+
     def _measure(self) -> None:
         labels = self._keeper.remaining()
         bound = time_bound(self._plan, build_probes(self._plan))
         deadline = self._clock.monotonic() + len(labels) * bound
         with ExitStack() as opened:
             with self._keeper.timed("preconditions"):
-                self._display.phase("checking preconditions")
+                self._phase("checking preconditions")
                 prepared = [self._prepared(stack, deadline, opened) for stack in labels]
             sides = [side for side in prepared if side is not None]
             if sides:
                 with self._keeper.timed("rounds"):
-                    self._display.phase("measuring")
+                    self._phase("measuring")
                     by_stack = self._rounds(sides)
                 for stack, results in by_stack.items():
                     self._take(stack, results)
@@ -260,7 +317,7 @@ class Matrix:
                 clock=self._clock, deadline=deadline, say=self._say(stack),
             )  # fmt: skip
         except (PreconditionError, SessionError) as error:
-            self._fail(stack, str(error))
+            self._lose(stack, str(error))
             return None
 
     def _rounds(self, sides: Sequence[Side]) -> dict[str, Results]:
@@ -277,13 +334,13 @@ class Matrix:
             journal.header.order,
             known=known,
             keep=journal.keep(identities),
-            watch=self._display.step,
+            watch=self._step,
             shared=journal.header.shared(),
         )
 
     def _journal(self, identities: Mapping[str, str]) -> Journal:
         """The journal to go on with: an empty one if a cluster is another than it was."""
-        file, header = self._folder.samples, self.state.header()
+        file, header = self._folder.samples(self._number), self.state.header(self._number)
         if not file.exists():
             return Journal.begin(file, header)
         journal = Journal.open(file)
@@ -297,27 +354,61 @@ class Matrix:
         return Journal.begin(file, header)
 
     def _take(self, stack: str, results: Results) -> None:
-        parts = self.state.parts
-        if parts > 1:
-            note = f"the matrix was stopped and went on: its rounds were measured in {parts} parts"
-            warnings = [note, *results.warnings]
-            started = min(self.state.started, results.started)
-            results = results.model_copy(update={"started": started, "warnings": warnings})
-        if results.metrics:
-            self._folder.save_results(stack, results)
-        if results.errors:
-            self._fail(stack, "no number for " + "; ".join(each.text() for each in results.errors))
-        else:
-            self._remember(stack, results)
+        """Keep what one bring-up gave."""
+        changes: dict[str, Any] = {}
+        notes = []
+        if self.state.parts > 1:
+            notes.append(
+                "the matrix was stopped and went on: its rounds were measured in "
+                f"{self.state.parts} parts"
+            )
+            changes["started"] = min(self.state.started, results.started)
+        if self._number in self.state.torn:
+            notes.append("it was interrupted and begun anew: its samples until then are dropped")
+        changes["warnings"] = [*notes, *results.warnings]
+        self._folder.save_results(stack, results.model_copy(update=changes), self._number)
+
+    def _conclude(self) -> None:
+        """Put the bring-ups of every scenario together."""
+        for stack in self.state.stacks:
+            parts = self._parts(stack)
+            if all(isinstance(part, Lost) for part in parts.values()):
+                told = {why[stack]: None for why in self.state.lost}
+                self._keeper.fail(stack, "; ".join(told))
+                continue
+            try:
+                results = merge(parts, self.state.header(1).shared())
+            except MergeError as error:
+                self._keeper.fail(stack, str(error))
+                continue
+            if results.metrics:
+                self._folder.save_results(stack, results)
+            if results.errors:
+                lacking = "; ".join(each.text() for each in results.errors)
+                self._keeper.fail(stack, f"no number for {lacking}")
+            else:
+                self._remember(stack, results)
+
+    def _parts(self, stack: str) -> dict[str, Results | Lost]:
+        return {
+            f"{stack}, bring-up {number}": (
+                Lost(lost[stack], self.state.rounds)
+                if stack in lost
+                else self._folder.results(stack, number)
+            )
+            for number, lost in enumerate(self.state.lost, 1)
+        }
 
     def _hand_over(self) -> None:
         """Give the stacks that stay up their results."""
-        mine = [] if self._keep_up else self.state.own
-        stay = [stack for stack in self._keeper.remaining() if stack not in mine]
+        last, lost = len(self.state.lost), self.state.lost[-1]
+        gone = {*lost, *self.state.failed, *([] if self._keep_up else self.state.own)}
+        stay = [stack for stack in self.state.stacks if stack not in gone]
         if stay:
             self._display.phase("writing results back")
         for stack in stay:
-            say, results = self._say(stack), self._folder.results(stack)
+            # A stack's own results are those of the cluster that it has.
+            say, results = self._say(stack), self._folder.results(stack, last)
             try:
                 self._stacks.hand_over(stack, self.state.sessions[stack], results, say)
             except StackFailedError as error:

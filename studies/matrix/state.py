@@ -1,24 +1,27 @@
 """A matrix's folder and its state, whose every change is on the disk before anything follows.
 
-``matrix.json`` is the state, ``samples.jsonl`` the journal of its rounds, ``<stack>.json`` the
-results of a scenario. All that a stopped matrix needs to go on is here.
+``matrix.json`` is the state and ``<stack>.json`` the results of a scenario. Each bring-up has a
+folder (``bring-up-1`` …) with the journal of its rounds, ``samples.jsonl``, and its own results by
+scenario. All that a stopped matrix needs to go on is here.
 """
 
 import fcntl
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.journal import RoundsHeader
 from bench.results import Results, from_json
 from bench.session import Clock
 
 MATRIX: Final = "matrix.json"
-SCHEMA: Final = "cni-benchmark/matrix/v1"
+SCHEMA: Final = "cni-benchmark/matrix/v2"
 SAMPLES: Final = "samples.jsonl"
 _LOCK: Final = ".lock"
 
@@ -46,22 +49,30 @@ class MatrixRecord(BaseModel):
 class MatrixState(MatrixRecord):
     """All that a matrix has to remember.
 
-    ``order`` has the stacks of each round in the order in which they are measured, made from
-    ``seed``. ``status``: ``measuring`` until all rounds are over, ``measured`` until stacks have
-    their results and are taken down, ``finished``, or ``ended`` before its end. ``own`` are the
-    stacks that it has brought up, ``brought_up`` those of them that are still up, ``sessions`` the
-    descriptors of those that can be measured. ``parts`` is in how many its rounds were measured,
-    ``seconds`` the time spent by phase, however often it was stopped. Times are ISO 8601 in UTC.
+    There are ``bring_ups`` bring-ups of ``rounds`` rounds each; ``over`` of them are over. ``lost``
+    has, for each that has begun, the reason of every stack that has no results of it; those in
+    ``torn`` were interrupted and begun anew. ``order`` has the stacks of each round, through all
+    bring-ups, in the order in which they are measured, made from ``seed``. ``status``:
+    ``measuring`` until all rounds are over, ``measured`` until stacks have their results and are
+    taken down, ``finished``, or ``ended`` before its end. ``own`` are the stacks that it has
+    brought up, ``brought_up`` those of them that are still up, ``sessions`` the descriptors of
+    those that can be measured. ``parts`` is in how many the rounds of a single bring-up were
+    measured, ``seconds`` the time spent by phase, however often it was stopped. Times are ISO 8601
+    in UTC.
     """
 
-    schema_: Literal["cni-benchmark/matrix/v1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["cni-benchmark/matrix/v2"] = Field(default=SCHEMA, alias="schema")
     id: str
     stacks: list[str]
     seed: int
+    bring_ups: int
     rounds: int
     order: list[list[str]]
     plan: dict[str, Any]
     status: Status = "measuring"
+    over: int = 0
+    lost: list[dict[str, str]] = Field(default_factory=list)
+    torn: list[int] = Field(default_factory=list)
     own: list[str] = Field(default_factory=list)
     brought_up: list[str] = Field(default_factory=list)
     sessions: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -71,9 +82,14 @@ class MatrixState(MatrixRecord):
     finished: str | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
 
-    def header(self) -> RoundsHeader:
-        """Of the journal of its rounds."""
-        order = tuple(map(tuple, self.order))
+    @property
+    def anew(self) -> bool:
+        """Whether all is brought up anew for each bring-up, and nothing may have been up before."""
+        return self.bring_ups > 1
+
+    def header(self, bring_up: int) -> RoundsHeader:
+        """Of the journal of a bring-up's rounds."""
+        order = tuple(map(tuple, self.order[(bring_up - 1) * self.rounds : bring_up * self.rounds]))
         return RoundsHeader(
             id=self.id, labels=self.stacks, seed=self.seed, order=order, plan=self.plan
         )
@@ -84,11 +100,19 @@ class MatrixFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.samples = path / SAMPLES
 
-    def results_file(self, stack: str) -> Path:
-        """Where a scenario's results are."""
-        return self.path / f"{stack}.json"
+    def bring_up(self, number: int) -> Path:
+        """The folder of a bring-up."""
+        return self.path / f"bring-up-{number}"
+
+    def samples(self, bring_up: int) -> Path:
+        """The journal of a bring-up's rounds."""
+        return self.bring_up(bring_up) / SAMPLES
+
+    def results_file(self, stack: str, bring_up: int | None = None) -> Path:
+        """Where a scenario's results are: all, or those of one bring-up."""
+        folder = self.path if bring_up is None else self.bring_up(bring_up)
+        return folder / f"{stack}.json"
 
     @contextmanager
     def only_one(self) -> Iterator[None]:
@@ -120,10 +144,17 @@ class MatrixFolder:
         """
         file = self.path / MATRIX
         try:
-            return MatrixState.model_validate_json(file.read_bytes())
+            data = json.loads(file.read_bytes())
+            schema = data.get("schema") if isinstance(data, dict) else None
+            if schema != SCHEMA:
+                raise FolderError(
+                    f"{file} is no state of a matrix of this version: its schema is {schema!r}, "
+                    f"not {SCHEMA!r}. Fix: choose another folder: --out"
+                )
+            return MatrixState.model_validate(data)
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise FolderError(
                 f"{file} is no state of a matrix: {first}. Fix: choose another folder: --out"
@@ -136,26 +167,40 @@ class MatrixFolder:
         """
         self._write(self.path / MATRIX, state.model_dump_json(by_alias=True, indent=2))
 
-    def save_results(self, stack: str, results: Results) -> None:
-        """Write a scenario's results.
+    def save_results(self, stack: str, results: Results, bring_up: int | None = None) -> None:
+        """Write a scenario's results: all, or those of one bring-up.
 
         :raises OSError: they cannot be written.
         """
-        self._write(self.results_file(stack), results.to_json(indent=2))
+        self._write(self.results_file(stack, bring_up), results.to_json(indent=2))
 
-    def results(self, stack: str) -> Results:
-        """A scenario's results.
+    def results(self, stack: str, bring_up: int | None = None) -> Results:
+        """A scenario's results: all, or those of one bring-up.
 
         :raises OSError: there are none.
         :raises ResultsError: they are damaged.
         """
-        return from_json(self.results_file(stack).read_text(encoding="utf-8"))
+        return from_json(self.results_file(stack, bring_up).read_text(encoding="utf-8"))
 
-    def clear(self, stacks: list[str]) -> None:
-        """Remove what an earlier matrix has left."""
-        for stack in stacks:
+    def begin(self, bring_up: int, *, anew: bool) -> None:
+        """Make the folder of a bring-up; with ``anew``, remove what is there.
+
+        :raises OSError: that is not possible.
+        """
+        folder = self.bring_up(bring_up)
+        if anew and folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(exist_ok=True)
+
+    def clear(self, before: MatrixState) -> None:
+        """Remove what an earlier matrix has left.
+
+        :raises OSError: that is not possible.
+        """
+        for stack in before.stacks:
             self.results_file(stack).unlink(missing_ok=True)
-        self.samples.unlink(missing_ok=True)
+        for folder in self.path.glob("bring-up-*"):
+            shutil.rmtree(folder)
 
     def _write(self, path: Path, text: str) -> None:
         fresh = path.with_suffix(".new")
@@ -174,8 +219,8 @@ class StateKeeper:
         folder.save(state)
 
     def remaining(self) -> list[str]:
-        """Stacks that have not failed, in their order."""
-        return [stack for stack in self.state.stacks if stack not in self.state.failed]
+        """Stacks that have not failed in the bring-up that is under way, in their order."""
+        return [stack for stack in self.state.stacks if stack not in self.state.lost[-1]]
 
     def reach(self, status: Status) -> None:
         """The matrix has come to another status."""
@@ -183,13 +228,35 @@ class StateKeeper:
         with self._lock:
             self._save({"status": status, **over})
 
+    def begin_bring_up(self, number: int) -> None:
+        """A bring-up begins, or is taken up again: with several, it begins anew then."""
+        state = self.state
+        again = len(state.lost) == number
+        with self._lock:
+            if not again:
+                self._save({"lost": [*state.lost, {}], "parts": 0})
+            elif state.anew:
+                torn = list(dict.fromkeys([*state.torn, number]))
+                self._save({"lost": [*state.lost[:-1], {}], "torn": torn})
+
+    def end_bring_up(self) -> None:
+        """A bring-up is over."""
+        with self._lock:
+            self._save({"over": len(self.state.lost)})
+
     def begin_part(self, *, anew: bool) -> None:
         """The rounds begin, or go on."""
         with self._lock:
             self._save({"parts": 1 if anew else self.state.parts + 1})
 
+    def lose(self, stack: str, why: str) -> None:
+        """A scenario has no results of the bring-up that is under way."""
+        with self._lock:
+            *before, now = self.state.lost
+            self._save({"lost": [*before, {**now, stack: why}]})
+
     def fail(self, stack: str, why: str) -> None:
-        """A scenario has failed."""
+        """A scenario has failed in the end."""
         with self._lock:
             self._save({"failed": {**self.state.failed, stack: why}})
 

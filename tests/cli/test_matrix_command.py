@@ -43,6 +43,11 @@ def run(*arguments: str) -> int:
     return main(["matrix", *arguments])
 
 
+def once(*arguments: str) -> int:
+    """With a single bring-up."""
+    return run("--bring-ups", "1", *arguments)
+
+
 def record() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(Path("matrix/matrix.json").read_text())
     return found
@@ -51,9 +56,9 @@ def record() -> dict[str, Any]:
 def test_it_measures_tells_and_remembers(
     stacks: FakeStacks, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(*AB, "--rounds", "2", "--seed", "7") == 0
+    assert once(*AB, "--rounds", "2", "--seed", "7") == 0
     told = capsys.readouterr().err
-    assert "2 scenarios, 2 rounds of recorded, seed 7: the rounds take some" in told
+    assert "2 scenarios, 1 bring-up of 2 rounds of recorded, seed 7: some " in told
     assert "2 rounds allow verdicts on at most 0 metrics at once" in told
     assert "[48/48] round 2 of 2: scenario-" in told
     assert "results: matrix; next: python -m bench report matrix" in told
@@ -63,11 +68,79 @@ def test_it_measures_tells_and_remembers(
     assert stacks.done[-1] == "close"
 
 
-def test_by_default_all_scenarios_and_five_rounds(stacks: FakeStacks) -> None:
+def test_by_default_all_scenarios_and_five_bring_ups_of_a_round(
+    stacks: FakeStacks, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run() == 0
     found = record()
     assert found["stacks"] == [f"scenario-{each}" for each in "abcde"]
-    assert found["rounds"] == len(found["order"]) == 5
+    assert (found["bring_ups"], found["rounds"], len(found["order"])) == (5, 1, 5)
+    told = capsys.readouterr().err
+    assert "5 scenarios, 5 bring-ups of 1 round of recorded, seed " in told
+    assert "bring-up 5 of 5: measuring" in told
+
+
+def test_a_single_bring_up_has_five_rounds_by_default(stacks: FakeStacks) -> None:
+    assert once("scenario-a") == 0
+    assert (record()["bring_ups"], record()["rounds"]) == (1, 5)
+
+
+def test_what_is_not_in_the_lab_is_brought_up_once_by_default(
+    stacks: FakeStacks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for stack, target in (("scenario-a", "lab"), ("scenario-b", "eks")):
+        file = tmp_path / f"Pulumi.{stack}.yaml"
+        file.write_text(f"config:\n  cni-benchmark:target: {target}\n")
+    monkeypatch.setattr(command, "PROJECT", tmp_path)
+    assert run("scenario-a", "--rounds", "1") == 0
+    assert record()["bring_ups"] == 5
+    assert run(*AB, "--rounds", "1") == 0
+    assert record()["bring_ups"] == 1
+
+
+def test_a_stack_that_is_up_is_refused_before_anything_starts(
+    stacks: FakeStacks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert once(*AB, "--rounds", "1") == 0
+    capsys.readouterr()
+    before, done = record(), list(stacks.done)
+    stacks.there.add("scenario-b")
+    assert run(*AB) == 2
+    told = capsys.readouterr().err
+    assert told == (
+        "bench: scenario-b: up already, and 5 bring-ups begin with none. "
+        "Fix: make down STACK=scenario-b, or --bring-ups 1 to measure it as it is\n"
+    )
+    assert (record(), stacks.done) == (before, [*done, "close"])
+    assert Path("matrix/scenario-a.json").exists()
+
+
+def test_a_bring_up_without_some_scenario_is_told(
+    stacks: FakeStacks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def second_time(operation: str) -> None:
+        if operation == "up scenario-b":
+            second = stacks.done.count(operation) == 1
+            stacks.fails = {operation: "no memory"} if second else {}
+
+    stacks.before = second_time
+    assert run(*AB, "--bring-ups", "3") == 1
+    assert "bring-up 2 has no results of scenario-b: no memory" in capsys.readouterr().err
+
+
+def test_going_on_it_says_how_many_bring_ups_are_over(
+    stacks: FakeStacks, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(begun: str) -> None:
+        if begun == "destroy scenario-a" and stacks.done.count("up scenario-a") == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stacks.before = stop
+    assert run(*AB, "--bring-ups", "3") == 130
+    stacks.before = lambda operation: None
+    capsys.readouterr()
+    assert run(*AB, "--bring-ups", "3") == 0
+    assert ", 2 of 3 bring-ups are over" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -76,6 +149,7 @@ def test_by_default_all_scenarios_and_five_rounds(stacks: FakeStacks) -> None:
         (["scenario-x"], "no stack 'scenario-x': choose of scenario-a, "),
         (["scenario-a", "scenario-a"], "scenario-a is named twice"),
         (["--rounds", "0"], "--rounds must be a whole number from 1"),
+        (["--bring-ups", "0"], "--bring-ups must be from 1 to 1,000, got 0"),
         (["--seconds", "0"], "seconds must be a whole number from 1"),
         (["--profile", "slow"], "unknown profile 'slow'"),
         (["--allow", "luck"], "no precondition 'luck' to allow"),
@@ -105,13 +179,13 @@ def test_stopped_it_says_how_to_go_on_and_does(
     stacks: FakeStacks, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stop_at(stacks, "destroy scenario-a")
-    assert run(*AB, "--rounds", "2") == 130
+    assert once(*AB, "--rounds", "2") == 130
     told = capsys.readouterr().err
     assert "bench: stopped; the same command goes on" in told
     assert "python -m bench matrix --out matrix --down takes them down" in told
     seed = record()["seed"]
     stacks.before = lambda operation: None
-    assert run(*AB, "--rounds", "2") == 0
+    assert once(*AB, "--rounds", "2") == 0
     assert f"going on with the matrix of {record()['started']}, seed {seed}" in (
         capsys.readouterr().err
     )
@@ -119,36 +193,44 @@ def test_stopped_it_says_how_to_go_on_and_does(
 
 
 @pytest.mark.parametrize(
-    "arguments", [(*AB, "--rounds", "3"), ("scenario-a",), (*AB, "--rounds", "2", "--seed", "1")]
+    "arguments",
+    [
+        (*AB, "--rounds", "3"),
+        ("scenario-a",),
+        (*AB, "--rounds", "2", "--seed", "1"),
+        (*AB, "--rounds", "2", "--bring-ups", "2"),
+    ],
 )
 def test_another_matrix_that_is_not_finished_is_not_overwritten(
     stacks: FakeStacks, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
     stop_at(stacks, "up scenario-b")
-    assert run(*AB, "--rounds", "2", "--seed", "5") == 130
+    assert once(*AB, "--rounds", "2", "--seed", "5") == 130
     capsys.readouterr()
     before = record()
-    assert run(*arguments) == 2
+    assert once(*arguments) == 2
     told = capsys.readouterr().err
-    assert "another matrix that is not finished (scenario-a, scenario-b; 2 rounds of" in told
+    assert (
+        "another matrix that is not finished (scenario-a, scenario-b; --bring-ups 1 --rounds 2 of"
+    ) in told
     assert "--down, or choose another --out" in told
     assert record() == before
 
 
 def test_taken_down_it_is_ended_and_a_new_one_may_begin(stacks: FakeStacks) -> None:
     stop_at(stacks, "up scenario-b")
-    assert run(*AB, "--rounds", "2") == 130
+    assert once(*AB, "--rounds", "2") == 130
     stacks.before = lambda operation: None
     assert run("--down") == 0
     assert stacks.there == set()
     assert record()["status"] == "ended"
-    assert run("scenario-c", "--rounds", "1") == 0
+    assert once("scenario-c", "--rounds", "1") == 0
 
 
 def test_a_finished_one_is_measured_anew(stacks: FakeStacks) -> None:
-    assert run(*AB, "--rounds", "1", "--seed", "1") == 0
+    assert once(*AB, "--rounds", "1", "--seed", "1") == 0
     first = record()
-    assert run("scenario-b", "--rounds", "1", "--seed", "2") == 0
+    assert once("scenario-b", "--rounds", "1", "--seed", "2") == 0
     assert record()["id"] != first["id"]
     assert not Path("matrix/scenario-a.json").exists()
     assert len(history().runs()) == 3
@@ -156,10 +238,10 @@ def test_a_finished_one_is_measured_anew(stacks: FakeStacks) -> None:
 
 def test_exit_codes_of_what_failed(stacks: FakeStacks, capsys: pytest.CaptureFixture[str]) -> None:
     stacks.fails["up scenario-a"] = "no memory"
-    assert run(*AB, "--rounds", "1") == 1
+    assert once(*AB, "--rounds", "1") == 1
     assert "failed: scenario-a: no memory" in capsys.readouterr().err
     stacks.fails["up scenario-b"] = "no memory"
-    assert run(*AB, "--rounds", "1") == 4
+    assert once(*AB, "--rounds", "1") == 4
     assert "no scenario could be measured" in capsys.readouterr().err
 
 
@@ -167,7 +249,7 @@ def test_what_stays_up_against_its_will_is_told(
     stacks: FakeStacks, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stacks.fails["destroy scenario-b"] = "it hangs"
-    assert run(*AB, "--rounds", "1") == 1
+    assert once(*AB, "--rounds", "1") == 1
     told = capsys.readouterr().err
     assert "warning: scenario-b: could not be taken down: it hangs" in told
     assert "still up: scenario-b; the same command tries again" in told

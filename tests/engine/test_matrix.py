@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.lab]
 
 STACKS = ("left", "right")
 MATRIX = ("python", "-m", "bench", "matrix")
-SHORT = (*MATRIX, *STACKS, "--rounds", "1", "--seconds", "1", "--seed", "3")
+QUICK = (*MATRIX, *STACKS, "--rounds", "1", "--seconds", "1", "--seed", "3")
+SHORT = (*QUICK, "--bring-ups", "1")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ class TestMatrix:
             assert not outputs.get("results")
 
     def test_it_goes_on_and_hands_over_what_it_measured(self, checkout: Checkout) -> None:
-        samples = (checkout.folder / "matrix/samples.jsonl").read_text().splitlines()
+        samples = (checkout.folder / "matrix/bring-up-1/samples.jsonl").read_text().splitlines()
         told = checkout.ok(*SHORT, "--keep")
         assert "going on with the matrix" in told
         first = next(line for line in told.splitlines() if line.startswith("["))
@@ -94,3 +95,17 @@ class TestMatrix:
         assert checkout.lab_folders() == []
         assert Host.now() == host
         assert (checkout.folder / "matrix/left.json").exists()
+
+    def test_with_two_bring_ups_each_has_clusters_of_its_own(
+        self, checkout: Checkout, host: Host
+    ) -> None:
+        told = checkout.ok(*QUICK, "--bring-ups", "2")
+        assert "bring-up 2 of 2: measuring" in told
+        state = record(checkout)
+        assert (state["status"], state["failed"], state["lost"]) == ("finished", {}, [{}, {}])
+        for stack in STACKS:
+            found = json.loads((checkout.folder / f"matrix/{stack}.json").read_text())
+            assert len(set(found["bring_ups"])) == 2
+            assert found["metrics"]["connect_max_rate"]["bring_ups"] == [1, 2]
+            assert checkout.resources(stack) == {}
+        assert Host.now() == host

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.environment import About
 from bench.results import Results
 from studies.matrix.run import Progress, StackFailedError, StackState
 from tests.bench.fakes import FakeClock, FakeSession
@@ -69,6 +70,7 @@ class FakeStacks:
         stack = descriptor["args"]["stack"]
         session = FakeSession()
         session.time = self.time
+        session.told = About(bring_up=f"{stack}{descriptor['boot']}")
         if stack in self.spoil:
             self.spoil[stack](session)
         self.sessions[stack] = session

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from bench.interleave import Step, shuffled
-from bench.results import Results
+from bench.results import Place, Results
 from report.sources import load
-from studies.matrix.run import Matrix, StackFailedError
-from studies.matrix.state import FolderError, MatrixFolder, MatrixState
+from studies.matrix.run import Matrix, StackFailedError, StandingError, refuse_standing
+from studies.matrix.state import SCHEMA, FolderError, MatrixFolder, MatrixState
 from tests.bench.fakes import PLAN, FakeSession, failing
 from tests.studies.fake_stacks import FakeStacks
 
@@ -48,12 +48,13 @@ class Shown:
                 raise KeyboardInterrupt
 
 
-def state_of(stacks: Sequence[str] = ABC, runs: int = 2) -> MatrixState:
-    order = shuffled(stacks, runs, SEED)
+def state_of(stacks: Sequence[str] = ABC, runs: int = 2, bring_ups: int = 1) -> MatrixState:
+    order = shuffled(stacks, bring_ups * runs, SEED)
     return MatrixState(
         id="m1",
         stacks=list(stacks),
         seed=SEED,
+        bring_ups=bring_ups,
         rounds=runs,
         order=[list(each) for each in order],
         plan=replace(PLAN, runs=runs).as_dict(),
@@ -117,7 +118,7 @@ def test_all_are_measured_in_the_stored_order_and_taken_down(
 def test_the_record_says_what_was_done(folder: MatrixFolder, stacks: FakeStacks) -> None:
     matrix(folder, stacks, state_of(("d", "e"))).run()
     record = json.loads((folder.path / "matrix.json").read_text())
-    assert record["schema"] == "cni-benchmark/matrix/v1"
+    assert record["schema"] == "cni-benchmark/matrix/v2"
     assert (record["seed"], record["rounds"]) == (SEED, 2)
     assert [sorted(each) for each in record["order"]] == [["d", "e"]] * 2
     assert record["toggles"] == {
@@ -193,7 +194,7 @@ def test_without_any_scenario_there_is_nothing_to_measure(
     state = matrix(folder, stacks).run()
     assert set(state.failed) == set(ABC)
     assert stacks.sessions == {}
-    assert not folder.samples.exists()
+    assert not folder.samples(1).exists()
 
 
 def test_a_stopped_matrix_goes_on_with_what_it_has(
@@ -354,6 +355,162 @@ def test_two_matrices_do_not_share_a_folder(folder: MatrixFolder) -> None:
 
 
 def test_a_strange_matrix_json_is_refused(folder: MatrixFolder) -> None:
-    (folder.path / "matrix.json").write_text('{"seed": 1}')
-    with pytest.raises(FolderError, match=r"no state of a matrix: .*Fix: choose another folder"):
+    file = folder.path / "matrix.json"
+    fix = "Fix: choose another folder"
+    for text in ("", "[]", '{"seed": 1}', f'{{"schema": "{SCHEMA}"}}'):
+        file.write_text(text)
+        with pytest.raises(FolderError, match=f"no state of a matrix.*: .*{fix}"):
+            folder.load()
+    file.write_text('{"schema": "cni-benchmark/matrix/v1"}')
+    with pytest.raises(FolderError, match=rf"its schema is 'cni-benchmark/matrix/v1'.*{fix}"):
         folder.load()
+
+
+def several(runs: int = 1) -> MatrixState:
+    return state_of(("a", "b"), runs, bring_ups=3)
+
+
+def test_with_several_bring_ups_all_is_made_anew_for_each(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    shown, kept = Shown(), dict[str, Results]()
+    state = matrix(folder, stacks, several(2), shown, kept).run()
+    assert (state.status, state.failed, state.warnings, state.over) == ("finished", {}, [], 3)
+    for stack in "ab":
+        done = [each for each in stacks.done if each.endswith(stack)]
+        assert done == [f"{verb} {stack}" for _ in range(3) for verb in ("up", "destroy")]
+        results = folder.results(stack)
+        assert kept == {**kept, stack: results}
+        assert results.bring_ups == [f"{stack}{boot}" for boot in (1, 2, 3)]
+        assert list(results.metrics["tcp_throughput"].by_place()) == [
+            Place(bring_up, 2 * bring_up - 2 + round_)
+            for bring_up in (1, 2, 3)
+            for round_ in (1, 2)
+        ]
+        assert results.plan["runs"] == 6
+    assert folder.results("a").interleaved_with(folder.results("b"))
+    # The rounds of all bring-ups have one order, and each has its own.
+    tcp = [step.label for step in shown.steps if step.probe.name == "tcp"]
+    assert tcp == [label for order in state.order for label in order]
+    assert "bring-up 2 of 3: measuring" in shown.told
+    assert [each.name for each in load([str(folder.path)]).scenarios] == ["a", "b"]
+
+
+def test_the_time_that_is_left_is_that_of_all_bring_ups(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    shown = Shown()
+
+    def slow(operation: str) -> None:
+        stacks.time.seconds += 50 * operation.startswith("up")
+
+    stacks.before = slow
+    start = stacks.time.seconds
+    matrix(folder, stacks, several(), shown).run()
+    spent = stacks.time.seconds - start
+    at_first, at_last = shown.steps[0], shown.steps[-1]
+    assert 0.7 * spent < at_first.seconds_left + 100 < 1.3 * spent
+    assert at_last.seconds_left == 0
+
+
+def test_what_fails_in_one_bring_up_is_missing_there_and_tried_again_in_the_next(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    def second_time(operation: str) -> None:
+        if operation == "up b":
+            second = stacks.done.count(operation) == 1
+            stacks.fails = {operation: "the agent hangs"} if second else {}
+
+    stacks.before = second_time
+    state = matrix(folder, stacks, several()).run()
+    assert (state.failed, state.lost) == ({}, [{}, {"b": "the agent hangs"}, {}])
+    tcp = folder.results("b").metrics["tcp_throughput"]
+    assert [(each.bring_up, each.round, each.reason) for each in tcp.missing] == [
+        (2, 2, "the agent hangs")
+    ]
+    assert tcp.bring_ups == [1, 3]
+    assert folder.results("a").metrics["tcp_throughput"].bring_ups == [1, 2, 3]
+
+
+def test_what_fails_in_all_bring_ups_has_failed(folder: MatrixFolder, stacks: FakeStacks) -> None:
+    stacks.fails["up b"] = "no memory"
+    stacks.spoil["a"] = _without_dns
+    state = matrix(folder, stacks, several()).run()
+    assert state.failed["b"] == "no memory"
+    assert state.failed["a"].startswith("no number for dns_p50: bring-up 1: no sample")
+    assert not folder.results_file("b").exists()
+    assert "tcp_throughput" in folder.results("a").metrics
+
+
+def test_what_cannot_be_taken_down_misses_the_next_bring_up(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    def once(operation: str) -> None:
+        if operation == "destroy b":
+            stacks.fails = {} if operation in stacks.done else {operation: "it hangs"}
+
+    stacks.before = once
+    state = matrix(folder, stacks, several()).run()
+    assert state.lost == [{}, {"b": "it hangs"}, {}]
+    assert stacks.there == set()
+
+
+def test_if_none_comes_up_at_first_no_other_bring_up_is_tried(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    stacks.fails = {f"up {stack}": "no memory" for stack in "ab"}
+    state = matrix(folder, stacks, several()).run()
+    assert state.failed == dict.fromkeys("ab", "no memory")
+    assert stacks.done.count("up a") == 1
+
+
+def test_an_interrupted_bring_up_begins_anew_and_those_before_are_kept(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    shown = Shown()
+    shown.stop_after = 24 + 10
+    with pytest.raises(KeyboardInterrupt):
+        matrix(folder, stacks, several(), shown).run()
+    stopped = folder.load()
+    assert stopped is not None
+    assert (stopped.over, sorted(stopped.brought_up)) == (1, ["a", "b"])
+    more = Shown()
+    state = matrix(folder, stacks, shown=more).run()
+    assert (state.status, state.torn, state.failed) == ("finished", [2], {})
+    assert len(more.steps) == 2 * 24
+    results = folder.results("a")
+    # The second cluster's samples are dropped; the third and fourth are bring-ups 2 and 3.
+    assert results.bring_ups == ["a1", "a3", "a4"]
+    assert results.metrics["tcp_throughput"].bring_ups == [1, 2, 3]
+    assert results.warnings[0] == (
+        "bring-up 2: it was interrupted and begun anew: its samples until then are dropped"
+    )
+
+
+def test_kept_stacks_get_the_results_of_the_last_bring_up(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    state = matrix(folder, stacks, several(), keep_up=True).run()
+    assert (state.status, sorted(stacks.there)) == ("finished", ["a", "b"])
+    for stack in "ab":
+        assert stacks.handed[stack].bring_ups == [f"{stack}3"]
+        assert stacks.handed[stack].metrics["tcp_throughput"].n == 1
+        assert folder.results(stack).metrics["tcp_throughput"].n == 3
+
+
+def test_what_is_up_before_several_bring_ups_is_refused_with_the_fix(stacks: FakeStacks) -> None:
+    refuse_standing(several(), stacks)
+    stacks.there.add("b")
+    with pytest.raises(StandingError, match=r"^b: up already.*Fix: make down STACK=b, or"):
+        refuse_standing(several(), stacks)
+    refuse_standing(several().model_copy(update={"brought_up": ["b"]}), stacks)
+    refuse_standing(state_of(), stacks)
+
+
+def test_a_stack_that_somebody_else_brings_up_meanwhile_is_left_alone(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    stacks.there.add("b")
+    state = matrix(folder, stacks, several()).run()
+    assert state.failed == {"b": "somebody else has brought it up"}
+    assert stacks.there == {"b"}
