@@ -32,6 +32,11 @@ def latency(microseconds: float) -> str:
     return f"{number(microseconds / 1_000_000)} s"
 
 
+def minutes(seconds: float) -> str:
+    """A span of time for people: ``45 s``, ``7 min``."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
 def tally(counts: Mapping[str, int]) -> str:
     """Reasons with how often each occurred: "timed out (3), SERVFAIL (1)"."""
     return ", ".join(f"{reason} ({count})" for reason, count in counts.items())

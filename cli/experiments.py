@@ -32,6 +32,7 @@ from report.sources import SourceError, read_session
 from studies.experiments.definition import EXPERIMENTS, Definition, Extent
 
 if TYPE_CHECKING:
+    from bench.session import Session
     from studies.experiments.model import Experiment
 
 
@@ -136,11 +137,7 @@ def _run(options: argparse.Namespace) -> int:
 
     definition = EXPERIMENTS[options.command]
     extent = definition.extent(options.points, options.rounds, options.seconds)
-    try:
-        source = read_session(options.stack) if options.stack else descriptor(options.session)
-    except SourceError as error:
-        raise FatalError(SESSION, str(error)) from None
-    with closing(open_session(source)) as session, interrupted_by_term():
+    with closing(session_of(options.stack, options.session)) as session, interrupted_by_term():
         experiment = run_experiment(
             definition,
             session,
@@ -155,6 +152,18 @@ def _run(options: argparse.Namespace) -> int:
     return OK
 
 
+def session_of(stack: str | None, file: str | None) -> Session:
+    """The session of a stack that is up, else that of a descriptor's file.
+
+    :raises FatalError: the stack has none.
+    :raises SessionError: the file has none, or the cluster cannot be reached.
+    """
+    try:
+        return open_session(read_session(stack) if stack else descriptor(str(file)))
+    except SourceError as error:
+        raise FatalError(SESSION, str(error)) from None
+
+
 def show_experiment(experiment: Experiment, out: str | None, wanted: Sequence[str] = ()) -> None:
     """Print an experiment, and write it where that is asked for.
 
@@ -167,12 +176,20 @@ def show_experiment(experiment: Experiment, out: str | None, wanted: Sequence[st
         print(experiment.to_json(indent=1))
         return
     if out:
-        text = json.dumps(_rounded(experiment.to_dict()), indent=1, ensure_ascii=False)
         with writing("the experiment"):
-            Path(out).write_text(text + "\n", encoding="utf-8")
+            write_experiment(experiment, Path(out))
     console = Console()
     for table in tables(experiment, wanted, width=console.width):
         console.print(table)
+
+
+def write_experiment(experiment: Experiment, file: Path) -> None:
+    """Write its JSON.
+
+    :raises OSError: it cannot be written.
+    """
+    text = json.dumps(_rounded(experiment.to_dict()), indent=1, ensure_ascii=False)
+    file.write_text(text + "\n", encoding="utf-8")
 
 
 def _rounded(data: Any) -> Any:

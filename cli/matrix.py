@@ -26,6 +26,7 @@ from bench.interleave import Step, shuffled
 from bench.plan import MAX_RUNS, Plan, PlanError, plan_for
 from bench.probes import build_probes
 from bench.results import Results
+from bench.text import minutes
 from cli.common import (
     INTERRUPTED,
     MISSING_NUMBERS,
@@ -329,11 +330,6 @@ def _report_end(folder: MatrixFolder, state: MatrixState, *, down: bool) -> int:
     progress(f"results: {folder.path}; next: python -m bench report {folder.path}")
     unfinished = state.status != "finished"
     return MISSING_NUMBERS if state.failed or lost or state.warnings or unfinished else OK
-
-
-def minutes(seconds: float) -> str:
-    """A span of time for people: ``45 s``, ``7 min``."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 class Lines(Display):

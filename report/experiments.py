@@ -25,7 +25,7 @@ from studies.experiments.model import Experiment, ExperimentError, Point, Series
 def tables(
     experiment: Experiment, names: Collection[str] = (), *, width: int
 ) -> Iterator[Table | str]:
-    """A table per series, metrics by points, and what its fits and comparisons say.
+    """A table per series, metrics by points, and what its fits, bounds and comparisons say.
 
     :param names: of these metrics and facts only.
     :param width: characters that a table may be wide. One that would be wider has a row per point
@@ -57,9 +57,9 @@ def _series(
         table = _long(experiment.axis.name, series, units)
     table.title, table.title_justify = f"{series.subject}: {experiment.axis.name}", "left"
     yield table
-    for fit in series.fits:
-        if wanted(fit.metric):
-            yield f"{fit.metric}: {fit.verdict}"
+    for metric_name, said in series.statements():
+        if wanted(metric_name):
+            yield f"{metric_name}: {said}"
     for comparison in series.comparisons:
         first, second = comparison.labels
         for name, metric in comparison.metrics.items():
@@ -112,7 +112,7 @@ _NONE = "–"
 
 def points_table(experiment: Experiment, names: Sequence[str] = ()) -> str:
     """A table per series, metrics and facts by points, each median with its interval, and below it
-    what the fits of these metrics say.
+    what fits and bounds of these metrics say.
 
     :param names: metrics or facts in this order; by default all.
     :raises ExperimentError: one of the names is nowhere.
@@ -161,8 +161,8 @@ def _points_of(series: Series, names: Sequence[str]) -> str:
         units = {p.metrics[name].unit for p in series.points if name in p.metrics}
         unit = "".join(f", {each}" for each in sorted(units - {_MICROSECONDS}))
         lines.append(_row([f"`{name}`{unit}", *(_cell(point, name) for point in series.points)]))
-    fits = [f"- `{fit.metric}`: {fit.verdict}" for fit in series.fits if fit.metric in names]
-    return "\n".join([*lines, *([""] if fits else []), *fits])
+    said = [f"- `{name}`: {text}" for name, text in series.statements() if name in names]
+    return "\n".join([*lines, *([""] if said else []), *said])
 
 
 def _cell(point: Point, name: str) -> str:

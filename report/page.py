@@ -32,7 +32,7 @@ from report.sidebyside import (
 )
 from report.sources import Collection, MeasuredScenario
 from report.web import templates
-from studies.experiments.model import Experiment, Fit, Point, Series
+from studies.experiments.model import Experiment, Point, Series
 
 LAB_CAVEAT = (
     "These are the lab's numbers: real CNIs, kernel and load, but client, servers and packet "
@@ -286,11 +286,11 @@ class Section:
         for run in self.runs:
             yield from run.series
 
-    def fits(self) -> Iterator[tuple[str, Fit]]:
-        """Every fit with its subject."""
+    def statements(self) -> Iterator[tuple[str, str, str]]:
+        """What fits and bounds say: subject, metric, words."""
         for series in self.series():
-            for fit in series.fits:
-                yield series.subject, fit
+            for metric, said in series.statements():
+                yield series.subject, metric, said
 
     def comparisons(self) -> Iterator[tuple[str, str, str, str, MetricComparison]]:
         """Subject, both labels, metric and comparison, verdicts first."""

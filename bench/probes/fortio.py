@@ -270,10 +270,11 @@ def _from_histogram(histogram: _Histogram, percentiles: Sequence[float]) -> dict
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 ENOUGH_OF_RATE = 0.95
+TIMER_US = 1_100.0
+"""The timers of an idle Go program are so much late at most, by the resolution of its poller,
+whatever the server does; what is more is a want of CPU."""
 LATE_US = 5_000.0
-"""A request that leaves so much after it was due, although its connection is free, is late. The
-timers of an idle Go program are up to a millisecond late, by the resolution of its poller; what is
-more is a want of CPU."""
+"""A request that leaves so much after it was due, although its connection is free, is late."""
 LATE_SHARE = 0.01
 COARSE_SPREAD = 0.26
 """A histogram bucket wider than this share of the value (fortio's regular ones are not)."""
@@ -440,39 +441,68 @@ class OnSchedule:
     due while their connection was busy, ``unsent`` those that never left before the run's end.
     ``lateness`` is that of requests whose connection was free: the generator's own, in µs,
     ascending.
+
+    With a generator that is never late, ``latency`` would lie between ``at_least``, where each
+    request leaves when it is due or its connection is free by answers that take as long as they
+    did, and ``at_most``, where it is answered when it was (but for what a timer may be late).
     """
 
     latency: tuple[float, ...]
     waited: int
     unsent: int
     lateness: tuple[float, ...]
+    at_least: tuple[float, ...]
+    at_most: tuple[float, ...]
 
 
 def against(schedule: Schedule, requests: Iterable[Request]) -> OnSchedule:
     """Latencies of ``requests`` from when they were due."""
     latency: list[float] = []
+    at_least: list[float] = []
+    at_most: list[float] = []
     lateness: list[float] = []
     waited = 0
     unsent = schedule.threads * schedule.calls
     for _, group in groupby(sorted(requests), key=lambda request: request.thread):
         calls = list(group)
         unsent -= len(calls)
-        for request, late, busy in _of_thread(schedule, calls):
-            waited += busy
-            if not busy:
-                lateness.append(late)
-            if request.good:
-                latency.append(request.latency + (late if busy else 0.0))
-    return OnSchedule(tuple(sorted(latency)), waited, max(0, unsent), tuple(sorted(lateness)))
+        for call in _of_thread(schedule, calls):
+            waited += call.busy
+            if not call.busy:
+                lateness.append(call.late)
+            if call.request.good:
+                took = call.request.latency
+                latency.append(took + (call.late if call.busy else 0.0))
+                at_least.append(took + call.held_up)
+                timer = 0.0 if call.busy else TIMER_US
+                at_most.append(took + max(0.0, call.late - timer))
+    return OnSchedule(
+        latency=tuple(sorted(latency)),
+        waited=waited,
+        unsent=max(0, unsent),
+        lateness=tuple(sorted(lateness)),
+        at_least=tuple(sorted(at_least)),
+        at_most=tuple(sorted(at_most)),
+    )
 
 
-def _of_thread(
-    schedule: Schedule, calls: Sequence[Request]
-) -> Iterable[tuple[Request, float, bool]]:
-    """Each call, how late it left, and whether it had to wait for its connection."""
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request, how late it left, whether it had to wait for its connection, and how long it had
+    been held up by the answers before it alone; in µs."""
+
+    request: Request
+    late: float
+    busy: bool
+    held_up: float
+
+
+def _of_thread(schedule: Schedule, calls: Sequence[Request]) -> Iterable[_Call]:
     start = min(call.sent - schedule.due(call.number) for call in calls)
-    free = float("-inf")
+    free = punctually_free = float("-inf")
     for call in calls:
         due = start + schedule.due(call.number)
-        yield call, call.sent - due, free > due
+        held_up = max(0.0, punctually_free - due)
+        yield _Call(call, call.sent - due, free > due, held_up)
         free = call.sent + call.latency
+        punctually_free = due + held_up + call.latency

@@ -5,15 +5,16 @@ One form serves all of them: services, hops and policies are axes with numbers, 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
 from bench.compare import Comparison
 from bench.environment import Environment, Model, StackRecord
-from bench.interleave import Side, Step
+from bench.interleave import Evidence, Side, Step
 from bench.plan import Plan
 from bench.probes.base import Bench
 from bench.results import CheckResult, MetricResult, Results
@@ -65,6 +66,23 @@ class Fit(Model):
     verdict: str
 
 
+class RateWithin(Model):
+    """The highest rate, in requests/s, at which ``metric`` stays within ``bound``.
+
+    ``bound`` is in the metric's unit, ``ci`` the rate's interval at ``level`` (0 to 1).
+    ``reach``: ``interpolated`` between the points on either side; ``at least``, where the metric is
+    within it at every point that has a number; ``below``, where it is at none.
+    """
+
+    metric: str
+    bound: float
+    rate: float
+    ci: tuple[float, float]
+    level: float
+    reach: Literal["interpolated", "at least", "below"]
+    verdict: str
+
+
 class Series(Model):
     """One subject (a scenario, a kube-proxy mode) along the axis.
 
@@ -75,8 +93,15 @@ class Series(Model):
     subject: str
     points: list[Point] = Field(default_factory=list)
     fits: list[Fit] = Field(default_factory=list)
+    within: RateWithin | None = None
     comparisons: list[Comparison] = Field(default_factory=list)
     skipped: str | None = None
+
+    def statements(self) -> Iterator[tuple[str, str]]:
+        """Metrics, and what is said of them by fits and bounds."""
+        for each in (*self.fits, self.within):
+            if each is not None:
+                yield each.metric, each.verdict
 
 
 class Experiment(StackRecord):
@@ -183,3 +208,38 @@ def point(
     return Point(
         label=label, x=x, metrics=results.metrics, facts=dict(facts or {}), missing=missing
     )
+
+
+def recorded(
+    axis: Axis,
+    findings: Findings,
+    evidence: Evidence,
+    *,
+    name: str,
+    question: str,
+    plan: Mapping[str, Any],
+    command: str,
+    finished: datetime,
+    seconds: float,
+) -> Experiment:
+    """The record of an experiment that began with ``evidence``."""
+    return Experiment(
+        **evidence.about.record(),
+        name=name,
+        question=question,
+        axis=axis,
+        series=list(findings.series),
+        started=_iso(evidence.started),
+        finished=_iso(finished),
+        seconds=round(seconds, 1),
+        command=command,
+        plan={**plan, **findings.plan},
+        tools=dict(evidence.tools),
+        environment=evidence.environment,
+        checks=list(evidence.checks),
+        warnings=[*evidence.warnings, *findings.warnings],
+    )
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")

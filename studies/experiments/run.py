@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 
 from bench.interleave import Evidence, prepare
 from bench.plan import plan_for
@@ -19,6 +18,7 @@ from studies.experiments.model import (
     Progress,
     Series,
     SkippedError,
+    recorded,
 )
 from studies.experiments.scale import run as scale
 
@@ -77,23 +77,14 @@ def run_experiment(
     if reason is not None:
         say(f"skipped: {reason}")
         findings = Findings([Series(subject=name, skipped=reason)])
-    return Experiment(
-        **about.record(),
+    return recorded(
+        Axis(name=definition.axis, unit=definition.unit),
+        findings,
+        evidence,
         name=definition.name,
         question=definition.question,
-        axis=Axis(name=definition.axis, unit=definition.unit),
-        series=list(findings.series),
-        started=_iso(started),
-        finished=_iso(clock.now()),
-        seconds=round(clock.monotonic() - start, 1),
+        plan=extent.as_dict(),
         command=command,
-        plan={**extent.as_dict(), **findings.plan},
-        tools=dict(evidence.tools),
-        environment=environment,
-        checks=list(evidence.checks),
-        warnings=[*evidence.warnings, *findings.warnings],
+        finished=clock.now(),
+        seconds=clock.monotonic() - start,
     )
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds")

@@ -23,6 +23,7 @@ from bench.session import (
 )
 from bench.workloads import NULL_HTTP_PORT, WORKLOADS
 from cni.dataplane import Setting
+from studies.experiments.sweep import SweepPlan
 from tests.bench.scripts import connections_of
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "bench"
@@ -32,6 +33,10 @@ PLAN = Plan(
     connect_max_count=100, connect_max_connections=4, dns_queries=10, udp_search_seconds=0.1,
 )  # fmt: skip
 """The plan that the outputs were recorded with (see ``record.py``); small, so that they are."""
+
+SWEPT = SweepPlan(points=(30, 50), rounds=2, requests=400, bound=5_000, connections=4)
+SWEPT_RATE = 400
+"""The sweep that its outputs were recorded with."""
 
 Answer = Callable[[CommandResult], CommandResult]
 
@@ -235,6 +240,8 @@ def _which_fortio(argv: tuple[str, ...]) -> str:
     if "-keepalive=false" in argv:
         one = argv[argv.index("-c") + 1] == "1"
         return "fortio-connect" if one else "fortio-connect-max"
+    if "-access-log-file" in argv and "-n" in argv:
+        return "fortio-sweep-max" if "0" in argv else "fortio-sweep"
     return "fortio-http-100" if "-access-log-file" in argv else "fortio-http-max"
 
 

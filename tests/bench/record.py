@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -25,8 +26,9 @@ from bench.probes.rtt import rtt_probe
 from bench.probes.udp import udp_probe
 from bench.session import CommandResult, Pod, Targets, resolve_targets
 from bench.workloads import NULL_HTTP_PORT
-from tests.bench.fakes import FOLDER, PLAN
-from tests.bench.netns import CLIENT, SERVER, NetnsSession
+from studies.experiments.sweep import capacity_probe, sweep_probe
+from tests.bench.fakes import FOLDER, PLAN, SWEPT, SWEPT_RATE
+from tests.bench.netns import CLIENT, SERVER, NetnsSession, program
 from tests.bench.stall import stalled
 
 _STDERR_CHARACTERS = 2_000
@@ -74,6 +76,8 @@ def commands(targets: Targets) -> Iterator[tuple[str, Invocation]]:
         ("fortio-http-max", http_probe(PLAN, None)),
         ("fortio-connect", connect_probe(PLAN)),
         ("fortio-connect-max", connect_max_probe(PLAN)),
+        ("fortio-sweep-max", capacity_probe(SWEPT)),
+        ("fortio-sweep", sweep_probe(50, SWEPT_RATE, SWEPT)),
         ("dig-answers", dns_probe(PLAN)),
         ("dnsperf-answers", dns_capacity_probe(PLAN)),
     ):
@@ -89,6 +93,8 @@ def commands(targets: Targets) -> Iterator[tuple[str, Invocation]]:
         ("iperf3-too-large", ("-u", "-b", "100M", "-k", "20", "-l", "1473", _WHOLE)),
     ):
         yield name, Invocation("iperf3-client", iperf_argv(targets, None, *options, interval=0.1))
+    swept = sweep_probe(50, SWEPT_RATE, SWEPT).invocation(targets)
+    yield "fortio-sweep-late", _paused(swept)
     yield from _spoilt(targets)
 
 
@@ -119,6 +125,15 @@ def _spoilt(targets: Targets) -> Iterator[tuple[str, Invocation]]:
 
 def _fortio(*options: str) -> Invocation:
     return Invocation("fortio-client", (*_LOAD, *options))
+
+
+def _paused(wanted: Invocation) -> Invocation:
+    """The same, with a generator that gets no CPU for a tenth of a second."""
+    fortio = program("fortio")
+    assert fortio is not None
+    line = shlex.join([fortio, *wanted.argv[1:]])
+    pause = "sleep 0.3; kill -STOP $!; sleep 0.1; kill -CONT $!; wait $!"
+    return Invocation(wanted.role, ("bash", "-c", f"{line} & {pause}"))
 
 
 def _iperf(*options: str) -> Invocation:

@@ -6,6 +6,7 @@ import pytest
 
 from bench.probes.fortio import (
     PERCENTILES,
+    TIMER_US,
     Request,
     Schedule,
     against,
@@ -64,6 +65,25 @@ def test_a_late_timer_is_the_generators_and_not_the_servers() -> None:
     assert run.latency == (50.0,) * 10
     assert run.waited == 0
     assert run.lateness[-2:] == pytest.approx((900, 30_000))
+
+
+def test_what_a_punctual_generator_would_have_seen_has_two_bounds() -> None:
+    step = TEN.due(1)
+    # A pause of the generator: call 2 leaves two and a half steps late, 3 and 4 right after it.
+    late = 2.5 * step
+    run = against(
+        TEN, calls((0, 50), (500, 50), (late, 50), (late - step + 50, 50),
+                   (late - 2 * step + 100, 50), *[(0, 50)] * 5),
+    )  # fmt: skip
+    assert run.at_least == (50,) * 10, "nothing that the answers did held anything up"
+    assert run.at_most[:7] == (50,) * 7, "half a millisecond is a timer's"
+    assert run.at_most[-1] == pytest.approx(late + 50 - TIMER_US)
+    # Held up by an answer instead, both bounds have it.
+    slow = 3.5 * step
+    run = against(TEN, calls((0, slow), (slow - step, 50), (slow - 2 * step + 50, 50),
+                             (slow - 3 * step + 100, 50), *[(0, 50)] * 6))  # fmt: skip
+    assert run.at_least == pytest.approx(run.latency)
+    assert run.at_most == pytest.approx(run.latency)
 
 
 def test_every_thread_has_its_own_start_and_its_own_omissions() -> None:

@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from bench.plan import PROFILES
+from bench.text import minutes
 from cli import matrix as command
 from cli.main import main
-from cli.matrix import display, minutes
+from cli.matrix import display
 from components import automation
 from components.state import history
 from studies.matrix.run import Matrix
