@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from statistics import median
 
 from bench import metrics
-from bench.results import MetricResult, Results
+from bench.results import MetricResult, Results, grouped
 from bench.text import tail
 
 _UNITS: Mapping[str, tuple[str, Decimal]] = {
@@ -47,7 +48,10 @@ class Row:
 
 
 def export(results: Results) -> str:
-    """A result in Go's benchmark format, a line per sample."""
+    """A result in Go's benchmark format: a line for each bring-up, or each round of a single one.
+
+    benchstat takes lines for independent, which slices and rounds of a bring-up are not.
+    """
     return "\n".join([*_head(results), *_units(results), *_lines(results), ""])
 
 
@@ -126,9 +130,16 @@ def _units(results: Results) -> Iterator[str]:
 def _lines(results: Results) -> Iterator[str]:
     for name, metric in results.metrics.items():
         unit, factor = _unit(metric.unit)
-        for sample in metric.samples:
+        for sample in _replicates(metric):
             # In decimal, so that nothing is rounded and equal samples stay equal.
             yield f"{_benchmark(name)} 1 {Decimal(repr(sample)) * factor} {unit}"
+
+
+def _replicates(metric: MetricResult) -> Iterator[float]:
+    several = len(set(metric.bring_ups)) > 1
+    groups = grouped(metric.by_place(), lambda place: place.bring_up if several else place.round)
+    for values in groups.values():
+        yield values[0] if len(values) == 1 else median(values)
 
 
 def _benchmark(name: str) -> str:

@@ -1,25 +1,38 @@
 """Two results against each other, metric by metric.
 
 Which test is decided by what was planned, never by what the samples look like, or the better one
-of two would be picked. Results of the same rounds (``interleaved``) are tested by pairs as soon as
-the number of rounds lets a signed-rank test reach the corrected level (11 rounds for 45 metrics:
-pairs have only two ways to fall). With fewer, and for results of separate runs, Mann–Whitney's
-test serves; on interleaved rounds it is valid too and errs on the safe side, since a drift that
-both sides share adds to the spread within them and not to the difference between them.
+of several would be picked:
+
+- *several bring-ups of both sides*: the bring-up is the replicate. Interleaved, each gives the
+  median of its pairs (b to a, of the same round and slice), and Student's t is over them. Not
+  interleaved, each gives its median, and Welch's t is over the two sets. What comes out holds for
+  further bring-ups.
+- *one bring-up, interleaved in slices*: a bootstrap over the slices.
+- *one bring-up, rounds only*: rank tests. Rounds that are shared are tested by pairs as soon as
+  their number lets a signed-rank test reach the corrected level (11 rounds for 45 metrics: pairs
+  have only two ways to fall). With fewer, and for separate runs, Mann–Whitney's test serves; on
+  interleaved rounds it is valid too and errs on the safe side, since a drift that both sides share
+  adds to the spread within them and not to the difference between them.
+
+The last two hold for this bring-up alone (``scope``): what a bring-up fixes by chance is in all of
+its samples, and in no interval.
 
 A comparison has some forty metrics. At 5 % each, two of them would differ between a scenario and
 itself. Holm's method (Scandinavian Journal of Statistics 6 (1979) 65) keeps the chance of even one
-false verdict in the whole comparison at 5 %, whatever the dependence between metrics, and metrics
-of one probe depend on each other a great deal. Benjamini & Hochberg's would need fewer runs, but
-bounds the share of false verdicts in the whole table: a single one, which is what a reader acts
-upon, may then be wrong more often than 5 %, the more so the more other metrics truly differ.
+false verdict in a family of metrics at 5 %, whatever the dependence between metrics, and metrics
+of one probe depend on each other a great deal. The primary metrics are a family, all others are a
+second one, so that what a comparison is made for does not pay for what stands beside it. Benjamini
+& Hochberg's would need fewer runs, but bounds the share of false verdicts in the whole table: a
+single one, which is what a reader acts upon, may then be wrong more often than 5 %, the more so the
+more other metrics truly differ.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -27,20 +40,24 @@ from pydantic import Field, ValidationError
 
 from bench import stats
 from bench.environment import Model
-from bench.metrics import Better
-from bench.results import MetricResult, Results
+from bench.metrics import MICROSECONDS, PRIMARY, Better, shown_rank
+from bench.results import MetricResult, Place, Results, grouped
 from bench.text import number, problem
 
 SCHEMA: Final = "cni-benchmark/comparison/v1"
 
-Verdict = Literal["better", "worse", "no evidence", "too few runs"]
+Verdict = Literal["better", "worse", "no evidence", "too few runs", "no direction"]
 """Of b against a, by the metric's direction. ``too few runs``: no samples whatever, however far
-apart, would have reached the level; ``no evidence``: they could have, and did not."""
+apart, would have reached the level; ``no evidence``: they could have, and did not; ``no
+direction``: neither more nor less of it is better, and it is in no family."""
 
-Test = Literal["mann-whitney", "signed-rank"]
+Test = Literal["t", "welch", "bootstrap", "mann-whitney", "signed-rank"]
+
+Scope = Literal["bring-ups", "this bring-up"]
+"""What verdicts and intervals hold for: any bring-up, or the only one that was measured."""
 
 ALPHA = 0.05
-"""Chance of one or more false verdicts in a comparison of two equal things."""
+"""Chance of one or more false verdicts in each family of a comparison of two equal things."""
 
 DEFAULT_ROUNDS = 8
 """Rounds of an interleaved comparison. Two sides of 8 runs that lie wholly apart have p = 0.00016,
@@ -48,7 +65,9 @@ which survives the correction for 300 metrics; at the 45 of a whole comparison u
 64 pairs of runs may lie the other way round."""
 
 _MOST_RUNS = 100
-_LEVEL = 0.95
+_LEVEL = stats.TARGET_LEVEL
+_SAME_RATE = 0.01
+"""Relative: offered rates that are this near count as equal."""
 _PLAN_MAY_DIFFER = frozenset({"profile", "runs"})
 _MUST_AGREE = (
     "target", "instance_type", "emulated_instance_type", "region", "zone", "kernel", "cpus",
@@ -57,12 +76,23 @@ _MUST_AGREE = (
 """Facts of the environment that are not the scenario's own choice."""
 
 
+class Absolute(Model):
+    """An effect in the metric's own unit, at the baseline's median."""
+
+    value: float
+    low: float
+    high: float
+
+
 class Effect(Model):
-    """How much b lies above a: Hodges–Lehmann's shift, with the interval of the same rank test.
+    """How much b lies above a, by the test's own estimate, with the interval of the same test.
 
     ``relative`` says that it is in % of a (a shift of logarithms); otherwise it is in the metric's
     unit, because some sample is 0. ``level`` is the interval's real coverage, 0 to 1, for this one
-    metric: the interval is not widened for the others.
+    metric: the interval is not widened for the others; 0 where there is no interval. The spreads
+    are standard deviations on the same scale as ``value``: ``spread_within`` a bring-up (over its
+    slices or rounds) and ``spread_between`` bring-ups, of pairs where pairs are tested; None where
+    there is none. ``absolute`` is of relative effects on latencies.
     """
 
     value: float
@@ -70,15 +100,19 @@ class Effect(Model):
     high: float
     level: float
     relative: bool
+    spread_within: float | None = None
+    spread_between: float | None = None
+    absolute: Absolute | None = None
 
 
 class MetricComparison(Model):
     """One metric of b against a.
 
-    ``p`` is the test's two-sided p-value, ``corrected`` the one after Holm's correction, by which
-    the verdict is given. ``ratio`` is median b / median a, None where a's is 0.
-    ``smallest`` is the shift that would have been seen with 90 % power at this spread and number
-    of runs (see :mod:`bench.stats`; relative as ``effect`` is), None where there is none.
+    ``n`` is how many each side has of what the test draws: bring-ups, slices or rounds. ``p`` is
+    its two-sided p-value, ``corrected`` the one after Holm's correction, by which the verdict is
+    given (``p`` itself where the metric has no direction). ``ratio`` is median b / median a, None
+    where a's is 0. ``smallest`` is the shift that would have been seen with 90 % power at this
+    spread and number (see :mod:`bench.stats`; relative as ``effect`` is), None where there is none.
     ``notes`` are those of either side's samples.
     """
 
@@ -97,22 +131,50 @@ class MetricComparison(Model):
     notes: list[str] = Field(default_factory=list)
 
     def effect_text(self) -> str:
-        """The effect in a few words: ``-4.2 % (-5.1 to -3.0)``."""
-        unit = "percentage points" if self.unit == "%" else self.unit
-        unit = "%" if self.effect.relative else unit
-        text = f"{_signed(self.effect.value)} {unit}"
-        if self.effect.level <= 0:
+        """The effect in a few words: ``-4.2 % (-5.1 to -3.0), -1.1 µs``."""
+        return ", ".join(filter(None, [self.change_text(), self.absolute_text()]))
+
+    def change_text(self) -> str:
+        """The effect with its interval: ``-4.2 % (-5.1 to -3.0)``."""
+        effect = self.effect
+        text = f"{_signed(effect.value)} {self.effect_unit}"
+        if effect.level <= 0:
             return text
-        return f"{text} ({_signed(self.effect.low)} to {_signed(self.effect.high)})"
+        return f"{text} ({_signed(effect.low)} to {_signed(effect.high)})"
+
+    def absolute_text(self) -> str:
+        """A latency's effect in its own unit: ``-1.1 µs``; empty of others."""
+        absolute = self.effect.absolute
+        return f"{_signed(absolute.value)} {self.unit}" if absolute else ""
+
+    def spread_text(self) -> str:
+        """What repeats: ``within bring-ups ±0.8 %, between ±1.2 %``; empty where nobody knows."""
+        parts = [
+            f"{where} ±{number(spread, 2)} {self.effect_unit}"
+            for where, spread in (
+                ("within bring-ups", self.effect.spread_within),
+                ("between", self.effect.spread_between),
+            )
+            if spread is not None
+        ]
+        return ", ".join(parts)
+
+    @property
+    def effect_unit(self) -> str:
+        """The unit of the effect's figures."""
+        if self.effect.relative:
+            return "%"
+        return "percentage points" if self.unit == "%" else self.unit
 
 
 class Comparison(Model):
     """Result b against result a.
 
-    ``family`` is the number of metrics that the correction is over: all that were tested, less
-    those whose samples are all equal and which therefore cannot differ. ``runs_needed`` is how many
-    runs a side make a verdict possible for such a family. ``not_compared`` has the reason by
-    metric; ``warnings`` say what else differs between the two than what they are called.
+    ``primary`` and ``family`` are the numbers of metrics in the two families: of the primary ones
+    and of all others that both sides were to measure and that have a direction, also where samples
+    are missing. ``runs_needed`` is how many bring-ups (rounds, where ``scope`` is this bring-up) a
+    side make a verdict possible on any of them. ``not_compared`` has the reason by metric;
+    ``warnings`` say what else differs between the two than what they are called.
     """
 
     schema_: Literal["cni-benchmark/comparison/v1"] = Field(default=SCHEMA, alias="schema")
@@ -120,6 +182,8 @@ class Comparison(Model):
     alpha: float
     correction: Literal["holm"] = "holm"
     interleaved: bool
+    scope: Scope = "this bring-up"
+    primary: int = 0
     family: int
     runs_needed: int
     metrics: dict[str, MetricComparison]
@@ -129,6 +193,22 @@ class Comparison(Model):
     def verdicts(self, *wanted: Verdict) -> list[str]:
         """Names of the metrics with one of these verdicts."""
         return [name for name, metric in self.metrics.items() if metric.verdict in wanted]
+
+    @property
+    def reach(self) -> str:
+        """What is to be said after a verdict: " of this bring-up", or nothing."""
+        return f" of {self.scope}" if self.scope == "this bring-up" else ""
+
+    @property
+    def title(self) -> str:
+        """Which is against which, and how far the verdicts reach."""
+        pair = f"{self.labels[1]} against {self.labels[0]}"
+        return f"{pair}, verdicts{self.reach}" if self.reach else pair
+
+    @property
+    def runs(self) -> str:
+        """What ``runs_needed`` counts."""
+        return "rounds" if self.scope == "this bring-up" else "bring-ups"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -150,20 +230,24 @@ def from_dict(data: Mapping[str, Any]) -> Comparison:
         raise ComparisonError(f"no comparison of schema {SCHEMA}: {problem(error)}") from None
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[str, float], family: int | None = None) -> dict[str, float]:
     """Corrected p-values (0 to 1) by name: at most ``alpha`` is a verdict at level ``alpha``.
 
     Not by statsmodels, which collects garbage at every call (70 ms).
+
+    :param family: how many there were to be; those without a p-value count as the largest.
     """
     p = np.fromiter(p_values.values(), float)
     order = np.argsort(p, kind="stable")
-    steps = np.minimum(1, p[order] * np.arange(len(p), 0, -1))
+    whole = max(len(p), family or 0)
+    steps = np.minimum(1, p[order] * np.arange(whole, whole - len(p), -1))
     p[order] = np.maximum.accumulate(steps)
     return dict(zip(p_values, map(float, p), strict=True))
 
 
 def runs_needed(family: int, *, paired: bool = False, alpha: float = ALPHA) -> int:
-    """Runs of each side with which a verdict on one of ``family`` metrics is possible at all.
+    """Rounds of each side with which a verdict on one of ``family`` metrics is possible at all,
+    where there is one bring-up. Of bring-ups, two do.
 
     :raises ValueError: not with 100 either.
     """
@@ -190,117 +274,236 @@ def compare(
     """What differs in ``b`` from ``a``.
 
     :param interleaved: run i of both was made in the same round, right after each other.
-    :param metrics: names of those to compare, chosen before any was looked at; by default all
-        of which more or less is better. The fewer there are, the fewer runs a verdict takes.
-    :param alpha: chance of one or more false verdicts where nothing differs.
+    :param metrics: names of those to compare, chosen before any was looked at; by default all.
+        The fewer there are, the fewer runs a verdict takes.
+    :param alpha: chance of one or more false verdicts in a family where nothing differs.
     :raises ValueError: ``metrics`` has a name that neither result has.
     """
     names = _chosen({**a.metrics, **b.metrics}, metrics)
-    refused = {n: why for n in names if (why := refusal(a.metrics.get(n), b.metrics.get(n)))}
+    refused = {n: why for n in names if (why := _refusal(a, b, n))}
     sides = {n: (a.metrics[n], b.metrics[n]) for n in names if n not in refused}
-    samples = {name: samples_of(*pair) for name, pair in sides.items()}
-    variable = [name for name, each in samples.items() if not each.constant]
-    rules = _Rules(alpha, max(1, len(variable)))
-    tests = {
-        name: _Test(each, interleaved and _enough_pairs(each, rules))
-        for name, each in samples.items()
+    families = _families(a, b, metrics)
+    several = min(_bring_ups(a), _bring_ups(b)) > 1
+    levels = {name: alpha / max(1, _size(families, name)) for name in sides}
+    outcomes = {
+        name: _outcome(samples_of(*pair), levels[name], several=several, interleaved=interleaved)
+        for name, pair in sides.items()
     }
-    outcomes = {name: test.outcome() for name, test in tests.items()}
-    corrected = holm({name: outcomes[name].p for name in variable})
+    corrected = {name: outcome.p for name, outcome in outcomes.items()}
+    for family in families:
+        corrected |= holm({n: outcomes[n].p for n in family if n in outcomes}, len(family))
+    primary, others = map(len, families)
     return Comparison(
         labels=labels,
         alpha=alpha,
         interleaved=interleaved,
-        family=rules.family,
-        runs_needed=runs_needed(rules.family, alpha=alpha),
+        scope="bring-ups" if several else "this bring-up",
+        primary=primary,
+        family=others,
+        runs_needed=2 if several else runs_needed(max(1, primary, others), alpha=alpha),
         metrics={
-            name: _compared(sides[name], test, outcomes[name], corrected.get(name, 1.0), rules)
-            for name, test in tests.items()
+            name: _compared(sides[name], outcome, corrected[name], alpha, levels[name])
+            for name, outcome in outcomes.items()
         },
         not_compared=refused,
         warnings=list(differences(a, b)),
     )
 
 
-def _enough_pairs(samples: Samples, rules: _Rules) -> bool:
-    pairs = len(samples.pairs)
-    return pairs > 1 and stats.smallest_paired_p(pairs) <= rules.level
-
-
 def _chosen(known: Mapping[str, MetricResult], wanted: Collection[str] | None) -> list[str]:
     unknown = sorted(set(wanted or ()) - known.keys())
     if unknown:
         raise ValueError(f"neither result has the metrics {', '.join(unknown)}")
-    return [
+    names = [name for name in known if wanted is None or name in wanted]
+    return sorted(names, key=lambda name: shown_rank(name, known[name].group)[0])
+
+
+def _families(
+    a: Results, b: Results, wanted: Collection[str] | None
+) -> tuple[frozenset[str], frozenset[str]]:
+    """The primary metrics that are to be tested, and the others.
+
+    A metric that a side has no sample of, though it was to be measured, counts: what fails must not
+    make it easier for the rest.
+    """
+    planned = [side.metrics.keys() | {missing.metric for missing in side.errors} for side in (a, b)]
+    tested = frozenset(
         name
-        for name, metric in known.items()
-        if metric.better != "neither" and (wanted is None or name in wanted)
-    ]
+        for name in planned[0] & planned[1]
+        if (wanted is None or name in wanted)
+        and not _another_quantity(a.metrics.get(name), b.metrics.get(name))
+        and not any(
+            metric.better == "neither"
+            for side in (a, b)
+            if (metric := side.metrics.get(name)) is not None
+        )
+    )
+    return tested & set(PRIMARY), tested - set(PRIMARY)
+
+
+def _size(families: Iterable[Collection[str]], name: str) -> int:
+    return next((len(family) for family in families if name in family), 1)
+
+
+def _bring_ups(results: Results) -> int:
+    """How many there were, whatever came out of them."""
+    seen = (
+        bring_up
+        for metric in results.metrics.values()
+        for bring_up in (*metric.bring_ups, *(each.bring_up for each in metric.missing))
+    )
+    return max(1, len(results.bring_ups), *seen)
 
 
 @dataclass(frozen=True, slots=True)
-class _Test:
-    """The chosen test of one metric, before it is made."""
+class _Outcome:
+    """What a metric's test says; shifts and spreads are on the samples' scale."""
 
     samples: Samples
-    by_pairs: bool
+    test: Test
+    n: tuple[int, int]
+    p: float
+    upwards: bool
+    smallest_p: float
+    """The smallest that it could have had with so many samples."""
+    shift: stats.Shift
+    smallest: float | None
+    within: float | None
+    between: float | None = None
 
-    def outcome(self) -> stats.RankTest:
-        if self.by_pairs:
-            return stats.signed_rank(self.samples.pairs)
-        return stats.mann_whitney(self.samples.a, self.samples.b)
+    def percent(self, shift: float | None) -> float | None:
+        """As :meth:`Samples.percent`."""
+        return None if shift is None else self.samples.percent(shift)
 
-    @property
-    def smallest_p(self) -> float:
-        """The smallest p-value that so many samples can have."""
-        if self.by_pairs:
-            return stats.smallest_paired_p(len(self.samples.pairs))
-        return stats.smallest_p(len(self.samples.a), len(self.samples.b))
 
-    def effect(self) -> Effect:
-        samples = self.samples
-        if self.by_pairs:
-            shift = stats.shift_of_pairs(samples.pairs, _LEVEL)
-        else:
-            shift = stats.shift_between(samples.a, samples.b, _LEVEL)
-        value, low, high = map(samples.percent, (shift.value, shift.low, shift.high))
-        return Effect(value=value, low=low, high=high, level=shift.level, relative=samples.relative)
+def _outcome(samples: Samples, level: float, *, several: bool, interleaved: bool) -> _Outcome:
+    if several and interleaved and samples.pairs:
+        return _by_bring_ups(samples, level)
+    if several:
+        return _by_sets_of_bring_ups(samples, level)
+    if interleaved and samples.sliced and samples.pairs:
+        return _by_slices(samples, level)
+    return _by_rounds(samples, level, interleaved=interleaved)
 
-    def smallest_shift(self, level: float) -> float | None:
-        """The shift that would have been seen, in % or in the metric's unit."""
-        samples = self.samples
-        if self.by_pairs:
-            needed = stats.detectable_by_pairs(len(samples.pairs), level)
-            sides: tuple[Sequence[float], ...] = (samples.pairs,)
-        else:
-            needed = stats.detectable(len(samples.a), len(samples.b), level)
-            sides = (samples.a, samples.b)
-        if needed is None or samples.constant:
-            return None
-        return samples.percent(needed * stats.pooled_deviation(*sides))
+
+def _by_bring_ups(samples: Samples, level: float) -> _Outcome:
+    within = _by_bring_up(samples.pairs)
+    effects = [float(np.median(each)) for each in within]
+    found = stats.mean_shift(effects, _LEVEL)
+    between = _spread(effects)
+    n = len(effects)
+    return _Outcome(
+        samples=samples,
+        test="t",
+        n=(n, n),
+        p=found.p,
+        upwards=found.shift.value > 0,
+        smallest_p=0.0 if n > 1 else 1.0,
+        shift=found.shift,
+        smallest=_times(stats.detectable_by_t(n, level), between),
+        within=_spread(*within),
+        between=between,
+    )
+
+
+def _by_sets_of_bring_ups(samples: Samples, level: float) -> _Outcome:
+    within_a, within_b = _by_bring_up(samples.a), _by_bring_up(samples.b)
+    a, b = ([float(np.median(each)) for each in side] for side in (within_a, within_b))
+    found = stats.difference_of_means(a, b, _LEVEL)
+    between = _spread(a, b)
+    return _Outcome(
+        samples=samples,
+        test="welch",
+        n=(len(a), len(b)),
+        p=found.p,
+        upwards=found.shift.value > 0,
+        smallest_p=0.0 if min(len(a), len(b)) > 1 else 1.0,
+        shift=found.shift,
+        smallest=_times(stats.detectable_by_welch(len(a), len(b), level), between),
+        within=_spread(*within_a, *within_b),
+        between=between,
+    )
+
+
+def _by_slices(samples: Samples, level: float) -> _Outcome:
+    pairs = list(samples.pairs.values())
+    found = stats.bootstrapped_shift(pairs, _LEVEL)
+    smallest_p = stats.smallest_bootstrap_p(len(pairs))
+    return _Outcome(
+        samples=samples,
+        test="bootstrap",
+        n=(len(pairs), len(pairs)),
+        p=found.p,
+        upwards=found.shift.value > 0,
+        smallest_p=smallest_p,
+        shift=found.shift,
+        smallest=stats.detectable_by_bootstrap(pairs, level) if smallest_p <= level else None,
+        within=_spread(pairs),
+    )
+
+
+def _by_rounds(samples: Samples, level: float, *, interleaved: bool) -> _Outcome:
+    """By ranks of rounds; of slices, a round has their median."""
+    a, b = _by_round(samples.a), _by_round(samples.b)
+    pairs = [b[round_] - value for round_, value in a.items() if round_ in b]
+    if interleaved and len(pairs) > 1 and stats.smallest_paired_p(len(pairs)) <= level:
+        test: Test = "signed-rank"
+        sides: tuple[Sequence[float], ...] = (pairs,)
+        ranks, shift = stats.signed_rank(pairs), stats.shift_of_pairs(pairs, _LEVEL)
+        smallest_p = stats.smallest_paired_p(len(pairs))
+        needed = stats.detectable_by_pairs(len(pairs), level)
+    else:
+        test = "mann-whitney"
+        sides = (list(a.values()), list(b.values()))
+        ranks, shift = stats.mann_whitney(*sides), stats.shift_between(*sides, _LEVEL)
+        smallest_p = stats.smallest_p(len(a), len(b))
+        needed = stats.detectable(len(a), len(b), level)
+    spread = _spread(*sides)
+    return _Outcome(
+        samples=samples,
+        test=test,
+        n=(len(a), len(b)),
+        p=ranks.p,
+        upwards=ranks.superiority > 0.5,
+        smallest_p=smallest_p,
+        shift=shift,
+        smallest=_times(needed, spread),
+        within=spread,
+    )
+
+
+def _spread(*sides: Sequence[float]) -> float | None:
+    """The standard deviation within the sides; None where none has two values."""
+    if all(len(side) < 2 for side in sides):
+        return None
+    return stats.pooled_deviation(*sides)
+
+
+def _times(deviations: float | None, spread: float | None) -> float | None:
+    return None if deviations is None or spread is None else deviations * spread
 
 
 def _compared(
     sides: tuple[MetricResult, MetricResult],
-    test: _Test,
-    outcome: stats.RankTest,
+    outcome: _Outcome,
     corrected: float,
-    rules: _Rules,
+    alpha: float,
+    level: float,
 ) -> MetricComparison:
     a, b = sides
     return MetricComparison(
         unit=a.unit,
         better=a.better,
         group=a.group,
-        n=(a.n, b.n),
+        n=outcome.n,
         medians=(a.median, b.median),
         ratio=b.median / a.median if a.median else None,
-        effect=test.effect(),
-        test="signed-rank" if test.by_pairs else "mann-whitney",
+        effect=_effect(outcome, a),
+        test=outcome.test,
         p=outcome.p,
         corrected=corrected,
-        verdict=rules.verdict(a.better, outcome, corrected, test.smallest_p),
-        smallest=test.smallest_shift(rules.level),
+        verdict=_verdict(a.better, outcome, corrected <= alpha, level),
+        smallest=None if outcome.samples.constant else outcome.percent(outcome.smallest),
         notes=[
             f"{side}: {note}"
             for side, metric in zip("ab", sides, strict=True)
@@ -309,72 +512,118 @@ def _compared(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """When a difference counts: ``alpha`` for the whole family of metrics."""
-
-    alpha: float
-    family: int
-
-    @property
-    def level(self) -> float:
-        """What the correction leaves for one metric at least."""
-        return self.alpha / self.family
-
-    def verdict(
-        self, better: Better, outcome: stats.RankTest, corrected: float, smallest_p: float
-    ) -> Verdict:
-        if corrected <= self.alpha:
-            higher = outcome.superiority > 0.5
-            return "better" if higher == (better == "higher") else "worse"
-        return "no evidence" if smallest_p <= self.level else "too few runs"
+def _effect(outcome: _Outcome, baseline: MetricResult) -> Effect:
+    samples, shift = outcome.samples, outcome.shift
+    value, low, high = map(samples.percent, (shift.value, shift.low, shift.high))
+    absolute = None
+    if samples.relative and baseline.unit == MICROSECONDS:
+        parts = (baseline.median * each / 100 for each in (value, low, high))
+        absolute = Absolute(**dict(zip(("value", "low", "high"), parts, strict=True)))
+    return Effect(
+        value=value,
+        low=low,
+        high=high,
+        level=shift.level,
+        relative=samples.relative,
+        spread_within=outcome.percent(outcome.within),
+        spread_between=outcome.percent(outcome.between),
+        absolute=absolute,
+    )
 
 
-@dataclass(frozen=True, slots=True)
+def _verdict(better: Better, outcome: _Outcome, reached: bool, level: float) -> Verdict:
+    if better == "neither":
+        return "no direction"
+    if reached:
+        return "better" if outcome.upwards == (better == "higher") else "worse"
+    return "no evidence" if outcome.smallest_p <= level else "too few runs"
+
+
+Scaled = Mapping[Place, float]
+
+
+@dataclass(frozen=True)
 class Samples:
     """One metric's samples of both sides, on the scale on which their shift is estimated.
 
     ``relative``: they are natural logarithms, so that a shift is a ratio and means the same at any
     size. Where a sample is 0 (losses, errors) there is no logarithm, and they are plain values.
-    ``pairs`` are the differences b - a of rounds that both sides have.
     """
 
-    a: tuple[float, ...]
-    b: tuple[float, ...]
-    pairs: tuple[float, ...]
+    a: Scaled
+    b: Scaled
     relative: bool
+
+    @cached_property
+    def pairs(self) -> Scaled:
+        """The differences b - a, where both sides have a sample."""
+        return {place: self.b[place] - value for place, value in self.a.items() if place in self.b}
+
+    @property
+    def sliced(self) -> bool:
+        """Rounds of both sides have slices."""
+        return all(place.slice for place in (*self.a, *self.b))
 
     @property
     def constant(self) -> bool:
         """No sample differs from any other, so no test could tell the sides apart."""
-        return len({*self.a, *self.b}) == 1
+        return len({*self.a.values(), *self.b.values()}) == 1
 
     def percent(self, shift: float) -> float:
         """A shift on this scale in % of a, or as it is where it is not relative."""
         return 100 * math.expm1(shift) if self.relative else shift
 
 
+def _by_bring_up(values: Scaled) -> list[list[float]]:
+    """The values of each bring-up that has any."""
+    return list(grouped(values, lambda place: place.bring_up).values())
+
+
+def _by_round(values: Scaled) -> dict[tuple[int, int], float]:
+    """The median of each round."""
+    rounds = grouped(values, lambda place: (place.bring_up, place.round))
+    return {round_: float(np.median(each)) for round_, each in rounds.items()}
+
+
 def samples_of(a: MetricResult, b: MetricResult) -> Samples:
     """Put one metric's samples side by side."""
-    places_a, places_b = a.by_place(), b.by_place()
     relative = all(value > 0 for value in (*a.samples, *b.samples))
     scale = math.log if relative else float
     return Samples(
-        tuple(map(scale, a.samples)),
-        tuple(map(scale, b.samples)),
-        tuple(
-            scale(places_b[place]) - scale(value)
-            for place, value in places_a.items()
-            if place in places_b
-        ),
+        {place: scale(value) for place, value in a.by_place().items()},
+        {place: scale(value) for place, value in b.by_place().items()},
         relative,
     )
 
 
-def refusal(a: MetricResult | None, b: MetricResult | None) -> str | None:
+def _refusal(a: Results, b: Results, name: str) -> str | None:
     """Why a metric's two sides cannot be compared; None if they can."""
+    first, second = a.metrics.get(name), b.metrics.get(name)
+    if first is None or second is None:
+        return f"{'a' if first is None else 'b'} has no samples of it"
+    return _another_quantity(first, second) or _another_rate(a, b, first.at_equal)
+
+
+def _another_rate(a: Results, b: Results, rate: str | None) -> str | None:
+    """A loss of more that was offered is no worse loss."""
+    if rate is None:
+        return None
+    first, second = a.metrics.get(rate), b.metrics.get(rate)
+    if first is None or second is None:
+        return f"{rate}, at which it was taken, is not known of both"
+    low, high = sorted((first.median, second.median))
+    if high - low <= _SAME_RATE * high:
+        return None
+    return (
+        f"it was taken at different rates: {rate} is {number(first.median)} {first.unit} in a, "
+        f"{number(second.median)} in b"
+    )
+
+
+def _another_quantity(a: MetricResult | None, b: MetricResult | None) -> str | None:
+    """How what was measured differs; None where it is the same, or of one side only."""
     if a is None or b is None:
-        return f"{'a' if a is None else 'b'} has no samples of it"
+        return None
     if a.unit != b.unit:
         return f"its unit is {a.unit} in a and {b.unit} in b"
     if a.better != b.better:

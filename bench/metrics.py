@@ -51,14 +51,26 @@ class Metric:
     at_equal: str | None = None
 
 
+PRIMARY: Final = (
+    "rtt_p50", "connect_p50", "http_p50", "dns_p50", "tcp_throughput", "cpu_per_request",
+)  # fmt: skip
+"""What a comparison is made for, in the order in which it is shown; all else is beside it."""
+
 _GROUPS = ("Bulk transfer", "Latency", "Connection", "HTTP", "DNS", "CNI")
 """Beginnings of the groups' names, in the order in which they are shown."""
 
 
-def group_rank(group: str) -> int:
-    """Where a group is shown: its place among all, unknown ones last."""
+def shown_rank(name: str, group: str) -> tuple[int, int]:
+    """Where a metric is shown: primary ones first, then by groups, unknown ones last."""
+    if name in PRIMARY:
+        return PRIMARY.index(name), 0
     places = (place for place, start in enumerate(_GROUPS) if group.startswith(start))
-    return next(places, len(_GROUPS))
+    return len(PRIMARY), next(places, len(_GROUPS))
+
+
+def table_heading(name: str, group: str) -> str:
+    """Under which a metric is shown."""
+    return "Primary metrics" if name in PRIMARY else group
 
 
 TCP_THROUGHPUT = Metric(

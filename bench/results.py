@@ -6,8 +6,8 @@ Results of version 1 are refused: they do not say what was measured.
 """
 
 import json
-from collections.abc import Collection, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -32,6 +32,17 @@ class Place(NamedTuple):
     bring_up: int
     round: int
     slice: int = 0
+
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+def grouped(values: Mapping[Place, float], key: Callable[[Place], _Key]) -> dict[_Key, list[float]]:
+    """Samples by what their places have in common, in the order of places."""
+    groups: dict[_Key, list[float]] = {}
+    for place, value in sorted(values.items()):
+        groups.setdefault(key(place), []).append(value)
+    return groups
 
 
 class MissingSample(_Model):

@@ -1,4 +1,4 @@
-"""Statistics of few samples: a median's interval, exact rank tests, and what they could have seen.
+"""Statistics of few samples: a median's interval, shifts with tests, what they could have seen.
 
 Median
 ------
@@ -33,6 +33,19 @@ the sides, or of all Walsh averages of the pairs' differences. Its interval is t
 that the test does not reject (Hollander, Wolfe & Chicken, Nonparametric Statistical Methods, 3rd
 ed., sections 4.3 and 3.3); with few samples it is the widest one there is, with its real level.
 
+Means over bring-ups
+--------------------
+What a bring-up fixes by chance is in all of its samples, so bring-ups are the replicates: one value
+of each, and Student's t over them (of pairs), or Welch's (Biometrika 34 (1947) 28) where two sets
+of bring-ups have nothing in common. A value of a bring-up is a median of many, so it is near
+normal, and with five of them t says more than a rank test, whose smallest p is 1/16. Where all
+values are equal to the digit, the instrument is too coarse to show a spread. Then there is no
+interval, and p is the rank test's: t would be infinite, by chance alone.
+
+Within one bring-up, slices of 200 ms are drawn by a percentile bootstrap (Efron & Tibshirani, An
+Introduction to the Bootstrap, chapter 13). It knows nothing of other bring-ups. Its p-value is
+twice the share of draws on the far side of 0, and no less than that of the signs alone.
+
 Smallest difference
 -------------------
 "No evidence" means little without the smallest difference that could have been seen: two sets of
@@ -46,7 +59,8 @@ seen, too.
 How many standard deviations it takes is found by simulation, for each size and level once. No
 search is needed: Mann–Whitney's U reaches its critical value u as soon as the shift exceeds the
 u-th smallest difference between the sides, and the signed-rank sum likewise by Walsh averages, so
-each simulated experiment tells its own smallest shift, and the 90th percentile of those is it.
+each simulated experiment tells its own smallest shift, and the 90th percentile of those is it. Of
+the t tests the power is the noncentral t's.
 """
 
 import math
@@ -351,8 +365,12 @@ def pooled_deviation(*sides: Sequence[float]) -> float:
 
 
 def _large_sample(variance: float, alpha: float) -> float:
-    deviations = float(scipy.stats.norm.isf(alpha / 2)) + float(scipy.stats.norm.ppf(POWER))
-    return deviations * math.sqrt(variance / _ASYMPTOTIC_EFFICIENCY)
+    return _normal_deviations(alpha) * math.sqrt(variance / _ASYMPTOTIC_EFFICIENCY)
+
+
+def _normal_deviations(alpha: float) -> float:
+    """How many standard errors a shift has to be for a test at this level to find it."""
+    return float(scipy.stats.norm.isf(alpha / 2)) + float(scipy.stats.norm.ppf(POWER))
 
 
 @lru_cache(maxsize=256)
@@ -389,3 +407,164 @@ def _needed(shifts: Floats, critical: int) -> float:
     """The shift beyond which ``critical`` of an experiment's shifts lie, for 90 % of them."""
     each = np.partition(shifts, critical - 1, axis=1)[:, critical - 1]
     return float(np.quantile(each, POWER))
+
+
+BOOTSTRAP_DRAWS = 2_000
+_NODES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How much b lies above a, with the two-sided p-value of "no difference" by the same test."""
+
+    shift: Shift
+    p: float
+
+
+def mean_shift(differences: Sequence[float], level: float) -> Estimate:
+    """The mean of independent differences b - a, by Student's t.
+
+    :raises ValueError: there is none.
+    """
+    _refuse_empty(differences)
+    n = len(differences)
+    value, deviation = _mean(differences), _deviation(differences)
+    if deviation == 0:
+        return _without_spread(value, smallest_paired_p(n))
+    return _by_t(value, deviation / math.sqrt(n), n - 1, level)
+
+
+def difference_of_means(a: Sequence[float], b: Sequence[float], level: float) -> Estimate:
+    """The mean of b less that of a, two independent sets, by Welch's t.
+
+    :raises ValueError: a side is empty.
+    """
+    _refuse_empty(a, b)
+    value = _mean(b) - _mean(a)
+    if min(len(a), len(b)) < 2:
+        return _without_spread(value, 1.0)
+    parts = [_deviation(side) ** 2 / len(side) for side in (a, b)]
+    if not any(parts):
+        return _without_spread(value, smallest_p(len(a), len(b)))
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (len(side) - 1) for part, side in zip(parts, (a, b), strict=True)
+    )
+    return _by_t(value, math.sqrt(sum(parts)), freedom, level)
+
+
+def bootstrapped_shift(differences: Sequence[float], level: float) -> Estimate:
+    """The median of the differences b - a of one bring-up's slices, by a percentile bootstrap.
+
+    :raises ValueError: there is none.
+    """
+    _refuse_empty(differences)
+    value = float(np.median(differences))
+    if _deviation(differences) == 0:
+        return _without_spread(value, smallest_paired_p(len(differences)))
+    medians = _bootstrapped_medians(differences)
+    low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2])
+    far = min(int((medians <= 0).sum()), int((medians >= 0).sum()))
+    p = max(2 * (far + 1) / (BOOTSTRAP_DRAWS + 1), smallest_paired_p(len(differences)))
+    return Estimate(Shift(value, float(low), float(high), level), min(1.0, p))
+
+
+def smallest_bootstrap_p(slices: int) -> float:
+    """The smallest p-value that :func:`bootstrapped_shift` can give."""
+    return max(2 / (BOOTSTRAP_DRAWS + 1), smallest_paired_p(slices))
+
+
+def detectable_by_bootstrap(differences: Sequence[float], alpha: float) -> float:
+    """The shift that would have been found, in the samples' unit: slices are many, so a normal
+    distribution serves."""
+    return _normal_deviations(alpha) * float(np.std(_bootstrapped_medians(differences), ddof=1))
+
+
+def detectable_by_t(bring_ups: int, alpha: float) -> float | None:
+    """The mean difference that t finds, in standard deviations of the bring-ups' differences.
+
+    :returns: None of one bring-up.
+    """
+    return _detectable_by_t(1 / bring_ups, bring_ups - 1, alpha) if bring_ups > 1 else None
+
+
+def detectable_by_welch(n_a: int, n_b: int, alpha: float) -> float | None:
+    """The same of two sets of bring-ups, in standard deviations within a set, taken as alike."""
+    if min(n_a, n_b) < 2:
+        return None
+    return _detectable_by_t(1 / n_a + 1 / n_b, n_a + n_b - 2, alpha)
+
+
+def power_of_t(shift: float, spread: float, bring_ups: int, alpha: float) -> float:
+    """The chance (0 to 1) that t over so many bring-ups finds a shift at a two-sided level.
+
+    :param spread: standard deviation of the bring-ups' differences, in the shift's unit, above 0.
+    """
+    return _power(abs(shift) / spread * math.sqrt(bring_ups), bring_ups - 1, alpha)
+
+
+def spread_bound(spread: float, freedom: int, level: float = TARGET_LEVEL) -> float:
+    """What a standard deviation, estimated with so much freedom, is below at this (one-sided)
+    level, by the chi-square distribution."""
+    return spread * math.sqrt(freedom / float(scipy.stats.chi2.ppf(1 - level, freedom)))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """The standard deviation; 0 where values differ by rounding only, or there is one."""
+    if len(values) < 2:
+        return 0.0
+    deviation = float(np.std(values, ddof=1))
+    return deviation if deviation > _ROUNDING * float(np.abs(values).max()) else 0.0
+
+
+def _without_spread(value: float, p: float) -> Estimate:
+    return Estimate(Shift(value, value, value, 0.0), p if value else 1.0)
+
+
+def _by_t(value: float, error: float, freedom: float, level: float) -> Estimate:
+    reach = float(scipy.stats.t.ppf((1 + level) / 2, freedom)) * error
+    p = 2 * float(scipy.stats.t.sf(abs(value) / error, freedom))
+    return Estimate(Shift(value, value - reach, value + reach, level), p)
+
+
+def _bootstrapped_medians(differences: Sequence[float]) -> Floats:
+    values = np.asarray(differences, dtype=float)
+    return np.asarray(np.median(values[_drawn_places(len(values))], axis=1))
+
+
+@lru_cache(maxsize=16)
+def _drawn_places(count: int) -> Integers:
+    return np.random.default_rng(_SEED).integers(count, size=(BOOTSTRAP_DRAWS, count))
+
+
+def _power(noncentral: float, freedom: int, alpha: float) -> float:
+    """Of t, by its definition, averaged over what the estimated deviation may be.
+
+    ``scipy.stats.nct`` has no number far from 0, where few bring-ups at a strict level are.
+    """
+    critical = float(scipy.stats.t.isf(alpha / 2, freedom))
+    deviations, weights = _deviations_of(freedom)
+    above = scipy.stats.norm.sf(critical * deviations - noncentral)
+    below = scipy.stats.norm.cdf(-critical * deviations - noncentral)
+    return float(weights @ (above + below))
+
+
+@lru_cache(maxsize=64)
+def _deviations_of(freedom: int) -> tuple[Floats, Floats]:
+    """What a deviation of 1 may be estimated as, and how likely that is (Gauss and Legendre)."""
+    places, weights = np.polynomial.legendre.leggauss(_NODES)
+    return np.sqrt(scipy.stats.chi2.ppf((places + 1) / 2, freedom) / freedom), weights / 2
+
+
+@lru_cache(maxsize=256)
+def _detectable_by_t(variance: float, freedom: int, alpha: float) -> float:
+    # Imported here, as most of this module does without it.
+    from scipy.optimize import brentq
+
+    widest = math.sqrt(float(scipy.stats.chi2.ppf(0.99, freedom)) / freedom)
+    enough = float(scipy.stats.t.isf(alpha / 2, freedom)) * widest + 3
+    found = brentq(lambda noncentral: _power(noncentral, freedom, alpha) - POWER, 0, enough)
+    return float(found) * math.sqrt(variance)

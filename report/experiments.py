@@ -64,7 +64,10 @@ def _series(
         first, second = comparison.labels
         for name, metric in comparison.metrics.items():
             if wanted(name):
-                yield f"{second} against {first}: {name} {metric.effect_text()}, {metric.verdict}"
+                yield (
+                    f"{second} against {first}: {name} {metric.effect_text()}, "
+                    f"{metric.verdict}{comparison.reach}"
+                )
 
 
 def _wide(series: Series, units: Mapping[str, str]) -> Table:

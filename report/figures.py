@@ -133,6 +133,7 @@ _VERDICTS: Mapping[Verdict, tuple[str, str]] = {
     "worse": (SERIES[4], "v"),
     "no evidence": (MUTED, "o"),
     "too few runs": (MUTED, "o"),
+    "no direction": (MUTED, "o"),
 }
 
 

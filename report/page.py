@@ -292,6 +292,12 @@ class Section:
             for metric, said in series.statements():
                 yield series.subject, metric, said
 
+    @property
+    def reach(self) -> str:
+        """What is to be said of all verdicts: " of this bring-up", or nothing."""
+        every = (each for series in self.series() for each in series.comparisons)
+        return next((each.reach for each in every if each.reach), "")
+
     def comparisons(self) -> Iterator[tuple[str, str, str, str, MetricComparison]]:
         """Subject, both labels, metric and comparison, verdicts first."""
         rows = [

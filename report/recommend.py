@@ -164,7 +164,7 @@ class Contest:
     def sentence(self) -> str:
         """The outcome with its figures."""
         gains, losses = self._worthwhile("better"), self._worthwhile("worse")
-        pair = f"{self.other} against {self.kept}"
+        pair = self.comparison.title
         match self.outcome:
             case "better" | "worse" as outcome:
                 return f"{pair}: {outcome} in {_effects(gains or losses)}"
@@ -186,10 +186,11 @@ class Contest:
         }
 
     def _runs(self) -> str:
-        have = min((min(metric.n) for metric in self.comparison.metrics.values()), default=0)
-        count = len(self.comparison.metrics)
+        compared = self.comparison
+        have = min(min(compared.metrics[name].n) for name in compared.verdicts("too few runs"))
+        count = len(compared.metrics)
         return (
-            f"{have} of the {self.comparison.runs_needed} that "
+            f"{have} of the {compared.runs_needed} {compared.runs} that "
             f"{count} metric{'s' if count > 1 else ''} take"
         )
 

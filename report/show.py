@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.environment import Environment, ToggleRecord
-from bench.metrics import ARROWS, ARROWS_TEXT, group_rank
+from bench.metrics import ARROWS, ARROWS_TEXT, shown_rank, table_heading
 from bench.results import MetricResult, Results
 from bench.text import number
 
@@ -59,8 +59,8 @@ def metrics_table(results: Results) -> Table:
     table.add_column(f"interval ({level or 'level'})", justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
-    items = sorted(results.metrics.items(), key=lambda item: group_rank(item[1].group))
-    for group, members in groupby(items, key=lambda item: item[1].group):
+    items = sorted(results.metrics.items(), key=lambda item: shown_rank(item[0], item[1].group))
+    for group, members in groupby(items, key=lambda item: table_heading(item[0], item[1].group)):
         table.add_section()
         table.add_row(Text(group, style="bold cyan"))
         for name, metric in members:

@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import benchstat
-from bench.compare import ALPHA, Comparison, MetricComparison, Verdict, compare
-from bench.metrics import ARROWS, ARROWS_TEXT, Better, LimitedBy, group_rank
+from bench.compare import ALPHA, Comparison, MetricComparison, Scope, Verdict, compare
+from bench.metrics import ARROWS, ARROWS_TEXT, PRIMARY, Better, LimitedBy, shown_rank, table_heading
 from bench.results import MetricResult, Results
 from bench.text import number
 from report.show import listing, plain_table
@@ -29,18 +29,20 @@ from report.sources import MeasuredScenario
 SCHEMA: Final = "cni-benchmark/side-by-side/v1"
 COLUMNS: Final = (
     "metric", "group", "unit", "better", "scenario", "n", "median", "low", "high", "ci_level",
-    "baseline", "effect", "effect_low", "effect_high", "effect_unit", "p", "p_corrected", "verdict",
-    "notes",
+    "baseline", "effect", "effect_low", "effect_high", "effect_unit", "spread_within",
+    "spread_between", "p", "p_corrected", "verdict", "scope", "notes",
 )  # fmt: skip
 """Of the CSV: a line per metric and scenario."""
 
 _STYLES: dict[Verdict, str] = {
     "better": "green", "worse": "red", "no evidence": "default", "too few runs": "dim",
+    "no direction": "dim",
 }  # fmt: skip
 _LEGEND = (
     f"{ARROWS_TEXT}. The effect is that of the scenario on the baseline, with the "
     "95 % interval of this one metric (less where so few runs allow no more); the verdict is "
-    "corrected for the number of metrics."
+    "corrected for the number of primary metrics, or of the others. "
+    "± is the standard deviation of the effect within and between bring-ups."
 )
 
 
@@ -67,6 +69,11 @@ class Row:
     description: str
     cells: tuple[Cell, ...]
 
+    @property
+    def heading(self) -> str:
+        """Under which it is shown."""
+        return table_heading(self.name, self.group)
+
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
@@ -80,6 +87,12 @@ class SideBySide:
     chosen: frozenset[str] | None = None
 
     @property
+    def scope(self) -> Scope:
+        """What all verdicts hold for."""
+        alone = any(each.scope == "this bring-up" for each in self.comparisons)
+        return "this bring-up" if alone else "bring-ups"
+
+    @property
     def interleaved(self) -> bool:
         """All scenarios were measured in the same rounds."""
         return bool(self.comparisons) and all(each.interleaved for each in self.comparisons)
@@ -90,12 +103,12 @@ class SideBySide:
         return self.scenarios[0]
 
     def rows(self) -> Iterator[Row]:
-        """Every metric that any scenario has and that was asked for, in the order of groups."""
+        """Every metric that any scenario has and that was asked for, primary ones first."""
         known: dict[str, MetricResult] = {}
         for scenario in reversed(self.scenarios):
             known = {**scenario.results.metrics, **known}
         shown = [item for item in known.items() if self.chosen is None or item[0] in self.chosen]
-        for name, metric in sorted(shown, key=lambda item: group_rank(item[1].group)):
+        for name, metric in sorted(shown, key=lambda item: shown_rank(item[0], item[1].group)):
             cells = tuple(self._cells(name))
             yield Row(name, metric.unit, metric.better, metric.group, metric.description, cells)
 
@@ -192,21 +205,29 @@ def certainty(side: SideBySide, advice: str) -> str:
     rounds = "in common interleaved rounds" if side.interleaved else "in separate runs"
     many = ", each" if len(side.comparisons) > 1 else ""
     sentence = (
-        f"Measured {rounds}; the chance of even one false verdict is at most {chance} in "
-        f"{len(side.comparisons)} comparison{'s' if many else ''}{many}."
+        f"Measured {rounds}; the chance of even one false verdict is at most {chance} among the "
+        f"primary metrics, and {chance} among the others, in "
+        f"{len(side.comparisons)} comparison{'s' if many else ''}{many}. {_SCOPES[side.scope]}"
     )
     short = []
     for each in side.comparisons:
-        # The runs of the side with fewer, at most metrics.
-        runs = max((min(metric.n) for metric in each.metrics.values()), default=0)
-        if runs < each.runs_needed:
-            short.append(f"{each.labels[1]} ({runs} of {each.runs_needed} runs)")
+        lacking = [each.metrics[name] for name in each.verdicts("too few runs")]
+        if lacking:
+            # The runs of the side with fewer, at most metrics.
+            runs = max(min(metric.n) for metric in lacking)
+            short.append(f"{each.labels[1]} ({runs} of {each.runs_needed} {each.runs})")
     if short:
-        family = max(each.family for each in side.comparisons)
+        family = max(max(each.primary, each.family) for each in side.comparisons)
         sentence += (
             f" Too few runs for verdicts on {family} metrics at once: {', '.join(short)}. {advice}"
         )
     return sentence
+
+
+_SCOPES: Mapping[Scope, str] = {
+    "bring-ups": "Verdicts and intervals are over bring-ups.",
+    "this bring-up": "Verdicts and intervals are of this bring-up alone: another may differ.",
+}
 
 
 def render(side: SideBySide) -> RenderableType:
@@ -228,12 +249,12 @@ def tally(comparison: Comparison) -> str:
     """How often each verdict was given: "scenario-e: 3 better, 1 worse, …"."""
     counts = Counter(metric.verdict for metric in comparison.metrics.values())
     counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _STYLES if counts[verdict])
-    return f"{comparison.labels[1]} against {comparison.labels[0]}: {counted or 'nothing compared'}"
+    return f"{comparison.title}: {counted or 'nothing compared'}"
 
 
 def _table(side: SideBySide, comparison: Comparison) -> Table:
     a, b = comparison.labels
-    table = plain_table(f"{b} against {a}")
+    table = plain_table(comparison.title)
     table.padding = (0, 0, 0, 0)  # else 80 columns are too few
     table.add_column("metric", no_wrap=True)
     for label in (a, b):
@@ -241,8 +262,8 @@ def _table(side: SideBySide, comparison: Comparison) -> Table:
     table.add_column("unit", no_wrap=True)
     table.add_column("effect", justify="right")
     table.add_column("verdict", no_wrap=True, width=11)
-    items = sorted(comparison.metrics.items(), key=lambda item: group_rank(item[1].group))
-    for group, members in groupby(items, key=lambda item: item[1].group):
+    items = sorted(comparison.metrics.items(), key=lambda item: shown_rank(item[0], item[1].group))
+    for group, members in groupby(items, key=lambda item: table_heading(item[0], item[1].group)):
         table.add_section()
         table.add_row(Text(group, style="bold cyan"))
         for name, metric in members:
@@ -252,10 +273,21 @@ def _table(side: SideBySide, comparison: Comparison) -> Table:
                 f"{ARROWS[metric.better]} {name}{star}",
                 *map(number, metric.medians),
                 metric.unit,
-                metric.effect_text(),
+                metric.change_text() + _aside(name, metric),
                 Text(metric.verdict, style=_STYLES[metric.verdict]),
             )
     return table
+
+
+def _aside(name: str, metric: MetricComparison) -> str:
+    """What there is room for below the effect of a primary metric."""
+    if name not in PRIMARY:
+        return ""
+    effect = metric.effect
+    known = (each for each in (effect.spread_within, effect.spread_between) if each is not None)
+    spread = "/".join(number(each, 2) for each in known)
+    parts = (metric.absolute_text(), f"±{spread} {metric.effect_unit}" if spread else "")
+    return "\n" + ", ".join(filter(None, parts))
 
 
 def _notes(side: SideBySide) -> Iterator[str]:
@@ -275,11 +307,11 @@ def as_csv(side: SideBySide) -> str:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in side.rows():
-        writer.writerows(_record(row, cell, side.baseline.name) for cell in row.cells)
+        writer.writerows(_record(row, cell, side.baseline.name, side.scope) for cell in row.cells)
     return text.getvalue()
 
 
-def _record(row: Row, cell: Cell, baseline: str) -> dict[str, Any]:
+def _record(row: Row, cell: Cell, baseline: str, scope: Scope) -> dict[str, Any]:
     record: dict[str, Any] = {
         "metric": row.name,
         "group": row.group,
@@ -300,9 +332,12 @@ def _record(row: Row, cell: Cell, baseline: str) -> dict[str, Any]:
             "effect_low": effect.low,
             "effect_high": effect.high,
             "effect_unit": "%" if effect.relative else row.unit,
+            "spread_within": effect.spread_within,
+            "spread_between": effect.spread_between,
             "p": cell.against.p,
             "p_corrected": cell.against.corrected,
             "verdict": cell.against.verdict,
+            "scope": scope,
         }
     return record
 
@@ -336,6 +371,8 @@ def _cell_lines(cell: Cell) -> Iterator[str]:
     yield f"{number(cell.result.median)}{interval}"
     if cell.against:
         yield f"{cell.against.effect_text()}: {cell.against.verdict}"
+        if spread := cell.against.spread_text():
+            yield spread
     yield from qualified(cell.result)
 
 
@@ -345,6 +382,7 @@ def as_json(side: SideBySide) -> str:
         "schema": SCHEMA,
         "baseline": side.baseline.name,
         "interleaved": side.interleaved,
+        "scope": side.scope,
         "comparisons": [comparison.to_dict() for comparison in side.comparisons],
     }
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
@@ -406,20 +444,20 @@ def judge(
     lines = [f"warning: {text}" for text in comparison.warnings]
     lines += [f"worse: {name} {comparison.metrics[name].effect_text()}" for name in worse]
     lines += [f"not compared: {name}: {comparison.not_compared[name]}" for name in lost]
-    can_fail = any(metric.verdict != "too few runs" for metric in comparison.metrics.values())
+    can_fail = bool(comparison.verdicts("better", "worse", "no evidence"))
     if worse or (lost and missing_fails):
         outcome: Outcome = "fail"
     elif not can_fail:
         outcome = "undecided"
         lines.append(
-            f"too few runs: a verdict on {comparison.family} metrics takes "
-            f"{comparison.runs_needed} runs of each side. Fix: more rounds, or fewer metrics: "
-            "--metrics"
+            f"too few runs: a verdict on {max(comparison.primary, comparison.family)} metrics "
+            f"takes {comparison.runs_needed} {comparison.runs} of each side. Fix: more "
+            f"{comparison.runs}, or fewer metrics: --metrics"
         )
     else:
         outcome = "pass"
     lines.append(
-        f"{outcome}: {labels[1]} against {labels[0]}: {len(worse)} worse, "
+        f"{outcome}: {comparison.title}: {len(worse)} worse, "
         f"{len(comparison.verdicts('better'))} better of {len(comparison.metrics)} metrics"
     )
     return GateVerdict(outcome, tuple(lines))

@@ -228,7 +228,8 @@ def effects(part: Experiment) -> list[str]:
         for name in comparison.verdicts("better", "worse"):
             metric = comparison.metrics[name]
             lines.append(
-                f"{series.subject}: {name} {metric.verdict}: {metric.effect_text()}, "
+                f"{series.subject}: {name} {metric.verdict}{comparison.reach}: "
+                f"{metric.effect_text()}, "
                 f"{number(metric.medians[0])} → {number(metric.medians[1])} {metric.unit}"
             )
         rest = len(comparison.metrics) - len(lines)

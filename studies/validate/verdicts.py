@@ -54,7 +54,7 @@ from bench.compare import ALPHA, DEFAULT_ROUNDS, Comparison, compare
 from bench.interleave import Side, abba, interleave
 from bench.plan import Plan
 from bench.probes.base import Bench
-from bench.results import MetricResult, Results
+from bench.results import MetricResult, Results, grouped
 from bench.stats import Floats, rank_sum_null, summarise
 from bench.text import number
 from studies.validate.model import Agreement, Check, FalseAlarms, Sensitivity, Shift
@@ -217,7 +217,9 @@ class Rounds:
 
 
 def _by_round(metric: MetricResult) -> dict[int, float]:
-    return {place.round: value for place, value in metric.by_place().items()}
+    """The median of each round's slices, or its only sample."""
+    rounds = grouped(metric.by_place(), lambda place: place.round)
+    return {round_: float(np.median(values)) for round_, values in rounds.items()}
 
 
 def analyse(rounds: Rounds) -> tuple[list[Check], FalseAlarms]:

@@ -78,6 +78,19 @@ def test_a_line_per_sample_in_base_units_exactly() -> None:
     assert "# scenario baseline" in lines
 
 
+def test_slices_and_rounds_of_a_bring_up_are_one_line() -> None:
+    places = {"bring_ups": [1, 1, 1, 2, 2], "rounds": [1, 1, 1, 2, 3], "slices": [1, 2, 3, 1, 1]}
+    several = export(results({"m": metric([1.0, 2.0, 9.0, 4.0, 6.0], unit="%", **places)}))
+    assert [line for line in several.splitlines() if line.startswith("Bench")] == [
+        "BenchmarkM 1 2.0 %", "BenchmarkM 1 5.0 %",
+    ]  # fmt: skip
+    once = {"rounds": [1, 1, 2], "slices": [1, 2, 1]}
+    rounds = export(results({"m": metric([1.0, 2.0, 9.0], unit="%", **once)}))
+    assert [line for line in rounds.splitlines() if line.startswith("Bench")] == [
+        "BenchmarkM 1 1.5 %", "BenchmarkM 1 9.0 %",
+    ]  # fmt: skip
+
+
 def test_a_unit_with_two_directions_is_left_without_one() -> None:
     made = results({"loss": metric([1.0], unit="%"), "spare": metric([1.0], unit="%",
                                                                    better="higher")})  # fmt: skip

@@ -24,15 +24,17 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def made(factor: float = 1.0, *, runs: int = 6, extra: bool = False) -> Results:
     rtt = metric([factor * value for value in RTT[:runs]])
     rate = metric([100 + value for value in RTT[:runs]], unit="1/s", better="higher")
-    more = {"dns_p50": metric(RTT[:runs])} if extra else {}
-    return results({"rtt_p50": rtt, "http_max_qps": rate, **more})
+    more = {"dns_p99": metric(RTT[:runs])} if extra else {}
+    return results({"rtt_p99": rtt, "http_max_qps": rate, **more})
 
 
 def test_what_is_worse_fails_with_its_size() -> None:
     verdict = judge(made(), made(1.5), labels=LABELS)
     assert verdict.outcome == "fail"
-    assert verdict.lines[0].startswith("worse: rtt_p50 +50 % (")
-    assert verdict.lines[-1] == "fail: new against old: 1 worse, 0 better of 2 metrics"
+    assert verdict.lines[0].startswith("worse: rtt_p99 +50 % (")
+    assert verdict.lines[-1] == (
+        "fail: new against old, verdicts of this bring-up: 1 worse, 0 better of 2 metrics"
+    )
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.5])
@@ -43,20 +45,20 @@ def test_what_is_equal_or_better_passes(factor: float) -> None:
 def test_a_gate_that_could_not_fail_does_not_pass() -> None:
     verdict = judge(made(runs=3), made(9.0, runs=3), labels=LABELS)
     assert verdict.outcome == "undecided"
-    assert "takes 5 runs of each side. Fix: more rounds, or fewer metrics" in verdict.lines[0]
+    assert "takes 5 rounds of each side. Fix: more rounds, or fewer metrics" in verdict.lines[0]
 
 
 def test_fewer_metrics_need_fewer_runs() -> None:
     old, new = made(runs=4), made(9.0, runs=4)
     assert judge(old, new, labels=LABELS).outcome == "undecided"
-    assert judge(old, new, labels=LABELS, metrics=["rtt_p50"]).outcome == "fail"
+    assert judge(old, new, labels=LABELS, metrics=["rtt_p99"]).outcome == "fail"
 
 
 def test_a_metric_that_is_gone_fails_only_where_that_is_asked() -> None:
     old, new = made(extra=True), made()
     verdict = judge(old, new, labels=LABELS)
     assert verdict.outcome == "pass"
-    assert "not compared: dns_p50: b has no samples of it" in verdict.lines
+    assert "not compared: dns_p99: b has no samples of it" in verdict.lines
     assert judge(old, new, labels=LABELS, missing_fails=True).outcome == "fail"
     # A new one is no loss.
     assert judge(new, old, labels=LABELS, missing_fails=True).outcome == "pass"

@@ -94,7 +94,7 @@ def test_too_few_runs_are_told_with_the_number_that_it_takes() -> None:
     side = side_by_side(few)
     assert set(side.comparisons[0].verdicts("better", "worse")) == set()
     alone = MeasuredScenario("a", scenario_results("scenario-a"))
-    assert "scenario-e (3 of 7 runs). Measure more." in certainty(side, "Measure more.")
+    assert "scenario-e (3 of 7 rounds). Measure more." in certainty(side, "Measure more.")
     assert "Too few" not in certainty(side_by_side([alone]), "")
 
 
