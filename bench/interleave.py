@@ -1,6 +1,7 @@
 """Several sides measured in turn, in rounds of one bring-up, as results that can be compared.
 
-Before the first sample of a side come preconditions, warm-up and calibration (:func:`prepare`).
+Before the first sample of a side come preconditions, warm-up and calibration (:func:`prepare`, or
+:func:`prepare_all` for several).
 Within a round the sides are measured probe by probe, one right after the other, so that a drift of
 the machine, which moves over minutes, meets all sides alike (:func:`interleave`). A plain benchmark
 is an interleave of one side (:func:`run_benchmark`). Results of several bring-ups are put together
@@ -11,17 +12,15 @@ import math
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 
-from bench.checks import Check, Gate, PreconditionError, check_cluster
-from bench.environment import About, Environment
 from bench.plan import Plan
-from bench.probes import build_probes, warmup_probes
-from bench.probes.base import Bench, BoundReachedError, Probe
-from bench.probes.cost import components_of
-from bench.readiness import check_readiness, near_limit
-from bench.results import CalibrationResult, CheckResult, PodPlace, Results, SharedRounds
+from bench.preparation import Evidence, Ready, Say, Unready, make_ready
+from bench.probes import build_probes
+from bench.probes.base import Bench, Probe
+from bench.readiness import Calibrations, near_limit
+from bench.results import PodPlace, Results, SharedRounds
 from bench.sampling import BOUND_REASON, Ledger, Outcome, sample
 from bench.session import Clock, Session, SessionError, Targets, resolve_targets
 from bench.workloads import WORKLOADS
@@ -29,20 +28,6 @@ from bench.workloads import WORKLOADS
 Progress = Callable[[str], None]
 
 GIVEN_UP = "not measured: too many samples in a row had no number"
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What was found of a side before its first sample, in ``seconds``."""
-
-    started: datetime
-    environment: Environment
-    about: About = field(default_factory=About)
-    checks: tuple[CheckResult, ...] = ()
-    tools: Mapping[str, str] = field(default_factory=dict)
-    calibration: CalibrationResult | None = None
-    warnings: tuple[str, ...] = ()
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,64 +68,39 @@ def prepare(
     :param deadline: when (of ``clock.monotonic``) no further command is started, in the
         preparation and in the rounds.
     :raises PreconditionError: what would be measured is not what is meant; nothing was measured.
+    :raises SessionError: the cluster cannot be asked.
     """
-    started, start = clock.now(), clock.monotonic()
-    targets, environment = _look_up(session)
-    about = session.about()
-    bench = Bench(session, targets, clock, deadline)
-    gate = Gate(plan.allow)
-    try:
-        say("checking preconditions")
-        tools = check_cluster(bench, gate)
-        say("warming up, waiting for a quiet machine, calibrating the load generator")
-        _warm_up(bench, plan)
-        calibration = check_readiness(bench, plan, gate)
-    except BoundReachedError:
-        late = Check("in time", False, "the preconditions took the whole benchmark's time")
-        raise PreconditionError((*gate.checks, late)) from None
-    say(_summary(gate))
-    checks = gate.results()
-    marks = [check.mark for check in checks if not check.passed]
-    for mark in marks:
-        say(f"MARKED: {mark}")
-    evidence = Evidence(
-        started=started,
-        environment=environment,
-        about=about,
-        checks=tuple(checks),
-        tools=tools,
-        calibration=calibration,
-        warnings=tuple(marks),
-        seconds=clock.monotonic() - start,
-    )
-    return Side(label, bench, build_probes(plan, _components(session)), evidence=evidence)
+    found = prepare_all(
+        {label: session}, plan, clock=clock, deadline=deadline, say=lambda _, line: say(line)
+    )[label]
+    if isinstance(found, Side):
+        return found
+    raise found
 
 
-def _look_up(session: Session) -> tuple[Targets, Environment]:
-    try:
-        return resolve_targets(session), session.environment()
-    except SessionError as error:
-        raise PreconditionError((Check("workloads are ready", False, str(error)),)) from error
+def prepare_all(
+    sessions: Mapping[str, Session],
+    plan: Plan,
+    *,
+    clock: Clock,
+    deadline: float,
+    say: Say,
+    calibrations: Calibrations | None = None,
+) -> dict[str, Side | Unready]:
+    """The same for the sides of a comparison, by label; of one that cannot be measured, why.
 
-
-def _components(session: Session) -> tuple[str, ...]:
-    """The CNI's components; none where they cannot be told, which "quiet-agents" reports."""
-    try:
-        return components_of(session.cni_usage())
-    except SessionError:
-        return ()
-
-
-def _warm_up(bench: Bench, plan: Plan) -> None:
-    short = replace(plan, bulk_seconds=plan.warmup_seconds, http_seconds=plan.warmup_seconds)
-    for probe in warmup_probes(short):
-        sample(probe, bench, attempts=1)
-
-
-def _summary(gate: Gate) -> str:
-    failed = [check.name for check in gate.checks if not check.passed]
-    hold = f"{len(gate.checks) - len(failed)} preconditions hold"
-    return f"{hold}, {', '.join(failed)} allowed to fail" if failed else hold
+    :param calibrations: of the whole comparison, where it has more sides than these.
+    """
+    found = make_ready(
+        sessions, plan, clock=clock, deadline=deadline, say=say,
+        calibrations=calibrations or Calibrations(),
+    )  # fmt: skip
+    return {
+        label: Side(
+            label, each.bench, build_probes(plan, each.components), evidence=each.evidence
+        ) if isinstance(each, Ready) else each
+        for label, each in found.items()
+    }  # fmt: skip
 
 
 def assemble(

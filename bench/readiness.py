@@ -6,17 +6,19 @@ CPUs are waited for, in windows of :data:`WINDOW_SECONDS`, for a bounded time.
 
 For calibration fortio runs at full speed against the fortio server of its own pod, which answers
 with next to nothing. What it reaches there bounds what it can tell of a Service. Client and server
-share CPUs meanwhile, so the figure errs on the low side.
+share CPUs meanwhile, so the figure errs on the low side. Sides that share a machine have one
+calibration, since it never leaves the client's pod; all sides are waited for at once.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from bench.checks import Check, Gate, allowances
-from bench.limits import Observation, between
+from bench.limits import Observation, Snapshot, between
 from bench.plan import Plan
 from bench.probes.base import Bench, Invocation, SampleError
-from bench.probes.cost import cost_between, idle_cost, read_usage
+from bench.probes.cost import Usage, cost_between, idle_cost, read_usage
 from bench.probes.fortio import fortio_argv, load_of
 from bench.results import CalibrationResult
 from bench.text import ParseError, number
@@ -32,6 +34,7 @@ state."""
 FREE_SHARE = 0.15
 """Of a machine's CPUs, at most this may be used by all but the agents."""
 _MILLICORES = 1e3
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +45,93 @@ class Window:
     others: dict[str, float]
 
 
-def quiet(bench: Bench, most_seconds: float) -> Iterator[Check]:
-    """Wait for both, for at most ``most_seconds``: the checks "quiet-agents", "quiet-machine"."""
-    windows: list[Window] = []
-    start = bench.clock.monotonic()
-    try:
-        while True:
-            windows.append(_window(bench))
-            waited = bench.clock.monotonic() - start
-            if (settled(windows) and free(windows[-1])) or waited >= most_seconds:
-                break
-    except SampleError as error:
-        yield Check("quiet-agents", False, str(error))
-        yield Check("quiet-machine", False, str(error))
-        return
-    last = windows[-1]
-    yield Check(
-        "quiet-agents",
-        settled(windows),
-        f"the CNI's agents use {last.millicores:.0f} millicores per node after {waited:.0f} s "
-        f"(at first {windows[0].millicores:.0f})",
-    )
-    others = ", ".join(f"{100 * share:.0f} % of {name}'s" for name, share in last.others.items())
-    yield Check(
-        "quiet-machine",
-        free(last),
-        f"all but the CNI's agents uses {others or 'an unknown share of the'} CPUs while nothing "
-        f"is measured, after {waited:.0f} s; {100 * FREE_SHARE:.0f} % may be",
-    )
+@dataclass(slots=True)
+class _Watched:
+    """One side that is waited for, with its windows so far, or why it cannot be told."""
+
+    bench: Bench
+    windows: list[Window] = field(default_factory=list)
+    failure: str = ""
+    _begun: tuple[Snapshot, Usage, float] | None = None
+
+    def begin(self) -> None:
+        """Open a window."""
+        self.bench.remaining()
+        self._begun = self._told(lambda: (self.bench.snapshot(), *read_usage(self.bench)))
+
+    def end(self) -> None:
+        """Close it."""
+        window = self._told(self._window)
+        if window is not None:
+            self.windows.append(window)
+
+    def _window(self) -> Window | None:
+        if self._begun is None:
+            return None
+        (before, usage, start), after = self._begun, self.bench.snapshot()
+        used, end = read_usage(self.bench)
+        cost = cost_between(usage, used, end - start)
+        return Window(cost.millicores, _others(between(before, after), cost.millicores))
+
+    def _told(self, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except SampleError as error:
+            self.failure = str(error)
+            return None
+
+    @property
+    def over(self) -> bool:
+        """Nothing is to be waited for."""
+        return bool(self.failure) or (settled(self.windows) and free(self.windows[-1]))
+
+    def checks(self, waited: float) -> tuple[Check, Check]:
+        """What was found."""
+        if self.failure:
+            return (
+                Check("quiet-agents", False, self.failure),
+                Check("quiet-machine", False, self.failure),
+            )
+        last = self.windows[-1]
+        others = ", ".join(
+            f"{100 * share:.0f} % of {name}'s" for name, share in last.others.items()
+        )
+        return (
+            Check(
+                "quiet-agents",
+                settled(self.windows),
+                f"the CNI's agents use {last.millicores:.0f} millicores per node after "
+                f"{waited:.0f} s (at first {self.windows[0].millicores:.0f})",
+            ),
+            Check(
+                "quiet-machine",
+                free(last),
+                f"all but the CNI's agents uses {others or 'an unknown share of the'} CPUs while "
+                f"nothing is measured, after {waited:.0f} s; {100 * FREE_SHARE:.0f} % may be",
+            ),
+        )
+
+
+def quiet(benches: Sequence[Bench], most_seconds: float) -> list[tuple[Check, Check]]:
+    """Wait for all sides at once, for at most ``most_seconds``.
+
+    :returns: of each the checks "quiet-agents" and "quiet-machine".
+    :raises BoundReachedError: the benchmark's time is over.
+    """
+    watched = [_Watched(bench) for bench in benches]
+    clock = benches[0].clock
+    start = clock.monotonic()
+    while True:
+        told = [each for each in watched if not each.failure]
+        for each in told:
+            each.begin()
+        if told:
+            clock.sleep(WINDOW_SECONDS)
+        for each in told:
+            each.end()
+        waited = clock.monotonic() - start
+        if waited >= most_seconds or all(each.over for each in watched):
+            return [each.checks(waited) for each in watched]
 
 
 def settled(windows: list[Window]) -> bool:
@@ -83,15 +145,6 @@ def settled(windows: list[Window]) -> bool:
 def free(window: Window) -> bool:
     """No machine is busy with something else."""
     return bool(window.others) and all(share <= FREE_SHARE for share in window.others.values())
-
-
-def _window(bench: Bench) -> Window:
-    bench.remaining()
-    before, (usage, start) = bench.snapshot(), read_usage(bench)
-    bench.clock.sleep(WINDOW_SECONDS)
-    after, (used, end) = bench.snapshot(), read_usage(bench)
-    cost = cost_between(usage, used, end - start)
-    return Window(cost.millicores, _others(between(before, after), cost.millicores))
 
 
 def _others(seen: Observation, millicores: float) -> dict[str, float]:
@@ -159,6 +212,30 @@ def calibrate(bench: Bench, plan: Plan) -> Calibration:
     )
 
 
+class Calibrations:
+    """What load generators reach, found out once for each program and machine."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, Plan], Calibration] = {}
+
+    def of(self, bench: Bench, plan: Plan, version: str) -> Calibration:
+        """The calibration of a side whose generator has this version.
+
+        Of machines that nodes do not share, each is another one.
+        """
+        environment = bench.session.environment()
+        if not environment.shared_machine:
+            return calibrate(bench, plan)
+        cpus = environment.placement_of_cpus.get(bench.targets.one("fortio-client").node)
+        key = (f"{environment.kernel}, {environment.cpus} CPUs, {cpus}, fortio {version}", plan)
+        if key not in self._known:
+            made = calibrate(bench, plan)
+            if made.result is None:
+                return made
+            self._known[key] = made
+        return self._known[key]
+
+
 def generator(calibration: Calibration) -> Check:
     """The generator can offer the highest fixed rate, and more."""
     if calibration.result is None:
@@ -186,16 +263,35 @@ def near_limit(calibration: CalibrationResult | None, reached: float | None) -> 
     )
 
 
+class Readiness:
+    """The last preconditions of one side, from the end of its warm-up on."""
+
+    def __init__(self, bench: Bench, gate: Gate) -> None:
+        self._bench = bench
+        self._gate = gate
+        self._held_back = allowances(bench)
+
+    def require(
+        self, found: tuple[Check, Check], plan: Plan, calibrations: Calibrations, version: str
+    ) -> CalibrationResult | None:
+        """Take in what :func:`quiet` found, then calibrate the load generator of this version.
+
+        :returns: what the generator reaches, if that could be told.
+        :raises PreconditionError: as :func:`bench.checks.check_cluster`.
+        """
+        for check in (*found, self._held_back()):
+            self._gate.require(check)
+        calibration = calibrations.of(self._bench, plan, version)
+        self._gate.require(generator(calibration))
+        return calibration.result
+
+
 def check_readiness(bench: Bench, plan: Plan, gate: Gate) -> CalibrationResult | None:
     """Wait for a quiet machine, then calibrate the load generator: what else runs slows it, too.
 
     :returns: what the generator reaches, if that could be told.
-    :raises PreconditionError: as :func:`check_cluster`.
+    :raises PreconditionError: as :func:`bench.checks.check_cluster`.
     """
-    held_back = allowances(bench)
-    for check in quiet(bench, plan.settle_seconds):
-        gate.require(check)
-    gate.require(held_back())
-    calibration = calibrate(bench, plan)
-    gate.require(generator(calibration))
-    return calibration.result
+    readiness = Readiness(bench, gate)
+    (found,) = quiet([bench], plan.settle_seconds)
+    return readiness.require(found, plan, Calibrations(), version="")

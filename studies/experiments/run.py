@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.interleave import Evidence, prepare
+from bench.interleave import prepare
 from bench.plan import plan_for
+from bench.preparation import Evidence
 from bench.session import Clock, Session
 from studies.experiments import hops, host, policy
 from studies.experiments.ablate import run_beside

@@ -15,14 +15,14 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from bench.checks import PreconditionError
-from bench.interleave import Side, Step, interleave, prepare, time_bound
+from bench.interleave import Side, Step, interleave, prepare_all, time_bound
 from bench.journal import Journal
 from bench.merge import Lost, MergeError, merge
 from bench.plan import Plan
 from bench.probes import build_probes
+from bench.readiness import Calibrations
 from bench.results import Results
-from bench.session import Clock, Opener, SessionError
+from bench.session import Clock, Opener, Session, SessionError
 from studies.matrix.state import MatrixFolder, MatrixState, StateKeeper
 
 Progress = Callable[[str], None]
@@ -164,6 +164,7 @@ class Matrix:
         self._remember = remember
         self._open_session = open_session
         self._plan = Plan.from_dict(state.plan)
+        self._calibrations = Calibrations()
         self._number, self._begun = 0, 0.0
         self._stopping = False
 
@@ -300,8 +301,7 @@ class Matrix:
         with ExitStack() as opened:
             with self._keeper.timed("preconditions"):
                 self._phase("checking preconditions")
-                prepared = [self._prepared(stack, deadline, opened) for stack in labels]
-            sides = [side for side in prepared if side is not None]
+                sides = self._prepared(labels, deadline, opened)
             if sides:
                 with self._keeper.timed("rounds"):
                     self._phase("measuring")
@@ -309,16 +309,23 @@ class Matrix:
                 for stack, results in by_stack.items():
                     self._take(stack, results)
 
-    def _prepared(self, stack: str, deadline: float, opened: ExitStack) -> Side | None:
-        try:
-            session = opened.enter_context(closing(self._open_session(self.state.sessions[stack])))
-            return prepare(
-                stack, session, self._plan,
-                clock=self._clock, deadline=deadline, say=self._say(stack),
-            )  # fmt: skip
-        except (PreconditionError, SessionError) as error:
-            self._lose(stack, str(error))
-            return None
+    def _prepared(self, labels: Sequence[str], deadline: float, opened: ExitStack) -> list[Side]:
+        sessions: dict[str, Session] = {}
+        for stack in labels:
+            try:
+                session = closing(self._open_session(self.state.sessions[stack]))
+                sessions[stack] = opened.enter_context(session)
+            except SessionError as error:
+                self._lose(stack, str(error))
+        found = prepare_all(
+            sessions, self._plan,
+            clock=self._clock, deadline=deadline, say=self._display.about,
+            calibrations=self._calibrations,
+        )  # fmt: skip
+        for stack, each in found.items():
+            if not isinstance(each, Side):
+                self._lose(stack, str(each))
+        return [each for each in found.values() if isinstance(each, Side)]
 
     def _rounds(self, sides: Sequence[Side]) -> dict[str, Results]:
         sessions = self.state.sessions

@@ -99,6 +99,7 @@ class FakeSession:
         self.held_back: dict[str, dict[str, int]] = {}
         self.throttle: dict[str, list[int]] = {}
         self.told = About()
+        self.shared_machine = False
         self.settings = [Setting("routing", "native", "native")]
         self.path = "Cilium at the socket"
         self.skew: dict[str, float] = {}
@@ -190,7 +191,12 @@ class FakeSession:
 
     def environment(self) -> Environment:
         """See ``bench.session.Session``."""
-        return Environment(target="a fake", kernel="6.1.0", adaptations=["nothing is real"])
+        return Environment(
+            target="a fake",
+            kernel="6.1.0",
+            adaptations=["nothing is real"],
+            shared_machine=self.shared_machine,
+        )
 
     def about(self) -> About:
         """See ``bench.session.Session``."""

@@ -18,11 +18,13 @@ from bench.interleave import (
     abba,
     interleave,
     prepare,
+    prepare_all,
     shuffled,
 )
 from bench.plan import Plan
 from bench.probes import build_probes
 from bench.probes.base import Bench
+from bench.readiness import WINDOW_SECONDS
 from bench.results import MissingSample, SharedRounds, from_json
 from bench.sampling import BOUND_REASON
 from bench.session import resolve_targets
@@ -130,6 +132,69 @@ def test_preconditions_that_fail_leave_no_side(session: FakeSession) -> None:
     session.nodes["server"] = session.nodes["client"]
     with pytest.raises(PreconditionError, match="placement"):
         prepare("a", session, PLAN, clock=session.time.clock(), deadline=1e9, say=print)
+
+
+def prepared(sessions: dict[str, FakeSession], plan: Plan = PLAN) -> dict[str, object]:
+    clock = sessions["a"].time.clock()
+    for session in sessions.values():
+        session.time = sessions["a"].time
+    return dict(
+        prepare_all(sessions, plan, clock=clock, deadline=1e9, say=lambda label, line: None)
+    )
+
+
+def test_sides_wait_for_a_quiet_machine_together() -> None:
+    sessions = {label: FakeSession() for label in "abc"}
+    found = prepared(sessions)
+    assert [side.label for side in found.values() if isinstance(side, Side)] == list("abc")
+    windows = [slept for slept in sessions["a"].time.slept if slept == WINDOW_SECONDS]
+    assert len(windows) == 1
+
+
+def test_sides_of_one_machine_have_one_calibration_and_others_their_own() -> None:
+    def calibrations(*, shared: bool) -> list[int]:
+        sessions = {label: FakeSession() for label in "ab"}
+        for session in sessions.values():
+            session.shared_machine = shared
+        for side in prepared(sessions).values():
+            assert isinstance(side, Side)
+            assert side.evidence
+            assert side.evidence.calibration
+        return [[call[0] for call in each.calls].count("fortio-null") for each in sessions.values()]
+
+    assert calibrations(shared=True) == [1, 0]
+    assert calibrations(shared=False) == [1, 1]
+
+
+def test_a_side_that_cannot_be_measured_says_why_and_the_others_are_ready() -> None:
+    sessions = {label: FakeSession() for label in "abcd"}
+    sessions["a"].nodes["server"] = "node-1"
+    sessions["b"].lacking.add("usage")
+    sessions["c"].lacking.add("httpbin")
+    found = prepared(sessions)
+    assert list(found) == list("abcd")
+    assert "'placement' failed" in str(found["a"])
+    assert "'quiet-agents' failed: CNI usage cannot be read" in str(found["b"])
+    assert "'workloads are ready' failed" in str(found["c"])
+    assert isinstance(found["d"], Side)
+
+
+def test_a_generator_that_failed_on_one_side_is_tried_on_the_next() -> None:
+    sessions = {label: FakeSession() for label in "ab"}
+    for session in sessions.values():
+        session.shared_machine = True
+    sessions["a"].spoil["fortio-null"] = [failing("refused")]
+    found = prepared(sessions)
+    assert "'generator' failed: refused" in str(found["a"])
+    assert isinstance(found["b"], Side)
+
+
+def test_if_preconditions_take_all_the_time_that_is_the_reason() -> None:
+    session = FakeSession()
+    found = prepare_all(
+        {"a": session}, PLAN, clock=session.time.clock(), deadline=11.0, say=lambda *said: None
+    )
+    assert "'in time' failed: the preconditions took" in str(found["a"])
 
 
 def test_a_missing_sample_is_missing_in_its_own_round_and_side(session: FakeSession) -> None:
