@@ -14,8 +14,9 @@ from pydantic import Field, ValidationError
 
 from bench.compare import Comparison
 from bench.environment import Environment, Model, StackRecord
-from bench.interleave import Evidence, Side, Step
+from bench.interleave import Side, Step
 from bench.plan import Plan
+from bench.preparation import Evidence
 from bench.probes.base import Bench
 from bench.results import CheckResult, MetricResult, Results
 from bench.text import problem
