@@ -1,6 +1,5 @@
 """One sample of a probe, tried again a bounded number of times, and all samples by metric."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +18,7 @@ from bench.results import (
     ProbeResult,
     StealResult,
     ThrottleResult,
+    grouped,
 )
 from bench.stats import summarise_by_bring_up
 from bench.text import tally
@@ -264,10 +264,7 @@ def summed(samples: Mapping[Place, float]) -> dict[str, Any]:
 
     :param samples: one or more, by where they belong.
     """
-    by_bring_up = defaultdict[int, list[float]](list)
-    for place, value in samples.items():
-        by_bring_up[place.bring_up].append(value)
-    summary = summarise_by_bring_up(by_bring_up)
+    summary = summarise_by_bring_up(grouped(samples, lambda place: place.bring_up))
     return {
         "median": _rounded(summary.median),
         "ci": (summary.low, summary.high),
