@@ -17,17 +17,18 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bench.environment import Environment
 from bench.limits import growth
 from bench.plan import ALLOWABLE
 from bench.probes.base import Bench, Invocation, SampleError
 from bench.probes.dns import parse_dig
 from bench.probes.fortio import load_of
 from bench.probes.http import service_url
-from bench.probes.iperf import iperf_argv, parse_tcp, parse_udp
+from bench.probes.iperf import TcpEnd, iperf_argv, parse_tcp, parse_udp
 from bench.results import CheckResult
 from bench.session import CommandResult, SessionError, Targets
 from bench.text import ParseError, tail, tally
-from bench.workloads import ECHO_PORT, IPERF_PORT
+from bench.workloads import ECHO_PORT
 from cni.dataplane import Setting
 
 
@@ -247,27 +248,58 @@ def _version(pattern: str) -> Callable[[CommandResult], str]:
 
 
 def endpoints(bench: Bench) -> Iterator[Check]:
-    """Every server answers a few requests, none of which fails."""
+    """Every server answers a few requests, none of which fails; what its transfer tells of TCP."""
     for name, invocation, read in _endpoints(bench.targets):
         yield answer(bench, name, invocation, read)
+    ends: list[TcpEnd] = []
+
+    def moved(result: CommandResult) -> str:
+        ends.append(parse_tcp(result.stdout, result.stderr).end)
+        return f"{ends[0].sum_received.bytes} bytes arrived"
+
+    argv = iperf_argv(bench.targets, None, "-n", "10M")
+    yield answer(bench, "iperf3 answers", Invocation("iperf3-client", argv), moved)
+    yield from (congestion_control(end, bench.session.environment()) for end in ends)
+
+
+def congestion_control(end: TcpEnd, environment: Environment) -> Check:
+    """The sockets of a transfer have the congestion control that nodes and agents tell.
+
+    Both ends' sockets were asked (``TCP_CONGESTION``): a setting of the node's need not be that of
+    a pod, nor that of a connection.
+    """
+    said = {"pods": environment.congestion_control} | {
+        "the CNI's agents": environment.agents.get("congestion_control")
+    }
+    # An agent's summary has the word None for what it does not tell.
+    wanted = {who: what for who, what in said.items() if str(what) != "None"}
+    found = (end.sender_tcp_congestion, end.receiver_tcp_congestion)
+    evidence = f"a transfer's sockets have {found[0]} (client) and {found[1]} (server)"
+    if wanted:
+        evidence += f"; {' and '.join(f'{who} say {what}' for who, what in wanted.items())}"
+    agree = found[0] is not None and set(found) == {found[0], *map(str, wanted.values())}
+    return Check("congestion-control", agree, evidence)
 
 
 def _endpoints(
     targets: Targets,
 ) -> Iterator[tuple[str, Invocation, Callable[[CommandResult], str]]]:
-    fortio = ("fortio", "load", "-quiet", "-json", "-", "-p", "50,90,99,99.9",
-              "-c", "1", "-n", str(_REQUESTS), "-qps", "0")  # fmt: skip
-    echo = f"tcp://{targets.one('echo-server').ip}:{ECHO_PORT}"
-    yield "echo answers", Invocation("fortio-client", (*fortio, echo)), _all_good
-    http = Invocation("fortio-client", (*fortio, service_url(targets)))
+    echo = Invocation("fortio-client", _echo(targets, _REQUESTS))
+    yield "echo answers", echo, _all_good
+    http = Invocation("fortio-client", _fortio(_REQUESTS, service_url(targets)))
     yield "httpbin Service answers", http, _all_good
-    server = targets.one("iperf3-server").ip
-    iperf = ("iperf3", "-c", server, "-p", str(IPERF_PORT), "-n", "10M",
-             "-J", "--connect-timeout", "3000")  # fmt: skip
-    yield "iperf3 answers", Invocation("iperf3-client", iperf), _moved
     dig = ("dig", f"@{targets.dns.host}", "-p", str(targets.dns.port), "-u",
            "+tries=2", "+time=1", "+noall", "+comments", "+stats", targets.dns_name)  # fmt: skip
     yield f"DNS answers {targets.dns_name}", Invocation("dns-client", dig), _resolved
+
+
+def _echo(targets: Targets, requests: int) -> tuple[str, ...]:
+    return _fortio(requests, f"tcp://{targets.one('echo-server').ip}:{ECHO_PORT}")
+
+
+def _fortio(requests: int, url: str) -> tuple[str, ...]:
+    return ("fortio", "load", "-quiet", "-json", "-", "-p", "50,90,99,99.9",
+            "-c", "1", "-n", str(requests), "-qps", "0", url)  # fmt: skip
 
 
 def answer(
@@ -288,11 +320,6 @@ def _all_good(result: CommandResult) -> str:
     if load.errors:
         raise ParseError(f"{load.errors} of {load.requests} requests failed: {dict(load.codes)}")
     return f"{load.requests} requests, none failed"
-
-
-def _moved(result: CommandResult) -> str:
-    report = parse_tcp(result.stdout, result.stderr)
-    return f"{report.end.sum_received.bytes} bytes arrived"
 
 
 def _resolved(result: CommandResult) -> str:
@@ -420,6 +447,49 @@ def _first_entry(stdout: str) -> dict[str, Any]:
     return entry
 
 
+SOFTIRQS = "softirqs"
+_ROUND_TRIPS = 200
+_MOST = 0.5
+
+
+def softirqs(bench: Bench) -> Iterator[Check]:
+    """Where nodes have CPUs of their own, these receive what was sent there: requests are received
+    on the client's, replies on the server's.
+
+    Two veth devices pass a packet on where it is; a kernel that spreads packets over CPUs (RPS)
+    would not. Each round trip raises the receive softirq once at each end.
+    """
+    shared_out = bench.session.environment().placement_of_cpus
+    nodes = [bench.targets.one(role).node for role in ("fortio-client", "echo-server")]
+    if not all(shared_out.get(node) for node in nodes):
+        return
+    echo = Invocation("fortio-client", _echo(bench.targets, _ROUND_TRIPS))
+    try:
+        before = _received(bench)
+        _all_good(bench.run(echo, _SECONDS))
+        after = _received(bench)
+    except (SampleError, ParseError) as error:
+        yield Check(SOFTIRQS, False, str(error))
+        return
+    counts = [sum(after[cpu] - before[cpu] for cpu in shared_out[node]) for node in nodes]
+    told = ", ".join(f"{count} on {node}'s" for count, node in zip(counts, nodes, strict=True))
+    passed = all(count >= _MOST * _ROUND_TRIPS for count in counts)
+    yield Check(
+        SOFTIRQS, passed, f"receive softirqs during {_ROUND_TRIPS} round trips: {told} CPUs"
+    )
+
+
+def _received(bench: Bench) -> dict[int, int]:
+    """Receive softirqs of the machine so far, by CPU (proc(5), ``/proc/softirqs``)."""
+    shown = bench.run(Invocation("fortio-client", ("cat", "/proc/softirqs")), _SECONDS).stdout
+    lines = [line.split() for line in shown.splitlines()]
+    counts = next((line[1:] for line in lines if line[:1] == ["NET_RX:"]), [])
+    if not counts:
+        raise ParseError(f"no receive softirqs in: {tail(shown) or 'nothing'}")
+    cpus = [int(name.removeprefix("CPU")) for name in lines[0]]
+    return dict(zip(cpus, map(int, counts), strict=True))
+
+
 def check_cluster(bench: Bench, gate: Gate) -> dict[str, str]:
     """Check the pods, programs, endpoints and the dataplane.
 
@@ -439,4 +509,5 @@ def _cluster(bench: Bench, versions: dict[str, str]) -> Iterator[Check]:
     yield configuration(bench)
     yield mtu(bench)
     yield service_path(bench)
+    yield from softirqs(bench)
     yield clocks(bench)

@@ -11,8 +11,10 @@ MAX_CONNECTIONS = 10_000
 ALLOWABLE = (
     "placement",
     "configuration",
+    "congestion-control",
     "mtu",
     "service-path",
+    "softirqs",
     "clocks",
     "quiet-agents",
     "quiet-machine",
@@ -108,7 +110,7 @@ _QUICK = Plan(
     latency_seconds=1,
     idle_seconds=1,
     settle_seconds=10,
-    allow=("generator", "quiet-agents", "quiet-machine"),
+    allow=("generator", "quiet-agents", "quiet-machine", "softirqs"),
 )
 _STANDARD = Plan(
     "standard",

@@ -86,6 +86,7 @@ class TcpEnd(ToolModel):
     sum_received: TcpReceived
     cpu_utilization_percent: CpuShare
     sender_tcp_congestion: str | None = None
+    receiver_tcp_congestion: str | None = None
 
 
 class UdpSent(ToolModel):

@@ -29,7 +29,7 @@ from cni.registry import DATAPLANES
 from components.lab import cpu, rollout
 from components.objects import KeepsObjects
 from kube.client import Kube
-from lab import machine, workloads
+from lab import machine, placement, workloads
 from lab.cluster import Lab
 from lab.controlplane import KUBE_PROXY
 from lab.errors import LabError
@@ -123,12 +123,13 @@ class LabSession(KeepsObjects):
     def configuration(self) -> Sequence[Setting]:
         lab = self._lab
         with _as_session_error():
-            return configuration(
+            of_the_cni = configuration(
                 DATAPLANES[lab.spec.cni],
                 lab.spec.values,
                 rollout.agents_evidence(lab),
                 kube_proxy=(lab.spec.kube_proxy, lab.kube_proxy_mode()),
             )
+            return [*of_the_cni, *_cpus_of_nodes(lab)]
 
     def service_path(self, client: Pod, service: Service) -> ServicePath:
         lab = self._lab
@@ -261,6 +262,14 @@ def _command(
         )
     result = CommandResult(tuple(argv), done.returncode, done.stdout, done.stderr, seconds)
     return result, done.cpu_seconds
+
+
+def _cpus_of_nodes(lab: Lab) -> Iterator[Setting]:
+    """By the affinity of every thread of a node's agents and pods."""
+    for node in lab.nodes:
+        if node.cpus:
+            used = {placement.as_list(cpus) for cpus in placement.cpus_used(node.cgroup)}
+            yield Setting.of(f"CPUs of {node.name}", placement.as_list(node.cpus), used)
 
 
 def enis_of(lab: Lab) -> dict[str, tuple[Eni, ...]]:

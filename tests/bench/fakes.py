@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -81,7 +82,7 @@ class FakeSession:
     pods use; both grow with the time. ``held_back`` grows by the next number of ``throttle`` with
     every command, by recording.
     ``told`` is what the stack told the session; ``path`` is what leads connections to the Service;
-    ``skew`` is in seconds, by role.
+    ``skew`` is in seconds, by role; ``received_per_read`` are the receive softirqs of each CPU.
     """
 
     def __init__(self) -> None:
@@ -104,10 +105,15 @@ class FakeSession:
         self.path = "Cilium at the socket"
         self.skew: dict[str, float] = {}
         self.clock_source = "tsc"
+        self.congestion_control: str | None = "cubic"
+        self.agents_say: dict[str, str | list[str]] = {}
+        self.cpus = {"node-1": [0], "node-2": [1]}
+        self.received_per_read = [300, 300]
         self.overflowed = 0
         self.overflow_per_read = 0
         self._connections = 7
         self._reads = 0
+        self._received = [0, 0]
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         """See ``bench.session.Session``."""
@@ -118,6 +124,8 @@ class FakeSession:
             return CommandResult(tuple(argv), int(refused), "", "refused" * refused, 0.0)
         if name == "bash":
             return self._tell_time(pod, tuple(argv))
+        if argv[-1] == "/proc/softirqs":
+            return self._tell_softirqs(tuple(argv))
         if name == "cat":
             return self._count(tuple(argv))
         if "-keepalive=false" in argv:
@@ -194,8 +202,11 @@ class FakeSession:
         return Environment(
             target="a fake",
             kernel="6.1.0",
-            adaptations=["nothing is real"],
             shared_machine=self.shared_machine,
+            congestion_control=self.congestion_control,
+            placement_of_cpus=self.cpus,
+            agents=self.agents_say,
+            adaptations=["nothing is real"],
         )
 
     def about(self) -> About:
@@ -205,6 +216,13 @@ class FakeSession:
     def _count(self, argv: tuple[str, ...]) -> CommandResult:
         text = f"Udp: InDatagrams RcvbufErrors\nUdp: 9 {self.overflowed}\n"
         self.overflowed += self.overflow_per_read
+        return CommandResult(argv, 0, text, "", 0.0)
+
+    def _tell_softirqs(self, argv: tuple[str, ...]) -> CommandResult:
+        grown = zip(self._received, self.received_per_read, strict=True)
+        self._received = [so_far + more for so_far, more in grown]
+        counts = " ".join(map(str, self._received))
+        text = re.sub("NET_RX:.*", f"NET_RX: {counts}", recorded("softirqs").stdout)
         return CommandResult(argv, 0, text, "", 0.0)
 
     def _tell_time(self, pod: Pod, argv: tuple[str, ...]) -> CommandResult:
@@ -240,7 +258,7 @@ def _which_iperf(argv: tuple[str, ...]) -> str:
 
 def _which_fortio(argv: tuple[str, ...]) -> str:
     if argv[-1].startswith("tcp://"):
-        return "fortio-tcp"
+        return "fortio-echo" if "200" in argv else "fortio-tcp"
     if f":{NULL_HTTP_PORT}/" in argv[-1]:
         return "fortio-null"
     if "-keepalive=false" in argv:

@@ -32,6 +32,7 @@ from bench.session import (
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS, Workload
 from cni.dataplane import Setting
 from components.lab import cpu
+from lab import congestion
 
 CLIENT, SERVER = "10.199.0.1", "10.199.0.2"
 HTTPBIN_PORTS = (8080, 8081)
@@ -168,6 +169,7 @@ class NetnsSession:
         return Environment(
             target="two network namespaces and a veth pair",
             kernel=os.uname().release,
+            congestion_control=congestion.of(self._namespace("client")),
             adaptations=["no cluster: the httpbin Service is the server's own address"],
         )
 
@@ -178,6 +180,9 @@ class NetnsSession:
     def spawn(self, node: str, argv: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a program on a node; it ends with the session."""
         return self._start([*self._enter(node), *argv])
+
+    def _namespace(self, node: str) -> Path:
+        return Path(f"/proc/{self._holders[node].pid}/ns/net")
 
     def _enter(self, node: str) -> list[str]:
         pid = self._holders[node].pid
@@ -207,6 +212,7 @@ class NetnsSession:
             str(server),
         )
         for node, address in (("client", CLIENT), ("server", SERVER)):
+            congestion.choose(congestion.DEFAULT, self._namespace(node))
             self._ip(node, "link", "set", "lo", "up")
             self._ip(node, "address", "add", f"{address}/24", "dev", "eth0")
             self._ip(node, "link", "set", "eth0", "up")

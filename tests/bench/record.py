@@ -25,7 +25,7 @@ from bench.probes.iperf import iperf_argv, tcp_probe
 from bench.probes.rtt import rtt_probe
 from bench.probes.udp import udp_probe
 from bench.session import CommandResult, Pod, Targets, resolve_targets
-from bench.workloads import NULL_HTTP_PORT
+from bench.workloads import ECHO_PORT, NULL_HTTP_PORT
 from studies.experiments.sweep import capacity_probe, sweep_probe
 from tests.bench.fakes import FOLDER, PLAN, SWEPT, SWEPT_RATE
 from tests.bench.netns import CLIENT, SERVER, NetnsSession, program
@@ -86,6 +86,8 @@ def commands(targets: Targets) -> Iterator[tuple[str, Invocation]]:
     yield "fortio-null", _fortio("-qps", "0", "-t", "1s", "-r", "0.00005", null)
     yield "ip-route", Invocation("iperf3-client", ("ip", "-json", "route", "get", SERVER))
     yield "ip-link", Invocation("iperf3-client", ("ip", "-json", "link", "show", "eth0"))
+    yield "fortio-echo", _fortio("-c", "1", "-n", "200", "-qps", "0", f"tcp://{SERVER}:{ECHO_PORT}")
+    yield "softirqs", Invocation("fortio-client", ("cat", "/proc/softirqs"))
     for name, options in (
         ("iperf3-stream", ("-t", "1", "-P", "1")),
         ("iperf3-udp-slow", ("-u", "-b", "10M", "-n", "100K")),

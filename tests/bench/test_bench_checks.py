@@ -45,6 +45,12 @@ def test_all_hold_and_say_why(session: FakeSession) -> None:
     assert evidence["httpbin Service answers"].endswith(" requests, none failed")
     assert evidence["DNS answers kubernetes.default.svc.cluster.local."].startswith("answered in")
     assert evidence["configuration"] == "routing native"
+    assert evidence["congestion-control"] == (
+        "a transfer's sockets have cubic (client) and cubic (server); pods say cubic"
+    )
+    assert evidence["softirqs"] == (
+        "receive softirqs during 200 round trips: 300 on node-1's, 300 on node-2's CPUs"
+    )
     assert evidence["mtu"].startswith("1500 bytes: ")
     assert "Cilium at the socket 20, Cilium per packet 0" in evidence["service-path"]
     assert "node-2 is +0.0 ms ± 0.0 ms from node-1" in evidence["clocks"]
@@ -76,7 +82,7 @@ def test_what_is_allowed_to_fail_is_marked_in_the_results(session: FakeSession) 
         text.startswith("precondition 'placement' does not hold and was allowed: clients and")
         for text in results.warnings
     )
-    at = lines.index("16 preconditions hold, placement allowed to fail")
+    at = lines.index("18 preconditions hold, placement allowed to fail")
     assert lines[at + 1].startswith("MARKED: precondition 'placement' does not hold")
     assert results.plan["allow"] == ["placement"]
 
@@ -134,6 +140,66 @@ def test_another_configuration_than_the_requested_one_is_refused(
     with pytest.raises(PreconditionError, match=f"'configuration' failed: {reason}"):
         check(session)
     assert not check(session, "configuration")["configuration"].passed
+
+
+def sent_by(sender: str | None, receiver: str) -> Callable[[CommandResult], CommandResult]:
+    """A transfer whose sockets have these congestion controls."""
+
+    def changed(result: CommandResult) -> CommandResult:
+        report = json.loads(result.stdout)
+        report["end"] |= {"sender_tcp_congestion": sender, "receiver_tcp_congestion": receiver}
+        return replace(result, stdout=json.dumps(report))
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver", "pods", "agents", "holds"),
+    [
+        ("cubic", "cubic", "cubic", None, True),
+        ("bbr", "bbr", "bbr", "bbr", True),
+        ("cubic", "cubic", None, None, True),
+        ("cubic", "cubic", "cubic", "None", True),
+        ("bbr", "bbr", "cubic", None, False),
+        ("cubic", "bbr", "cubic", None, False),
+        ("cubic", "bbr", None, None, False),
+        # The agents have set it on the nodes, but the pods were there before.
+        ("cubic", "cubic", "cubic", "bbr", False),
+        ("cubic", "cubic", "cubic", ["bbr", "cubic"], False),
+        (None, "cubic", "cubic", None, False),
+    ],
+)
+def test_sockets_have_the_congestion_control_that_is_told(
+    session: FakeSession,
+    sender: str | None,
+    receiver: str,
+    pods: str | None,
+    agents: str | list[str] | None,
+    holds: bool,
+) -> None:
+    session.congestion_control = pods
+    session.agents_say = {} if agents is None else {"congestion_control": agents}
+    session.spoil["iperf3-tcp"] = [sent_by(sender, receiver)]
+    found = check(session, "congestion-control")["congestion-control"]
+    assert found.passed is holds, found.evidence
+    assert f"{sender} (client) and {receiver} (server)" in found.evidence
+
+
+@pytest.mark.parametrize("received", [[40, 300], [300, 40]])
+def test_packets_that_are_received_on_other_cpus_are_told(
+    session: FakeSession, received: list[int]
+) -> None:
+    session.received_per_read = received
+    with pytest.raises(PreconditionError, match=r"'softirqs' failed: .* 40 on node-"):
+        check(session)
+    assert not check(session, "softirqs")["softirqs"].passed
+
+
+def test_without_cpus_of_its_own_for_each_node_there_is_nothing_to_expect(
+    session: FakeSession,
+) -> None:
+    session.cpus = {}
+    assert "softirqs" not in check(session)
 
 
 def shrunk_to_1400(result: CommandResult) -> CommandResult:

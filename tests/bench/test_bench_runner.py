@@ -30,8 +30,8 @@ def test_rounds_are_interleaved_after_a_discarded_warm_up(session: FakeSession) 
     run(session)
     names = [name for name, _, _ in session.calls]
     checks = ["fortio-version", "iperf3-version", "dig-version", "dnsperf-version",
-              "fortio-tcp", "fortio-http-max", "iperf3-tcp", "dig-one",
-              "ip-route", "ip-link", "iperf3-unfragmented"]  # fmt: skip
+              "fortio-tcp", "fortio-http-max", "dig-one", "iperf3-tcp",
+              "ip-route", "ip-link", "iperf3-unfragmented", "fortio-echo"]  # fmt: skip
     warmup = ["fortio-http-max", "iperf3-tcp"]
     calibration = ["fortio-null"]
     before = [*checks, *warmup, *calibration]
@@ -50,7 +50,7 @@ def test_progress_names_run_probe_and_result(session: FakeSession) -> None:
     run(session, lines=lines)
     assert lines[0] == "checking preconditions"
     assert lines[1].startswith("warming up")
-    assert lines[2] == "17 preconditions hold"
+    assert lines[2] == "19 preconditions hold"
     steps = lines[3:]
     assert len(steps) == 36
     assert steps[0].startswith("[1/36] run 1 of 3: idle … ")

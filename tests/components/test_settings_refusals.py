@@ -31,8 +31,9 @@ WRONG: list[tuple[str, object, str, str]] = [
     (
         "benchmark.allow",
         ["quiet-machin"],
-        "[quiet-machin]: must be of placement, configuration, mtu, service-path, clocks, "
-        "quiet-agents, quiet-machine, allowances, generator; not quiet-machin",
+        "[quiet-machin]: must be of placement, configuration, congestion-control, mtu, "
+        "service-path, softirqs, clocks, quiet-agents, quiet-machine, allowances, generator; "
+        "not quiet-machin",
         "rm --path 'benchmark.allow'",
     ),
     (

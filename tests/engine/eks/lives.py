@@ -11,11 +11,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cni.cilium.evidence import EVIDENCE_COMMANDS
+from components.kubernetes import facts
 from lab.wait import until
 from tests.components.kubernetes.exec_replies import Exec, Output, Reply
 from tests.components.kubernetes.kube_api import KubeApi
@@ -90,14 +91,21 @@ class Server:
 
     def _answer(self, call: Exec) -> Reply:
         reply = self._recorded(call)
-        if call.argv != EVIDENCE_COMMANDS["status"] or not isinstance(reply, Output):
+        of_tcp = call.argv == facts.POD_COMMAND or call.argv[0] == "iperf3"
+        of_agents = call.argv == EVIDENCE_COMMANDS["status"]
+        if not isinstance(reply, Output) or not (of_tcp or of_agents):
             return reply
         releases = [
             entry.inputs["values"]
             for entry in self.journal.entries()
             if entry.type == "kubernetes:helm.sh/v3:Release" and not entry.preview
         ]
-        return Output(json.dumps(_as_released(json.loads(reply.stdout), releases[-1])))
+        if of_agents:
+            return Output(json.dumps(_as_released(json.loads(reply.stdout), releases[-1])))
+        # The Bandwidth Manager sets it on the node, whose pods are made afterwards.
+        assert isinstance(reply.stdout, str)
+        bbr = releases and releases[-1].get("bandwidthManager", {}).get("bbr")
+        return replace(reply, stdout=reply.stdout.replace("cubic", "bbr")) if bbr else reply
 
 
 def _as_released(status: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
