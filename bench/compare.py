@@ -66,6 +66,8 @@ which survives the correction for 300 metrics; at the 45 of a whole comparison u
 
 _MOST_RUNS = 100
 _LEVEL = stats.TARGET_LEVEL
+_FARTHEST = math.log(1e4)
+"""A ratio is told up to here: few bring-ups at a strict level may reach beyond a float's range."""
 _SAME_RATE = 0.01
 """Relative: offered rates that are this near count as equal."""
 _PLAN_MAY_DIFFER = frozenset({"profile", "runs"})
@@ -428,16 +430,15 @@ def _by_sets_of_bring_ups(samples: Samples, level: float) -> _Outcome:
 def _by_slices(samples: Samples, level: float) -> _Outcome:
     pairs = list(samples.pairs.values())
     found = stats.bootstrapped_shift(pairs, _LEVEL)
-    smallest_p = stats.smallest_bootstrap_p(len(pairs))
     return _Outcome(
         samples=samples,
         test="bootstrap",
         n=(len(pairs), len(pairs)),
         p=found.p,
         upwards=found.shift.value > 0,
-        smallest_p=smallest_p,
+        smallest_p=stats.smallest_bootstrap_p(len(pairs)),
         shift=found.shift,
-        smallest=stats.detectable_by_bootstrap(pairs, level) if smallest_p <= level else None,
+        smallest=_times(stats.detectable_by_bootstrap(len(pairs), level), found.error),
         within=_spread(pairs),
     )
 
@@ -571,7 +572,7 @@ class Samples:
 
     def percent(self, shift: float) -> float:
         """A shift on this scale in % of a, or as it is where it is not relative."""
-        return 100 * math.expm1(shift) if self.relative else shift
+        return 100 * math.expm1(min(shift, _FARTHEST)) if self.relative else shift
 
 
 def _by_bring_up(values: Scaled) -> list[list[float]]:

@@ -415,10 +415,14 @@ _NODES = 200
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """How much b lies above a, with the two-sided p-value of "no difference" by the same test."""
+    """How much b lies above a, with the two-sided p-value of "no difference" by the same test.
+
+    ``error`` is the estimate's standard error, in the samples' unit.
+    """
 
     shift: Shift
     p: float
+    error: float
 
 
 def mean_shift(differences: Sequence[float], level: float) -> Estimate:
@@ -462,10 +466,11 @@ def bootstrapped_shift(differences: Sequence[float], level: float) -> Estimate:
     if _deviation(differences) == 0:
         return _without_spread(value, smallest_paired_p(len(differences)))
     medians = _bootstrapped_medians(differences)
+    error = float(np.std(medians, ddof=1))
     low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2])
     far = min(int((medians <= 0).sum()), int((medians >= 0).sum()))
     p = max(2 * (far + 1) / (BOOTSTRAP_DRAWS + 1), smallest_paired_p(len(differences)))
-    return Estimate(Shift(value, float(low), float(high), level), min(1.0, p))
+    return Estimate(Shift(value, float(low), float(high), level), min(1.0, p), error)
 
 
 def smallest_bootstrap_p(slices: int) -> float:
@@ -473,10 +478,13 @@ def smallest_bootstrap_p(slices: int) -> float:
     return max(2 / (BOOTSTRAP_DRAWS + 1), smallest_paired_p(slices))
 
 
-def detectable_by_bootstrap(differences: Sequence[float], alpha: float) -> float:
-    """The shift that would have been found, in the samples' unit: slices are many, so a normal
-    distribution serves."""
-    return _normal_deviations(alpha) * float(np.std(_bootstrapped_medians(differences), ddof=1))
+def detectable_by_bootstrap(slices: int, alpha: float) -> float | None:
+    """The shift that the bootstrap finds, in standard errors: slices are many, so a normal
+    distribution serves.
+
+    :returns: None where so few slices cannot reach that level at all.
+    """
+    return _normal_deviations(alpha) if smallest_bootstrap_p(slices) <= alpha else None
 
 
 def detectable_by_t(bring_ups: int, alpha: float) -> float | None:
@@ -521,23 +529,27 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def _without_spread(value: float, p: float) -> Estimate:
-    return Estimate(Shift(value, value, value, 0.0), p if value else 1.0)
+    return Estimate(Shift(value, value, value, 0.0), p if value else 1.0, 0.0)
 
 
 def _by_t(value: float, error: float, freedom: float, level: float) -> Estimate:
     reach = float(scipy.stats.t.ppf((1 + level) / 2, freedom)) * error
     p = 2 * float(scipy.stats.t.sf(abs(value) / error, freedom))
-    return Estimate(Shift(value, value - reach, value + reach, level), p)
+    return Estimate(Shift(value, value - reach, value + reach, level), p, error)
 
 
 def _bootstrapped_medians(differences: Sequence[float]) -> Floats:
-    values = np.asarray(differences, dtype=float)
-    return np.asarray(np.median(values[_drawn_places(len(values))], axis=1))
+    ordered = np.sort(np.asarray(differences, dtype=float))
+    return np.asarray(ordered[_middle_ranks(len(ordered))].mean(axis=0))
 
 
-@lru_cache(maxsize=16)
-def _drawn_places(count: int) -> Integers:
-    return np.random.default_rng(_SEED).integers(count, size=(BOOTSTRAP_DRAWS, count))
+@lru_cache(maxsize=64)
+def _middle_ranks(count: int) -> Integers:
+    """Of every draw, the ranks of the one or two values in its middle: they are the same whatever
+    the values."""
+    drawn = np.random.default_rng(_SEED).integers(count, size=(BOOTSTRAP_DRAWS, count))
+    drawn.sort(axis=1)
+    return drawn[:, [(count - 1) // 2, count // 2]].T
 
 
 def _power(noncentral: float, freedom: int, alpha: float) -> float:

@@ -93,11 +93,9 @@ def _headline(side: SideBySide, advice: Sequence[Advice]) -> str:
         return f"{baseline} alone was measured: nothing can be compared with it."
     decided = [each for each in advice if each.decided]
     if not decided:
-        results = (scenario.results for scenario in side.scenarios)
-        runs = max((metric.n for each in results for metric in each.metrics.values()), default=0)
         return (
-            f"No verdict yet: {runs} runs are too few, or too noisy. What follows "
-            "rests on features and on what was published."
+            "No verdict yet: what was measured is too little, or too noisy. What follows rests on "
+            "features and on what was published."
         )
     lab = "In the lab, " if side.baseline.environment.shared_machine else ""
     alone = [each for each in decided if "feature" not in each.bases]

@@ -163,7 +163,8 @@ def qualified(metric: MetricResult) -> list[str]:
     if metric.throttled:
         said.append(f"traffic held back in {metric.throttled} of {metric.n}")
     if metric.missing:
-        said.append(f"{len(metric.missing)} of {metric.n + len(metric.missing)} runs missing")
+        runs = len({place[:2] for place in metric.places}) + len(metric.missing)
+        said.append(f"{len(metric.missing)} of {runs} runs missing")
     return said
 
 

@@ -289,6 +289,29 @@ def test_the_power_of_t_is_the_noncentral_ts(bring_ups: int, alpha: float) -> No
     assert stats.power_of_t(smallest, 1.0, bring_ups, alpha) == pytest.approx(stats.POWER)
 
 
+def test_two_bring_ups_at_a_strict_level_see_nothing_and_say_so() -> None:
+    draw = np.random.default_rng(15)
+    made = [pair_of(draw, bring_ups=2, between=0.3) for _ in range(60)]
+    sides = [results({f"m{k}": each[i] for k, each in enumerate(made)}) for i in (0, 1)]
+    found = compare(*sides, interleaved=True)
+    assert max(metric.smallest or 0 for metric in found.metrics.values()) == pytest.approx(999_900)
+    assert set(found.verdicts("no evidence")) == set(found.metrics)
+    assert from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
+
+
+@pytest.mark.parametrize("count", [7, 8])
+def test_the_bootstrap_draws_medians_of_the_values(count: int) -> None:
+    values = np.random.default_rng(16).normal(1, 1, count)
+    told = scipy_stats.bootstrap(
+        (values,), np.median, n_resamples=20_000, method="percentile", rng=1
+    )
+    found = stats.bootstrapped_shift(values.tolist(), 0.95)
+    assert found.shift.value == pytest.approx(np.median(values))
+    assert found.error == pytest.approx(told.standard_error, rel=0.05)
+    interval = (found.shift.low, found.shift.high)
+    assert interval == pytest.approx(tuple(told.confidence_interval), abs=0.15)
+
+
 def test_two_sets_of_bring_ups_take_more() -> None:
     paired, apart = stats.detectable_by_t(5, 0.05), stats.detectable_by_welch(5, 5, 0.05)
     assert paired is not None and apart is not None

@@ -129,7 +129,7 @@ def test_too_few_runs_have_no_verdict_anywhere() -> None:
         )
     )
     text = page.html(made(few, "rtt_p50", "http_1000_p99", "tcp_throughput", "cni_cpu"))
-    assert "No verdict yet: 3 runs are too few, or too noisy" in text
+    assert "No verdict yet: what was measured is too little, or too noisy" in text
     assert "▲ better" not in text
     assert "▼ worse" not in text
     assert "… too few runs" in text
