@@ -2,14 +2,17 @@
 
 A load that the CPUs of a server, of a load generator or of their machine cannot carry measures
 these CPUs and not the network; each sample says so. The same readings tell of traffic that the
-platform held back, and of CPU time that a hypervisor withheld.
+platform held back, of CPU time that a hypervisor withheld, of other work on the machines, and of a
+time of day that was set meanwhile.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bench.metrics import LimitedBy
-from bench.session import MachineUsage, Session, WorkloadUsage
+from bench.session import ComponentUsage, MachineUsage, Session, SessionError, WorkloadUsage
 from bench.workloads import Side, roles
 
 FULL = 0.95
@@ -20,6 +23,13 @@ NOTABLE_USE = 0.05
 """CPUs from which on a pod is named."""
 NOTABLE_STEAL = 0.02
 LEAST_STOLEN_SECONDS = 0.05
+NOTABLE_OTHERS = 0.1
+"""Share of a machine's CPUs from which on a sample says that others used it. On two CPUs that is a
+fifth of one; an idle lab beside it uses a fiftieth."""
+MOST_OTHERS = 0.25
+"""More of it spoils a sample: on two CPUs, half of what client or server has."""
+MOST_STEP_SECONDS = 0.01
+"""A time of day that was set by more spoils a sample: fortio tells latencies by it."""
 SIDES: tuple[Side, ...] = ("server", "client")
 
 
@@ -33,12 +43,16 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All counters at one moment ``at`` (monotonic seconds)."""
+    """All counters at one moment ``at`` (monotonic seconds).
+
+    ``components`` are the CNI's where a machine does not tell itself what others use, else None.
+    """
 
     at: float
     machines: tuple[MachineUsage, ...]
     workloads: tuple[WorkloadUsage, ...]
     allowances: Mapping[str, Mapping[str, int]]
+    components: tuple[ComponentUsage, ...] | None = None
 
 
 def take(session: Session, at: float) -> Snapshot:
@@ -46,23 +60,36 @@ def take(session: Session, at: float) -> Snapshot:
 
     :raises SessionError: one cannot be read.
     """
+    machines = tuple(session.machines())
+    told = all(machine.others_seconds is not None for machine in machines)
     return Snapshot(
         at,
-        tuple(session.machines()),
+        machines,
         tuple(session.workload_usage()),
         {node: dict(counters) for node, counters in session.allowances().items()},
+        None if told else _components(session),
     )
+
+
+def _components(session: Session) -> tuple[ComponentUsage, ...] | None:
+    """None where they cannot be read: then nobody can say what others use."""
+    try:
+        return tuple(session.cni_usage())
+    except SessionError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """One CPU consumer over a window: ``used`` of ``available`` CPUs, of which a hypervisor
-    ``withheld`` some."""
+    ``withheld`` some. ``others`` is what a machine's CPUs did besides the measurement; None where
+    that is not known."""
 
     name: str
     used: float
     available: float
     withheld: float = 0.0
+    others: float | None = None
 
     @property
     def full(self) -> bool:
@@ -75,7 +102,8 @@ class Observation:
     """What happened between two snapshots, ``seconds`` apart.
 
     ``nodes`` are those of each machine, ``stolen`` the CPU seconds that a hypervisor withheld,
-    ``held_back`` the growth of the platform's counters by node (only what grew).
+    ``held_back`` the growth of the platform's counters by node (only what grew), ``clock_step`` by
+    how many seconds a time of day was set, as far as that is certain: the largest of all machines.
     """
 
     seconds: float
@@ -84,6 +112,7 @@ class Observation:
     pods: Mapping[Side, tuple[Load, ...]]
     stolen: float
     held_back: Mapping[str, Mapping[str, int]]
+    clock_step: float = 0.0
 
     def limit(self, servers: Collection[str]) -> Limit:
         """Who was at its limit: a pod with a CPU limit first, then a machine.
@@ -121,6 +150,15 @@ class Observation:
             return 0.0
         return self.stolen / self.seconds / cpus
 
+    @property
+    def others(self) -> float:
+        """Share of a machine's CPUs that was used by what is not of the measurement: the largest of
+        all machines, as far as it is known; 0 where the time was too short to tell."""
+        if self.seconds < SHORTEST_SECONDS:
+            return 0.0
+        known = (load.others / load.available for load in self.machines if load.others is not None)
+        return max(known, default=0.0)
+
     def _evidence(self) -> str:
         parts = [
             f"{load.name} {100 * load.used / load.available:.0f} % busy" for load in self.machines
@@ -131,6 +169,8 @@ class Observation:
             for load in self.pods[side]
             if load.used >= NOTABLE_USE
         ]
+        if self.others > NOTABLE_OTHERS:
+            parts.append(f"{100 * self.others:.0f} % used by others")
         if self.steal > NOTABLE_STEAL:
             parts.append(f"{100 * self.steal:.0f} % withheld by the hypervisor")
         return ", ".join(parts)
@@ -155,6 +195,7 @@ def between(before: Snapshot, after: Snapshot) -> Observation:
                 (now.busy_seconds - then.busy_seconds) / seconds,
                 now.cpus,
                 (now.steal_seconds - then.steal_seconds) / seconds,
+                _others(then, now, before, after),
             )
             for then, now in pairs
         ),
@@ -162,7 +203,54 @@ def between(before: Snapshot, after: Snapshot) -> Observation:
         pods={side: _pods(side, before.workloads, after.workloads, seconds) for side in SIDES},
         stolen=stolen,
         held_back=growth(before.allowances, after.allowances),
+        clock_step=max((_step(then, now) for then, now in pairs), key=abs, default=0.0),
     )
+
+
+def _others(
+    then: MachineUsage, now: MachineUsage, before: Snapshot, after: Snapshot
+) -> float | None:
+    """CPUs that were used by what is not of the measurement.
+
+    Where the machine does not tell, what is left of its processes' time without that of the
+    workloads' pods and the CNI's components. Time in interrupts, most of it the kernel's work on
+    packets, is in neither: nobody can say whose it is.
+    """
+    seconds = after.at - before.at
+    if now.others_seconds is not None and then.others_seconds is not None:
+        return max(0.0, now.others_seconds - then.others_seconds) / seconds
+    if before.components is None or after.components is None:
+        return None
+    interrupts = now.interrupt_seconds - then.interrupt_seconds
+    ours = sum(_grown(before.workloads, after.workloads, now.nodes, lambda each: each.pod))
+    ours += sum(_grown(before.components, after.components, now.nodes, lambda e: e.component))
+    used = now.busy_seconds - then.busy_seconds - interrupts - ours
+    return max(0.0, used) / seconds
+
+
+Usage = TypeVar("Usage", WorkloadUsage, ComponentUsage)
+
+
+def _grown(
+    before: Iterable[Usage],
+    after: Iterable[Usage],
+    nodes: Collection[str],
+    name: Callable[[Usage], str],
+) -> Iterator[float]:
+    """CPU seconds of each that is on these nodes and was there before."""
+    earlier = {(each.node, name(each)): each.cpu_seconds for each in before}
+    for each in after:
+        if each.node in nodes and (each.node, name(each)) in earlier:
+            yield each.cpu_seconds - earlier[each.node, name(each)]
+
+
+def _step(then: MachineUsage, now: MachineUsage) -> float:
+    """By how much the time of day was set, less what the readings leave uncertain."""
+    if then.time_of_day is None or now.time_of_day is None:
+        return 0.0
+    step = now.time_of_day.ahead - then.time_of_day.ahead
+    certain = abs(step) - now.time_of_day.error - then.time_of_day.error
+    return math.copysign(max(0.0, certain), step)
 
 
 def _pods(

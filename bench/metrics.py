@@ -183,6 +183,7 @@ Kind = Literal[
     "socket-buffer",
     "lower-bound",
     "throttled",
+    "disturbed",
     "remark",
 ]
 LimitedBy = Literal["machine", "server", "client", "none", "unknown"]
@@ -203,6 +204,7 @@ TEXTS: Final[Mapping[Kind, str]] = {
     "server was too slow, not the network",
     "lower-bound": "no loss at the highest rate tried: a lower bound",
     "throttled": "the platform held traffic back",
+    "disturbed": "others used more than {percent} % of a machine's CPUs",
 }
 """The text of each kind, with its figures filled in; a remark has its own text."""
 

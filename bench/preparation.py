@@ -16,7 +16,7 @@ from bench.plan import Plan
 from bench.probes import warmup_probes
 from bench.probes.base import Bench, BoundReachedError
 from bench.probes.cost import components_of
-from bench.readiness import Calibrations, Readiness, quiet
+from bench.readiness import Calibrations, Readiness, allowing_others, quiet
 from bench.results import CalibrationResult, CheckResult
 from bench.sampling import sample
 from bench.session import Clock, Session, SessionError, Targets, resolve_targets
@@ -150,7 +150,8 @@ class _Preparation:
             warnings=tuple(marks),
             seconds=self._seconds,
         )
-        return Ready(self.bench, evidence, _components(self._session))
+        bench = allowing_others(self.bench, self._plan, self._gate)
+        return Ready(bench, evidence, _components(self._session))
 
     def late(self) -> None:
         """The time is over."""

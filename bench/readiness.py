@@ -10,8 +10,9 @@ share CPUs meanwhile, so the figure errs on the low side. Sides that share a mac
 calibration, since it never leaves the client's pod; all sides are waited for at once.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from bench.checks import Check, Gate, allowances
@@ -34,6 +35,7 @@ state."""
 FREE_SHARE = 0.15
 """Of a machine's CPUs, at most this may be used by all but the agents."""
 _MILLICORES = 1e3
+_MACHINE = "quiet-machine"
 T = TypeVar("T")
 
 
@@ -90,7 +92,7 @@ class _Watched:
         if self.failure:
             return (
                 Check("quiet-agents", False, self.failure),
-                Check("quiet-machine", False, self.failure),
+                Check(_MACHINE, False, self.failure),
             )
         last = self.windows[-1]
         others = ", ".join(
@@ -104,7 +106,7 @@ class _Watched:
                 f"{waited:.0f} s (at first {self.windows[0].millicores:.0f})",
             ),
             Check(
-                "quiet-machine",
+                _MACHINE,
                 free(last),
                 f"all but the CNI's agents uses {others or 'an unknown share of the'} CPUs while "
                 f"nothing is measured, after {waited:.0f} s; {100 * FREE_SHARE:.0f} % may be",
@@ -132,6 +134,20 @@ def quiet(benches: Sequence[Bench], most_seconds: float) -> list[tuple[Check, Ch
         waited = clock.monotonic() - start
         if waited >= most_seconds or all(each.over for each in watched):
             return [each.checks(waited) for each in watched]
+
+
+def allowing_others(bench: Bench, plan: Plan, gate: Gate) -> Bench:
+    """How a bench bears what others do during a sample, after the check "quiet-machine" and by what
+    the plan allows.
+
+    On a machine that was busy before, taking samples again would only take longer.
+    """
+    busy = any(check.name == _MACHINE and not check.passed for check in gate.checks)
+    return replace(
+        bench,
+        most_others=math.inf if busy else bench.most_others,
+        keeps_disturbed=_MACHINE in plan.allow,
+    )
 
 
 def settled(windows: list[Window]) -> bool:

@@ -174,12 +174,20 @@ class StealResult(_Model):
     share: float
 
 
+class DisturbedResult(_Model):
+    """The share of a machine's CPUs (0 to 1) that others used during one run."""
+
+    run: int
+    share: float
+
+
 class ProbeResult(_Model):
     """One probe: the exact command (its last argument given ``repeat_last`` times) and its runs.
 
     ``failures`` are the reasons of attempts without a number, also those tried again with success.
     ``facts`` are of the last good run. ``limits`` has every good run, ``throttled`` only those in
-    which traffic was held back, ``steal`` those in which a hypervisor withheld notable CPU time.
+    which traffic was held back, ``steal`` those in which a hypervisor withheld notable CPU time,
+    ``disturbed`` those in which others used a notable share.
     """
 
     role: str | None = None
@@ -191,6 +199,7 @@ class ProbeResult(_Model):
     limits: list[LimitResult] = []
     throttled: list[ThrottleResult] = []
     steal: list[StealResult] = []
+    disturbed: list[DisturbedResult] = []
 
 
 class CheckResult(_Model):

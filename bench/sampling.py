@@ -6,10 +6,18 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from bench.limits import NOTABLE_STEAL, Limit, Observation, between
+from bench.limits import (
+    MOST_STEP_SECONDS,
+    NOTABLE_OTHERS,
+    NOTABLE_STEAL,
+    Limit,
+    Observation,
+    between,
+)
 from bench.metrics import CNI_COST, Metric, Note, limit_kind, merged
 from bench.probes.base import Bench, BoundReachedError, Invocation, Probe, Reading, SampleError
 from bench.results import (
+    DisturbedResult,
     LimitResult,
     MetricResult,
     MissingMetric,
@@ -40,13 +48,20 @@ class Outcome:
     observation: Observation | None = None
     limit: Limit | None = None
 
+    @property
+    def others(self) -> float:
+        """Share of a machine's CPUs that others used meanwhile, as far as it is known."""
+        return self.observation.others if self.observation else 0.0
+
 
 def sample(probe: Probe, bench: Bench, *, attempts: int = 3) -> Outcome:
     """Measure once, again after a failure, at most ``attempts`` times.
 
     A failed attempt never yields a number; its reason is kept also where a later one succeeds.
+    Attempts that others disturbed count as failed, but for the last one where such are kept.
     """
     failures: list[str] = []
+    disturbed: Outcome | None = None
     retrying = Retrying(
         stop=stop_after_attempt(attempts),
         wait=wait_fixed(PAUSE_SECONDS),
@@ -56,22 +71,33 @@ def sample(probe: Probe, bench: Bench, *, attempts: int = 3) -> Outcome:
     )
 
     def attempt() -> Outcome:
+        nonlocal disturbed
+        disturbed = None
         try:
-            return _observed(probe, bench)
+            outcome = _observed(probe, bench)
+            if (share := outcome.others) > bench.most_others:
+                disturbed = outcome
+                raise SampleError(f"others used {100 * share:.0f} % of a machine's CPUs meanwhile")
         except SampleError as error:
             failures.append(str(error))
             raise
+        return outcome
 
     try:
         return replace(retrying(attempt), failures=tuple(failures))
     except SampleError:
+        if disturbed is not None and bench.keeps_disturbed:
+            return replace(disturbed, failures=tuple(failures[:-1]))
         return Outcome(None, tuple(failures))
     except BoundReachedError:
         return Outcome(None, (*failures, BOUND_REASON))
 
 
 def _observed(probe: Probe, bench: Bench) -> Outcome:
-    """A reading with what happened meanwhile; counters that cannot be read cost no sample."""
+    """A reading with what happened meanwhile; counters that cannot be read cost no sample.
+
+    :raises SampleError: no number this time; or a clock was set meanwhile.
+    """
     try:
         before = bench.snapshot()
     except SampleError as error:
@@ -81,6 +107,8 @@ def _observed(probe: Probe, bench: Bench) -> Outcome:
         seen = between(before, bench.snapshot())
     except (SampleError, ValueError) as error:
         return Outcome(reading, limit=Limit("unknown", str(error)))
+    if abs(seen.clock_step) > MOST_STEP_SECONDS:
+        raise SampleError(f"the wall clock was set by {1e3 * seen.clock_step:+.0f} ms meanwhile")
     limit = reading.limit or seen.limit(bench.targets.nodes("server"))
     return Outcome(reading, observation=seen, limit=limit)
 
@@ -116,6 +144,7 @@ class Ledger:
         self._limits: dict[str, list[LimitResult]] = {probe.name: [] for probe in probes}
         self._throttled: dict[str, list[ThrottleResult]] = {probe.name: [] for probe in probes}
         self._steal: dict[str, list[StealResult]] = {probe.name: [] for probe in probes}
+        self._disturbed: dict[str, list[DisturbedResult]] = {probe.name: [] for probe in probes}
         self._warnings: list[str] = []
 
     def add(self, probe: Probe, run: int, outcome: Outcome) -> None:
@@ -124,11 +153,14 @@ class Ledger:
         reason = "" if outcome.reading else outcome.failures[-1]
         limit = self._limited(probe, run, outcome)
         held_back = self._held_back(probe, run, outcome)
+        disturbed = self._noted_others(probe, run, outcome)
         for metric in probe.metrics:
             column = self._columns[metric.name]
             if metric.name in reading.values:
                 if held_back:
                     column.notes.append((run, Note(kind="throttled")))
+                if disturbed:
+                    column.notes.append((run, disturbed))
                 if limit and metric.group != CNI_COST:
                     column.notes.append((run, limit))
                 column.samples |= _placed(reading, metric.name, run)
@@ -167,6 +199,14 @@ class Ledger:
         self._warnings.append(f"{probe.name}, run {run}: the platform held traffic back ({listed})")
         return True
 
+    def _noted_others(self, probe: Probe, run: int, outcome: Outcome) -> Note | None:
+        """Record what others used of the machines; the note for the run's metrics, if any."""
+        if outcome.reading is None or outcome.others <= NOTABLE_OTHERS:
+            return None
+        share = round(outcome.others, 4)
+        self._disturbed[probe.name].append(DisturbedResult(run=run, share=share))
+        return Note(kind="disturbed", figures={"percent": 100 * NOTABLE_OTHERS})
+
     def metrics(self) -> dict[str, MetricResult]:
         """The metrics that have a sample, in the probes' order."""
         rounds = range(1, self._runs + 1)
@@ -192,6 +232,7 @@ class Ledger:
                 limits=self._limits[probe.name],
                 throttled=self._throttled[probe.name],
                 steal=self._steal[probe.name],
+                disturbed=self._disturbed[probe.name],
             )
         return records
 
@@ -210,16 +251,12 @@ class Ledger:
             for name, reasons in self._failures.items()
             if reasons
         ]
-        return [*self._warnings, *short, *retried, *self._withheld()]
-
-    def _withheld(self) -> list[str]:
-        stolen = [(each, probe) for probe, runs in self._steal.items() for each in runs]
-        if not stolen:
-            return []
-        worst, probe = max(stolen, key=lambda one: one[0].share)
         return [
-            f"the hypervisor withheld CPU time during {len(stolen)} samples, "
-            f"{100 * worst.share:.0f} % at worst ({probe}, run {worst.run})"
+            *self._warnings,
+            *short,
+            *retried,
+            *_worst("the hypervisor withheld CPU time", self._steal),
+            *_worst("others used the machines", self._disturbed),
         ]
 
     def errors(self) -> list[MissingMetric]:
@@ -235,6 +272,20 @@ class Ledger:
 
     def _all_metrics(self) -> list[Metric]:
         return [metric for probe in self._probes for metric in probe.metrics]
+
+
+def _worst(
+    what: str, runs: Mapping[str, Sequence[StealResult] | Sequence[DisturbedResult]]
+) -> list[str]:
+    """How many samples it happened to, and the one with the largest share of CPU time."""
+    found = [(each, probe) for probe, of_probe in runs.items() for each in of_probe]
+    if not found:
+        return []
+    worst, probe = max(found, key=lambda one: one[0].share)
+    return [
+        f"{what} during {len(found)} samples, {100 * worst.share:.0f} % at worst "
+        f"({probe}, run {worst.run})"
+    ]
 
 
 def _placed(reading: Reading, metric: str, run: int) -> dict[Place, float]:

@@ -86,11 +86,22 @@ class WorkloadUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeOfDay:
+    """By how many seconds a machine's time of day is ahead of its clock that only grows, known to
+    ± ``error``. Only a change means something: it is a step. Slewing (NTP) moves both alike."""
+
+    ahead: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
 class MachineUsage:
     """What the CPUs of one machine have done so far, in seconds over all of them (proc_stat(5)).
 
     A machine is what shares CPUs: a node of a real cluster, or all nodes of the lab. ``busy`` is
-    user, nice, system, irq and softirq time; ``steal`` is what a hypervisor withheld.
+    user, nice, system, irq and softirq time, ``interrupt`` the last two of it; ``steal`` is what a
+    hypervisor withheld. ``others`` is the time of processes that are not of the measurement, None
+    where the target cannot tell them apart.
     """
 
     name: str
@@ -98,6 +109,9 @@ class MachineUsage:
     cpus: int
     busy_seconds: float
     steal_seconds: float
+    interrupt_seconds: float = 0.0
+    others_seconds: float | None = None
+    time_of_day: TimeOfDay | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,6 +246,10 @@ class Sandbox:
         """/proc/<pid> of a process whose PID is the one inside the sandbox, read from the host."""
         return Path(f"/proc/{self.init_pid}/root/proc/{pid}")
 
+    def pid_namespace(self) -> str:
+        """The sandbox's PID namespace, as links in /proc name it."""
+        return str(Path(f"/proc/{self.init_pid}/ns/pid").readlink())
+
     def netns_path(self, netns: str | None) -> Path:
         """A file that stands for a network namespace of the sandbox, usable from the host."""
         if netns is None:

@@ -12,7 +12,7 @@ from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.limits import Limit, Snapshot, take
+from bench.limits import MOST_OTHERS, Limit, Snapshot, take
 from bench.metrics import Metric, Note
 from bench.session import Clock, CommandResult, Session, SessionError, Targets
 from bench.text import ParseError, tail
@@ -76,12 +76,18 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What a probe measures on, and until when (of ``clock.monotonic``) it may."""
+    """What a probe measures on, and until when (of ``clock.monotonic``) it may.
+
+    A sample during which others used more than the share ``most_others`` of a machine's CPUs is
+    taken again. The last attempt of all counts nevertheless if ``keeps_disturbed``.
+    """
 
     session: Session
     targets: Targets
     clock: Clock = field(default_factory=Clock)
     deadline: float = math.inf
+    most_others: float = MOST_OTHERS
+    keeps_disturbed: bool = False
 
     def remaining(self) -> float:
         """Seconds that are left of the whole benchmark's time.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.environment import DEFAULT_DOMAIN, NodeFacts
+from bench.session import TimeOfDay
 from components.kubernetes.manifests import HOST_CGROUPS
 from kube.objects import Json, KubernetesError
 
@@ -41,28 +42,45 @@ def usage_command(containers: Sequence[str], root: str = HOST_CGROUPS) -> tuple[
 
 # The kernel counts in these for programs, whatever its own tick is (Linux, USER_HZ).
 _TICKS_PER_SECOND = 100
-CPU_COMMAND = ("head", "-n", "1", "/proc/stat")
+# By the shell alone, so that no time passes between the clocks' readings.
+CPU_COMMAND = (
+    "bash",
+    "-c",
+    'read -r up _ </proc/uptime; now=$EPOCHREALTIME; read -r cpu </proc/stat; echo "$now $up $cpu"',
+)
+_UPTIME_ERROR_SECONDS = 0.005
+"""/proc/uptime is cut to hundredths of a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class CpuTime:
-    """Seconds of all CPUs of a node so far: at work, and withheld by a hypervisor."""
+    """Seconds of all CPUs of a node so far: at work, of it in interrupts, and withheld by a
+    hypervisor; and how its time of day stands."""
 
     busy_seconds: float
+    interrupt_seconds: float
     steal_seconds: float
+    time_of_day: TimeOfDay
 
 
 def parse_cpu(node: str, text: str) -> CpuTime:
-    """Read the output of :data:`CPU_COMMAND` (proc_stat(5)); it is the node's also in a container.
+    """Read the output of :data:`CPU_COMMAND` (proc_stat(5), proc_uptime(5)); it is the node's also
+    in a container.
 
     :raises KubernetesError: it is not that line.
     """
+    words = text.split()
     try:
-        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, text.split()[1:9])
+        now, up = map(float, words[:2])
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, words[3:11])
     except ValueError:
-        raise KubernetesError(f"{node}: its CPUs' time is not told: {text}") from None
-    busy = user + nice + system + irq + softirq
-    return CpuTime(busy / _TICKS_PER_SECOND, steal / _TICKS_PER_SECOND)
+        raise KubernetesError(f"{node}: its clocks and CPUs' time are not told: {text}") from None
+    return CpuTime(
+        busy_seconds=(user + nice + system + irq + softirq) / _TICKS_PER_SECOND,
+        interrupt_seconds=(irq + softirq) / _TICKS_PER_SECOND,
+        steal_seconds=steal / _TICKS_PER_SECOND,
+        time_of_day=TimeOfDay(now - up - _UPTIME_ERROR_SECONDS, _UPTIME_ERROR_SECONDS),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,15 @@ class KubernetesSession(KeepsObjects):
             outputs = pods.on_nodes(self._api, lambda node: facts.CPU_COMMAND, sorted(cpus))
             times = {node: facts.parse_cpu(node, text) for node, text in outputs.items()}
         return [
-            MachineUsage(node, (node,), cpus[node], time.busy_seconds, time.steal_seconds)
+            MachineUsage(
+                name=node,
+                nodes=(node,),
+                cpus=cpus[node],
+                busy_seconds=time.busy_seconds,
+                steal_seconds=time.steal_seconds,
+                interrupt_seconds=time.interrupt_seconds,
+                time_of_day=time.time_of_day,
+            )
             for node, time in times.items()
         ]
 

@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import IO
 
 import psutil
 
-from bench.session import MachineUsage
+from bench.session import MachineUsage, TimeOfDay
 from lab import kernel
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_PF_KTHREAD = 0x00200000
+"""Of a process's flags in /proc/<pid>/stat: a thread of the kernel (linux/sched.h)."""
+_READINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,63 @@ def of_process(proc: Path) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
-def of_machine(name: str, nodes: tuple[str, ...]) -> MachineUsage:
-    """What all CPUs have done so far."""
+def of_machine(name: str, nodes: tuple[str, ...], ours: Collection[str]) -> MachineUsage:
+    """What all CPUs have done so far.
+
+    :param ours: PID namespaces (as links in /proc name them) whose processes are measured.
+    """
     times = psutil.cpu_times()
+    interrupts = times.irq + times.softirq
     return MachineUsage(
         name=name,
         nodes=nodes,
         cpus=kernel.cpus(),
-        busy_seconds=times.user + times.nice + times.system + times.irq + times.softirq,
+        busy_seconds=times.user + times.nice + times.system + interrupts,
         steal_seconds=times.steal,
+        interrupt_seconds=interrupts,
+        others_seconds=sum(of_others(ours).values()),
+        time_of_day=time_of_day(),
     )
+
+
+def of_others(ours: Collection[str]) -> dict[int, float]:
+    """CPU seconds so far, by their numbers, of all processes but the measured ones, the kernel's
+    own threads, and this process with all that it has started.
+
+    Those that have ended are in the time of whoever has waited for them. A container
+    sees no processes outside it.
+    """
+    me = os.getpid()
+    used: dict[int, float] = {}
+    parents: dict[int, int] = {}
+    for pid in psutil.pids():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            kernels = int(fields[6]) & _PF_KTHREAD
+            if pid == me or kernels or _pid_namespace(pid) in ours:
+                continue
+        except OSError:  # it has ended meanwhile
+            continue
+        parents[pid] = int(fields[1])
+        used[pid] = sum(map(int, fields[11:15])) / _TICKS_PER_SECOND
+
+    def started_here(pid: int) -> bool:
+        while pid in parents:
+            pid = parents[pid]
+        return pid == me
+
+    return {pid: seconds for pid, seconds in used.items() if not started_here(pid)}
+
+
+def _pid_namespace(pid: int) -> str:
+    return str(Path(f"/proc/{pid}/ns/pid").readlink())
+
+
+def time_of_day() -> TimeOfDay:
+    """The best of a few readings: one that is interrupted midway is known less well."""
+    return min((_time_of_day() for _ in range(_READINGS)), key=lambda each: each.error)
+
+
+def _time_of_day() -> TimeOfDay:
+    before, now, after = time.monotonic(), time.time(), time.monotonic()
+    return TimeOfDay(now - (before + after) / 2, (after - before) / 2)

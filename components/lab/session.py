@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,19 @@ from studies.experiments.capabilities import PodRequest
 TARGET = "lab: network namespaces of one machine, no cloud"
 
 
+_MEASURED: dict[int, Lab] = {}
+"""The labs of all sessions of this process: they are measured side by side."""
+
+
+def _measured() -> set[str]:
+    """Their PID namespaces, but for labs that have ended."""
+    found = set()
+    for lab in _MEASURED.values():
+        with suppress(LabError, OSError):
+            found.add(lab.sandbox.pid_namespace())
+    return found
+
+
 @contextmanager
 def _as_session_error() -> Iterator[None]:
     try:
@@ -63,6 +76,7 @@ class LabSession(KeepsObjects):
         # Both for as long as this session is there; the engine's process ends with the step.
         with _as_session_error():
             self._machine = machine.measuring(f"measuring the lab {lab.paths.lab_id}")
+        _MEASURED[id(self)] = lab
         self._hold = IdleHold.take()
         self._commands_cpu: defaultdict[str, float] = defaultdict(float)
         self._lock = Lock()
@@ -73,6 +87,7 @@ class LabSession(KeepsObjects):
         """Let the machine's CPUs idle as before, and others have it."""
         self._hold.release()
         self._machine.release()
+        _MEASURED.pop(id(self), None)
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         with _as_session_error():
@@ -118,7 +133,7 @@ class LabSession(KeepsObjects):
     def machines(self) -> Sequence[MachineUsage]:
         with _as_session_error():
             nodes = tuple(node.name for node in self._lab.nodes)
-            return [cpu.of_machine("this machine", nodes)]
+            return [cpu.of_machine("this machine", nodes, _measured())]
 
     def configuration(self) -> Sequence[Setting]:
         lab = self._lab

@@ -20,6 +20,7 @@ from bench.session import (
     Service,
     ServicePath,
     SessionError,
+    TimeOfDay,
     WorkloadUsage,
 )
 from bench.workloads import NULL_HTTP_PORT, WORKLOADS
@@ -80,7 +81,8 @@ class FakeSession:
 
     ``busy`` is the share of a machine's CPUs in use, by node; ``pod_cpu`` the CPUs that a role's
     pods use; both grow with the time. ``held_back`` grows by the next number of ``throttle`` with
-    every command, by recording.
+    every command, by recording; in the same way ``others`` are the shares of the machines' CPUs
+    that somebody else uses, and ``set_clock`` the seconds by which the time of day is set.
     ``told`` is what the stack told the session; ``path`` is what leads connections to the Service;
     ``skew`` is in seconds, by role; ``received_per_read`` are the receive softirqs of each CPU.
     """
@@ -95,6 +97,10 @@ class FakeSession:
         self.seconds_per_command = 1.0
         self.busy = {"node-1": 0.05, "node-2": 0.05}
         self.steal = 0.0
+        self.others: dict[str, list[float]] = {}
+        self._others_used = 0.0
+        self.set_clock: dict[str, list[float]] = {}
+        self.set_by = 0.0
         self.pod_cpu = {"fortio-client": 0.4, "httpbin": 0.3}
         self.pod_limit: float | None = None
         self.held_back: dict[str, dict[str, int]] = {}
@@ -134,6 +140,10 @@ class FakeSession:
             self.held_back["node-1"]["bw_in_allowance_exceeded"] += growth.pop(0)
         self.calls.append((name, tuple(argv), timeout))
         self.time.seconds += self.seconds_per_command
+        if shares := self.others.get(name):
+            self._others_used += shares.pop(0) * 4 * self.seconds_per_command
+        if steps := self.set_clock.get(name):
+            self.set_by += steps.pop(0)
         answer = replace(recorded(name), argv=tuple(argv))
         spoilers = self.spoil.get(name)
         return spoilers.pop(0)(answer) if spoilers else answer
@@ -176,7 +186,15 @@ class FakeSession:
             raise SessionError("no CPU time today")
         passed = 4 * self.time.seconds
         return [
-            MachineUsage(node, (node,), 4, share * passed, self.steal * passed)
+            MachineUsage(
+                node,
+                (node,),
+                4,
+                share * passed,
+                self.steal * passed,
+                others_seconds=self._others_used,
+                time_of_day=TimeOfDay(self.set_by, 0.001),
+            )
             for node, share in self.busy.items()
         ]
 

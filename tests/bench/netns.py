@@ -137,7 +137,7 @@ class NetnsSession:
 
     def machines(self) -> Sequence[MachineUsage]:
         """See ``bench.session.Session``: both "nodes" are this machine."""
-        return [cpu.of_machine("this machine", ("client", "server"))]
+        return [cpu.of_machine("this machine", ("client", "server"), ())]
 
     def configuration(self) -> Sequence[Setting]:
         """See ``bench.session.Session``: there is no dataplane to configure."""

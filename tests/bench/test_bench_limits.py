@@ -13,7 +13,13 @@ from bench.metrics import Note
 from bench.probes.base import Bench
 from bench.probes.iperf import CpuShare, PerGigabyte, limit_of, tcp_probe, threads_of
 from bench.results import Results
-from bench.session import MachineUsage, WorkloadUsage, resolve_targets
+from bench.session import (
+    ComponentUsage,
+    MachineUsage,
+    TimeOfDay,
+    WorkloadUsage,
+    resolve_targets,
+)
 from tests.bench.fakes import PLAN, FakeSession
 
 SERVERS = {"n2"}
@@ -221,3 +227,121 @@ def test_without_the_machines_cpu_time_it_is_missing_and_the_throughput_stays(
     reading = PerGigabyte(tcp_probe(PLAN)).measure(bench)
     assert "no CPU time today" in reading.missing["tcp_cpu_per_gb"]
     assert reading.values["tcp_throughput"] > 0
+
+
+def _moments(
+    then: MachineUsage, now: MachineUsage, *, agents: float | None = 0.2, seconds: float = 2.0
+) -> Observation:
+    """Two readings of a machine; its agent uses so many CPU seconds meanwhile, a pod half of one,
+    and as much on another machine. None: what the agent uses cannot be read."""
+
+    def at(moment: float, machine: MachineUsage, share: float) -> Snapshot:
+        return Snapshot(
+            moment,
+            (machine,),
+            tuple(
+                WorkloadUsage(f"pod-{node}", "httpbin", node, 3 + 0.5 * share)
+                for node in ("n1", "n9")
+            ),
+            {},
+            None if agents is None else (ComponentUsage("n1", "agent", 5 + agents * share, 1),),
+        )
+
+    return between(at(50.0, then, 0.0), at(50.0 + seconds, now, 1.0))
+
+
+THEN = MachineUsage("n1", ("n1",), 4, 100, 0, interrupt_seconds=10)
+
+
+def test_what_others_use_is_what_is_left_of_all_processes_time() -> None:
+    # 3 s at work, of which 1 in interrupts, 0.5 of the pod and 0.2 of the agent: 1.3 of 4 x 2 s.
+    now = replace(THEN, busy_seconds=103, interrupt_seconds=11)
+    assert _moments(THEN, now).others == pytest.approx(1.3 / 8)
+    assert "16 % used by others" in _moments(THEN, now).limit(SERVERS).evidence
+    # More of ours than there was: ticks are coarse.
+    assert _moments(THEN, now, agents=3).others == 0
+    # Too short to tell, or not known.
+    assert _moments(THEN, now, seconds=0.2).others == 0
+    assert _moments(THEN, now, agents=None).others == 0
+
+
+def test_a_machine_that_tells_what_others_use_is_believed() -> None:
+    then = replace(THEN, others_seconds=7.0)
+    now = replace(THEN, busy_seconds=107, others_seconds=7.8)
+    assert _moments(then, now, agents=None).others == pytest.approx(0.1)
+    # Whoever had counted among them, and has ended, may take his time along.
+    assert _moments(then, replace(now, others_seconds=6.9)).others == 0
+
+
+@pytest.mark.parametrize(
+    ("moved", "step"), [(0.05, 0.038), (-0.05, -0.038), (0.011, 0.0), (0.0, 0.0)]
+)
+def test_a_time_of_day_that_was_set_is_told_as_far_as_it_is_certain(
+    moved: float, step: float
+) -> None:
+    then = replace(THEN, time_of_day=TimeOfDay(1e9, 0.004))
+    now = replace(THEN, time_of_day=TimeOfDay(1e9 + moved, 0.008))
+    assert _moments(then, now).clock_step == pytest.approx(step, abs=1e-6)
+    assert _moments(THEN, now).clock_step == 0
+
+
+# -- what is done about it ----------------------------------------------------------------------
+
+
+def test_a_disturbed_sample_says_so_and_counts(session: FakeSession) -> None:
+    session.others["iperf3-tcp"] = [0, 0, 0.2, 0, 0.15]  # precondition, warm-up, three runs
+    results = run_benchmark(session, PLAN, clock=session.time.clock())
+    metric = results.metrics["tcp_throughput"]
+    assert metric.n == 3
+    (note,) = metric.notes
+    assert (note.kind, note.rounds) == ("disturbed", [1, 3])
+    assert note.text() == "run 1, 3: others used more than 10 % of a machine's CPUs"
+    assert [(each.run, each.share) for each in results.probes["tcp"].disturbed] == [
+        (1, 0.2), (3, 0.15),
+    ]  # fmt: skip
+    assert results.probes["tcp"].failures == []
+    assert "others used the machines during 2 samples, 20 % at worst (tcp, run 1)" in (
+        results.warnings
+    )
+
+
+def test_a_spoilt_sample_is_taken_again_and_missing_in_the_end(session: FakeSession) -> None:
+    session.others["iperf3-tcp"] = [0, 0, 0.4, 0, *[0.3] * PLAN.attempts]
+    results = run_benchmark(session, PLAN, clock=session.time.clock())
+    metric = results.metrics["tcp_throughput"]
+    assert (metric.n, metric.rounds) == (2, [1, 3])
+    reason = "others used 30 % of a machine's CPUs meanwhile"
+    assert [each.text() for each in metric.missing] == [f"run 2: {reason}"]
+    assert results.probes["tcp"].failures == [
+        "run 1: others used 40 % of a machine's CPUs meanwhile", *[f"run 2: {reason}"] * 3,
+    ]  # fmt: skip
+
+
+def test_where_a_busy_machine_is_allowed_the_last_attempt_counts(session: FakeSession) -> None:
+    plan = replace(PLAN, allow=("quiet-machine",))
+    session.others["iperf3-tcp"] = [0, 0, *[0.3] * PLAN.attempts]
+    results = run_benchmark(session, plan, clock=session.time.clock())
+    metric = results.metrics["tcp_throughput"]
+    assert metric.n == 3
+    assert [(note.kind, note.rounds) for note in metric.notes] == [("disturbed", [1])]
+    assert len(results.probes["tcp"].failures) == PLAN.attempts - 1
+
+
+def test_a_machine_that_was_busy_before_is_not_asked_again(session: FakeSession) -> None:
+    plan = replace(PLAN, allow=("quiet-machine",))
+    session.busy = {"node-1": 0.5, "node-2": 0.05}
+    session.others["iperf3-tcp"] = [0, 0, 0.3]
+    results = run_benchmark(session, plan, clock=session.time.clock())
+    assert [check.name for check in results.marks] == ["quiet-machine"]
+    assert results.probes["tcp"].failures == []
+    assert results.probes["tcp"].disturbed[0].share == 0.3
+
+
+def test_a_clock_that_was_set_voids_the_sample(session: FakeSession) -> None:
+    session.set_clock["iperf3-tcp"] = [0, 0, 0.05, 0, 0.011, -0.05]
+    results = run_benchmark(session, PLAN, clock=session.time.clock())
+    assert results.metrics["tcp_throughput"].n == 3
+    assert results.probes["tcp"].failures == [
+        "run 1: the wall clock was set by +48 ms meanwhile",
+        "run 3: the wall clock was set by -48 ms meanwhile",
+    ]

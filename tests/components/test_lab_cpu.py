@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ import pytest
 from components.lab import cpu
 from lab import kernel
 
+_KTHREADD = 2
 BURN = "import time\nwhile time.process_time() < 0.3: pass\nprint('done')"
 
 
@@ -57,10 +62,57 @@ def test_a_process_is_read_with_all_its_threads() -> None:
 
 
 def test_the_machine_is_at_least_as_busy_as_its_processes() -> None:
-    before = cpu.of_machine("here", ("n1", "n2"))
+    before = cpu.of_machine("here", ("n1", "n2"), ())
     burnt = cpu.run([sys.executable, "-c", BURN]).cpu_seconds
-    after = cpu.of_machine("here", ("n1", "n2"))
+    after = cpu.of_machine("here", ("n1", "n2"), ())
     assert (after.name, after.nodes, after.cpus) == ("here", ("n1", "n2"), kernel.cpus())
     tick = 1 / os.sysconf("SC_CLK_TCK")
     assert after.busy_seconds - before.busy_seconds >= burnt - 5 * tick
     assert after.steal_seconds >= before.steal_seconds
+
+
+_WORK = f"""
+import subprocess, sys, time
+subprocess.run([sys.executable, "-c", {BURN!r}], check=True, stdout=subprocess.DEVNULL)
+print("burnt", flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def _at_work(program: str) -> Iterator[int]:
+    """A process whose child has burnt CPU time and ended; or the one that was left by it."""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as it:
+        assert it.stdout is not None
+        try:
+            pid = it.pid if program == _WORK else int(it.stdout.readline())
+            assert it.stdout.readline() == "burnt\n"
+            yield pid
+        finally:
+            os.killpg(it.pid, signal.SIGKILL)
+
+
+_LEFT = f"import os\nif os.fork(): os._exit(0)\nprint(os.getpid(), flush=True)\n{_WORK}"
+
+
+def test_others_are_told_with_what_their_children_used() -> None:
+    with _at_work(_LEFT) as orphan:
+        assert 0.3 <= cpu.of_others(())[orphan] < 2
+
+
+def test_measured_namespaces_and_what_this_process_started_are_no_others() -> None:
+    here = str(Path("/proc/self/ns/pid").readlink())
+    with _at_work(_LEFT) as orphan, _at_work(_WORK) as child:
+        found = cpu.of_others(())
+        assert orphan in found
+        assert not found.keys() & {child, os.getpid(), _KTHREADD}
+        assert orphan not in cpu.of_others({here})
+
+
+def test_the_time_of_day_is_ahead_of_the_monotonic_clock_by_as_much_as_it_was() -> None:
+    first = cpu.time_of_day()
+    time.sleep(0.2)
+    second = cpu.time_of_day()
+    assert abs(second.ahead - first.ahead) <= first.error + second.error + 1e-4
+    assert second.error < 0.01

@@ -90,7 +90,8 @@ class Recorded:
             return f"     bw_in_allowance_exceeded: {self.exceeded}\n"
         ticks = int((self._clock.monotonic() - self._start) * 100)
         if argv == facts.CPU_COMMAND:  # a twentieth of one CPU of four
-            return f"cpu  {ticks // 20} 0 0 {4 * ticks} 0 0 0 0 0 0\n"
+            clocks = f"{1.7e9 + ticks / 100:.6f} {ticks / 100:.2f}"
+            return f"{clocks} cpu  {ticks // 20} 0 0 {4 * ticks} 0 0 0 0 0 0\n"
         return "".join(self._usage(each, ticks) for each in argv[5:])
 
     def _usage(self, container: str, ticks: int) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.session import Pod, Service, Session, SessionError, resolve_targets
+from bench.session import Pod, Service, Session, SessionError, TimeOfDay, resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.dataplane import PER_PACKET, SOCKET
 from cni.cilium.evidence import EVIDENCE_COMMANDS
@@ -283,12 +285,30 @@ def test_workloads_use_what_their_main_containers_use(session: Session) -> None:
 
 
 def test_every_node_is_a_machine(api: KubeApi, session: Session) -> None:
-    _by({facts.CPU_COMMAND: Output("cpu  100 20 30 4000 500 6 7 8 0 0\n")}, api)
+    _by(
+        {
+            facts.CPU_COMMAND: Output(
+                "1700000000.125000 5000.12 cpu  100 20 30 4000 500 6 7 8 0 0\n"
+            )
+        },
+        api,
+    )
     found = session.machines()
     assert [(each.name, each.nodes, each.cpus) for each in found] == [
         (node, (node,), 4) for node in NODES
     ]
     assert {(each.busy_seconds, each.steal_seconds) for each in found} == {(1.63, 0.08)}
+    assert {each.interrupt_seconds for each in found} == {0.13}
+    assert {each.others_seconds for each in found} == {None}
+    assert {each.time_of_day for each in found} == {TimeOfDay(1_699_995_000.0, 0.005)}
+
+
+def test_the_command_tells_a_real_nodes_clocks_and_cpus() -> None:
+    told = subprocess.run(facts.CPU_COMMAND, capture_output=True, text=True, check=True).stdout
+    here = facts.parse_cpu("here", told)
+    assert here.busy_seconds > here.interrupt_seconds >= 0
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert here.time_of_day.ahead == pytest.approx(booted, abs=0.02)
 
 
 def test_a_torn_reading_is_asked_for_once_more(api: KubeApi, session: Session) -> None:
@@ -296,7 +316,7 @@ def test_a_torn_reading_is_asked_for_once_more(api: KubeApi, session: Session) -
 
     def mended(call: Exec) -> Reply:
         asked.append(call.pod)
-        return Output("cpu 1 1 1 1 1 1 1 1") if asked.count(call.pod) > 1 else Torn("cpu")
+        return Output("1 1 cpu 1 1 1 1 1 1 1 1") if asked.count(call.pod) > 1 else Torn("cpu")
 
     api.handler = mended
     assert len(session.machines()) == 3
