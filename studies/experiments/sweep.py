@@ -4,7 +4,8 @@ Each side's capacity is measured first: all connections in a closed loop, as fas
 with the request log that the points need as well (it takes the generator 15 to 36 % of the rate
 that it reaches without). At a point requests are due at fixed times, whatever the answers do, and
 latency counts from when a request was due if its connection was still busy then; percentiles are of
-single requests, not of a histogram (:mod:`bench.probes.fortio`).
+single requests, not of a histogram (:mod:`bench.probes.fortio`). The first ones of every run are
+not counted.
 
 A generator that wants for CPU is late itself: a request leaves late although its connection is
 free, and misses the queue that it was to measure, or holds up the next ones, which have not waited
@@ -69,9 +70,12 @@ _PREFIX = "sweep"
 _PERCENTILES = (50.0, 99.0, 99.9)
 _DECIDING = (99.0, 99.9)
 _GROUP = "HTTP under load"
+_WARM_SECONDS = 0.25
+_LEAST_DROPPED = 2
+"""Calls of each connection, or those of so many seconds, that are not counted at the beginning."""
 _LEAST_RATE = 2_000
 """Requests/s that can be counted on, for the planned length of a run at full speed."""
-_AROUND_SECONDS = 1.5
+_AROUND_SECONDS = _WARM_SECONDS + 1.5
 """What a sample takes beside its requests: its log is read, machines are asked."""
 
 
@@ -351,7 +355,10 @@ def capacity_probe(plan: SweepPlan) -> CommandProbe:
 
 def sweep_probe(share: int, rate: int, plan: SweepPlan) -> CommandProbe:
     """Requests on a schedule, at one rate."""
-    schedule = Schedule(plan.connections, plan.calls, rate / plan.connections)
+    each = rate / plan.connections
+    dropped = max(_LEAST_DROPPED, math.ceil(_WARM_SECONDS * each))
+    schedule = Schedule(plan.connections, plan.calls + dropped, each, dropped)
+    count = schedule.threads * schedule.calls
 
     def read(result: CommandResult) -> Reading:
         load = load_of(result, request_log=True, schedule=schedule)
@@ -368,12 +375,12 @@ def sweep_probe(share: int, rate: int, plan: SweepPlan) -> CommandProbe:
     return CommandProbe(
         name=f"{_PREFIX}_{share}",
         role="fortio-client",
-        seconds=plan.per_round / rate,
+        seconds=count / rate,
         metrics=_metrics(plan),
         argv=lambda targets: fortio_argv(
             service_url(targets),
             "-uniform",
-            count=plan.per_round,
+            count=count,
             connections=plan.connections,
             rate=rate,
             resolution_us=None,

@@ -36,7 +36,7 @@ PLAN = Plan(
 )  # fmt: skip
 """The plan that the outputs were recorded with (see ``record.py``); small, so that they are."""
 
-SWEPT = SweepPlan(points=(30, 50), rounds=2, requests=400, bound=5_000, connections=4)
+SWEPT = SweepPlan(points=(30, 50), rounds=2, requests=200, bound=5_000, connections=4)
 SWEPT_RATE = 400
 """The sweep that its outputs were recorded with."""
 

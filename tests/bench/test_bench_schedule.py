@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bench.probes.fortio import (
@@ -84,6 +86,13 @@ def test_what_a_punctual_generator_would_have_seen_has_two_bounds() -> None:
                              (slow - 3 * step + 100, 50), *[(0, 50)] * 6))  # fmt: skip
     assert run.at_least == pytest.approx(run.latency)
     assert run.at_most == pytest.approx(run.latency)
+
+
+def test_the_first_calls_may_be_left_out() -> None:
+    cold = replace(TEN, dropped=2)
+    run = against(cold, calls((0, 900), (0, 800), *[(0.0, 50.0)] * 8))
+    assert run.latency == run.at_most == run.at_least == (50,) * 8
+    assert run.unsent == 0, "they were sent"
 
 
 def test_every_thread_has_its_own_start_and_its_own_omissions() -> None:
