@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,6 @@ import pytest
 
 from lab.dataplane.cilium import agents
 
-CLANG_SH = agents.CLANG / "clang.sh"
-PREPROCESS_SH = agents.CLANG / "preprocess.sh"
-
 
 @dataclass(frozen=True)
 class Compiler:
@@ -21,13 +19,24 @@ class Compiler:
 
     folder: Path
 
-    def __call__(self, *words: str, script: Path = CLANG_SH) -> subprocess.CompletedProcess[bytes]:
+    clang: str
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[bytes]:
         env = {
             "PATH": f"{self.folder}:{os.environ['PATH']}",
-            "CLANG": str(self.folder / "clang"),
+            "CLANG": self.clang,
+            "HEADERS": str(self.folder / "state"),
             "TMPDIR": str(self.folder / "tmp"),
+            "CCACHE_DIR": str(self.folder / "cache"),
         }
-        return subprocess.run([script, *words], env=env, capture_output=True, check=False)
+        return subprocess.run([agents.CLANG, *words], env=env, capture_output=True, check=False)
+
+    def headers(self, name: str, text: str) -> str:
+        """A folder with a header as the agent writes them, as the compiler's option."""
+        folder = self.folder / "state" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "node_config.h").write_text(text)
+        return f"-I{folder}"
 
     def write(self, name: str, script: str) -> None:
         """A program that notes its arguments, one a line, and then does what a script says."""
@@ -62,7 +71,7 @@ printf 'ELF\\000\\377object' > "$file"
 @pytest.fixture
 def compiler(tmp_path: Path) -> Compiler:
     (tmp_path / "tmp").mkdir()
-    made = Compiler(tmp_path)
+    made = Compiler(tmp_path, str(tmp_path / "clang"))
     made.write("clang", "echo 'clang version 16.0.6'")
     made.write("ccache", _COMPILES)
     return made
@@ -72,10 +81,7 @@ def test_an_object_for_standard_output_goes_through_ccache(compiler: Compiler) -
     done = compiler("-O2", "-c", "bpf_lxc.c", "-o", "-")
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == b"ELF\x00\xffobject"
-    clang, *words, file = compiler.words("ccache")
-    assert clang == str(compiler.folder / "clang")
-    assert words == ["-O2", "-c", "bpf_lxc.c", "-o"]
-    assert file.startswith(str(compiler.folder / "tmp"))
+    assert compiler.words("ccache") == [compiler.clang, "-O2", "-c", "bpf_lxc.c", "-o", "object"]
     assert compiler.leftovers() == []
 
 
@@ -87,19 +93,58 @@ def test_words_arrive_as_they_are(compiler: Compiler) -> None:
     assert compiler.words("clang") == [*awkward, "-v"]
 
 
-def test_two_objects_never_share_a_file(compiler: Compiler) -> None:
-    files = set()
+# Notes the folder that it runs in and all headers there, then compiles.
+_LOOKS = f'pwd > "$TMPDIR/../where"; cat */*.h > "$TMPDIR/../seen"{_COMPILES}'
+
+
+def test_two_objects_never_share_a_folder(compiler: Compiler) -> None:
+    compiler.write("ccache", _LOOKS)
+    folders = set()
     for _ in range(2):
-        compiler("-c", "a.c", "-o", "-")
-        files.add(compiler.words("ccache")[-1])
-    assert len(files) == 2
+        compiler(compiler.headers("globals", ""), "-c", "a.c", "-o", "-")
+        folders.add((compiler.folder / "where").read_text())
+    assert len(folders) == 2
 
 
-def test_ccache_compares_what_the_preprocessor_says(compiler: Compiler) -> None:
-    # With the direct mode or the folder in the comparison no lab would ever hit another's object.
-    compiler("-c", "a.c", "-o", "-")
-    seen = (compiler.folder / "ccache.env").read_text().splitlines()
-    assert {"CCACHE_NODIRECT=1", "CCACHE_NOHASHDIR=1"} <= set(seen)
+def test_headers_are_found_by_the_same_words_in_every_lab(compiler: Compiler) -> None:
+    compiler.write("ccache", _LOOKS)
+    seen = []
+    for name, cookie in (("templates/1f", 7), ("templates/2e", 8)):
+        header = f"#define A 1\n#define HOST_NETNS_COOKIE {cookie}\n// JSON_OUTPUT: {cookie}\n"
+        compiler(compiler.headers(name, header), "-I/elsewhere", "-c", "a.c", "-o", "-")
+        seen.append((compiler.words("ccache")[1:], (compiler.folder / "seen").read_text()))
+    assert seen[0] == seen[1]
+    assert seen[0][0] == ["-I1", "-I/elsewhere", "-c", "a.c", "-o", "object"]
+    assert seen[0][1].startswith("#define A 1\n#define HOST_NETNS_COOKIE ")
+
+
+@pytest.mark.parametrize("cookie", [1, 10, 0x5C26, 38, 0x7FFFFFFF])
+def test_an_object_from_the_cache_is_what_clang_makes(compiler: Compiler, cookie: int) -> None:
+    clang, ccache = shutil.which("clang-16"), shutil.which("ccache")
+    if clang is None or ccache is None:
+        pytest.skip("needs clang-16 and ccache")
+    (compiler.folder / "ccache").unlink()
+    real = Compiler(compiler.folder, clang)
+    source = compiler.folder / "a.c"
+    source.write_text(
+        '#include "node_config.h"\n'
+        "unsigned long long other(void);\n"
+        "int host(unsigned long long own) {\n"
+        "  return own == HOST_NETNS_COOKIE || other() == HOST_NETNS_COOKIE;\n}\n"
+    )
+    words = ("-O2", "--target=bpf", "-mcpu=v3", "-c", str(source), "-o")
+    real(compiler.headers("first", "#define HOST_NETNS_COOKIE 4711\n"), *words, "-")  # fills it
+    folder = compiler.headers("second", f"#define HOST_NETNS_COOKIE {cookie}\n")
+    direct = subprocess.run([clang, folder, *words, "-"], capture_output=True, check=True)
+    assert real(folder, *words, "-").stdout == direct.stdout
+    counted = subprocess.run(
+        [ccache, "--print-stats"],
+        env={**os.environ, "CCACHE_DIR": str(compiler.folder / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "direct_cache_hit\t1\n" in counted.stdout
 
 
 @pytest.mark.parametrize(
@@ -135,10 +180,3 @@ def test_without_a_place_for_the_object_nothing_is_compiled(compiler: Compiler) 
     assert done.returncode == 1
     assert done.stdout == b""
     assert not compiler.called("ccache")
-
-
-def test_the_preprocessor_leaves_line_markers_out(compiler: Compiler) -> None:
-    compiler.write("clang", "exit 5")
-    done = compiler(str(compiler.folder / "clang"), "-E", "a b.c", script=PREPROCESS_SH)
-    assert compiler.words("clang") == ["-E", "a b.c", "-P"]
-    assert done.returncode == 5

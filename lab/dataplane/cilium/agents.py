@@ -32,7 +32,7 @@ from lab.workloads import Plugins
 AGENT = "cilium-agent"
 OPERATOR = "cilium-operator"
 CONTROL_PLANE = "control-plane"
-CLANG = Path(__file__).with_name("clang")
+CLANG = Path(__file__).with_name("clang.sh")
 #: Places inside a node's mount namespace. They are the same in every lab, so that compiling the
 #: same datapath again is a hit of the compiler's cache.
 LIB = "/run/cilium/lib"
@@ -44,22 +44,29 @@ HEALTH_PORT = 9879
 #: Rendered keys that name places of a container image, which a process on a host has elsewhere.
 _PLACES = ("cgroup-root", "bpf-root", "procfs", "write-cni-conf-when-ready", "cni-log-file")
 
-#: What an agent would make with random MACs (pkg/datapath/loader, setupVethPair) it takes as it
-#: finds it: with the same MACs in every lab, the same datapath compiles to a hit of the cache.
+#: What an agent would make with random MACs (pkg/datapath/loader, setupVethPair and
+#: setupTunnelDevice) it takes as it finds it: with the same MACs in every lab, the same datapath
+#: compiles to a hit of the cache.
 _NODE = f"""
 mkdir -p {LIB}
 ln -sfn {{sources}} {LIB}/bpf
 ip link show cilium_host >/dev/null 2>&1 || ip link add cilium_host address 02:00:00:00:ce:01 \\
   txqueuelen 1000 type veth peer name cilium_net address 02:00:00:00:ce:02
 """
+_TUNNEL = """
+ip link show cilium_{protocol} >/dev/null 2>&1 || ip link add cilium_{protocol} \\
+  address 02:00:00:00:ce:03 type {protocol} external dstport {port}
+"""
+#: The chart's own (``tunnelPort``).
+_TUNNEL_PORTS = {"vxlan": 8472, "geneve": 6081}
 
 ADAPTATIONS = (
     "cilium-agent and cilium-operator run as processes, configured from the chart's own rendering; "
     "the agent reads a file of the lab in place of /proc/modules, which a kernel without loadable "
     "modules does not have, and checks the graph of its parts for cycles once, which only shortens "
     "its start.",
-    "Router addresses and MACs of cilium_host are the same in every lab, so that the agents' "
-    "compiled datapath can be cached.",
+    "Router addresses, MACs of cilium_host and of the tunnel's device, and the number of a node's "
+    "own endpoint are the same in every lab, so that the agents' compiled datapath can be cached.",
 )
 
 
@@ -112,11 +119,11 @@ class Cilium(LabDataplane):
 
     def start(self, api: Kube, nodes: Sequence[Node]) -> None:
         self.start_operator(nodes[-1])
-        for node in nodes:
-            self.start_agent(node)
         instances = self._cloud.instances if self._cloud else []
         by_node = {instance.node: instance for instance in instances}
         create_cilium_nodes(api, nodes, self._values, by_node)
+        for node in nodes:
+            self.start_agent(node)
         if self._values["routingMode"] == "native" and self._cloud is None:
             subnets = pod_subnets(nodes, self._values)
             for node, subnet in zip(nodes, subnets, strict=True):
@@ -139,8 +146,11 @@ class Cilium(LabDataplane):
 
     def start_agent(self, node: Node) -> None:
         """Start a node's agent; also again, after its end."""
-        sources = self._share / "bpf"
-        self._sandbox.script(_NODE.format(sources=sources), node.host)
+        setup = _NODE.format(sources=self._share / "bpf")
+        if self._values["routingMode"] == "tunnel":
+            protocol = self._values["tunnelProtocol"]
+            setup += _TUNNEL.format(protocol=protocol, port=_TUNNEL_PORTS[protocol])
+        self._sandbox.script(setup, node.host)
         self._sandbox.spawn(
             f"{node.name}-{AGENT}",
             [
@@ -161,7 +171,7 @@ class Cilium(LabDataplane):
         )
 
     def _compiler(self) -> dict[str, str]:
-        """The environment in which an agent finds ``clang`` (:file:`clang/clang.sh`, ccache)."""
+        """The environment in which an agent finds ``clang`` (:data:`CLANG`, by ccache)."""
         clang = shutil.which("clang", path=llvm_bin(self._parts.version))
         if clang is None or shutil.which("ccache") is None:
             raise LabError("clang or ccache is not installed. Fix: make setup")
@@ -169,11 +179,11 @@ class Cilium(LabDataplane):
         folder.mkdir(exist_ok=True)
         link = folder / "clang"
         if not link.is_symlink():
-            link.symlink_to(CLANG / "clang.sh")
+            link.symlink_to(CLANG)
         return {
             "PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin",
             "CLANG": clang,
-            "CCACHE_PREFIX_CPP": str(CLANG / "preprocess.sh"),
+            "HEADERS": "/var/run/cilium/state",
             "CCACHE_DIR": str(self._toolchain.builder.cache.root / "ccache"),
         }
 
