@@ -73,7 +73,7 @@ _SAME_RATE = 0.01
 _PLAN_MAY_DIFFER = frozenset({"profile", "runs"})
 _MUST_AGREE = (
     "target", "instance_type", "emulated_instance_type", "region", "zone", "kernel", "cpus",
-    "congestion_control", "node_mtu",
+    "congestion_control", "placement_of_cpus", "node_mtu",
 )  # fmt: skip
 """Facts of the environment that are not the scenario's own choice."""
 

@@ -101,9 +101,10 @@ class Load:
 class Observation:
     """What happened between two snapshots, ``seconds`` apart.
 
-    ``nodes`` are those of each machine, ``stolen`` the CPU seconds that a hypervisor withheld,
-    ``held_back`` the growth of the platform's counters by node (only what grew), ``clock_step`` by
-    how many seconds a time of day was set, as far as that is certain: the largest of all machines.
+    ``nodes`` are those of each machine, and of each of its ``parts``; ``stolen`` the CPU seconds
+    that a hypervisor withheld, ``held_back`` the growth of the platform's counters by node (only
+    what grew), ``clock_step`` by how many seconds a time of day was set, as far as that is certain:
+    the largest of all machines.
     """
 
     seconds: float
@@ -113,9 +114,11 @@ class Observation:
     stolen: float
     held_back: Mapping[str, Mapping[str, int]]
     clock_step: float = 0.0
+    parts: tuple[Load, ...] = ()
 
     def limit(self, servers: Collection[str]) -> Limit:
-        """Who was at its limit: a pod with a CPU limit first, then a machine.
+        """Who was at its limit: a pod with a CPU limit first, then a machine, then a node's part
+        of one.
 
         :param servers: nodes of the server side.
         """
@@ -128,10 +131,11 @@ class Observation:
             if any(load.full for load in self.pods[side]):
                 return Limit(side, evidence)
         full = [load.name for load in self.machines if load.full]
+        if full and len(self.machines) == 1:
+            return Limit("machine", evidence)
+        full += [load.name for load in self.parts if load.full]
         if not full:
             return Limit("none", evidence)
-        if len(self.machines) == 1:
-            return Limit("machine", evidence)
         serving = any(node in servers for name in full for node in self.nodes[name])
         return Limit("server" if serving else "client", evidence)
 
@@ -161,7 +165,8 @@ class Observation:
 
     def _evidence(self) -> str:
         parts = [
-            f"{load.name} {100 * load.used / load.available:.0f} % busy" for load in self.machines
+            f"{load.name} {100 * load.used / load.available:.0f} % busy"
+            for load in (*self.machines, *self.parts)
         ]
         parts += [
             f"{load.name} {load.used:.2f}"
@@ -184,27 +189,33 @@ def between(before: Snapshot, after: Snapshot) -> Observation:
     seconds = after.at - before.at
     if seconds <= 0:
         raise ValueError(f"snapshots {seconds} s apart")
-    earlier = {machine.name: machine for machine in before.machines}
-    pairs = [(earlier[now.name], now) for now in after.machines if now.name in earlier]
+    pairs = _pairs(before.machines, after.machines)
+    parts = _pairs(*([part for each in taken.machines for part in each.parts]
+                     for taken in (before, after)))  # fmt: skip
+
+    def load(then: MachineUsage, now: MachineUsage, others: float | None = None) -> Load:
+        used = (now.busy_seconds - then.busy_seconds) / seconds
+        withheld = (now.steal_seconds - then.steal_seconds) / seconds
+        return Load(now.name, used, now.cpus, withheld, others)
+
     stolen = sum(now.steal_seconds - then.steal_seconds for then, now in pairs)
     return Observation(
         seconds=seconds,
-        machines=tuple(
-            Load(
-                now.name,
-                (now.busy_seconds - then.busy_seconds) / seconds,
-                now.cpus,
-                (now.steal_seconds - then.steal_seconds) / seconds,
-                _others(then, now, before, after),
-            )
-            for then, now in pairs
-        ),
-        nodes={now.name: now.nodes for _, now in pairs},
+        machines=tuple(load(then, now, _others(then, now, before, after)) for then, now in pairs),
+        nodes={now.name: now.nodes for _, now in (*pairs, *parts)},
         pods={side: _pods(side, before.workloads, after.workloads, seconds) for side in SIDES},
         stolen=stolen,
         held_back=growth(before.allowances, after.allowances),
         clock_step=max((_step(then, now) for then, now in pairs), key=abs, default=0.0),
+        parts=tuple(load(then, now) for then, now in parts),
     )
+
+
+def _pairs(
+    before: Iterable[MachineUsage], after: Iterable[MachineUsage]
+) -> list[tuple[MachineUsage, MachineUsage]]:
+    earlier = {machine.name: machine for machine in before}
+    return [(earlier[now.name], now) for now in after if now.name in earlier]
 
 
 def _others(

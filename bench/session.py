@@ -101,7 +101,8 @@ class MachineUsage:
     A machine is what shares CPUs: a node of a real cluster, or all nodes of the lab. ``busy`` is
     user, nice, system, irq and softirq time, ``interrupt`` the last two of it; ``steal`` is what a
     hypervisor withheld. ``others`` is the time of processes that are not of the measurement, None
-    where the target cannot tell them apart.
+    where the target cannot tell them apart. ``parts`` are CPUs that some of its nodes have to
+    themselves, each as a machine.
     """
 
     name: str
@@ -112,6 +113,7 @@ class MachineUsage:
     interrupt_seconds: float = 0.0
     others_seconds: float | None = None
     time_of_day: TimeOfDay | None = None
+    parts: tuple["MachineUsage", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """CPU time, as the lab's machine accounts for it."""
 
+import dataclasses
 import os
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import IO
 import psutil
 
 from bench.session import MachineUsage, TimeOfDay
-from lab import kernel
+from lab.placement import as_list
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PF_KTHREAD = 0x00200000
@@ -65,22 +66,53 @@ def of_process(proc: Path) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
 
-def of_machine(name: str, nodes: tuple[str, ...], ours: Collection[str]) -> MachineUsage:
+def of_machine(
+    name: str,
+    nodes: tuple[str, ...],
+    ours: Collection[str],
+    cpus: Mapping[str, tuple[int, ...]] | None = None,
+) -> MachineUsage:
     """What all CPUs have done so far.
 
     :param ours: PID namespaces (as links in /proc name them) whose processes are measured.
+    :param cpus: those that nodes have to themselves.
     """
-    times = psutil.cpu_times()
-    interrupts = times.irq + times.softirq
+    together: dict[tuple[int, ...], list[str]] = {}
+    for node, numbers in (cpus or {}).items():
+        together.setdefault(numbers, []).append(node)
+    times = _times()
+    parts = tuple(
+        _of_cpus(f"CPU {as_list(numbers)}", tuple(names), [times[number] for number in numbers])
+        for numbers, names in together.items()
+    )
+    return dataclasses.replace(
+        _of_cpus(name, nodes, list(times.values())),
+        others_seconds=sum(of_others(ours).values()),
+        time_of_day=time_of_day(),
+        parts=parts,
+    )
+
+
+def _times() -> dict[int, list[float]]:
+    """Seconds of every CPU, in the order of proc_stat(5): user, nice, system, idle, iowait, irq,
+    softirq, steal."""
+    lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+    return {
+        int(name.removeprefix("cpu")): [int(ticks) / _TICKS_PER_SECOND for ticks in counts[:8]]
+        for name, *counts in lines
+        if name.startswith("cpu") and name != "cpu"
+    }
+
+
+def _of_cpus(name: str, nodes: tuple[str, ...], times: Sequence[Sequence[float]]) -> MachineUsage:
+    user, nice, system, _, _, irq, softirq, steal = map(sum, zip(*times, strict=True))
     return MachineUsage(
         name=name,
         nodes=nodes,
-        cpus=kernel.cpus(),
-        busy_seconds=times.user + times.nice + times.system + interrupts,
-        steal_seconds=times.steal,
-        interrupt_seconds=interrupts,
-        others_seconds=sum(of_others(ours).values()),
-        time_of_day=time_of_day(),
+        cpus=len(times),
+        busy_seconds=user + nice + system + irq + softirq,
+        steal_seconds=steal,
+        interrupt_seconds=irq + softirq,
     )
 
 

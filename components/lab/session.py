@@ -133,7 +133,7 @@ class LabSession(KeepsObjects):
     def machines(self) -> Sequence[MachineUsage]:
         with _as_session_error():
             nodes = tuple(node.name for node in self._lab.nodes)
-            return [cpu.of_machine("this machine", nodes, _measured())]
+            return [cpu.of_machine("this machine", nodes, _measured(), self._lab.cpus)]
 
     def configuration(self) -> Sequence[Setting]:
         lab = self._lab

@@ -71,6 +71,33 @@ def test_a_full_machine_is_the_limit_of_the_side_it_serves(busy: dict[str, float
     assert all(f"{name} {100 * share:.0f} % busy" in limit.evidence for name, share in busy.items())
 
 
+@pytest.mark.parametrize(
+    ("busy", "by"),
+    [
+        ((0.96, 0.5), "client"),
+        ((0.5, 0.96), "server"),
+        ((0.5, 0.5), "none"),
+        ((0.96, 0.96), "machine"),
+    ],
+)
+def test_a_nodes_own_cpus_may_be_the_limit_where_the_machine_is_not(
+    busy: tuple[float, float], by: str
+) -> None:
+    def at(moment: float) -> Snapshot:
+        parts = tuple(
+            MachineUsage(f"CPU {i}", (f"n{i + 1}",), 1, share * moment, 0.0)
+            for i, share in enumerate(busy)
+        )
+        whole = MachineUsage("m", ("n1", "n2"), 2, sum(busy) * moment, 0.0, parts=parts)
+        return Snapshot(moment, (whole,), (), {})
+
+    seen = between(at(50.0), at(52.0))
+    limit = seen.limit(SERVERS)
+    assert limit.by == by
+    assert f"CPU 0 {100 * busy[0]:.0f} % busy, CPU 1 {100 * busy[1]:.0f} % busy" in limit.evidence
+    assert seen.cpu_seconds(["n1"]) == pytest.approx(2 * sum(busy)), "the machine's"
+
+
 def test_a_machine_of_which_a_part_is_withheld_is_full_without_it() -> None:
     """0.8 CPUs of four are withheld: with 3.1 in use nothing is left."""
     assert observed({"n1+n2": 0.78}).limit(SERVERS).by == "none"

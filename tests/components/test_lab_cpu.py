@@ -116,3 +116,21 @@ def test_the_time_of_day_is_ahead_of_the_monotonic_clock_by_as_much_as_it_was() 
     second = cpu.time_of_day()
     assert abs(second.ahead - first.ahead) <= first.error + second.error + 1e-4
     assert second.error < 0.01
+
+
+def test_a_nodes_own_cpus_are_told_beside_the_machines() -> None:
+    first, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        pytest.skip("one CPU")
+    cpus = {"n1": (first,), "n2": tuple(others), "n3": tuple(others)}
+    before = cpu.of_machine("m", ("n1", "n2", "n3"), (), cpus)
+    with subprocess.Popen(["taskset", "-c", str(first), sys.executable, "-c", BURN]) as burning:
+        assert burning.wait() == 0
+    after = cpu.of_machine("m", ("n1", "n2", "n3"), (), cpus)
+    assert [(part.nodes, part.cpus) for part in after.parts] == [
+        (("n1",), 1),
+        (("n2", "n3"), len(others)),
+    ]
+    assert after.parts[0].busy_seconds - before.parts[0].busy_seconds >= 0.25
+    assert after.busy_seconds - before.busy_seconds >= 0.25
+    assert after.cpus == kernel.cpus()
