@@ -349,12 +349,12 @@ def _size(families: Iterable[Collection[str]], name: str) -> int:
 
 def _bring_ups(results: Results) -> int:
     """How many there were, whatever came out of them."""
-    seen = (
+    seen = {
         bring_up
         for metric in results.metrics.values()
         for bring_up in (*metric.bring_ups, *(each.bring_up for each in metric.missing))
-    )
-    return max(1, len(results.bring_ups), *seen)
+    }
+    return max(len(results.bring_ups), len(seen))
 
 
 @dataclass(frozen=True, slots=True)

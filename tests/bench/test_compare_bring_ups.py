@@ -223,6 +223,13 @@ def test_the_bootstraps_interval_and_p_hold_within_a_bring_up() -> None:
     assert sum(each.p <= 0.05 for each in found) / 400 <= 0.08
 
 
+def test_the_last_of_several_bring_ups_by_itself_is_one() -> None:
+    a, b = pair_of(np.random.default_rng(17), 0.1, bring_ups=1)
+    last = [each.model_copy(update={"bring_ups": [5] * each.n}) for each in (a, b)]
+    found = compared(*last)
+    assert (found.scope, found.metrics["m"].test) == ("this bring-up", "bootstrap")
+
+
 def test_three_slices_are_too_few_however_far_apart() -> None:
     draw = np.random.default_rng(10)
     m = compared(*pair_of(draw, 3.0, bring_ups=1, slices=3)).metrics["m"]
