@@ -40,7 +40,7 @@ from pydantic import Field, ValidationError
 
 from bench import stats
 from bench.environment import Model
-from bench.metrics import MICROSECONDS, PRIMARY, Better, shown_rank
+from bench.metrics import MICROSECONDS, PRIMARY, Better, Metric, shown_rank
 from bench.results import MetricResult, Place, Results, grouped
 from bench.text import number, problem
 
@@ -245,6 +245,12 @@ def holm(p_values: Mapping[str, float], family: int | None = None) -> dict[str, 
     steps = np.minimum(1, p[order] * np.arange(whole, whole - len(p), -1))
     p[order] = np.maximum.accumulate(steps)
     return dict(zip(p_values, map(float, p), strict=True))
+
+
+def largest_family(metrics: Iterable[Metric]) -> int:
+    """How many metrics the larger of the two families has, of these that are to be measured."""
+    names = {metric.name for metric in metrics if metric.better != "neither"}
+    return max(len(names & set(PRIMARY)), len(names - set(PRIMARY)))
 
 
 def runs_needed(family: int, *, paired: bool = False, alpha: float = ALPHA) -> int:

@@ -33,9 +33,9 @@ from studies.experiments.ablate import (
     SECONDS,
     Described,
     Work,
+    family_of,
     measure_trials,
     merged,
-    metrics_of,
 )
 from studies.experiments.capabilities import Stage, Trial
 
@@ -87,7 +87,7 @@ def _ablate(options: argparse.Namespace) -> int:
     stage = _stage(options)
     trials = _trials(stage, options.toggles)
     work = Work(stage.base_name, plan, _command(options), Clock(), progress)
-    family = metrics_of(plan, INSIDE)
+    family = family_of(plan, INSIDE)
     if plan.runs < (needed := runs_needed(family)):
         progress(
             f"{plan.runs} rounds allow no verdict on {family} metrics: --rounds {needed} or more do"

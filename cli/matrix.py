@@ -21,9 +21,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bench.compare import ALPHA, runs_needed
+from bench.compare import ALPHA, largest_family, runs_needed
 from bench.interleave import Step, shuffled
-from bench.metrics import PRIMARY
 from bench.plan import MAX_RUNS, Plan, PlanError, plan_for
 from bench.probes import build_probes
 from bench.results import Results
@@ -283,8 +282,7 @@ def _outlook(state: MatrixState, folder: Path) -> str:
     )
     if state.anew:
         return text
-    names = {metric.name for probe in probes for metric in probe.metrics}
-    metrics = len(names - set(PRIMARY))  # the larger one of the two families
+    metrics = largest_family(metric for probe in probes for metric in probe.metrics)
     needed = runs_needed(metrics)
     if plan.runs >= needed:
         return text

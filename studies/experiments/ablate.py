@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from bench.compare import Comparison, compare
+from bench.compare import Comparison, compare, largest_family
 from bench.interleave import Side, abba, interleave, prepare
 from bench.plan import Plan
 from bench.probes import build_probes
@@ -182,9 +182,10 @@ def _notes(trial: Trial, base: str) -> list[str]:
     return notes
 
 
-def metrics_of(plan: Plan, names: Sequence[str]) -> int:
-    """How many metrics the probes have, for the number of rounds that a verdict takes."""
-    return sum(len(probe.metrics) for probe in build_probes(plan) if probe.name in names)
+def family_of(plan: Plan, names: Sequence[str]) -> int:
+    """The metrics of these probes, for the number of rounds that a verdict takes."""
+    probes = [probe for probe in build_probes(plan) if probe.name in names]
+    return largest_family(metric for probe in probes for metric in probe.metrics)
 
 
 def merged(work: Work, parts: Sequence[Experiment], skipped: Sequence[Trial]) -> Experiment:

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from bench import stats as ranks
-from bench.compare import holm, runs_needed
+from bench.compare import holm, largest_family, runs_needed
+from bench.metrics import Metric
 from bench.stats import POWER, detectable, detectable_by_pairs, pooled_deviation
 
 EVERY_PERMUTATION = stats.PermutationMethod(n_resamples=10**6)
@@ -240,3 +241,12 @@ def test_pooled_deviation_is_within_the_sides() -> None:
     assert pooled_deviation([1.0, 3.0], [7.0]) == pytest.approx(math.sqrt(2))
     with pytest.raises(ValueError, match="no spread"):
         pooled_deviation([1.0], [2.0])
+
+
+def test_the_larger_family_is_counted_without_what_has_no_direction() -> None:
+    named = [
+        Metric(name, "µs", "lower", "g", "d") for name in ("rtt_p50", "dns_p50", "a", "b", "c")
+    ]
+    rate = Metric("rate", "Gbit/s", "neither", "g", "d")
+    assert largest_family([*named, rate]) == 3
+    assert largest_family(named[:3]) == 2
