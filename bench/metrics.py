@@ -30,6 +30,8 @@ SEGMENTS = "segments"
 MILLICORES = "millicores"
 MEBIBYTES = "MiB"
 CPU_SECONDS_PER_GB = "CPU s/GB"
+CPU_MICROSECONDS = "CPU µs"
+PACKETS_PER_SECOND = "packets/s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ PRIMARY: Final = (
 )  # fmt: skip
 """What a comparison is made for, in the order in which it is shown; all else is beside it."""
 
-_GROUPS = ("Bulk transfer", "Latency", "Connection", "HTTP", "DNS", "CNI")
+_GROUPS = ("Bulk transfer", "Packet rate", "Latency", "Connection", "HTTP", "DNS", "CNI")
 """Beginnings of the groups' names, in the order in which they are shown."""
 
 
@@ -73,9 +75,9 @@ def table_heading(name: str, group: str) -> str:
     return "Primary metrics" if name in PRIMARY else group
 
 
-TCP_THROUGHPUT = Metric(
-    "tcp_throughput", GBIT_PER_SECOND, "higher", "Bulk transfer",
-    "TCP payload received, all streams together",
+TCP_STREAMS_THROUGHPUT = Metric(
+    "tcp_streams_throughput", GBIT_PER_SECOND, "higher", "Bulk transfer",
+    "TCP payload received, all of iperf3's streams together",
 )  # fmt: skip
 TCP_RETRANSMITS = Metric(
     "tcp_retransmits", SEGMENTS, "lower", "Bulk transfer",

@@ -33,7 +33,8 @@ class PlanError(ValueError):
 class Plan:
     """Everything that decides which commands are run, and how often.
 
-    Durations are whole seconds (iperf3 takes no other) of one run of one probe. ``latency`` is
+    ``turn_seconds`` are those of each operation in turns, for each side that takes part; a second
+    has some hundred turns. Other durations are whole seconds (iperf3 takes no other) of one run of one probe. ``latency`` is
     for the round trips without load and during a bulk transfer, ``idle`` for the CPU window
     without load, ``warmup`` for each of the discarded first runs, ``settle`` is how long to wait
     at most for a quiet machine before anything is measured. Rates are requests per second.
@@ -55,6 +56,7 @@ class Plan:
     http_seconds: int
     latency_seconds: int
     idle_seconds: int
+    turn_seconds: float = 2.0
     warmup_seconds: int = 1
     settle_seconds: int = 30
     http_rates: tuple[int, ...] = (1000, 5000)

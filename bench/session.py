@@ -129,6 +129,22 @@ class ServicePath:
     translated: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class TurnClient:
+    """Where a client of the generator of turns runs (:mod:`bench.turns`).
+
+    Sessions with the same ``machine`` can take turns in one run. ``enter`` are the words by which
+    that run starts a process in the client's pod; none where the run itself is in it. ``cpu`` is the
+    one to run on, -1 for any. ``usage`` are cgroup files (``cpu.stat``) that add up to the CPU time of
+    all nodes; none where the machines' own counters tell it.
+    """
+
+    machine: str
+    enter: tuple[str, ...] = ()
+    cpu: int = -1
+    usage: tuple[str, ...] = ()
+
+
 class Session(Protocol):
     """What a target offers to the measurement.
 
@@ -143,6 +159,23 @@ class Session(Protocol):
         a second time for its request log.
 
         :raises SessionError: it cannot be run at all, or it did not end in time (and was killed).
+        """
+        ...
+
+    def turn_client(self, pod: Pod) -> TurnClient:
+        """How ``pod`` takes part in turns.
+
+        :raises SessionError: it cannot.
+        """
+        ...
+
+    def take_turns(self, pod: Pod, plan: str, *, timeout: float) -> bytes:
+        """Run ``turns run`` on the machine of ``pod``'s :class:`TurnClient`, and wait for at most
+        ``timeout`` seconds.
+
+        :param plan: what it reads from its standard input.
+        :returns: its standard output.
+        :raises SessionError: it cannot be run, fails, or did not end in time (and was killed).
         """
         ...
 

@@ -26,6 +26,9 @@ HTTPBIN_SERVICE = "httpbin"
 DNS_SERVICE = "kube-dns"
 """The cluster's own DNS Service: no workload of ours, but asked of the session by this name."""
 
+TURNS_ECHO_PORT, TURNS_SINK_PORT, TURNS_COUNT_PORT = 8100, 8101, 8102
+"""Of the generator of turns (``tools/turns/serve.go``)."""
+
 Side = Literal["client", "server"]
 
 
@@ -71,6 +74,7 @@ WORKLOADS: tuple[Workload, ...] = (
         "iperf3-server", 1, "server", TOOLS_IMAGE, ("iperf3", "-s"), ("iperf3", "bash", "cat")
     ),
     Workload("echo-server", 1, "server", FORTIO_IMAGE, _FORTIO_ECHO, ("fortio",)),
+    Workload("turns-server", 1, "server", TOOLS_IMAGE, ("turns", "serve"), ("turns",)),
     Workload(
         "httpbin",
         2,

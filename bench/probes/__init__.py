@@ -9,6 +9,7 @@ from bench.probes.dns import dns_capacity_probe, dns_probe
 from bench.probes.http import connect_max_probe, connect_probe, http_probe
 from bench.probes.iperf import PerGigabyte, tcp_probe
 from bench.probes.rtt import loaded_probe, rtt_probe
+from bench.probes.turns import turn_probes
 from bench.probes.udp import SocketLoss, udp_probe, udp_search_probe
 
 Builder = Callable[[Plan], Probe]
@@ -25,6 +26,7 @@ def build_probes(plan: Plan, components: Iterable[str] = ()) -> tuple[Probe, ...
     fixed: list[Probe] = [http_probe(plan, rate) for rate in plan.http_rates]
     fixed[-1] = UnderLoad(fixed[-1], tuple(components))
     return (
+        *turn_probes(plan),
         *(build(plan) for build in LIGHT_PROBES),
         *fixed,
         *(build(plan) for build in HEAVY_PROBES),

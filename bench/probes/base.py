@@ -55,10 +55,10 @@ class Reading:
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: Mapping[str, tuple[Note, ...]] = field(default_factory=dict)
+    slices: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
     limit: Limit | None = None
     failures: tuple[str, ...] = ()
-    slices: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

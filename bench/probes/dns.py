@@ -41,13 +41,13 @@ _GROUP = "DNS"
 _SECONDS_PER_QUERY = 0.01
 METRICS = (
     *latency_metrics(
-        "dns",
+        "dig",
         "query for a Service name",
         _GROUP,
         "closed loop, one query outstanding",
         (50.0, 99.0),
     ),
-    share_metric("dns_failures", _GROUP, "queries lost or answered without an address"),
+    share_metric("dig_failures", _GROUP, "queries lost or answered without an address"),
 )
 
 
@@ -71,16 +71,16 @@ def dns_probe(plan: Plan) -> CommandProbe:
         coarse = (Note(kind="coarse-clock"),)
         return Reading(
             values={
-                "dns_p50": percentile(report.microseconds, 50),
-                "dns_p99": percentile(report.microseconds, 99),
-                "dns_failures": 100.0 * report.failures.total() / report.queries,
+                "dig_p50": percentile(report.microseconds, 50),
+                "dig_p99": percentile(report.microseconds, 99),
+                "dig_failures": 100.0 * report.failures.total() / report.queries,
             },
             warnings=tuple(warnings),
-            notes={"dns_p50": coarse, "dns_p99": coarse} if report.coarse else {},
+            notes={"dig_p50": coarse, "dig_p99": coarse} if report.coarse else {},
         )
 
     return CommandProbe(
-        name="dns",
+        name="dig",
         role="dns-client",
         seconds=plan.dns_queries * _SECONDS_PER_QUERY,
         metrics=METRICS,
@@ -92,8 +92,8 @@ def dns_probe(plan: Plan) -> CommandProbe:
 
 
 def _describe_latency(values: Mapping[str, float]) -> str:
-    failed = values["dns_failures"]
-    text = f"p50 {latency(values['dns_p50'])}, p99 {latency(values['dns_p99'])}"
+    failed = values["dig_failures"]
+    text = f"p50 {latency(values['dig_p50'])}, p99 {latency(values['dig_p99'])}"
     return text if failed == 0 else f"{text}, {failed:.0f} % failed"
 
 

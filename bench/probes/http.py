@@ -138,21 +138,21 @@ def connect_probe(plan: Plan) -> CommandProbe:
         load = load_of(result)
         if not load.connect:
             raise ParseError("fortio: its result lacks connection times")
-        return load_reading("connect", load, load.connect, _PERCENTILES)
+        return load_reading("fortio_connect", load, load.connect, _PERCENTILES)
 
     def describe(values: Mapping[str, float]) -> str:
-        return f"p50 {latency(values['connect_p50'])}, p99 {latency(values['connect_p99'])}"
+        return f"p50 {latency(values['fortio_connect_p50'])}, p99 {latency(values['fortio_connect_p99'])}"
 
     return CommandProbe(
-        name="connect",
+        name="fortio_connect",
         role="fortio-client",
         seconds=plan.connect_count / _LEAST_RATE,
         metrics=(
             *latency_metrics(
-                "connect", "opening a TCP connection to the Service", _GROUP, LOAD_MODEL,
+                "fortio_connect", "opening a TCP connection to the Service", _GROUP, LOAD_MODEL,
                 _PERCENTILES,
             ),
-            share_metric("connect_errors", _GROUP, "requests that failed"),
+            share_metric("fortio_connect_errors", _GROUP, "requests that failed"),
         ),
         argv=lambda targets: _argv(targets, connections=1, count=plan.connect_count),
         parse=read,

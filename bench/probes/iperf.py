@@ -27,7 +27,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, ValidationError
 
 from bench.limits import FULL, Limit, between
-from bench.metrics import TCP_CPU_PER_GB, TCP_RETRANSMITS, TCP_THROUGHPUT, LimitedBy, Metric
+from bench.metrics import TCP_CPU_PER_GB, TCP_RETRANSMITS, TCP_STREAMS_THROUGHPUT, LimitedBy, Metric
 from bench.plan import Plan
 from bench.probes.base import (
     Amount,
@@ -250,7 +250,7 @@ def tcp_probe(plan: Plan) -> CommandProbe:
         name="tcp",
         role="iperf3-client",
         seconds=plan.bulk_seconds,
-        metrics=(TCP_THROUGHPUT, TCP_RETRANSMITS),
+        metrics=(TCP_STREAMS_THROUGHPUT, TCP_RETRANSMITS),
         argv=argv,
         parse=lambda result: _read(result, plan.tcp_streams),
         describe=_describe,
@@ -260,7 +260,7 @@ def tcp_probe(plan: Plan) -> CommandProbe:
 def _read(result: CommandResult, streams: int) -> Reading:
     report = parse_tcp(result.stdout, result.stderr)
     sent, received = report.end.sum_sent, report.end.sum_received
-    values = {TCP_THROUGHPUT.name: received.bits_per_second / BITS_PER_GBIT}
+    values = {TCP_STREAMS_THROUGHPUT.name: received.bits_per_second / BITS_PER_GBIT}
     missing = {}
     if sent.retransmits is None:
         missing[TCP_RETRANSMITS.name] = "iperf3 does not count them on this system"
@@ -283,7 +283,7 @@ def _read(result: CommandResult, streams: int) -> Reading:
 
 
 def _describe(values: Mapping[str, float]) -> str:
-    text = f"{number(values[TCP_THROUGHPUT.name])} Gbit/s"
+    text = f"{number(values[TCP_STREAMS_THROUGHPUT.name])} Gbit/s"
     retransmits = values.get(TCP_RETRANSMITS.name)
     return text if retransmits is None else f"{text}, {retransmits:.0f} retransmits"
 

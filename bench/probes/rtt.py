@@ -46,8 +46,8 @@ _RESOLUTION_US = 1.0
 LOAD_MODEL = "closed loop, one request outstanding: the next one leaves when the answer is there"
 
 METRICS = (
-    *latency_metrics("rtt", "TCP request and answer, pod to pod", _GROUP, LOAD_MODEL, _PERCENTILES),
-    share_metric("rtt_errors", _GROUP, "requests that failed"),
+    *latency_metrics("fortio_rtt", "TCP request and answer, pod to pod", _GROUP, LOAD_MODEL, _PERCENTILES),
+    share_metric("fortio_rtt_errors", _GROUP, "requests that failed"),
 )
 
 
@@ -65,7 +65,7 @@ def echo_argv(targets: Targets, seconds: float) -> tuple[str, ...]:
 def rtt_probe(plan: Plan) -> CommandProbe:
     """The round-trip probe of a plan."""
     return CommandProbe(
-        name="rtt",
+        name="fortio_rtt",
         role="fortio-client",
         seconds=plan.latency_seconds,
         metrics=METRICS,
@@ -77,11 +77,11 @@ def rtt_probe(plan: Plan) -> CommandProbe:
 
 def _read_rtt(result: CommandResult) -> Reading:
     load = load_of(result)
-    return load_reading("rtt", load, load.latency, _PERCENTILES)
+    return load_reading("fortio_rtt", load, load.latency, _PERCENTILES)
 
 
 def _describe_rtt(values: Mapping[str, float]) -> str:
-    return f"p50 {latency(values['rtt_p50'])}, p99 {latency(values['rtt_p99'])}"
+    return f"p50 {latency(values['fortio_rtt_p50'])}, p99 {latency(values['fortio_rtt_p99'])}"
 
 
 _LOADED_GROUP = "Latency under load"

@@ -1,5 +1,6 @@
 """How the benchmark and its experiments reach a running lab; needs no Pulumi."""
 
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,9 +20,10 @@ from bench.session import (
     Service,
     ServicePath,
     SessionError,
+    TurnClient,
     WorkloadUsage,
 )
-from bench.text import ParseError
+from bench.text import ParseError, tail
 from bench.workloads import DNS_SERVICE, WORKLOADS
 from cni.dataplane import CountError, Setting, configuration
 from cni.platform import Eni, origin
@@ -29,7 +31,7 @@ from cni.registry import DATAPLANES
 from components.lab import cpu, rollout
 from components.objects import KeepsObjects
 from kube.client import Kube
-from lab import machine, placement, workloads
+from lab import cgroups, machine, placement, workloads
 from lab.cluster import Lab
 from lab.controlplane import KUBE_PROXY
 from lab.errors import LabError
@@ -39,6 +41,9 @@ from lab.sandbox import KILLED
 from lab.workloads import NAMESPACE, PodSpec
 from studies.experiments.capabilities import PodRequest
 
+TURNS = "turns"
+_LONGEST_TURNS = 3_600.0
+"""Seconds after which a client that was left behind ends."""
 TARGET = "lab: network namespaces of one machine, no cloud"
 
 
@@ -91,14 +96,36 @@ class LabSession(KeepsObjects):
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         with _as_session_error():
-            if pod.name in self._on_nodes:
-                words = self._lab.node_words(pod.node, argv, timeout)
-            else:
-                words = self._lab.pod_command(pod.name, pod.node, argv, timeout)
+            words = self._words(pod, argv, timeout)
         result, cpu_seconds = _command(pod.name, words, argv, timeout)
         with self._lock:
             self._commands_cpu[pod.name] += cpu_seconds
         return result
+
+    def turn_client(self, pod: Pod) -> TurnClient:
+        with _as_session_error():
+            words = self._words(pod, [TURNS], _LONGEST_TURNS)
+            cgroup = cgroups.lab_cgroup(self._lab.paths.lab_id)
+            usage = [str(cgroup / node.name / "cpu.stat") for node in self._lab.nodes]
+        return TurnClient("this machine", tuple(words[:-1]), usage=tuple(usage))
+
+    def take_turns(self, pod: Pod, plan: str, *, timeout: float) -> bytes:
+        # On the machine itself: from there the pods of all labs can be entered.
+        program = self._lab.toolchain.command(TURNS)
+        try:
+            done = subprocess.run(
+                [program, "run"], input=plan.encode(), capture_output=True, timeout=timeout, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise SessionError(f"turns run was killed, after {timeout:.0f} s") from None
+        if done.returncode:
+            raise SessionError(tail(done.stderr.decode(errors="replace")))
+        return done.stdout
+
+    def _words(self, pod: Pod, argv: Sequence[str], timeout: float) -> list[str]:
+        if pod.name in self._on_nodes:
+            return self._lab.node_words(pod.node, argv, timeout)
+        return self._lab.pod_command(pod.name, pod.node, argv, timeout)
 
     def pods(self, role: str) -> Sequence[Pod]:
         with _as_session_error():

@@ -107,13 +107,13 @@ class ParityChecks:
     def subjects(self) -> tuple[Subject, ...]:
         """What is compared."""
         return (
-            Subject("tcp", ("tcp_throughput",), 40, partial(self._limited, _TCP_RATE)),
+            Subject("tcp", ("tcp_streams_throughput",), 40, partial(self._limited, _TCP_RATE)),
             Subject("udp", ("udp_goodput", "udp_loss"), 40, partial(self._limited, _UDP_RATE)),
             Subject(f"http_{_HTTP_RATE}", (f"http_{_HTTP_RATE}_p50",), 40, _slow),
             Subject("http_max", ("http_max_qps", "http_max_p50"), 40, _slow),
-            Subject("rtt", ("rtt_p50",), 60, nullcontext),
-            Subject("connect", ("connect_p50",), 45, nullcontext),
-            Subject("dns", ("dns_p50",), 25, nullcontext),
+            Subject("fortio_rtt", ("fortio_rtt_p50",), 60, nullcontext),
+            Subject("fortio_connect", ("fortio_connect_p50",), 45, nullcontext),
+            Subject("dig", ("dig_p50",), 25, nullcontext),
         )
 
     def check(self, subject: Subject) -> tuple[list[Check], list[Ratio]]:
@@ -130,7 +130,7 @@ class ParityChecks:
         return checks, ratios
 
     def _probe(self, name: str) -> Probe:
-        if name != "rtt":
+        if name != "fortio_rtt":
             return probe_named(name, self._plan)
         # A plan's seconds are whole ones; shorter pairs share more of the moment's noise.
         return replace(
@@ -280,15 +280,15 @@ def _dig_p50(text: str) -> float:
 
 
 READERS: Mapping[str, Reader] = {
-    "tcp_throughput": lambda text: _iperf3(text)["sum_received"]["bits_per_second"] / 1e9,
+    "tcp_streams_throughput": lambda text: _iperf3(text)["sum_received"]["bits_per_second"] / 1e9,
     "udp_goodput": lambda text: _iperf3(text)["sum_received"]["bits_per_second"] / 1e9,
     "udp_loss": lambda text: _iperf3(text)["sum_received"]["lost_percent"],
-    "rtt_p50": _fortio_p50("DurationHistogram"),
-    "connect_p50": _fortio_p50("ConnectionStats"),
+    "fortio_rtt_p50": _fortio_p50("DurationHistogram"),
+    "fortio_connect_p50": _fortio_p50("ConnectionStats"),
     "http_200_p50": _fortio_log_p50,
     "http_max_qps": lambda text: json.loads(text)["ActualQPS"],
     "http_max_p50": _fortio_p50("DurationHistogram"),
-    "dns_p50": _dig_p50,
+    "dig_p50": _dig_p50,
 }
 
 

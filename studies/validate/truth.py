@@ -97,7 +97,7 @@ class TruthChecks:
     def tcp_rate(self, rate: int) -> list[Judged]:
         """TCP throughput through a token bucket of ``rate`` bits/s."""
         readings = self._limited(rate, probe_named("tcp", self._short))
-        samples = [reading.values["tcp_throughput"] for reading in readings]
+        samples = [reading.values["tcp_streams_throughput"] for reading in readings]
         return [_through("TCP", rate, self.link.tcp_share(), samples)]
 
     def udp_rate(self, rate: int) -> list[Judged]:

@@ -1,0 +1,3 @@
+module cni-benchmark/tools/turns
+
+go 1.24
