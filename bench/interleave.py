@@ -19,9 +19,10 @@ from bench.plan import Plan
 from bench.preparation import Evidence, Ready, Say, Unready, make_ready
 from bench.probes import build_probes
 from bench.probes.base import Bench, Probe
+from bench.probes.turns import TurnProbe
 from bench.readiness import Calibrations, near_limit
 from bench.results import PodPlace, Results, SharedRounds
-from bench.sampling import BOUND_REASON, Ledger, Outcome, sample
+from bench.sampling import BOUND_REASON, Ledger, Outcome, sample, sample_in_turn
 from bench.session import Clock, Session, SessionError, Targets, resolve_targets
 from bench.workloads import WORKLOADS
 
@@ -264,21 +265,51 @@ def interleave(
         if number > least and start + longest > end:
             break
         for alike in rounds.left_of(number):
-            for side, probe in alike:
-                watch(rounds.step(number, side, probe))
+            for group in _groups(alike):
+                for side, probe in group:
+                    watch(rounds.step(number, side, probe))
                 began = clock.monotonic()
-                with side.imposed():
-                    outcome = sample(probe, side.bench, attempts=plan.attempts)
-                entry = Entry(number, side.label, probe.name, outcome, clock.monotonic() - began)
-                rounds.add(entry)
-                keep(entry)
-                watch(rounds.step(number, side, probe, entry))
+                outcomes = _sampled(group, plan.attempts)
+                seconds = (clock.monotonic() - began) / len(group)
+                for (side, probe), outcome in zip(group, outcomes, strict=True):
+                    entry = Entry(number, side.label, probe.name, outcome, seconds)
+                    rounds.add(entry)
+                    keep(entry)
+                    watch(rounds.step(number, side, probe, entry))
         longest = max(longest, clock.monotonic() - start)
         finished = number
     return {
         side.label: assemble(side, rounds.entries_of(side.label), finished, plan, shared)
         for side in sides
     }
+
+
+_Pairs = Sequence[tuple[Side, Probe]]
+
+
+def _groups(alike: _Pairs) -> Iterator[_Pairs]:
+    """What is measured at once: sides that take turns, and each of the others alone.
+
+    What is imposed on a side may be on the path of another, so such a side is alone, too.
+    """
+    in_turn = [
+        (side, probe)
+        for side, probe in alike
+        if isinstance(probe, TurnProbe) and side.imposed is nullcontext
+    ]
+    if in_turn:
+        yield in_turn
+    yield from ([pair] for pair in alike if pair not in in_turn)
+
+
+def _sampled(group: _Pairs, attempts: int) -> list[Outcome]:
+    probes = [probe for _, probe in group if isinstance(probe, TurnProbe)]
+    if len(probes) == len(group) > 1:
+        benches = [side.bench for side, _ in group]
+        return sample_in_turn(probes, benches, attempts=attempts)
+    ((side, probe),) = group
+    with side.imposed():
+        return [sample(probe, side.bench, attempts=attempts)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """One sample of a probe, tried again a bounded number of times, and all samples by metric."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from bench.limits import (
 )
 from bench.metrics import CNI_COST, Metric, Note, limit_kind, merged
 from bench.probes.base import Bench, BoundReachedError, Invocation, Probe, Reading, SampleError
+from bench.probes.turns import TurnProbe, take_turns
 from bench.results import (
     DisturbedResult,
     LimitResult,
@@ -93,24 +94,67 @@ def sample(probe: Probe, bench: Bench, *, attempts: int = 3) -> Outcome:
         return Outcome(None, (*failures, BOUND_REASON))
 
 
-def _observed(probe: Probe, bench: Bench) -> Outcome:
-    """A reading with what happened meanwhile; counters that cannot be read cost no sample.
+def sample_in_turn(
+    probes: Sequence[TurnProbe], benches: Sequence[Bench], *, attempts: int = 3
+) -> list[Outcome]:
+    """Measure several sides once, in turns of milliseconds, as :func:`sample` does with one.
 
-    :raises SampleError: no number this time; or a clock was set meanwhile.
+    :param probes: each side's, all of the same operation.
+    """
+    failures: list[list[str]] = [[] for _ in benches]
+    outcomes: dict[int, Outcome] = {}
+    for attempt in range(attempts):
+        left = [place for place in range(len(benches)) if place not in outcomes]
+        if attempt and left:
+            benches[0].clock.sleep(PAUSE_SECONDS)
+        if not left:
+            break
+        told = {place: _watched(benches[place]) for place in left}
+        try:
+            taken = take_turns([probes[i] for i in left], [benches[i] for i in left])
+        except BoundReachedError:
+            outcomes |= {i: Outcome(None, (*failures[i], BOUND_REASON)) for i in left}
+            break
+        for place, reading in zip(left, taken, strict=True):
+            try:
+                if isinstance(reading, SampleError):
+                    raise reading
+                outcomes[place] = replace(told[place](reading), failures=tuple(failures[place]))
+            except SampleError as error:
+                failures[place].append(str(error))
+    return [
+        outcomes.get(place, Outcome(None, tuple(failures[place]))) for place in range(len(benches))
+    ]
+
+
+def _observed(probe: Probe, bench: Bench) -> Outcome:
+    told = _watched(bench)
+    return told(probe.measure(bench))
+
+
+def _watched(bench: Bench) -> Callable[[Reading], Outcome]:
+    """What makes of a reading an outcome, with what has happened since now.
+
+    Counters that cannot be read cost no sample. It raises :class:`SampleError` where a clock was set.
     """
     try:
         before = bench.snapshot()
     except SampleError as error:
-        return Outcome(probe.measure(bench), limit=Limit("unknown", str(error)))
-    reading = probe.measure(bench)
-    try:
-        seen = between(before, bench.snapshot())
-    except (SampleError, ValueError) as error:
-        return Outcome(reading, limit=Limit("unknown", str(error)))
-    if abs(seen.clock_step) > MOST_STEP_SECONDS:
-        raise SampleError(f"the wall clock was set by {1e3 * seen.clock_step:+.0f} ms meanwhile")
-    limit = reading.limit or seen.limit(bench.targets.nodes("server"))
-    return Outcome(reading, observation=seen, limit=limit)
+        unknown = Limit("unknown", str(error))
+        return lambda reading: Outcome(reading, limit=unknown)
+
+    def told(reading: Reading) -> Outcome:
+        try:
+            seen = between(before, bench.snapshot())
+        except (SampleError, ValueError) as error:
+            return Outcome(reading, limit=Limit("unknown", str(error)))
+        if abs(seen.clock_step) > MOST_STEP_SECONDS:
+            step = f"{1e3 * seen.clock_step:+.0f} ms"
+            raise SampleError(f"the wall clock was set by {step} meanwhile")
+        limit = reading.limit or seen.limit(bench.targets.nodes("server"))
+        return Outcome(reading, observation=seen, limit=limit)
+
+    return told
 
 
 _SIGNIFICANT_DIGITS = 6

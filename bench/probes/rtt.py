@@ -46,7 +46,9 @@ _RESOLUTION_US = 1.0
 LOAD_MODEL = "closed loop, one request outstanding: the next one leaves when the answer is there"
 
 METRICS = (
-    *latency_metrics("fortio_rtt", "TCP request and answer, pod to pod", _GROUP, LOAD_MODEL, _PERCENTILES),
+    *latency_metrics(
+        "fortio_rtt", "TCP request and answer, pod to pod", _GROUP, LOAD_MODEL, _PERCENTILES
+    ),
     share_metric("fortio_rtt_errors", _GROUP, "requests that failed"),
 )
 

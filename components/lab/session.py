@@ -114,7 +114,11 @@ class LabSession(KeepsObjects):
         program = self._lab.toolchain.command(TURNS)
         try:
             done = subprocess.run(
-                [program, "run"], input=plan.encode(), capture_output=True, timeout=timeout, check=False
+                [program, "run"],
+                input=plan.encode(),
+                capture_output=True,
+                timeout=timeout,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             raise SessionError(f"turns run was killed, after {timeout:.0f} s") from None
