@@ -34,10 +34,11 @@ class Plan:
     """Everything that decides which commands are run, and how often.
 
     ``turn_seconds`` are those of each operation in turns, for each side that takes part; a second
-    has some hundred turns. Other durations are whole seconds (iperf3 takes no other) of one run of one probe. ``latency`` is
-    for the round trips without load and during a bulk transfer, ``idle`` for the CPU window
-    without load, ``warmup`` for each of the discarded first runs, ``settle`` is how long to wait
-    at most for a quiet machine before anything is measured. Rates are requests per second.
+    has some hundred turns. Other durations are whole seconds (iperf3 takes no other) of one run of
+    one probe. ``latency`` is for the round trips without load and during a bulk transfer, ``idle``
+    for the CPU window without load, ``warmup`` for each of the discarded first runs, ``settle`` is
+    how long to wait at most for a quiet machine before anything is measured. Rates are requests per
+    second.
 
     At the fixed HTTP rates ``from_due_times`` counts latency from when a request was due, and
     ``stagger`` spreads the connections over one period (fortio's ``-uniform``); the published study

@@ -134,9 +134,9 @@ class TurnClient:
     """Where a client of the generator of turns runs (:mod:`bench.turns`).
 
     Sessions with the same ``machine`` can take turns in one run. ``enter`` are the words by which
-    that run starts a process in the client's pod; none where the run itself is in it. ``cpu`` is the
-    one to run on, -1 for any. ``usage`` are cgroup files (``cpu.stat``) that add up to the CPU time of
-    all nodes; none where the machines' own counters tell it.
+    that run starts a process in the client's pod; none where the run itself is in it. ``cpu`` is
+    the one to run on, -1 for any. ``usage`` are cgroup files (``cpu.stat``) that add up to the CPU
+    time of all nodes; none where the machines' own counters tell it.
     """
 
     machine: str

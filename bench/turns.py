@@ -3,12 +3,12 @@
 One round trip takes tens of microseconds, while a machine's speed changes within seconds. So the
 paths that are compared (*subjects*) take turns of a short *batch* of operations each, in random
 order: whatever the machine does meets all of them alike. The first operations of a turn meet the
-caches as the other subjects left them, and do not count; the very first is a metric of its own. Some
-200 ms of turns are a *slice*: within a bring-up, differences are taken slice by slice.
+caches as the other subjects left them, and do not count; the very first is a metric of its own.
+Some 200 ms of turns are a *slice*: within a bring-up, differences are taken slice by slice.
 
-With one operation a turn, every operation would be such a first one: round trips took 43 to 50 µs in
-place of 25, and a difference of 20 % shrank to 3 or 8 %, by how many others took turns. With turns of
-32 after 8 that are dropped the median is that of one path measured alone.
+With one operation a turn, every operation would be such a first one: round trips took 43 to 50 µs
+in place of 25, and a difference of 20 % shrank to 3 or 8 %, by how many others took turns. With
+turns of 32 after 8 that are dropped the median is that of one path measured alone.
 
 The program ``turns`` (``tools/turns``) does the operations. Here is what it is told and what it
 answers, both pure; :mod:`bench.probes.turns` makes measurements of it.
@@ -115,9 +115,9 @@ class Turns:
     """The turns of one run, in their order.
 
     By turn: ``subject``, its position; ``slice``, a number that the turns of whole cycles of some
-    200 ms share; ``cpu``, what the subject's nodes spent meanwhile, in µs of CPU time (0 where it is
-    not told). By turn and operation, (turns, drop + batch): ``took`` in ns, NaN for one that failed;
-    ``arrived``, of a burst, the number of datagrams.
+    200 ms share; ``cpu``, what the subject's nodes spent meanwhile, in µs of CPU time (0 where it
+    is not told). By turn and operation, (turns, drop + batch): ``took`` in ns, NaN for one that
+    failed; ``arrived``, of a burst, the number of datagrams.
 
     By subject: ``errors``, why its turns ended early ("" where they did not); ``own_us``, the CPU
     time per operation that its client spent outside the kernel: the generator's own share, in µs.

@@ -141,7 +141,8 @@ def connect_probe(plan: Plan) -> CommandProbe:
         return load_reading("fortio_connect", load, load.connect, _PERCENTILES)
 
     def describe(values: Mapping[str, float]) -> str:
-        return f"p50 {latency(values['fortio_connect_p50'])}, p99 {latency(values['fortio_connect_p99'])}"
+        p50, p99 = (latency(values[f"fortio_connect_{q}"]) for q in ("p50", "p99"))
+        return f"p50 {p50}, p99 {p99}"
 
     return CommandProbe(
         name="fortio_connect",

@@ -1,19 +1,19 @@
-"""The primary metrics: operations on several clusters in turns of milliseconds (:mod:`bench.turns`).
+"""The primary metrics: operations on several clusters in turns of milliseconds.
 
 All sides that share a machine are measured together, in one run of the generator; a side alone is a
 comparison of one. Round trips, connections, requests and queries give the median of each slice, by
-which sides are compared, and percentiles up to p99.9 of all operations. The first operation of a turn
-comes after the others' turns (or, of a side alone, after a pause of some 100 µs): how long it takes is
-the ``_cold`` metric, what a seldom-called service meets.
+which sides are compared, and percentiles up to p99.9 of all operations. The first operation of a
+turn comes after the others' turns (or, of a side alone, after a pause of some 100 µs): how long it
+takes is the ``_cold`` metric, what a seldom-called service meets.
 
-Connections are opened at a fixed low rate, one every 2 ms. Back to back they keep the CPUs full, and
-the agents' work per connection, which a node with CPUs to spare does elsewhere, is in every figure:
-that is capacity (``connect_max_rate``), not the time to connect.
+Connections are opened at a fixed low rate, one every 2 ms. Back to back they keep the CPUs full,
+and the agents' work per connection, which a node with CPUs to spare does elsewhere, is in every
+figure: that is capacity (``connect_max_rate``), not the time to connect.
 
 CPU time is that of all nodes of the side, kernel included. In the lab it is read from the nodes'
-cgroups around every turn; on a cluster, from the machines' counters around all of them, less what they
-use while nothing is asked. In both it is the CPU time of the operation's own work: what agents do
-later is in ``cni_cpu``.
+cgroups around every turn; on a cluster, from the machines' counters around all of them, less what
+they use while nothing is asked. In both it is the CPU time of the operation's own work: what agents
+do later is in ``cni_cpu``.
 """
 
 import zlib
@@ -64,8 +64,8 @@ class Aim:
 class Kind:
     """One operation with what it gives.
 
-    ``cpu`` is the metric of CPU time: that of an operation in µs, divided by ``units``. ``share`` is that of the
-    plan's seconds: slow operations need more to have as many.
+    ``cpu`` is the metric of CPU time: that of an operation in µs, divided by ``units``. ``share``
+    is that of the plan's seconds: slow operations need more to have as many.
     """
 
     name: str
@@ -131,8 +131,7 @@ def _burst(size: int) -> Kind:
         (
             Metric(
                 f"packet_rate_{size}", PACKETS_PER_SECOND, "higher", group,
-                f"UDP datagrams of {size} bytes that arrive, pod to pod, sent as fast as one thread "
-                "can",
+                f"UDP datagrams of {size} bytes that arrive, pod to pod, sent by one thread",
                 f"bursts of {_BURST}",
             ),
             Metric(
@@ -256,7 +255,7 @@ class TurnProbe:
         return latency(value) if first.name.endswith("p50") else f"{number(value)} {first.unit}"
 
 
-def turn_probe(name: str, seconds: float) -> TurnProbe:
+def in_turns(name: str, seconds: float) -> TurnProbe:
     """The probe of an operation by its name, with the plan's seconds of turns."""
     kind = next(each for each in KINDS if each.name == name)
     return TurnProbe(kind, kind.share * seconds)

@@ -107,7 +107,8 @@ class LabSession(KeepsObjects):
             words = self._words(pod, [TURNS], _LONGEST_TURNS)
             cgroup = cgroups.lab_cgroup(self._lab.paths.lab_id)
             usage = [str(cgroup / node.name / "cpu.stat") for node in self._lab.nodes]
-        return TurnClient("this machine", tuple(words[:-1]), usage=tuple(usage))
+            cpu = next(iter(self._lab.cpus_of(pod.node)), -1)
+        return TurnClient("this machine", tuple(words[:-1]), cpu, tuple(usage))
 
     def take_turns(self, pod: Pod, plan: str, *, timeout: float) -> bytes:
         # On the machine itself: from there the pods of all labs can be entered.

@@ -21,12 +21,14 @@ from bench.session import (
     ServicePath,
     SessionError,
     TimeOfDay,
+    TurnClient,
     WorkloadUsage,
 )
 from bench.workloads import NULL_HTTP_PORT, WORKLOADS
 from cni.dataplane import Setting
 from studies.experiments.sweep import SweepPlan
 from tests.bench.scripts import connections_of
+from tests.bench.turns_output import turns_output
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "bench"
 PLAN = Plan(
@@ -90,6 +92,7 @@ class FakeSession:
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[str, ...], float]] = []
         self.spoil: dict[str, list[Answer]] = {}
+        self.machine = "a fake's machine"
         self.nodes = {"client": "node-1", "server": "node-2"}
         self.lacking: set[str] = set()
         self.cpu_per_read = 0.01
@@ -147,6 +150,21 @@ class FakeSession:
         answer = replace(recorded(name), argv=tuple(argv))
         spoilers = self.spoil.get(name)
         return spoilers.pop(0)(answer) if spoilers else answer
+
+    def turn_client(self, pod: Pod) -> TurnClient:
+        """See ``bench.session.Session``."""
+        return TurnClient(self.machine, ("enter", pod.name), usage=("cpu.stat",))
+
+    def take_turns(self, pod: Pod, plan: str, *, timeout: float) -> bytes:
+        """See ``bench.session.Session``: made up."""
+        operation = json.loads(plan)["subjects"][0]["task"]["operation"]
+        self.calls.append((f"turns-{operation}", ("turns", "run"), timeout))
+        self.time.seconds += self.seconds_per_command
+        spoilers = self.spoil.get(f"turns-{operation}")
+        if spoilers:
+            answer = spoilers.pop(0)(CommandResult(("turns", "run"), 0, plan, "", 1.0))
+            return answer.stdout.encode()
+        return turns_output(plan)
 
     def pods(self, role: str) -> Sequence[Pod]:
         """See ``bench.session.Session``."""
