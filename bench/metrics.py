@@ -31,7 +31,8 @@ MILLICORES = "millicores"
 MEBIBYTES = "MiB"
 CPU_SECONDS_PER_GB = "CPU s/GB"
 CPU_MICROSECONDS = "CPU µs"
-PACKETS_PER_SECOND = "packets/s"
+KILOPACKETS_PER_SECOND = "kpps"
+"""1,000 packets per second."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Plan:
     http_seconds: int
     latency_seconds: int
     idle_seconds: int
-    turn_seconds: float = 2.0
+    turn_seconds: float
     warmup_seconds: int = 1
     settle_seconds: int = 30
     http_rates: tuple[int, ...] = (1000, 5000)
@@ -112,6 +112,7 @@ _QUICK = Plan(
     http_seconds=2,
     latency_seconds=1,
     idle_seconds=1,
+    turn_seconds=1.0,
     settle_seconds=10,
     allow=("generator", "quiet-agents", "quiet-machine", "softirqs"),
 )
@@ -122,6 +123,7 @@ _STANDARD = Plan(
     http_seconds=10,
     latency_seconds=10,
     idle_seconds=10,
+    turn_seconds=4.0,
     settle_seconds=120,
     connect_count=5_000,
     connect_max_count=10_000,
@@ -150,7 +152,7 @@ def plan_for(
     """A profile's plan, with a user's numbers in place of the profile's.
 
     :param runs: samples per metric, 1 to 1,000.
-    :param seconds: length of every probe's run, 1 to 3,600.
+    :param seconds: length of every probe's run but those in turns, 1 to 3,600.
     :param http_rates: the fixed HTTP rates in requests/s: one or more different whole numbers,
         in any order; they name the metrics (``http_<rate>_…``).
     :param http_connections: at the fixed rates, 1 to 10,000.

@@ -135,7 +135,8 @@ def _observed(probe: Probe, bench: Bench) -> Outcome:
 def _watched(bench: Bench) -> Callable[[Reading], Outcome]:
     """What makes of a reading an outcome, with what has happened since now.
 
-    Counters that cannot be read cost no sample. It raises :class:`SampleError` where a clock was set.
+    Counters that cannot be read cost no sample. It raises :class:`SampleError` where a clock was
+    set.
     """
     try:
         before = bench.snapshot()

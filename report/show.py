@@ -71,7 +71,12 @@ def metrics_table(results: Results) -> Table:
 def plain_table(title: str | None = None) -> Table:
     """An empty table in this module's style."""
     return Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
 
 

@@ -28,7 +28,7 @@ from bench.metrics import (
     CPU_MICROSECONDS,
     CPU_SECONDS_PER_GB,
     GBIT_PER_SECOND,
-    PACKETS_PER_SECOND,
+    KILOPACKETS_PER_SECOND,
     PERCENT,
     Metric,
     latency_metrics,
@@ -130,7 +130,7 @@ def _burst(size: int) -> Kind:
         Task("burst", batch=1, drop=1, bytes=size, datagrams=_BURST),
         (
             Metric(
-                f"packet_rate_{size}", PACKETS_PER_SECOND, "higher", group,
+                f"packet_rate_{size}", KILOPACKETS_PER_SECOND, "higher", group,
                 f"UDP datagrams of {size} bytes that arrive, pod to pod, sent by one thread",
                 f"bursts of {_BURST}",
             ),
@@ -419,8 +419,8 @@ def _burst_values(
 ) -> _Measured:
     rate, loss = (metric.name for metric in kind.metrics)
     arrived = turns.arrived[:, turns.drop :]
-    # The time is from the first to the last.
-    rates = (arrived - 1.0) / turns.took[:, turns.drop :] * 1e9
+    # The time, in ns, is from the first to the last.
+    rates = (arrived - 1.0) / turns.took[:, turns.drop :] * 1e6
     came = float(arrived[own].sum()) / (arrived[own].size * kind.task.datagrams)
     return _Measured(
         {rate: float(np.nanmedian(rates[own])), loss: 100 * (1 - came)},

@@ -15,6 +15,7 @@ from bench.session import (
     Service,
     ServicePath,
     SessionError,
+    TurnClient,
     WorkloadUsage,
 )
 from bench.text import ParseError
@@ -102,6 +103,12 @@ class KubernetesSession(KeepsObjects):
             self._leftovers.end_all()
         except KubernetesError as error:
             raise KubernetesError(f"{torn}; {error}") from None
+
+    def turn_client(self, pod: Pod) -> TurnClient:
+        raise SessionError("turns are not supported on this target yet")
+
+    def take_turns(self, pod: Pod, plan: str, *, timeout: float) -> bytes:
+        raise SessionError("turns are not supported on this target yet")
 
     def pods(self, role: str) -> Sequence[Pod]:
         with as_session_error():

@@ -33,6 +33,7 @@ from tests.bench.turns_output import turns_output
 FOLDER = Path(__file__).parents[1] / "fixtures" / "bench"
 PLAN = Plan(
     "recorded", runs=3, bulk_seconds=1, http_seconds=1, latency_seconds=1, idle_seconds=1,
+    turn_seconds=1.0,
     http_rates=(100,), http_connections=4, http_max_connections=4, connect_count=20,
     connect_max_count=100, connect_max_connections=4, dns_queries=10, udp_search_seconds=0.1,
 )  # fmt: skip

@@ -27,6 +27,7 @@ from bench.session import (
     Service,
     ServicePath,
     SessionError,
+    TurnClient,
     WorkloadUsage,
 )
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS, Workload
@@ -53,7 +54,7 @@ def lacking() -> str | None:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "network namespaces need root on Linux"
     wanted = (
-        "fortio", "go-httpbin", "iperf3", "dig", "dnsperf", "bash",
+        "fortio", "go-httpbin", "iperf3", "dig", "dnsperf", "turns", "bash",
         "unshare", "nsenter", "setpriv", "ip", "ss",
     )  # fmt: skip
     missing = [name for name in wanted if program(name) is None]
@@ -105,6 +106,28 @@ class NetnsSession:
             raise SessionError(f"{argv[0]} did not end in {timeout:.0f} s") from error
         seconds = time.monotonic() - start
         return CommandResult(tuple(argv), done.returncode, done.stdout, done.stderr, seconds)
+
+    def turn_client(self, pod: Pod) -> TurnClient:
+        """See ``bench.session.Session``: a side's nodes have no cgroups of their own here."""
+        return TurnClient("this machine", tuple(self._enter(pod.node)))
+
+    def take_turns(self, pod: Pod, plan: str, *, timeout: float) -> bytes:
+        """See ``bench.session.Session``."""
+        found = program("turns")
+        assert found is not None
+        try:
+            done = subprocess.run(
+                [found, "run"],
+                input=plan.encode(),
+                capture_output=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SessionError(f"turns run did not end in {timeout:.0f} s") from error
+        if done.returncode:
+            raise SessionError(done.stderr.decode())
+        return done.stdout
 
     def pods(self, role: str) -> Sequence[Pod]:
         """See ``bench.session.Session``."""
@@ -245,7 +268,7 @@ class NetnsSession:
         done = subprocess.run(
             [*self._enter("server"), "ss", "-Hlntu"], capture_output=True, text=True, check=True
         )
-        wanted = ("5201", "8078", "53", *map(str, HTTPBIN_PORTS))
+        wanted = ("5201", "8078", "53", "8102", *map(str, HTTPBIN_PORTS))
         return all(f":{port} " in done.stdout for port in wanted)
 
 

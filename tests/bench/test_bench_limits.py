@@ -216,7 +216,7 @@ def test_samples_taken_while_traffic_was_held_back_are_marked(session: FakeSessi
     # The first two are those of the precondition and the warm-up.
     session.throttle["iperf3-tcp"] = [0, 0, 0, 42, 0]
     results = run(session)
-    assert results.metrics["tcp_throughput"].notes == [Note(kind="throttled", rounds=[2])]
+    assert results.metrics["tcp_streams_throughput"].notes == [Note(kind="throttled", rounds=[2])]
     assert results.metrics["tcp_retransmits"].notes == [Note(kind="throttled", rounds=[2])]
     (mark,) = results.probes["tcp"].throttled
     assert (mark.run, mark.counters) == (2, {"node-1": {"bw_in_allowance_exceeded": 42}})
@@ -231,7 +231,7 @@ def test_samples_taken_while_traffic_was_held_back_are_marked(session: FakeSessi
 def test_withheld_cpu_time_is_one_warning(session: FakeSession) -> None:
     session.steal = 0.1
     (said,) = [text for text in run(session).warnings if "hypervisor" in text]
-    assert "during 36 samples, 10 % at worst" in said
+    assert "during 63 samples, 10 % at worst" in said
 
 
 def test_cpu_time_per_data_is_that_of_both_ends_machines(session: FakeSession) -> None:
@@ -253,7 +253,7 @@ def test_without_the_machines_cpu_time_it_is_missing_and_the_throughput_stays(
     session.lacking.add("machines")
     reading = PerGigabyte(tcp_probe(PLAN)).measure(bench)
     assert "no CPU time today" in reading.missing["tcp_cpu_per_gb"]
-    assert reading.values["tcp_throughput"] > 0
+    assert reading.values["tcp_streams_throughput"] > 0
 
 
 def _moments(
@@ -318,7 +318,7 @@ def test_a_time_of_day_that_was_set_is_told_as_far_as_it_is_certain(
 def test_a_disturbed_sample_says_so_and_counts(session: FakeSession) -> None:
     session.others["iperf3-tcp"] = [0, 0, 0.2, 0, 0.15]  # precondition, warm-up, three runs
     results = run_benchmark(session, PLAN, clock=session.time.clock())
-    metric = results.metrics["tcp_throughput"]
+    metric = results.metrics["tcp_streams_throughput"]
     assert metric.n == 3
     (note,) = metric.notes
     assert (note.kind, note.rounds) == ("disturbed", [1, 3])
@@ -335,7 +335,7 @@ def test_a_disturbed_sample_says_so_and_counts(session: FakeSession) -> None:
 def test_a_spoilt_sample_is_taken_again_and_missing_in_the_end(session: FakeSession) -> None:
     session.others["iperf3-tcp"] = [0, 0, 0.4, 0, *[0.3] * PLAN.attempts]
     results = run_benchmark(session, PLAN, clock=session.time.clock())
-    metric = results.metrics["tcp_throughput"]
+    metric = results.metrics["tcp_streams_throughput"]
     assert (metric.n, metric.rounds) == (2, [1, 3])
     reason = "others used 30 % of a machine's CPUs meanwhile"
     assert [each.text() for each in metric.missing] == [f"run 2: {reason}"]
@@ -348,7 +348,7 @@ def test_where_a_busy_machine_is_allowed_the_last_attempt_counts(session: FakeSe
     plan = replace(PLAN, allow=("quiet-machine",))
     session.others["iperf3-tcp"] = [0, 0, *[0.3] * PLAN.attempts]
     results = run_benchmark(session, plan, clock=session.time.clock())
-    metric = results.metrics["tcp_throughput"]
+    metric = results.metrics["tcp_streams_throughput"]
     assert metric.n == 3
     assert [(note.kind, note.rounds) for note in metric.notes] == [("disturbed", [1])]
     assert len(results.probes["tcp"].failures) == PLAN.attempts - 1
@@ -367,7 +367,7 @@ def test_a_machine_that_was_busy_before_is_not_asked_again(session: FakeSession)
 def test_a_clock_that_was_set_voids_the_sample(session: FakeSession) -> None:
     session.set_clock["iperf3-tcp"] = [0, 0, 0.05, 0, 0.011, -0.05]
     results = run_benchmark(session, PLAN, clock=session.time.clock())
-    assert results.metrics["tcp_throughput"].n == 3
+    assert results.metrics["tcp_streams_throughput"].n == 3
     assert results.probes["tcp"].failures == [
         "run 1: the wall clock was set by +48 ms meanwhile",
         "run 3: the wall clock was set by -48 ms meanwhile",

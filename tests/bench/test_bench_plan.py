@@ -10,8 +10,10 @@ import pytest
 from bench.plan import PROFILES, Plan, PlanError, plan_for
 from bench.probes import build_probes
 from bench.probes.base import Bench
+from bench.probes.http import http_probe
 from bench.session import resolve_targets
 from tests.bench.fakes import FakeSession, recorded
+from tests.bench.turns_output import TURNS
 
 
 def commands(profile: str, session: FakeSession) -> dict[str, str]:
@@ -33,9 +35,9 @@ STUDY = {
     "http_1000": f"{_FORTIO} -access-log-file /dev/stdout -c 32 -qps 1000 -t 30s {_HTTPBIN}",
     "http_5000": f"{_FORTIO} -access-log-file /dev/stdout -c 32 -qps 5000 -t 30s {_HTTPBIN}",
     "http_max": f"{_FORTIO} -r 0.00005 -c 64 -qps 0 -t 30s {_HTTPBIN}",
-    "dns": "dig @10.100.0.10 -p 53 -u +tries=1 +time=1 +noall +comments +stats"
+    "dig": "dig @10.100.0.10 -p 53 -u +tries=1 +time=1 +noall +comments +stats"
     + 100 * " kubernetes.default.svc.cluster.local.",
-    "rtt": f"{_FORTIO} -r 0.000001 -c 1 -qps 0 -t 30s tcp://10.0.0.1:8078",
+    "fortio_rtt": f"{_FORTIO} -r 0.000001 -c 1 -qps 0 -t 30s tcp://10.0.0.1:8078",
     "loaded_rtt": f"{_FORTIO} -r 0.000001 -c 1 -qps 0 -t 24s tcp://10.0.0.1:8078",
 }
 """The published study's parameters, word for word in what is run: 3 runs of each."""
@@ -68,11 +70,11 @@ def test_only_published_has_the_studys_coordinated_omission() -> None:
         assert len(fixed) == 2
 
 
-def test_quick_measures_for_about_a_minute() -> None:
+def test_quick_measures_for_a_minute_and_a_half() -> None:
     plan = plan_for("quick")
     per_round = sum(probe.seconds for probe in build_probes(plan))
     assert plan.runs == 3
-    assert plan.runs * per_round + 2 * (plan.warmup_seconds + plan.calibration_seconds) < 66
+    assert plan.runs * per_round + 2 * (plan.warmup_seconds + plan.calibration_seconds) < 90
 
 
 def test_overrides_replace_the_profiles_numbers(session: FakeSession) -> None:
@@ -81,21 +83,19 @@ def test_overrides_replace_the_profiles_numbers(session: FakeSession) -> None:
     assert plan.http_rates == (20, 300)
     names = [probe.name for probe in build_probes(plan)]
     assert names == [
-        "idle", "dns", "rtt", "connect", "http_20", "http_300", "connect_max", "dns_capacity",
-        "http_max", "loaded_rtt", "tcp", "udp_search", "udp",
+        *TURNS, "idle", "dig", "fortio_rtt", "fortio_connect", "http_20", "http_300",
+        "connect_max", "dns_capacity", "http_max", "loaded_rtt", "tcp", "udp_search", "udp",
     ]  # fmt: skip
-    timed = {"idle", "rtt", "http_20", "http_300", "http_max", "tcp", "udp"}
+    timed = {"idle", "fortio_rtt", "http_20", "http_300", "http_max", "tcp", "udp"}
     assert all(probe.seconds == 4 for probe in build_probes(plan) if probe.name in timed)
     metrics = [metric.name for probe in build_probes(plan) for metric in probe.metrics]
     assert "http_300_p99" in metrics
     assert "http_1000_p99" not in metrics
     assert len(metrics) == len(set(metrics))
     targets = resolve_targets(session)
-    argv = build_probes(plan)[4].invocation(targets)
-    assert argv is not None
+    argv = http_probe(plan, 20).invocation(targets)
     assert "-c 1 -qps 20 -t 4s -uniform" in " ".join(argv.argv), "few calls, few connections"
-    argv = build_probes(plan)[5].invocation(targets)
-    assert argv is not None
+    argv = http_probe(plan, 300).invocation(targets)
     assert "-c 5 -qps 300 -t 4s -uniform" in " ".join(argv.argv)
 
 

@@ -53,16 +53,16 @@ def test_commands_run_on_the_clients_against_servers_and_services(session: FakeS
             assert invocation.role.endswith("-client")
             lines[name] = " ".join(invocation.full())
     assert lines["tcp"].startswith("iperf3 -c 10.0.0.1 -p 5201 -t 2 -P 8")
-    assert lines["rtt"].endswith("-r 0.000001 -c 1 -qps 0 -t 1s tcp://10.0.0.1:8078")
+    assert lines["fortio_rtt"].endswith("-r 0.000001 -c 1 -qps 0 -t 1s tcp://10.0.0.1:8078")
     assert lines["http_1000"].endswith("-qps 1000 -t 2s -uniform http://10.100.0.10:80/get")
     assert lines["http_max"].endswith("-c 64 -qps 0 -t 2s http://10.100.0.10:80/get")
-    assert "-keepalive=false" in lines["connect"]
-    assert " -c 1 -qps 0 -n 1000 " in lines["connect"], "one at a time, and counted"
+    assert "-keepalive=false" in lines["fortio_connect"]
+    assert " -c 1 -qps 0 -n 1000 " in lines["fortio_connect"], "one at a time, and counted"
     assert " -c 16 -qps 0 -n 3000 " in lines["connect_max"]
     assert "yes 'kubernetes.default.svc.cluster.local. A' | dnsperf " in lines["dns_capacity"]
-    assert lines["loaded_rtt"] == lines["rtt"]
+    assert lines["loaded_rtt"] == lines["fortio_rtt"]
     assert "-u -b 10000000000 -n 500000000" in lines["udp_search"]
-    assert lines["dns"].count("kubernetes.default.svc.cluster.local.") == 100
+    assert lines["dig"].count("kubernetes.default.svc.cluster.local.") == 100
 
 
 def test_the_request_log_is_read_at_fixed_rates(session: FakeSession) -> None:
@@ -75,7 +75,7 @@ def test_the_request_log_is_read_at_fixed_rates(session: FakeSession) -> None:
 
 def test_tcp_reads_gigabits_and_retransmits(session: FakeSession) -> None:
     reading = read(tcp_probe(PLAN), session)
-    assert 0.1 < reading.values["tcp_throughput"] < 100
+    assert 0.1 < reading.values["tcp_streams_throughput"] < 100
     assert reading.facts["iperf3"] == "iperf 3.12"
 
 
@@ -134,10 +134,10 @@ def test_socket_counters_that_cannot_be_read_cost_no_sample(session: FakeSession
 
 def test_rtt_and_connect_are_microseconds(session: FakeSession) -> None:
     rtt = read(rtt_probe(PLAN), session).values
-    assert 1 < rtt["rtt_p50"] < rtt["rtt_p99"] < 1e6
+    assert 1 < rtt["fortio_rtt_p50"] < rtt["fortio_rtt_p99"] < 1e6
     connect = read(connect_probe(PLAN), session).values
-    assert 1 < connect["connect_p50"] <= connect["connect_p99"] < 1e6
-    assert connect["connect_errors"] == 0
+    assert 1 < connect["fortio_connect_p50"] <= connect["fortio_connect_p99"] < 1e6
+    assert connect["fortio_connect_errors"] == 0
 
 
 def test_a_rate_that_is_not_reached_is_warned_of_and_labels_the_latency(
@@ -169,7 +169,7 @@ def test_a_coarse_bucket_is_noted(session: FakeSession) -> None:
 
     session.spoil["fortio-tcp"] = [slow]
     reading = read(rtt_probe(PLAN), session)
-    assert "between 1,000 and 2,000 µs" in texts(reading.notes["rtt_p99"])
+    assert "between 1,000 and 2,000 µs" in texts(reading.notes["fortio_rtt_p99"])
 
 
 def test_dns_counts_failures(session: FakeSession) -> None:
@@ -177,7 +177,7 @@ def test_dns_counts_failures(session: FakeSession) -> None:
     session.spoil["dig-answers"] = [instead("dig-mixed")]
     probe = dns_probe(plan)
     reading = read(probe, session)
-    assert reading.values["dns_failures"] == pytest.approx(400 / 7)
+    assert reading.values["dig_failures"] == pytest.approx(400 / 7)
     assert "timed out (1)" in reading.warnings[0]
     assert probe.summary(reading).endswith("57 % failed")
 
@@ -185,7 +185,7 @@ def test_dns_counts_failures(session: FakeSession) -> None:
 def test_dns_in_whole_milliseconds_says_so(session: FakeSession) -> None:
     session.spoil["dig-answers"] = [instead("dig-milliseconds")]
     reading = read(dns_probe(replace(PLAN, dns_queries=3)), session)
-    assert "whole milliseconds" in texts(reading.notes["dns_p50"])
+    assert "whole milliseconds" in texts(reading.notes["dig_p50"])
 
 
 @pytest.mark.parametrize(

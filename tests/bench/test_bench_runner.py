@@ -14,10 +14,11 @@ from bench.probes import build_probes
 from bench.results import Results, from_json
 from bench.session import CommandResult
 from tests.bench.fakes import PLAN, FakeSession, failing, instead, truncated
+from tests.bench.turns_output import SLICES, TURNS
 
 PROBES = [
-    "idle", "dns", "rtt", "connect", "http_100", "connect_max", "dns_capacity", "http_max",
-    "loaded_rtt", "tcp", "udp_search", "udp",
+    *TURNS, "idle", "dig", "fortio_rtt", "fortio_connect", "http_100", "connect_max",
+    "dns_capacity", "http_max", "loaded_rtt", "tcp", "udp_search", "udp",
 ]  # fmt: skip
 
 
@@ -36,9 +37,11 @@ def test_rounds_are_interleaved_after_a_discarded_warm_up(session: FakeSession) 
     calibration = ["fortio-null"]
     before = [*checks, *warmup, *calibration]
     assert names[: len(before)] == before
-    one = ["dig-answers", "fortio-tcp", "fortio-connect", "fortio-http-100", "fortio-connect-max",
-           "dnsperf-answers", "fortio-http-max", "fortio-tcp", "iperf3-stream", "iperf3-tcp",
-           "iperf3-udp", *["iperf3-udp-slow"] * 5, "iperf3-udp"]  # fmt: skip
+    turns = [f"turns-{name}" for name in ("roundtrip", "connect", "http", "dns", "transfer",
+             "datagram", "burst", "burst", "burst")]  # fmt: skip
+    one = [*turns, "dig-answers", "fortio-tcp", "fortio-connect", "fortio-http-100",
+           "fortio-connect-max", "dnsperf-answers", "fortio-http-max", "fortio-tcp",
+           "iperf3-stream", "iperf3-tcp", "iperf3-udp", *["iperf3-udp-slow"] * 5, "iperf3-udp"]  # fmt: skip
     # The two commands of a loaded round trip run at once, so in any order.
     starts = range(len(before), len(names), len(one))
     rounds = [sorted(names[start : start + len(one)]) for start in starts]
@@ -52,10 +55,10 @@ def test_progress_names_run_probe_and_result(session: FakeSession) -> None:
     assert lines[1].startswith("warming up")
     assert lines[2] == "19 preconditions hold"
     steps = lines[3:]
-    assert len(steps) == 36
-    assert steps[0].startswith("[1/36] run 1 of 3: idle … ")
-    assert re.match(r"\[17/36\] run 2 of 3: http_100 … \d+ QPS, p99 [\d.]+ .s, CNI ", steps[16])
-    assert steps[-1].startswith("[36/36] run 3 of 3: udp … ")
+    assert len(steps) == 63
+    assert steps[0].startswith("[1/63] run 1 of 3: rtt … ")
+    assert re.match(r"\[35/63\] run 2 of 3: http_100 … \d+ QPS, p99 [\d.]+ .s, CNI ", steps[34])
+    assert steps[-1].startswith("[63/63] run 3 of 3: udp … ")
     assert steps[-1].endswith("% lost")
 
 
@@ -68,17 +71,20 @@ def test_results_hold_everything_that_is_needed_to_judge_them(session: FakeSessi
     names = {metric.name for probe in build_probes(PLAN, parts) for metric in probe.metrics}
     assert set(results.metrics) == names
     assert {"cni_cpu_cilium_agent", "cni_cpu_cilium_operator", "tcp_cpu_per_gb"} < names
-    metric = results.metrics["tcp_throughput"]
+    metric = results.metrics["tcp_streams_throughput"]
     assert metric.n == len(metric.samples) == 3
     assert metric.ci_level == 0.75
     assert metric.ci[0] <= metric.median <= metric.ci[1]
     assert (metric.unit, metric.better, metric.probe) == ("Gbit/s", "higher", "tcp")
+    turns = results.metrics["tcp_throughput"]
+    assert (turns.n, turns.slices) == (3 * SLICES, [1, 2, 3] * 3)
+    assert turns.rounds == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert results.metrics["udp_loss"].at_equal == "udp_sender_rate"
     assert results.tools == {
         "fortio": "1.65.0", "iperf3": "3.12", "dig": results.tools["dig"],
         "dnsperf": "2.10.0",
     }  # fmt: skip
-    assert results.probes["dns"].repeat_last == 10
+    assert results.probes["dig"].repeat_last == 10
     assert results.probes["tcp"].argv[:3] == ["iperf3", "-c", "10.0.0.1"]
     assert results.probes["idle"].argv == []
     assert results.environment.kernel == "6.1.0"
@@ -95,7 +101,7 @@ def test_a_failed_attempt_is_tried_again_and_told(session: FakeSession) -> None:
     session.spoil["iperf3-tcp"] = [good, good, instead("iperf3-busy"), truncated]
     lines: list[str] = []
     results = run(session, lines=lines)
-    assert results.metrics["tcp_throughput"].n == 3
+    assert results.metrics["tcp_streams_throughput"].n == 3
     assert len(results.probes["tcp"].failures) == 2
     assert "server is busy" in results.probes["tcp"].failures[0]
     assert any(line.endswith("(after 2 failed)") for line in lines)
@@ -124,14 +130,14 @@ def test_a_metric_without_any_sample_fails_the_run_and_keeps_the_others(
     session: FakeSession,
 ) -> None:
     session.spoil["dig-answers"] = [failing("dns-client-0 did not answer")] * 100
-    with pytest.raises(BenchmarkError, match="no number for dns_p50: no sample in 3 runs") as info:
+    with pytest.raises(BenchmarkError, match="no number for dig_p50: no sample in 3 runs") as info:
         run(session)
     results = info.value.results
-    assert {each.metric for each in results.errors} == {"dns_p50", "dns_p99", "dns_failures"}
+    assert {each.metric for each in results.errors} == {"dig_p50", "dig_p99", "dig_failures"}
     assert "did not answer" in results.errors[0].reason
-    assert "dns_p50" not in results.metrics
-    assert results.metrics["tcp_throughput"].n == 3
-    assert len(results.probes["dns"].failures) == PLAN.runs * PLAN.attempts
+    assert "dig_p50" not in results.metrics
+    assert results.metrics["tcp_streams_throughput"].n == 3
+    assert len(results.probes["dig"].failures) == PLAN.runs * PLAN.attempts
     assert from_json(results.to_json()).errors == results.errors
 
 

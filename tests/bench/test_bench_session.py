@@ -13,7 +13,7 @@ from tests.bench.fakes import FakeSession
 def test_workloads_are_complete() -> None:
     assert {workload.role for workload in WORKLOADS} == {
         "fortio-client", "iperf3-client", "dns-client", "dnsperf-client",
-        "iperf3-server", "echo-server", "httpbin",
+        "iperf3-server", "echo-server", "turns-server", "httpbin",
     }  # fmt: skip
     for workload in WORKLOADS:
         image, _, tag = workload.image.rpartition(":")

@@ -39,7 +39,7 @@ def bench_of(session: FakeSession) -> Bench:
 
 
 def sides_of(session: FakeSession, plan: Plan = PLAN, labels: str = "ab") -> list[Side]:
-    probes = (probe_named("tcp", plan), probe_named("rtt", plan))
+    probes = (probe_named("tcp", plan), probe_named("fortio_rtt", plan))
     return [Side(label, bench_of(session), probes) for label in labels]
 
 
@@ -85,7 +85,7 @@ def test_all_sides_have_a_probe_behind_them_before_the_next_one(session: FakeSes
     interleave(sides_of(session), PLAN, (("b", "a"), ("a", "b")), keep=keep)
     one, two = [(1, "b"), (1, "a")], [(2, "a"), (2, "b")]
     assert [(n, label) for n, _, label in seen] == [*one, *one, *two, *two]
-    assert [probe for _, probe, _ in seen] == ["tcp", "tcp", "rtt", "rtt"] * 2
+    assert [probe for _, probe, _ in seen] == ["tcp", "tcp", "fortio_rtt", "fortio_rtt"] * 2
 
 
 def test_results_are_those_of_a_benchmark(session: FakeSession) -> None:
@@ -93,8 +93,8 @@ def test_results_are_those_of_a_benchmark(session: FakeSession) -> None:
     found = interleave(sides_of(session), PLAN, abba("ab", PLAN.runs), shared=shared)
     assert set(found) == {"a", "b"}
     for side in found.values():
-        assert side.metrics["tcp_throughput"].n == PLAN.runs
-        assert side.metrics["rtt_p50"].n == PLAN.runs
+        assert side.metrics["tcp_streams_throughput"].n == PLAN.runs
+        assert side.metrics["fortio_rtt_p50"].n == PLAN.runs
         assert side.plan["runs"] == PLAN.runs
         assert side.probes["tcp"].argv[0] == "iperf3"
         assert side.placement
@@ -202,9 +202,11 @@ def test_a_missing_sample_is_missing_in_its_own_round_and_side(session: FakeSess
     session.spoil["iperf3-tcp"] = [lambda result: result] * 2 + [failing("gone")] * PLAN.attempts
     sides = [Side(label, bench_of(session), TCP) for label in "ab"]
     found = interleave(sides, PLAN, abba("ab", 3))
-    assert found["a"].metrics["tcp_throughput"].missing == []
-    assert found["b"].metrics["tcp_throughput"].missing == [MissingSample(round=2, reason="gone")]
-    assert found["b"].metrics["tcp_throughput"].n == 2
+    assert found["a"].metrics["tcp_streams_throughput"].missing == []
+    assert found["b"].metrics["tcp_streams_throughput"].missing == [
+        MissingSample(round=2, reason="gone")
+    ]
+    assert found["b"].metrics["tcp_streams_throughput"].n == 2
 
 
 def test_a_side_that_is_dead_is_given_up_and_the_other_goes_on(session: FakeSession) -> None:
@@ -214,7 +216,7 @@ def test_a_side_that_is_dead_is_given_up_and_the_other_goes_on(session: FakeSess
     a, b = sides_of(session)[0], sides_of(dead)[1]
     plan = replace(PLAN, runs=8)
     found = interleave([a, b], plan, abba("ab", plan.runs))
-    assert found["a"].metrics["tcp_throughput"].n == 8
+    assert found["a"].metrics["tcp_streams_throughput"].n == 8
     assert found["b"].metrics == {}
     assert "run 5: the lab is gone" in found["b"].errors[0].reason
     assert f"run 6: {GIVEN_UP}" in found["b"].errors[0].reason
@@ -244,7 +246,7 @@ def test_rounds_go_on_where_they_were_stopped(session: FakeSession) -> None:
     assert len(kept) + len(more) == 3 * 2 * 2
     counted = Counter((each.round, each.label, each.probe) for each in [*kept, *more])
     assert set(counted.values()) == {1}
-    assert all(side.metrics["tcp_throughput"].n == 3 for side in found.values())
+    assert all(side.metrics["tcp_streams_throughput"].n == 3 for side in found.values())
 
 
 def test_a_missing_sample_stays_missing_when_going_on_but_for_want_of_time(
@@ -254,7 +256,7 @@ def test_a_missing_sample_stays_missing_when_going_on_but_for_want_of_time(
     side = Side("a", bench_of(session), TCP)
     kept: list[Entry] = []
     first = interleave([side], PLAN, abba("a", 2), keep=kept.append)
-    assert first["a"].metrics["tcp_throughput"].n == 1
+    assert first["a"].metrics["tcp_streams_throughput"].n == 1
     late = replace(side, bench=replace(side.bench, deadline=session.time.seconds))
     interleave([late], PLAN, abba("a", 3), known=kept, keep=kept.append)
     assert kept[-1].outcome.failures == (BOUND_REASON,)
@@ -262,7 +264,9 @@ def test_a_missing_sample_stays_missing_when_going_on_but_for_want_of_time(
     # Later would not be in the same round as the other sides' samples.
     found = interleave([side], PLAN, abba("a", 3), known=kept, keep=again.append)
     assert [entry.round for entry in again] == [3]
-    assert found["a"].metrics["tcp_throughput"].missing == [MissingSample(round=1, reason="gone")]
+    assert found["a"].metrics["tcp_streams_throughput"].missing == [
+        MissingSample(round=1, reason="gone")
+    ]
 
 
 def test_rounds_end_with_the_time_but_not_before_the_least(session: FakeSession) -> None:
@@ -274,7 +278,7 @@ def test_rounds_end_with_the_time_but_not_before_the_least(session: FakeSession)
     assert found["a"].plan["runs"] == 4
     assert session.time.seconds <= start + 9
     found = interleave(sides, plan, abba("ab", 50), least=3, end=session.time.seconds)
-    assert found["b"].metrics["tcp_throughput"].n == 3
+    assert found["b"].metrics["tcp_streams_throughput"].n == 3
 
 
 def test_steps_tell_what_runs_and_what_time_is_left(session: FakeSession) -> None:

@@ -16,6 +16,7 @@ from bench.probes.base import Bench, Reading
 from bench.sampling import Outcome
 from bench.session import resolve_targets
 from tests.bench.fakes import PLAN, FakeSession
+from tests.bench.turns_output import SLICES
 
 IDENTITIES = {"a": "lab 1", "b": "lab 2"}
 
@@ -43,10 +44,10 @@ def entry(round_: int = 1, label: str = "a", value: float = 12.5) -> Entry:
         held_back={"node-1": {"bw_in_allowance_exceeded": 3}},
     )
     reading = Reading(
-        {"tcp_throughput": value, "tcp_retransmits": 0.0},
+        {"tcp_streams_throughput": value, "tcp_retransmits": 0.0},
         missing={"x": "not told"},
         warnings=("odd",),
-        notes={"tcp_throughput": (Note(kind="lower-bound"),)},
+        notes={"tcp_streams_throughput": (Note(kind="lower-bound"),)},
         facts={"mss": 8949, "version": "3.12", "gigabytes": 1.25},
         limit=Limit("client", "iperf3 says so"),
         failures=("a trial failed",),
@@ -141,6 +142,6 @@ def test_rounds_that_go_on_give_the_results_of_rounds_at_one_go(tmp_path: Path) 
     for label in "ab":
         went_on, whole = found[label], at_one_go[label]
         assert went_on.metrics.keys() == whole.metrics.keys()
-        assert {m.n for m in went_on.metrics.values()} == {2}
-        assert went_on.metrics["tcp_throughput"] == whole.metrics["tcp_throughput"]
+        assert {m.n for m in went_on.metrics.values()} == {2, 2 * SLICES}
+        assert went_on.metrics["tcp_streams_throughput"] == whole.metrics["tcp_streams_throughput"]
         assert went_on.probes["tcp"] == whole.probes["tcp"]

@@ -137,11 +137,11 @@ def test_real_results_keep_what_their_probes_left() -> None:
     one, two = measured("b1"), measured("b2")
     whole = merged(one, two)
     assert whole.metrics.keys() == one.metrics.keys()
-    dns = whole.probes["dns"]
-    assert dns.runs == 4
-    assert [each.run for each in dns.limits] == [1, 2, 3, 4]
-    assert len(dns.failures) == 2
-    assert dns.failures[1].startswith("bring-up 2: run 1: refused")
+    dig = whole.probes["dig"]
+    assert dig.runs == 4
+    assert [each.run for each in dig.limits] == [1, 2, 3, 4]
+    assert len(dig.failures) == 2
+    assert dig.failures[1].startswith("bring-up 2: run 1: refused")
     assert len(whole.checks) == len(one.checks)
     assert merged(one) == one
 

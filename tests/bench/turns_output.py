@@ -12,6 +12,10 @@ NANOSECONDS = {
     "datagram": 25_000, "burst": 400_000,
 }  # fmt: skip
 """What an operation takes."""
+TURNS = (
+    "rtt", "connect", "http", "dns", "transfer", "udp_rtt", "burst_64", "burst_512", "burst_1400",
+)  # fmt: skip
+"""The probes that take turns, in order."""
 SLICES, _CYCLES = 3, 4
 
 
