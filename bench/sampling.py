@@ -119,12 +119,23 @@ def sample_in_turn(
             try:
                 if isinstance(reading, SampleError):
                     raise reading
-                outcomes[place] = replace(told[place](reading), failures=tuple(failures[place]))
+                outcome = told[place](reading)
+                if len(left) > 1:
+                    outcome = _among_others(outcome)
+                outcomes[place] = replace(outcome, failures=tuple(failures[place]))
             except SampleError as error:
                 failures[place].append(str(error))
     return [
         outcomes.get(place, Outcome(None, tuple(failures[place]))) for place in range(len(benches))
     ]
+
+
+def _among_others(outcome: Outcome) -> Outcome:
+    """Of a side in turns, nobody can say what others used: the other sides are among them."""
+    if outcome.observation is None:
+        return outcome
+    machines = tuple(replace(load, others=None) for load in outcome.observation.machines)
+    return replace(outcome, observation=replace(outcome.observation, machines=machines))
 
 
 def _observed(probe: Probe, bench: Bench) -> Outcome:

@@ -41,7 +41,8 @@ def test_rounds_are_interleaved_after_a_discarded_warm_up(session: FakeSession) 
              "datagram", "burst", "burst", "burst")]  # fmt: skip
     one = [*turns, "dig-answers", "fortio-tcp", "fortio-connect", "fortio-http-100",
            "fortio-connect-max", "dnsperf-answers", "fortio-http-max", "fortio-tcp",
-           "iperf3-stream", "iperf3-tcp", "iperf3-udp", *["iperf3-udp-slow"] * 5, "iperf3-udp"]  # fmt: skip
+           "iperf3-stream", "iperf3-tcp", "iperf3-udp", *["iperf3-udp-slow"] * 5,
+           "iperf3-udp"]  # fmt: skip
     # The two commands of a loaded round trip run at once, so in any order.
     starts = range(len(before), len(names), len(one))
     rounds = [sorted(names[start : start + len(one)]) for start in starts]
