@@ -6,7 +6,7 @@ nothing else is at work.
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -14,11 +14,10 @@ from bench.checks import Check, Gate, PreconditionError, check_cluster
 from bench.environment import About, Environment
 from bench.plan import Plan
 from bench.probes import warmup_probes
-from bench.probes.base import Bench, BoundReachedError
+from bench.probes.base import Bench, BoundReachedError, Probe, SampleError
 from bench.probes.cost import components_of
 from bench.readiness import Calibrations, Readiness, allowing_others, quiet
 from bench.results import CalibrationResult, CheckResult
-from bench.sampling import sample
 from bench.session import Clock, Session, SessionError, Targets, resolve_targets
 
 _AT_ONCE = 2
@@ -187,8 +186,15 @@ def _components(session: Session) -> tuple[str, ...]:
 
 def _warm_up(bench: Bench, plan: Plan) -> None:
     short = replace(plan, bulk_seconds=plan.warmup_seconds, http_seconds=plan.warmup_seconds)
-    for probe in warmup_probes(short):
-        sample(probe, bench, attempts=1)
+
+    def warm_up(probe: Probe) -> None:
+        with suppress(SampleError):
+            probe.measure(bench)
+
+    # All at once, in different pods: nobody looks at the readings.
+    probes = warmup_probes(short)
+    with ThreadPoolExecutor(len(probes), thread_name_prefix="warm-up") as pool:
+        list(pool.map(warm_up, probes))
 
 
 def _summary(gate: Gate) -> str:

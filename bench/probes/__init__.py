@@ -49,6 +49,8 @@ HEAVY_PROBES: tuple[Builder, ...] = (
 def warmup_probes(plan: Plan) -> tuple[Probe, ...]:
     """Probes whose readings are thrown away: caches, connection tracking and CPU clocks warm up.
 
+    Each runs in a pod of its own.
+
     :param plan: with the warm-up's own (short) durations.
     """
     return (http_probe(plan, None), tcp_probe(plan))

@@ -296,12 +296,10 @@ class Matrix:
 
     def _measure(self) -> None:
         labels = self._keeper.remaining()
-        bound = time_bound(self._plan, build_probes(self._plan))
-        deadline = self._clock.monotonic() + len(labels) * bound
         with ExitStack() as opened:
             with self._keeper.timed("preconditions"):
                 self._phase("checking preconditions")
-                sides = self._prepared(labels, deadline, opened)
+                sides = self._prepared(labels, opened)
             if sides:
                 with self._keeper.timed("rounds"):
                     self._phase("measuring")
@@ -309,7 +307,7 @@ class Matrix:
                 for stack, results in by_stack.items():
                     self._take(stack, results)
 
-    def _prepared(self, labels: Sequence[str], deadline: float, opened: ExitStack) -> list[Side]:
+    def _prepared(self, labels: Sequence[str], opened: ExitStack) -> list[Side]:
         sessions: dict[str, Session] = {}
         for stack in labels:
             try:
@@ -317,6 +315,9 @@ class Matrix:
                 sessions[stack] = opened.enter_context(session)
             except SessionError as error:
                 self._lose(stack, str(error))
+        # From now on: to open a session may take as long as somebody else measures.
+        bound = time_bound(self._plan, build_probes(self._plan))
+        deadline = self._clock.monotonic() + len(labels) * bound
         found = prepare_all(
             sessions, self._plan,
             clock=self._clock, deadline=deadline, say=self._display.about,

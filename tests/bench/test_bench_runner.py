@@ -36,6 +36,8 @@ def test_rounds_are_interleaved_after_a_discarded_warm_up(session: FakeSession) 
     warmup = ["fortio-http-max", "iperf3-tcp"]
     calibration = ["fortio-null"]
     before = [*checks, *warmup, *calibration]
+    begun = len(checks)
+    names[begun : begun + len(warmup)] = sorted(names[begun : begun + len(warmup)])  # at once
     assert names[: len(before)] == before
     turns = [f"turns-{name}" for name in ("roundtrip", "connect", "http", "dns", "transfer",
              "datagram", "burst", "burst", "burst")]  # fmt: skip
