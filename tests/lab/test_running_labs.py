@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -468,19 +468,19 @@ def test_logs_stay_until_it_is_removed(labs: dict[str, RunningLab]) -> None:
 
 
 def test_a_lab_that_has_ended_is_told_to_whoever_asks(labs: dict[str, RunningLab]) -> None:
-    ended = ablation.connect(labs[BASELINE].lab.paths.lab_id)
-    pod = Pod("dns-client", "dns-client", "node-1", "172.30.11.4")
-    with pytest.raises(SessionError, match=r"is not running\. Fix:"):
-        ended.run(pod, ["true"], timeout=5)
-    asks: list[Callable[[], object]] = [
-        ended.environment,
-        ended.cni_usage,
-        lambda: ended.pods("httpbin"),
-        lambda: ended.service(HTTPBIN_SERVICE),
-    ]
-    for ask in asks:
-        with pytest.raises(SessionError):
-            ask()
+    with closing(ablation.connect(labs[BASELINE].lab.paths.lab_id)) as ended:
+        pod = Pod("dns-client", "dns-client", "node-1", "172.30.11.4")
+        with pytest.raises(SessionError, match=r"is not running\. Fix:"):
+            ended.run(pod, ["true"], timeout=5)
+        asks: list[Callable[[], object]] = [
+            ended.environment,
+            ended.cni_usage,
+            lambda: ended.pods("httpbin"),
+            lambda: ended.service(HTTPBIN_SERVICE),
+        ]
+        for ask in asks:
+            with pytest.raises(SessionError):
+                ask()
 
 
 def test_the_end_of_the_last_leaves_the_machine_as_it_was(
