@@ -442,7 +442,7 @@ def _by_slices(samples: Samples, level: float) -> _Outcome:
         n=(len(pairs), len(pairs)),
         p=found.p,
         upwards=found.shift.value > 0,
-        smallest_p=stats.smallest_bootstrap_p(len(pairs)),
+        smallest_p=stats.smallest_paired_p(len(pairs)),
         shift=found.shift,
         smallest=_times(stats.detectable_by_bootstrap(len(pairs), level), found.error),
         within=_spread(pairs),

@@ -43,8 +43,9 @@ values are equal to the digit, the instrument is too coarse to show a spread. Th
 interval, and p is the rank test's: t would be infinite, by chance alone.
 
 Within one bring-up, slices of 200 ms are drawn by a percentile bootstrap (Efron & Tibshirani, An
-Introduction to the Bootstrap, chapter 13). It knows nothing of other bring-ups. Its p-value is
-twice the share of draws on the far side of 0, and no less than that of the signs alone.
+Introduction to the Bootstrap, chapter 13). It knows nothing of other bring-ups. Its
+p-value is the sign test's, which is exact: that of the draws themselves is too small in the tails
+that a correction asks for (1.6 % at a level of 0.8 % with 20 slices).
 
 Smallest difference
 -------------------
@@ -468,14 +469,10 @@ def bootstrapped_shift(differences: Sequence[float], level: float) -> Estimate:
     medians = _bootstrapped_medians(differences)
     error = float(np.std(medians, ddof=1))
     low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2])
-    far = min(int((medians <= 0).sum()), int((medians >= 0).sum()))
-    p = max(2 * (far + 1) / (BOOTSTRAP_DRAWS + 1), smallest_paired_p(len(differences)))
-    return Estimate(Shift(value, float(low), float(high), level), min(1.0, p), error)
-
-
-def smallest_bootstrap_p(slices: int) -> float:
-    """The smallest p-value that :func:`bootstrapped_shift` can give."""
-    return max(2 / (BOOTSTRAP_DRAWS + 1), smallest_paired_p(slices))
+    above, below = (sum(side * each > 0 for each in differences) for side in (1, -1))
+    fewer = float(scipy.stats.binom.cdf(min(above, below), above + below, 0.5))
+    p = min(1.0, 2 * fewer)
+    return Estimate(Shift(value, float(low), float(high), level), p, error)
 
 
 def detectable_by_bootstrap(slices: int, alpha: float) -> float | None:
@@ -484,7 +481,7 @@ def detectable_by_bootstrap(slices: int, alpha: float) -> float | None:
 
     :returns: None where so few slices cannot reach that level at all.
     """
-    return _normal_deviations(alpha) if smallest_bootstrap_p(slices) <= alpha else None
+    return _normal_deviations(alpha) if smallest_paired_p(slices) <= alpha else None
 
 
 def detectable_by_t(bring_ups: int, alpha: float) -> float | None:
