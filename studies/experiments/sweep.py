@@ -434,13 +434,15 @@ def rate_within(curve: Sequence[tuple[float, MetricResult]], bound: float) -> Ra
     logarithms) first crosses the bound.
 
     :param curve: rates in requests/s, ascending, with the latency in µs; rounds may be missing.
-    :returns: None without any point.
+    :returns: None where no round can tell.
     """
     rounds: dict[tuple[int, ...], list[tuple[float, float]]] = {}
     for rate, metric in curve:
         for place, value in metric.by_place().items():
             rounds.setdefault(place, []).append((rate, value))
-    crossings = sorted(_crossing(each, bound) for each in rounds.values())
+    found = sorted(_crossing(each, bound) for each in rounds.values())
+    # A round that lacks its lowest points cannot tell whether they were within the bound.
+    crossings = [each for each in found if each[1] != "below" or each[0] == curve[0][0]]
     if not crossings:
         return None
     summary = summarise([rate for rate, _ in crossings])

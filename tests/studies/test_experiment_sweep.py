@@ -196,6 +196,17 @@ def test_a_round_that_lacks_a_point_is_interpolated_over_the_gap() -> None:
     assert 1500 < found.ci[1] < 2000
 
 
+def test_a_round_without_its_lowest_point_cannot_tell_that_nothing_is_within() -> None:
+    points = [
+        (1000.0, metric([500], rounds=[1])),
+        (2000.0, metric([50_000, 60_000])),
+    ]
+    found = rate_within(points, 5_000)
+    assert found is not None
+    assert (found.reach, found.level) == ("interpolated", 0)
+    assert found.rate == pytest.approx(1500)
+
+
 def test_the_usual_sweep_is_a_hundred_thousand_requests_a_point() -> None:
     plan = SweepPlan.of()
     assert plan.points == (10, 30, 50, 70, 90)
