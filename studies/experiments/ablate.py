@@ -40,10 +40,12 @@ _DEFINITION = EXPERIMENTS["toggles"]
 QUESTION = _DEFINITION.question
 ROUNDS, SECONDS = _DEFINITION.usual.rounds, _DEFINITION.usual.seconds
 RATE: Final = 1_000
-INSIDE: Final = ("rtt", "connect", f"http_{RATE}", "loaded_rtt", "tcp", "udp")
+INSIDE: Final = (
+    "rtt", "connect", "http", "transfer", f"http_{RATE}", "loaded_rtt", "tcp", "udp",
+)  # fmt: skip
 """The probes between pods. Searches, DNS and full speed are left out: they take the longest and
 are the noisiest, or the machine's limit."""
-OUTSIDE: Final = ("connect", f"http_{RATE}", "connect_max", "http_max")
+OUTSIDE: Final = ("fortio_connect", f"http_{RATE}", "connect_max", "http_max")
 """Those from outside the nodes, through a NodePort: what DSR and XDP are for."""
 BASES: Final = {
     "d": "D, to which each toggle is added",

@@ -20,8 +20,8 @@ from studies.experiments.model import Context, Findings, Series, point
 POD, NODE = "pod to pod", "node to node"
 """The points."""
 _PREFIX = "host-"
-_PROBES = ("rtt", "tcp", "udp")
-_ROLES = ("fortio-client", "iperf3-client", "iperf3-server", "echo-server")
+_PROBES = ("rtt", "transfer", "tcp", "udp")
+_ROLES = ("fortio-client", "iperf3-client", "iperf3-server", "echo-server", "turns-server")
 
 
 def run(context: Context) -> Findings:

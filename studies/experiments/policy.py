@@ -43,7 +43,7 @@ from studies.experiments.policies import (
 )
 
 HTTP_RATE = 1_000
-PROBES = ("idle", "rtt", "connect", f"http_{HTTP_RATE}")
+PROBES = ("idle", "rtt", "connect", "http", f"http_{HTTP_RATE}")
 _COMPARED = (
     "rtt_p50", "connect_p50", f"http_{HTTP_RATE}_p50", f"http_{HTTP_RATE}_p99", "cni_cpu",
     "policy_admit", "policy_refuse",

@@ -97,7 +97,7 @@ def measure_cut(
     ]
     order = abba([side.label for side in sides], plan.runs)
     results = interleave(sides, plan, order, watch=say_rounds(say))
-    whole, cut = (metric.samples for metric in samples_of(results, "tcp_throughput"))
+    whole, cut = (metric.samples for metric in samples_of(results, "tcp_streams_throughput"))
     check, data = judge_cut(whole, cut, family)
     first, second = results.values()
     return check, data, (first, second)

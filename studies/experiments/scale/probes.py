@@ -215,6 +215,7 @@ class Towards(WrappedProbe):
             values=self._renamed(reading.values),
             missing=self._renamed(reading.missing),
             notes=self._renamed(reading.notes),
+            slices=self._renamed(reading.slices),
         )
 
     def _renamed(self, by_name: Mapping[str, T]) -> dict[str, T]:

@@ -14,7 +14,8 @@ from bench.interleave import Entry, Side, interleave
 from bench.plan import Plan
 from bench.probes.base import Probe, SampleError
 from bench.probes.cost import UnderLoad
-from bench.probes.http import connect_probe, http_probe
+from bench.probes.http import http_probe
+from bench.probes.turns import in_turns
 from bench.readiness import QUIET_MILLICORES, await_idle_agents
 from bench.results import Results
 from bench.session import SessionError
@@ -217,7 +218,7 @@ class _Experiment:
             self._context.bench.targets.httpbin,
             self.changing.service,
         )
-        connect, http = connect_probe(plan), http_probe(plan, RATE)
+        connect, http = in_turns("connect", plan.turn_seconds), http_probe(plan, RATE)
         return (
             ChangeProbe(self.changing, self._dataplane, time.time),
             Towards(connect, "first", aim.first, aim.same),
