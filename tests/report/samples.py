@@ -66,6 +66,7 @@ FACTORS: Mapping[str, Mapping[str, float]] = {
 """By which a scenario differs from scenario-a, by the beginning of metrics' names."""
 
 _TYPICAL = {
+    "CPU µs": 60.0, "kpps": 600.0,
     "Gbit/s": 12.0, "µs": 150.0, "%": 0.0, "1/s": 30_000.0, "segments": 3.0, "millicores": 5.0,
     "MiB": 50.0, "CPU s/GB": 0.6,
 }  # fmt: skip
