@@ -181,9 +181,11 @@ class Observation:
         return ", ".join(parts)
 
 
-def between(before: Snapshot, after: Snapshot) -> Observation:
+def between(before: Snapshot, after: Snapshot, *, alone: bool = True) -> Observation:
     """What happened between two snapshots of one session.
 
+    :param alone: no other session of the benchmark was at work on these machines. Where one was,
+        only a machine that tells itself what others use knows that.
     :raises ValueError: they are of the same moment.
     """
     seconds = after.at - before.at
@@ -201,7 +203,9 @@ def between(before: Snapshot, after: Snapshot) -> Observation:
     stolen = sum(now.steal_seconds - then.steal_seconds for then, now in pairs)
     return Observation(
         seconds=seconds,
-        machines=tuple(load(then, now, _others(then, now, before, after)) for then, now in pairs),
+        machines=tuple(
+            load(then, now, _others(then, now, before, after, alone=alone)) for then, now in pairs
+        ),
         nodes={now.name: now.nodes for _, now in (*pairs, *parts)},
         pods={side: _pods(side, before.workloads, after.workloads, seconds) for side in SIDES},
         stolen=stolen,
@@ -219,7 +223,7 @@ def _pairs(
 
 
 def _others(
-    then: MachineUsage, now: MachineUsage, before: Snapshot, after: Snapshot
+    then: MachineUsage, now: MachineUsage, before: Snapshot, after: Snapshot, *, alone: bool
 ) -> float | None:
     """CPUs that were used by what is not of the measurement.
 
@@ -230,7 +234,7 @@ def _others(
     seconds = after.at - before.at
     if now.others_seconds is not None and then.others_seconds is not None:
         return max(0.0, now.others_seconds - then.others_seconds) / seconds
-    if before.components is None or after.components is None:
+    if before.components is None or after.components is None or not alone:
         return None
     interrupts = now.interrupt_seconds - then.interrupt_seconds
     ours = sum(_grown(before.workloads, after.workloads, now.nodes, lambda each: each.pod))

@@ -78,7 +78,7 @@ def sample(probe: Probe, bench: Bench, *, attempts: int = 3) -> Outcome:
             outcome = _observed(probe, bench)
             if (share := outcome.others) > bench.most_others:
                 disturbed = outcome
-                raise SampleError(f"others used {100 * share:.0f} % of a machine's CPUs meanwhile")
+                raise SampleError(_spoilt(share))
         except SampleError as error:
             failures.append(str(error))
             raise
@@ -94,6 +94,10 @@ def sample(probe: Probe, bench: Bench, *, attempts: int = 3) -> Outcome:
         return Outcome(None, (*failures, BOUND_REASON))
 
 
+def _spoilt(share: float) -> str:
+    return f"others used {100 * share:.0f} % of a machine's CPUs meanwhile"
+
+
 def sample_in_turn(
     probes: Sequence[TurnProbe], benches: Sequence[Bench], *, attempts: int = 3
 ) -> list[Outcome]:
@@ -103,6 +107,7 @@ def sample_in_turn(
     """
     failures: list[list[str]] = [[] for _ in benches]
     outcomes: dict[int, Outcome] = {}
+    disturbed: dict[int, Outcome] = {}
     for attempt in range(attempts):
         left = [place for place in range(len(benches)) if place not in outcomes]
         if attempt and left:
@@ -115,36 +120,37 @@ def sample_in_turn(
         except BoundReachedError:
             outcomes |= {i: Outcome(None, (*failures[i], BOUND_REASON)) for i in left}
             break
+        made: dict[int, Outcome] = {}
         for place, reading in zip(left, taken, strict=True):
             try:
                 if isinstance(reading, SampleError):
                     raise reading
-                outcome = told[place](reading)
-                if len(left) > 1:
-                    outcome = _among_others(outcome)
-                outcomes[place] = replace(outcome, failures=tuple(failures[place]))
+                made[place] = told[place](reading, len(left) == 1)
             except SampleError as error:
                 failures[place].append(str(error))
+        # They share a machine: what spoils one spoils all, and those that are left belong together.
+        share = max((outcome.others for outcome in made.values()), default=0.0)
+        disturbed = {i: made[i] for i in made if share > benches[i].most_others}
+        for place in disturbed:
+            failures[place].append(_spoilt(share))
+        for place in made.keys() - disturbed.keys():
+            outcomes[place] = replace(made[place], failures=tuple(failures[place]))
+    for place, outcome in disturbed.items():
+        if place not in outcomes and benches[place].keeps_disturbed:
+            outcomes[place] = replace(outcome, failures=tuple(failures[place][:-1]))
     return [
         outcomes.get(place, Outcome(None, tuple(failures[place]))) for place in range(len(benches))
     ]
 
 
-def _among_others(outcome: Outcome) -> Outcome:
-    """Of a side in turns, nobody can say what others used: the other sides are among them."""
-    if outcome.observation is None:
-        return outcome
-    machines = tuple(replace(load, others=None) for load in outcome.observation.machines)
-    return replace(outcome, observation=replace(outcome.observation, machines=machines))
-
-
 def _observed(probe: Probe, bench: Bench) -> Outcome:
     told = _watched(bench)
-    return told(probe.measure(bench))
+    return told(probe.measure(bench), True)
 
 
-def _watched(bench: Bench) -> Callable[[Reading], Outcome]:
-    """What makes of a reading an outcome, with what has happened since now.
+def _watched(bench: Bench) -> Callable[[Reading, bool], Outcome]:
+    """What makes of a reading an outcome, with what has happened since now; and of whether its side
+    was alone at work.
 
     Counters that cannot be read cost no sample. It raises :class:`SampleError` where a clock was
     set.
@@ -153,11 +159,11 @@ def _watched(bench: Bench) -> Callable[[Reading], Outcome]:
         before = bench.snapshot()
     except SampleError as error:
         unknown = Limit("unknown", str(error))
-        return lambda reading: Outcome(reading, limit=unknown)
+        return lambda reading, alone: Outcome(reading, limit=unknown)
 
-    def told(reading: Reading) -> Outcome:
+    def told(reading: Reading, alone: bool) -> Outcome:
         try:
-            seen = between(before, bench.snapshot())
+            seen = between(before, bench.snapshot(), alone=alone)
         except (SampleError, ValueError) as error:
             return Outcome(reading, limit=Limit("unknown", str(error)))
         if abs(seen.clock_step) > MOST_STEP_SECONDS:

@@ -161,6 +161,8 @@ class FakeSession:
         operation = json.loads(plan)["subjects"][0]["task"]["operation"]
         self.calls.append((f"turns-{operation}", ("turns", "run"), timeout))
         self.time.seconds += self.seconds_per_command
+        if shares := self.others.get(f"turns-{operation}"):
+            self._others_used += shares.pop(0) * 4 * self.seconds_per_command
         spoilers = self.spoil.get(f"turns-{operation}")
         if spoilers:
             answer = spoilers.pop(0)(CommandResult(("turns", "run"), 0, plan, "", 1.0))

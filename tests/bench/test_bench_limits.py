@@ -12,7 +12,9 @@ from bench.limits import Observation, Snapshot, between, growth
 from bench.metrics import Note
 from bench.probes.base import Bench
 from bench.probes.iperf import CpuShare, PerGigabyte, limit_of, tcp_probe, threads_of
+from bench.probes.turns import in_turns
 from bench.results import Results
+from bench.sampling import Outcome, sample_in_turn
 from bench.session import (
     ComponentUsage,
     MachineUsage,
@@ -372,3 +374,53 @@ def test_a_clock_that_was_set_voids_the_sample(session: FakeSession) -> None:
         "run 1: the wall clock was set by +48 ms meanwhile",
         "run 3: the wall clock was set by -48 ms meanwhile",
     ]
+
+
+# -- sides in turns -------------------------------------------------------------------------------
+
+
+def _in_turn(sessions: list[FakeSession], *, keeps: bool = False) -> list[Outcome]:
+    """Two sides' round trips, measured once."""
+    probes = [in_turns("rtt", 1.0) for _ in sessions]
+    benches = [
+        Bench(each, resolve_targets(each), sessions[0].time.clock(), keeps_disturbed=keeps)
+        for each in sessions
+    ]
+    return sample_in_turn(probes, benches, attempts=2)
+
+
+@pytest.fixture
+def sides() -> list[FakeSession]:
+    """Two labs of one machine. The first runs the turns, and tells of the machine for both."""
+    first, second = FakeSession(), FakeSession()
+    second.time, second.machines = first.time, first.machines  # type: ignore[method-assign]
+    return [first, second]
+
+
+def test_what_spoils_one_of_the_sides_in_turns_spoils_all(sides: list[FakeSession]) -> None:
+    sides[0].others["turns-roundtrip"] = [0.5, 0.2]
+    found = _in_turn(sides)
+    assert all(outcome.reading is not None for outcome in found)
+    assert [outcome.failures for outcome in found] == [
+        ("others used 50 % of a machine's CPUs meanwhile",)
+    ] * 2
+    assert [outcome.others for outcome in found] == pytest.approx([0.2, 0.2])
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_the_last_disturbed_turns_count_where_such_are_kept(
+    sides: list[FakeSession], keeps: bool
+) -> None:
+    sides[0].others["turns-roundtrip"] = [0.5, 0.4]
+    found = _in_turn(sides, keeps=keeps)
+    assert [outcome.reading is not None for outcome in found] == [keeps] * 2
+    assert [len(outcome.failures) for outcome in found] == [1 if keeps else 2] * 2
+
+
+def test_of_sides_in_turns_only_the_machine_itself_can_tell_others() -> None:
+    now = replace(THEN, busy_seconds=103, interrupt_seconds=11)
+    before, after = (
+        Snapshot(at, (machine,), (), {}, ()) for at, machine in ((50.0, THEN), (52.0, now))
+    )
+    assert between(before, after).others == pytest.approx(2 / 8)
+    assert between(before, after, alone=False).others == 0
