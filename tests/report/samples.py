@@ -68,7 +68,7 @@ FACTORS: Mapping[str, Mapping[str, float]] = {
 _TYPICAL = {
     "CPU µs": 60.0, "kpps": 600.0,
     "Gbit/s": 12.0, "µs": 150.0, "%": 0.0, "1/s": 30_000.0, "segments": 3.0, "millicores": 5.0,
-    "MiB": 50.0, "CPU s/GB": 0.6, "CPU µs": 40.0, "kpps": 300.0,
+    "MiB": 50.0, "CPU s/GB": 0.6,
 }  # fmt: skip
 _SPREAD = {"Gbit/s": 0.03, "µs": 0.06, "MiB": 0.01}
 
