@@ -36,7 +36,7 @@ report: ## One page of what a matrix, stacks or files hold: make report FROM="sc
 	@$(TOOLCHAIN) ensure --python
 	@$(RUN) python -m bench report $(FROM) $(if $(OUT),--out '$(OUT)')
 
-speed: ## Time pulumi up for every stack, from nothing (STACKS="scenario-a scenario-e")
+speed: ## Where the time of bringing labs up goes, step by step (STACKS="scenario-a scenario-e")
 	@$(TOOLCHAIN) ensure --all
 	@$(RUN) python -m tests.speed.bring_up $(or $(STACKS),$(patsubst Pulumi.%.yaml,%,$(wildcard Pulumi.scenario-*.yaml)))
 

@@ -16,6 +16,10 @@ from lab.wait import until
 #: All labs of this machine are children of this one cgroup.
 BRANCH = "cni-benchmark"
 
+#: Cgroup below a node's (and the control plane's) that holds one cgroup per CNI component.
+AGENTS = "agents"
+CONTROL_PLANE = "control-plane"
+
 
 def hierarchy() -> Path:
     """Where the host has mounted its cgroup v2 hierarchy (hybrid hosts have it beside v1).
@@ -42,6 +46,17 @@ def create(lab_id: str, name: str) -> Path:
     return path
 
 
+def of_control_plane(lab_id: str, component: str) -> Path:
+    """The cgroup of a part of the control plane or of the cloud, made if it is not there."""
+    return create(lab_id, f"{CONTROL_PLANE}/{component}")
+
+
+def components(lab: Path) -> list[Path]:
+    """The cgroups of all components of a lab: the CNI's, the control plane's and the cloud's."""
+    others = (each for each in lab.glob(f"{CONTROL_PLANE}/*/") if each.name != AGENTS)
+    return sorted([*lab.glob(f"*/{AGENTS}/*/"), *others])
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a cgroup's processes use.
@@ -60,11 +75,16 @@ def usage(cgroup: Path) -> Usage:
 
     :raises LabError: when no process runs in it.
     """
-    stat = dict(line.split() for line in (cgroup / "cpu.stat").read_text().splitlines())
     resident = [_resident(int(pid)) for pid in (cgroup / "cgroup.procs").read_text().split()]
     if not resident:
         raise LabError(f"no process runs in {cgroup}")
-    return Usage(int(stat["usage_usec"]) / 1e6, sum(resident))
+    return Usage(cpu_seconds(cgroup), sum(resident))
+
+
+def cpu_seconds(cgroup: Path) -> float:
+    """User and system time of all processes of a cgroup so far, those that ended included."""
+    stat = dict(line.split() for line in (cgroup / "cpu.stat").read_text().splitlines())
+    return int(stat["usage_usec"]) / 1e6
 
 
 def _resident(pid: int) -> int:

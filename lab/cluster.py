@@ -26,8 +26,9 @@ from lab.controlplane import KUBE_PROXY, KubeProxy
 from lab.dataplane import dataplane
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
 from lab.errors import LabError
-from lab.network import AGENTS, Node
+from lab.network import Node, NodeAddress
 from lab.sandbox import LabPaths, Place, Sandbox, refuse_hidden
+from lab.timeline import Timeline
 from lab.toolchain.build import Toolchain
 from lab.toolchain.cache import CHECKOUT
 from lab.workloads import COREDNS, Pods, PodSpec, ServiceSpec, await_services
@@ -105,6 +106,7 @@ class Lab:
         self._boot_file = self.paths.root / "boot"
         self._unfinished_file = self.paths.root / "unfinished"
         self._cpus_file = self.paths.root / "cpus.json"
+        self.timeline = Timeline(self.paths.timeline, cgroups.lab_cgroup(lab_id))
 
     # -- bringing up --------------------------------------------------------------------------
 
@@ -118,19 +120,29 @@ class Lab:
         self.remove()
         places = (self.paths.root, self.toolchain.builder.cache.root, CHECKOUT)
         refuse_hidden(places)
-        self.sandbox.start()
-        boot_id = secrets.token_hex(4)
-        self._boot_file.write_text(boot_id)
-        self._spec_file.write_bytes(SPEC.dump_json(spec))
         addresses = network.node_addresses(spec.nodes)
-        network.make_fabric(self.sandbox)
-        if self.cloud:
-            self.cloud.start_api()
-        for address in addresses:
-            network.start_node(self.sandbox, address, spec.congestion_control)
+        self.paths.make()
+        with self.timeline.step("sandbox and nodes"):
+            self.sandbox.start()
+            boot_id = secrets.token_hex(4)
+            self._boot_file.write_text(boot_id)
+            self._spec_file.write_bytes(SPEC.dump_json(spec))
+            network.make_fabric(self.sandbox)
+            if self.cloud:
+                self.cloud.start_api()
+            for address in addresses:
+                network.start_node(self.sandbox, address, spec.congestion_control)
         progress(f"{spec.nodes} nodes in the VPC; starting etcd and kube-apiserver")
-        controlplane.start(self.sandbox, self.toolchain, spec.service_cidr)
-        self.dataplane.prepare(self.api)
+        with self.timeline.step("control plane"):
+            controlplane.start(self.sandbox, self.toolchain, spec.service_cidr)
+            self.dataplane.prepare(self.api)
+        with self.timeline.step("VPC and Node objects"):
+            self._register(spec, addresses)
+        progress("the API server is ready")
+        return boot_id
+
+    def _register(self, spec: LabSpec, addresses: Sequence[NodeAddress]) -> None:
+        """Make the nodes' instances, where there is a cloud, and their objects."""
         instances = self.cloud.create(addresses) if self.cloud else []
         provider_ids = {each.node: each.provider_id for each in instances}
         max_pods = spec.cloud.max_pods if spec.cloud else None
@@ -138,8 +150,6 @@ class Lab:
             workloads.register_node(
                 self.api, each, spec.node_labels, provider_ids.get(each.name), max_pods
             )
-        progress("the API server is ready")
-        return boot_id
 
     @_beside_no_measurement("bringing up")
     def install(self, progress: Progress) -> None:
@@ -150,14 +160,17 @@ class Lab:
         if self.kube_proxy is not None:
             for each in self.nodes:
                 self.kube_proxy.start(each)
-        self.dataplane.configure(progress)
-        if self.cloud:
-            self.cloud.wait_ready()
-        self.dataplane.start(self.api, self.nodes)
-        self.dataplane.wait_ready(self.nodes)
+        with self.timeline.step("configuration"):
+            self.dataplane.configure(progress)
+            if self.cloud:
+                self.cloud.wait_ready()
+        with self.timeline.step("agents"):
+            self.dataplane.start(self.api, self.nodes)
+            self.dataplane.wait_ready(self.nodes)
         if self.kube_proxy is not None:
-            for each in self.nodes:
-                self.kube_proxy.wait_ready(each)
+            with self.timeline.step("kube-proxy's rules"):
+                for each in self.nodes:
+                    self.kube_proxy.wait_ready(each)
         progress("the CNI is ready on every node")
 
     @_beside_no_measurement("bringing up")
@@ -175,7 +188,7 @@ class Lab:
         all_pods = [workloads.dns_pod(self.sandbox, self.nodes[-1].name), *pods]
         all_services = [workloads.dns_service(dns_address), *services_]
         by_name = {each.name: each for each in self.nodes}
-        with ThreadPoolExecutor(max_workers=4) as pool:
+        with self.timeline.step("pods"), ThreadPoolExecutor(max_workers=4) as pool:
             ips = dict(
                 zip(
                     (pod.name for pod in all_pods),
@@ -185,14 +198,15 @@ class Lab:
             )
         progress(f"{len(all_pods)} pods wired by the CNI plugin")
         served: list[tuple[str, str, int]] = []
-        for service in all_services:
-            endpoints = [(ips[p.name], p.node) for p in all_pods if p.app == service.app]
-            if not endpoints:
-                raise LabError(f"no pod is behind the service {service.name}")
-            cluster_ip = workloads.create_service(self.api, service, endpoints)
-            tcp = (port.port for port in service.ports if port.protocol == "TCP")
-            served += [(service.name, cluster_ip, port) for port in tcp]
-        await_services(self.pod_command, all_pods, served)
+        with self.timeline.step("Services"):
+            for service in all_services:
+                endpoints = [(ips[p.name], p.node) for p in all_pods if p.app == service.app]
+                if not endpoints:
+                    raise LabError(f"no pod is behind the service {service.name}")
+                cluster_ip = workloads.create_service(self.api, service, endpoints)
+                tcp = (port.port for port in service.ports if port.protocol == "TCP")
+                served += [(service.name, cluster_ip, port) for port in tcp]
+            await_services(self.pod_command, all_pods, served)
         progress(f"{len(all_services)} Services answer on every node")
         # Not before: agents that share their node's CPUs from the start take longer to be ready.
         for each in self.nodes:
@@ -419,7 +433,7 @@ class Lab:
         _ = self.sandbox.init_pid  # an ended lab has used something, not nothing
         return [
             (component.parent.parent.name, component.name, cgroups.usage(component))
-            for component in sorted(top.glob(f"*/{AGENTS}/*/"))
+            for component in sorted(top.glob(f"*/{cgroups.AGENTS}/*/"))
         ]
 
     def eni_reports(self) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kube.client import Kube, settings_of
+from lab import cgroups
 from lab.errors import LabError
 from lab.network import GATEWAY, Node
-from lab.sandbox import LabPaths, Sandbox, network_namespace
+from lab.sandbox import LabPaths, Place, Sandbox, network_namespace
 from lab.toolchain.build import Toolchain
 from lab.wait import until
 
@@ -126,6 +127,7 @@ def _start_etcd(sandbox: Sandbox, toolchain: Toolchain) -> None:
             "--unsafe-no-fsync",
             "--log-level=warn",
         ],
+        Place(cgroup=cgroups.of_control_plane(sandbox.paths.lab_id, "etcd")),
         env=_LESS_COLLECTING,
     )
 
@@ -153,6 +155,7 @@ def _start_apiserver(sandbox: Sandbox, toolchain: Toolchain, service_cidr: str) 
             "--disable-admission-plugins=ServiceAccount",
             "--watch-cache=true",
         ],
+        Place(cgroup=cgroups.of_control_plane(sandbox.paths.lab_id, "kube-apiserver")),
         env=_LESS_COLLECTING,
     )
 

@@ -175,9 +175,6 @@ def mtu(sandbox: Sandbox, netns: str, device: str) -> int:
 
 # -- nodes ---------------------------------------------------------------------------------------
 
-#: Cgroup below a node's (and the control plane's) that holds one cgroup per CNI component.
-AGENTS = "agents"
-
 # /sys comes last: the cgroup hierarchy is bound from under the host's one. The host's goes first:
 # cilium-agent ends when the mount table has two BPF file systems at one place.
 _MOUNTS = """
@@ -225,7 +222,7 @@ class Node:
     @property
     def agents(self) -> Path:
         """The cgroup whose children are the node's CNI components."""
-        return self.cgroup / AGENTS
+        return self.cgroup / cgroups.AGENTS
 
     @property
     def plugins(self) -> Place:

@@ -69,6 +69,7 @@ class LabPaths:
         self.config = root / "config"
         self.pki = root / "pki"
         self.kubeconfig = self.config / "kubeconfig"
+        self.timeline = root / "timeline.jsonl"
 
     @classmethod
     def of(cls, lab_id: str) -> "LabPaths":

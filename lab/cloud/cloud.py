@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
+from lab import cgroups
 from lab.cloud import metadata, vpc
 from lab.cloud.vpc import INSTANCES, INTERFACES, Instance, attached, describe
 from lab.errors import LabError, tail
 from lab.network import GATEWAY, NodeAddress
-from lab.sandbox import Sandbox, network_namespace
+from lab.sandbox import Place, Sandbox, network_namespace
 from lab.toolchain.cache import CHECKOUT
 from lab.wait import until
 
@@ -128,9 +129,9 @@ class Cloud:
         )
 
     def _python(self, name: str, module: str, *words: str) -> None:
-        self._sandbox.spawn(
-            name, [sys.executable, "-m", module, *words], env={"PYTHONPATH": str(CHECKOUT)}
-        )
+        place = Place(cgroup=cgroups.of_control_plane(self._sandbox.paths.lab_id, name))
+        argv = [sys.executable, "-m", module, *words]
+        self._sandbox.spawn(name, argv, place, env={"PYTHONPATH": str(CHECKOUT)})
 
     def _not_listening(self) -> str | None:
         if self._sandbox.pid_of(EC2) is None:

@@ -21,9 +21,9 @@ from cni.cilium.evidence import AgentEvidence
 from components.lab import ablation, rollout
 from kube.objects import NODE, ApiError
 from lab import cgroups, congestion, placement
+from lab.cgroups import AGENTS
 from lab.cluster import Lab
 from lab.dataplane.cilium.agents import CILIUM_NODE
-from lab.network import AGENTS
 from lab.wait import until
 from tests.lab.leftovers import Footprint, Host
 from tests.lab.running import RunningLab, bring_up

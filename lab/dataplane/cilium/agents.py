@@ -23,7 +23,7 @@ from lab import cgroups, network
 from lab.cloud.vpc import Instance, Taken, free_addresses
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
 from lab.errors import CommandError, LabError, tail
-from lab.network import AGENTS, Node
+from lab.network import Node
 from lab.sandbox import Place
 from lab.toolchain.programs import llvm_bin
 from lab.wait import until
@@ -31,7 +31,6 @@ from lab.workloads import Plugins
 
 AGENT = "cilium-agent"
 OPERATOR = "cilium-operator"
-CONTROL_PLANE = "control-plane"
 CLANG = Path(__file__).with_name("clang.sh")
 #: Places inside a node's mount namespace. They are the same in every lab, so that compiling the
 #: same datapath again is a hit of the compiler's cache.
@@ -135,8 +134,8 @@ class Cilium(LabDataplane):
         if self._cloud is not None:
             env |= {"AWS_ENDPOINT_URL_EC2": self._cloud.endpoint}
             env |= self._cloud.credentials(OPERATOR)
-        folder = f"{CONTROL_PLANE}/{AGENTS}/{OPERATOR}"
-        cgroup = cgroups.create(self._sandbox.paths.lab_id, folder)
+        folder = f"{cgroups.AGENTS}/{OPERATOR}"
+        cgroup = cgroups.of_control_plane(self._sandbox.paths.lab_id, folder)
         self._sandbox.spawn(
             OPERATOR,
             [str(self._program(OPERATOR)), *self._configuration],
