@@ -5,6 +5,8 @@ Bringing up goes in three steps: :meth:`Lab.start` (control plane and nodes), :m
 recognised and removed.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import json
 import secrets
@@ -14,11 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from kube.client import Kube
 from kube.objects import POD, SERVICE
 from lab import cgroups, congestion, controlplane, kernel, machine, network, placement, workloads
 from lab.cloud.cloud import Cloud, CloudSpec
@@ -32,6 +33,9 @@ from lab.timeline import Timeline
 from lab.toolchain.build import Toolchain
 from lab.toolchain.cache import CHECKOUT
 from lab.workloads import COREDNS, Pods, PodSpec, ServiceSpec, await_services
+
+if TYPE_CHECKING:
+    from kube.client import Kube
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ def _beside_no_measurement(work: str) -> Callable[[F], F]:
 
     def waiting(method: F) -> F:
         @wraps(method)
-        def held(lab: "Lab", *args: Any, **named: Any) -> Any:
+        def held(lab: Lab, *args: Any, **named: Any) -> Any:
             with machine.working(f"{work} the lab {lab.paths.lab_id}"):
                 return method(lab, *args, **named)
 

@@ -5,20 +5,26 @@ scheduler, controller manager or kubelet; the lab writes their results (bound po
 node and pod status) through the API itself.
 """
 
+from __future__ import annotations
+
 import json
 import secrets
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import serialization as ser
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from kube.client import Kube, settings_of
 from lab import cgroups
 from lab.errors import LabError
 from lab.network import GATEWAY, Node
 from lab.sandbox import LabPaths, Place, Sandbox, network_namespace
 from lab.toolchain.build import Toolchain
 from lab.wait import until
+
+if TYPE_CHECKING:
+    from kube.client import Kube
+
 
 API_PORT = 6443
 KUBE_PROXY = "kube-proxy"
@@ -90,6 +96,9 @@ def connect(sandbox: Sandbox) -> Kube:
 
     :raises LabError: no lab runs in the sandbox.
     """
+    # Taking a lab down does without half a second of importing it.
+    from kube.client import Kube, settings_of
+
     namespace = sandbox.netns_path(None)
     settings = settings_of(str(sandbox.paths.kubeconfig))
     # A proxy from the environment must never see the traffic of a sandbox.

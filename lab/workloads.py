@@ -8,6 +8,8 @@ Objects are dictionaries in the API's own field names (Kubernetes API reference,
 scheduler, kubelet and controllers would have written them.
 """
 
+from __future__ import annotations
+
 import json
 import subprocess
 from collections import defaultdict
@@ -17,14 +19,18 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from kube.client import Kube
 from kube.objects import NODE, POD, Json
 from lab.errors import LabError
 from lab.network import Node, NodeAddress, add_namespace
 from lab.sandbox import Sandbox
 from lab.toolchain.build import Toolchain
 from lab.wait import until
+
+if TYPE_CHECKING:
+    from kube.client import Kube
+
 
 NAMESPACE = "default"
 COREDNS = "coredns"

@@ -1,16 +1,21 @@
 """What the lab asks of a CNI."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from kube.client import Kube
 from lab.cloud.cloud import Cloud
 from lab.network import Node
 from lab.sandbox import Sandbox
 from lab.toolchain.build import Toolchain
 from lab.workloads import Plugins
+
+if TYPE_CHECKING:
+    from kube.client import Kube
+
 
 Progress = Callable[[str], None]
 

@@ -6,6 +6,8 @@ that an EKS cluster would get go through ``helm template``, and the resulting ``
 ConfigMap becomes the agents' and the operator's ``--config-dir``.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import shutil
 import subprocess
@@ -13,11 +15,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from kube.client import Kube
 from kube.objects import ApiError, Kind
 from lab import cgroups, network
 from lab.cloud.vpc import Instance, Taken, free_addresses
@@ -28,6 +29,10 @@ from lab.sandbox import Place
 from lab.toolchain.programs import llvm_bin
 from lab.wait import until
 from lab.workloads import Plugins
+
+if TYPE_CHECKING:
+    from kube.client import Kube
+
 
 AGENT = "cilium-agent"
 OPERATOR = "cilium-operator"

@@ -8,16 +8,17 @@ ipamd runs as a process with the environment of its DaemonSet: the one of the ma
 installs, what EKS's add-on would set, and what leads it to the lab's EC2 API.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from kube.client import Kube
 from lab import network
 from lab.cloud.cloud import Cloud
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
@@ -25,6 +26,10 @@ from lab.errors import LabError
 from lab.network import Node
 from lab.wait import until
 from lab.workloads import Plugins
+
+if TYPE_CHECKING:
+    from kube.client import Kube
+
 
 DAEMON = "aws-node"
 _PROGRAM = "aws-k8s-agent"
