@@ -98,13 +98,17 @@ def install_go(cache: Cache) -> Go:
     return Go(command, PINNED)
 
 
-def build_env() -> dict[str, str]:
-    """The environment of every Go command: nothing of the user's may change a build."""
+def build_env(architecture: str = "") -> dict[str, str]:
+    """The environment of every Go command: nothing of the user's may change a build.
+
+    :param architecture: of the Linux machines to build for; empty for this machine.
+    """
     fixed = {
         "GOFLAGS": "-mod=readonly",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
         "CGO_ENABLED": "0",
+        **({"GOOS": "linux", "GOARCH": architecture} if architecture else {}),
     }
     dropped = {"GOROOT", "GOOS", "GOARCH", "GO111MODULE", "GOEXPERIMENT"}
     return {name: value for name, value in os.environ.items() if name not in dropped} | fixed
@@ -212,7 +216,8 @@ class Builder:
     def _go(self, go: Go, family: Family, what: str, *words: str) -> str:
         """The standard output of a Go command in a family's folder."""
         folder = self.tools / family.folder
-        return process.run([go.command, *words], what=what, cwd=folder, env=build_env())
+        env = build_env(family.architecture)
+        return process.run([go.command, *words], what=what, cwd=folder, env=env)
 
     def _module_folder(self, go: Go, family: Family, module: str) -> Path:
         """Where Go keeps a module, at the version that the family's own go.mod has of it."""

@@ -25,6 +25,7 @@ from lab.toolchain.programs import (
     ENGINE,
     FAMILIES,
     LAB,
+    PODS,
     VERSIONS,
     Family,
     Need,
@@ -181,7 +182,7 @@ def ensure(arguments: argparse.Namespace, *, dev: bool, python_only: bool = Fals
         if arguments.stack is not None or arguments.cni is not None:
             raise ToolchainError(doctor.message(problems))
         say(doctor.message(problems))
-        needs = frozenset({ENGINE})
+        needs = frozenset({ENGINE, PODS})
     Setup(needs, dev, Builder(CHECKOUT / "tools", Cache())).ensure()
 
 

@@ -24,6 +24,8 @@ ENGINE: Final = "engine"
 LAB: Final = "lab"
 KUBE_PROXY: Final = "kube-proxy"
 HELM: Final = "helm"
+PODS: Final = "pods"
+"""A stack outside the lab: what is copied into its pods."""
 VALIDATE: Final = "validate"
 """No stack: ``python -m bench validate``."""
 
@@ -83,6 +85,7 @@ class Family:
 
     :param folder: of the module, below ``tools/``.
     :param variables: strings that the linker sets: value by import path and name.
+    :param architecture: of the Linux machines that it is for (``GOARCH``), if not of this one.
     :param cni: the CNI that it is of, by the name that stacks give it.
     :param packages: Debian packages that its programs need to run.
     :param needs: what a lab with this CNI needs besides.
@@ -93,6 +96,7 @@ class Family:
     folder: str
     programs: tuple[Program, ...]
     module: str = ""
+    architecture: str = ""
     tags: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     patches: tuple[Patch, ...] = ()

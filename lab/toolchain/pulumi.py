@@ -32,7 +32,7 @@ from lab.toolchain.launcher import (
     state_file,
     target_of,
 )
-from lab.toolchain.programs import ENGINE, Need, needs_of_lab, program_of
+from lab.toolchain.programs import ENGINE, PODS, Need, needs_of_lab, program_of
 
 SCRIPTS = (
     "python/cmd/pulumi-language-python-exec",
@@ -324,7 +324,9 @@ def needs_of_stack(checkout: Path, stack: str) -> frozenset[Need]:
     """
     settings = settings_of_stack(checkout, stack)
     scenario = settings.get("scenario")
-    if target_of(settings) != LAB_TARGET or not isinstance(scenario, dict):
+    if target_of(settings) != LAB_TARGET:
+        return frozenset({ENGINE, PODS})
+    if not isinstance(scenario, dict):
         return frozenset({ENGINE})
     cni, version = str(scenario.get("cni")), str(scenario.get("cniVersion"))
     return needs_of_lab(cni, version, kube_proxy=scenario.get("kubeProxy") != "none")

@@ -35,6 +35,7 @@ from lab.toolchain.programs import (
 
 FAKE_GO = """#!/bin/sh
 echo "$@" >> "{log}"
+echo "$GOOS/$GOARCH" >> "{log}.machines"
 case "$1" in
   mod) echo '{{"Dir": "{module}"}}'; exit 0 ;;
   list) exit 0 ;;
@@ -104,6 +105,14 @@ def test_only_what_is_needed_and_missing_is_built(bench: Bench) -> None:
     assert builder.missing(FAMILY, {LAB}) == []
     assert [p.name for p in builder.missing(FAMILY, {LAB, HELM})] == ["two"]
     assert builder.program_path(FAMILY, FAMILY.programs[0]).read_text() == "built\n"
+
+
+def test_a_family_may_be_for_other_machines(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOARCH", "riscv64")
+    for family in (FAMILY, replace(FAMILY, architecture="arm64")):
+        bench.builder.build(bench.go, family, [family.programs[0]])
+    machines = bench.log.with_name("go.log.machines").read_text().split()
+    assert machines == ["/", "linux/arm64"]
 
 
 def test_failed_build_publishes_nothing_and_shows_the_output(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from lab.toolchain import doctor, pulumi
 from lab.toolchain.cache import CHECKOUT
 from lab.toolchain.commands import main
 from lab.toolchain.doctor import Facts
-from lab.toolchain.programs import ALL, ENGINE, KUBE_PROXY, LAB, cni_need, packages_for
+from lab.toolchain.programs import ALL, ENGINE, KUBE_PROXY, LAB, PODS, cni_need, packages_for
 
 
 def test_good_machine_lacks_nothing() -> None:
@@ -65,12 +65,12 @@ def test_a_stack_needs_the_programs_of_its_cni_at_its_version_and_no_others(tmp_
     assert _needs(tmp_path, "something: else\n") == {ENGINE}
 
 
-def test_targets_outside_the_lab_need_pulumi_alone(tmp_path: Path) -> None:
+def test_targets_outside_the_lab_need_pulumi_and_what_goes_into_pods(tmp_path: Path) -> None:
     scenario = "  x:scenario: {cni: cilium, cniVersion: 1.16.5, kubeProxy: none}\n"
     assert LAB in _needs(tmp_path, f"config:\n{scenario}")
-    assert _needs(tmp_path, f"config:\n  x:target: eks\n{scenario}") == {ENGINE}
+    assert _needs(tmp_path, f"config:\n  x:target: eks\n{scenario}") == {ENGINE, PODS}
     default = "config:\n  target: {default: kubeconfig}\n"
-    assert _needs(tmp_path, f"config:\n{scenario}", default) == {ENGINE}
+    assert _needs(tmp_path, f"config:\n{scenario}", default) == {ENGINE, PODS}
     assert LAB in _needs(tmp_path, f"config:\n  x:target: lab\n{scenario}", default)
 
 
