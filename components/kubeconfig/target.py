@@ -26,6 +26,7 @@ from components.kubernetes.resources import (
     Workloads,
     session_descriptor,
 )
+from components.programs import check_pods_programs
 from components.settings import PROJECT, Settings, StackFile
 from components.target import Deployment
 from kube.objects import KubernetesError
@@ -54,6 +55,7 @@ def check(settings: Settings) -> Checked:
 
     :raises pulumi.RunError: with everything that stands against the scenario there.
     """
+    check_pods_programs()
     stack, scenario = pulumi.get_stack(), settings.scenario
     wanted = settings.section(KubeconfigSettings)
     path = str(Path(wanted.path).expanduser().absolute()) if wanted.path else None

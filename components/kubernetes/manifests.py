@@ -17,6 +17,7 @@ from typing import Any, Final
 import yaml
 
 from bench.workloads import ECHO_PORT, IPERF_PORT, TOOLS_IMAGE, WORKLOADS, Workload
+from components.programs import TURNS, path_in_pods
 from studies.experiments.capabilities import PodRequest
 
 Manifest = dict[str, Any]
@@ -136,7 +137,23 @@ def _deployment(workload: Workload, revision: Any) -> Manifest:
 
 
 def _container(name: str, image: str, command: Sequence[str], memory: str = "64Mi") -> Manifest:
-    return _render("container", name=name, image=image, command=list(command), memory=memory)
+    return _render("container", name=name, image=image, command=started(command), memory=memory)
+
+
+def started(command: Sequence[str]) -> list[str]:
+    """A workload's command as Kubernetes starts it: a program of ours, which no image has, is
+    waited for. Its path stands by itself at the place that :func:`waits_for` knows."""
+    if command[0] != TURNS:
+        return list(command)
+    wait = 'until [ -x "$0" ]; do sleep 0.2; done; exec "$0" "$@"'
+    return ["sh", "-c", wait, path_in_pods(), *command[1:]]
+
+
+def waits_for(pod: Manifest) -> str | None:
+    """The path of the program of ours that a pod waits for."""
+    command = pod["spec"]["containers"][0].get("command", ())
+    path = command[3] if len(command) > 3 else ""
+    return path if path.rpartition("/")[2].startswith(f"{TURNS}-") else None
 
 
 def _startup_probe(workload: Workload) -> Manifest:

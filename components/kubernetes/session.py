@@ -18,14 +18,15 @@ from bench.session import (
     TurnClient,
     WorkloadUsage,
 )
-from bench.text import ParseError
-from bench.workloads import DNS_SERVICE
+from bench.text import ParseError, tail
+from bench.workloads import DNS_SERVICE, WORKLOADS
 from cni.dataplane import KUBE_PROXY_PODS, CountError, Setting
 from cni.toggles import EvidenceError
 from components.kubernetes import dataplane, facts, manifests, pods
 from components.kubernetes.access import connect as log_in
 from components.kubernetes.dataplane import Requested, kube_proxy_mode
 from components.kubernetes.facts import ContainerUsage
+from components.kubernetes.generator import Generator
 from components.kubernetes.manifests import (
     LINUX_NODES,
     MAIN,
@@ -35,16 +36,17 @@ from components.kubernetes.manifests import (
 )
 from components.kubernetes.pods import Leftover, Leftovers
 from components.objects import KeepsObjects
+from components.programs import TURNS
 from kube import exec as pod_exec
 from kube.client import Kube
-from kube.exec import Container
+from kube.exec import Container, Finished
 from kube.objects import NODE, POD, SERVICE, ApiError, Json, KubernetesError, TornError, is_ready
 from kube.wait import Waiter
 from studies.experiments.capabilities import PodRequest
 
 # Its image has a shell and iproute2.
 _ASKED_ROLE = "dns-client"
-
+_TURNS_SERVERS = [each.role for each in WORKLOADS if each.command[0] == TURNS]
 
 # On the node itself, where it listens also if it does nowhere else; netshoot has curl.
 _PROXY_METRICS = ("curl", "--fail", "--silent", "--show-error", "http://127.0.0.1:10249/metrics")
@@ -77,6 +79,7 @@ class KubernetesSession(KeepsObjects):
         self._requested = requested
         self._about = About.model_validate({"values": dict(requested.values or {}), **about})
         self._leftovers = Leftovers(api)
+        self._generator = Generator(api)
 
     def close(self) -> None:
         """End what may still run of this session's commands, where that is still possible."""
@@ -86,15 +89,21 @@ class KubernetesSession(KeepsObjects):
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         with as_session_error():
-            self._leftovers.end_all()
-            namespace = self._elsewhere.get(pod.name, NAMESPACE)
-            main = Container(namespace, pod.name, MAIN)
-            try:
-                done = pod_exec.run(self._api, main, argv, timeout=timeout)
-            except TornError as torn:
-                self._end(Leftover(namespace, pod.name, tuple(argv)), torn)
-                raise
+            done = self._run(pod, argv, timeout)
         return CommandResult(tuple(argv), done.returncode, done.stdout, done.stderr, done.seconds)
+
+    def _run(self, pod: Pod, argv: Sequence[str], timeout: float, stdin: bytes = b"") -> Finished:
+        self._leftovers.end_all()
+        namespace = self._namespace(pod.name)
+        main = Container(namespace, pod.name, MAIN)
+        try:
+            return pod_exec.run(self._api, main, argv, timeout=timeout, stdin=stdin)
+        except TornError as torn:
+            self._end(Leftover(namespace, pod.name, tuple(argv)), torn)
+            raise
+
+    def _namespace(self, pod: str) -> str:
+        return self._elsewhere.get(pod, NAMESPACE)
 
     def _end(self, leftover: Leftover, torn: TornError) -> None:
         """End a torn command now, or before the next one is started."""
@@ -105,10 +114,19 @@ class KubernetesSession(KeepsObjects):
             raise KubernetesError(f"{torn}; {error}") from None
 
     def turn_client(self, pod: Pod) -> TurnClient:
-        raise SessionError("turns are not supported on this target yet")
+        with as_session_error():
+            servers = [each.name for role in _TURNS_SERVERS for each in self.pods(role)]
+            for name in (pod.name, *servers):
+                self._generator.bring(self._namespace(name), name)
+        return TurnClient(f"{self._api.host} {pod.name}")
 
     def take_turns(self, pod: Pod, plan: str, *, timeout: float) -> bytes:
-        raise SessionError("turns are not supported on this target yet")
+        # The program reads one value of JSON, and so knows where it ends.
+        with as_session_error():
+            done = self._run(pod, [self._generator.path, "run"], timeout, plan.encode())
+        if done.returncode:
+            raise SessionError(f"{pod.name}: {tail(done.stderr)}")
+        return done.output
 
     def pods(self, role: str) -> Sequence[Pod]:
         with as_session_error():
@@ -196,6 +214,9 @@ class KubernetesSession(KeepsObjects):
                 for pod in made:
                     self._api.create(pod)
                 running = [self._awaited(each, places[each.name]) for each in wanted]
+                for each in wanted:
+                    if each.command[0] == TURNS:
+                        self._generator.bring(places[each.name], each.name)
             self._elsewhere.update(places)
             yield running
         finally:

@@ -31,6 +31,7 @@ from cni.registry import DATAPLANES
 from cni.toggles import Evidence
 from components.lab import cpu, rollout
 from components.objects import KeepsObjects
+from components.programs import TURNS
 from kube.client import Kube
 from lab import cgroups, machine, placement, workloads
 from lab.cluster import Lab
@@ -42,7 +43,6 @@ from lab.sandbox import KILLED
 from lab.workloads import NAMESPACE, PodSpec
 from studies.experiments.capabilities import PodRequest
 
-TURNS = "turns"
 _LONGEST_TURNS = 3_600.0
 """Seconds after which a client that was left behind ends."""
 _FRESH_SECONDS = 5.0

@@ -34,6 +34,7 @@ from components.lab.providers import (
     WorkloadsProvider,
 )
 from components.lab.settings import LabSettings
+from components.programs import refuse_without
 from components.settings import PROJECT, Settings
 from components.target import Deployment, descriptor
 from components.target import about as told_to_session
@@ -90,11 +91,7 @@ def check_programs(scenario: Scenario) -> None:
     lacking = Toolchain.default().missing(needs)
     if doctor.is_debian():
         lacking += doctor.missing_packages(packages_for(needs))
-    if lacking:
-        raise pulumi.RunError(
-            f"not set up for this stack yet: {', '.join(lacking)}. "
-            f"Fix: make setup STACK={pulumi.get_stack()}"
-        )
+    refuse_without(lacking)
 
 
 def check_values(scenario: Scenario, values: Values) -> None:

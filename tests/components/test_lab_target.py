@@ -339,7 +339,7 @@ def test_the_programs_of_the_scenarios_own_cni_are_missed_at_preview(
     stack: str, lacking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    common = ["kube-apiserver", "etcd", "coredns", "cnitool", "fortio", "go-httpbin"]
+    common = ["kube-apiserver", "etcd", "coredns", "cnitool", "fortio", "go-httpbin", "turns"]
     monkeypatch.setattr(Toolchain, "default", lambda: _Programs(common))
     monkeypatch.setattr(doctor, "is_debian", lambda: False)
     monkeypatch.setattr(pulumi, "get_stack", lambda: stack)

@@ -176,14 +176,25 @@ def test_a_target_that_cannot_take_the_stack_is_refused_before_anything_is_decla
     assert _refused("scenario-a", {"target": wanted}) == f"{wanted}: not with this account"
 
 
-def test_a_cloud_target_needs_nothing_of_the_lab_but_where_state_is_kept() -> None:
+@pytest.mark.parametrize("wanted", [name for name, _ in CHECKS])
+def test_what_goes_into_pods_must_be_built(
+    wanted: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CNI_BENCHMARK_CACHE", str(tmp_path))
+    assert _refused("scenario-a", {"target": wanted}) == (
+        "not set up for this stack yet: turns-amd64, turns-arm64. Fix: make setup STACK=scenario-a"
+    )
+
+
+def test_a_cloud_target_needs_nothing_of_the_lab_but_its_toolchain_and_lock() -> None:
     program = (
         "import sys, components.eks.target, components.kubeconfig.target, components.scenario\n"
         "print(*sorted(name for name in sys.modules if name.startswith('lab.')))"
     )
     argv = [sys.executable, "-W", "ignore", "-c", program]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert {name for name in done.stdout.split() if not name.startswith("lab.toolchain")} == set()
+    told = {name for name in done.stdout.split() if not name.startswith("lab.toolchain")}
+    assert told == {"lab.errors", "lab.machine"}
 
 
 def test_the_lab_waits_for_no_clouds_packages() -> None:

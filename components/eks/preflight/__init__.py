@@ -22,6 +22,7 @@ from components.eks.cluster import VOLUME_GIB
 from components.eks.dataplane import dataplane
 from components.eks.preflight import account, cost, machine, offers
 from components.eks.settings import CALLER, CLUSTER_TAG, EksSettings, cluster_name
+from components.programs import check_pods_programs
 from components.settings import PROJECT, Settings, StackFile
 
 # Of the cluster on every node, beside the benchmark's: CNI, kube-proxy, node probe; and on some
@@ -67,6 +68,7 @@ def check(settings: Settings, plan: Plan) -> Preflight:
 
     :raises pulumi.RunError: it cannot; the text has one line for every problem.
     """
+    check_pods_programs()
     stack = pulumi.get_stack()
     result = survey(
         Subject(

@@ -78,7 +78,14 @@ class Process:
     argv: tuple[str, ...]
 
 
-Reply = Output | Torn | Silence | Refused | Failed | Process
+@dataclass(frozen=True)
+class FromInput:
+    """What a command answers to its standard input: None until enough of it has come."""
+
+    answer: Callable[[bytes], Output | None]
+
+
+Reply = Output | Torn | Silence | Refused | Failed | Process | FromInput
 Handler = Callable[[Exec], Reply]
 
 
@@ -113,6 +120,8 @@ async def _streamed(
 ) -> web.StreamResponse:
     if isinstance(reply, Process):
         await _run(stream, reply.argv)
+    elif isinstance(reply, FromInput):
+        await _answered(stream, reply, request.transport)
     else:
         # Nobody reads what is sent, but it is taken.
         taking = asyncio.create_task(_take(stream, None))
@@ -168,6 +177,15 @@ async def _run(stream: web.WebSocketResponse, argv: tuple[str, ...]) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
             taking.cancel()
             await asyncio.gather(*ends, return_exceptions=True)
+
+
+async def _answered(stream: web.WebSocketResponse, reply: FromInput, transport: Any) -> None:
+    came = b""
+    async for message in stream:
+        came += message.data[1:]
+        if output := reply.answer(came):
+            await _play(stream, output, transport)
+            return
 
 
 async def _take(stream: web.WebSocketResponse, into: IO[bytes] | None) -> None:

@@ -11,6 +11,7 @@ import json
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,16 +22,18 @@ from cni.cilium.evidence import EVIDENCE_COMMANDS
 from cni.dataplane import IPTABLES, NFTABLES
 from components.kubernetes import facts
 from components.kubernetes.manifests import NODE_PROBE
+from components.programs import path_in_pods
 from tests.bench.scripts import connections_of
 from tests.cni.stackfiles import stack_scenario
 from tests.components.kubernetes import kube_objects
-from tests.components.kubernetes.exec_replies import Exec, Output, Reply
+from tests.components.kubernetes.exec_replies import Exec, FromInput, Output, Reply
 from tests.components.kubernetes.kube_api import KubeApi
 
 if TYPE_CHECKING:
     from tests.bench.fakes import FakeSession
 
 AGENTS = Path(__file__).parents[2] / "fixtures" / "cni" / "agents"
+LISTENING = facts.script("listening")
 NODES = ("node-1", "node-2", "node-3")
 
 # The format is that of ethtool 6.1; the names are those of the ENA driver's documentation.
@@ -70,6 +73,10 @@ class Recorded:
             return Output(self._node(call.argv))
         if call.argv == facts.POD_COMMAND:
             return Output(POD_NETWORK.format(route=""))
+        if call.argv[:3] == LISTENING[:3] or call.argv == ("test", "-x", path_in_pods()):
+            return Output()
+        if call.argv == (path_in_pods(), "run"):
+            return FromInput(lambda plan: self._turns(call.pod, plan))
         if call.argv[0] == "bash" and "/dev/tcp/" in call.argv[-1]:
             self._connections += connections_of(call.argv)
             return Output("")
@@ -108,6 +115,12 @@ class Recorded:
                 self._connections += int(call.argv[call.argv.index("-n") + 1])
             done = self._tools.run(Pod(call.pod, "", "", ""), call.argv, timeout=1)
         return Output(done.stdout, done.stderr, done.returncode)
+
+    def _turns(self, pod: str, plan: bytes) -> Output | None:
+        with suppress(json.JSONDecodeError), self._lock:
+            json.loads(plan)
+            return Output(self._tools.take_turns(Pod(pod, "", "", ""), plan.decode(), timeout=1))
+        return None  # there is more to come
 
     @cached_property
     def _tools(self) -> FakeSession:

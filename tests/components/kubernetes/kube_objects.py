@@ -62,14 +62,21 @@ def pod(
     *,
     ip: str = "10.0.0.99",
     ready: bool = True,
+    command: Sequence[str] = ("sleep", "infinity"),
 ) -> Json:
-    """A pod, by its containers' names and images; container ids follow from the names."""
+    """A pod, by its containers' names and images; container ids follow from the names.
+
+    :param command: of each container.
+    """
     return {
         "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "spec": {
             "nodeName": on,
-            "containers": [{"name": key, "image": value} for key, value in containers.items()],
+            "containers": [
+                {"name": key, "image": value, "command": list(command)}
+                for key, value in containers.items()
+            ],
         },
         "status": {
             "phase": "Running" if ready else "Pending",
@@ -211,9 +218,8 @@ def workloads(nodes: Sequence[str]) -> list[Json]:
         spec = deployed["spec"]
         role = deployed["metadata"]["name"]
         client = spec["template"]["metadata"]["labels"]["cni-benchmark/side"] == "client"
-        containers = {
-            each["name"]: each["image"] for each in spec["template"]["spec"]["containers"]
-        }
+        main = spec["template"]["spec"]["containers"]
+        containers = {each["name"]: each["image"] for each in main}
         for replica in range(spec["replicas"]):
             on = nodes[0] if client else nodes[1 + replica % (len(nodes) - 1)]
             made.append(
@@ -224,6 +230,7 @@ def workloads(nodes: Sequence[str]) -> list[Json]:
                     {ROLE_LABEL: role},
                     containers,
                     ip=f"10.0.1.{len(made) + 10}",
+                    command=main[0]["command"],
                 )
             )
     probes = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from components.kubernetes.manifests import (
     SIDE_LABEL,
     TOOLS,
 )
+from components.programs import path_in_pods
 from tests.components.kubernetes.scheduling import placements, pods_of
 
 ALL = [*manifests.clients(), *manifests.servers()]
@@ -28,6 +31,30 @@ NAMES = [item["metadata"]["name"] for item in ALL]
 def _pod(manifest: dict[str, Any]) -> dict[str, Any]:
     spec: dict[str, Any] = manifest["spec"]["template"]["spec"]
     return spec
+
+
+def test_a_program_of_ours_is_waited_for(tmp_path: Path) -> None:
+    shell, option, wait, path, *words = manifests.started(("turns", "serve", "-cpu", "1"))
+    program = tmp_path / "turns"
+    with subprocess.Popen(
+        [shell, option, wait, str(program), *words], stdout=subprocess.PIPE, text=True
+    ) as waiting:
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.5)
+        whole = tmp_path / "new"
+        whole.write_text('#!/bin/sh\necho "$$ $@"\n')
+        whole.chmod(0o755)
+        whole.rename(program)
+        assert waiting.communicate(timeout=10)[0] == f"{waiting.pid} serve -cpu 1\n"
+    assert path == path_in_pods()
+    (server,) = (each for each in ALL if each["metadata"]["name"] == "turns-server")
+    assert manifests.waits_for(server["spec"]["template"]) == path
+
+
+@pytest.mark.parametrize("item", ALL, ids=NAMES)
+def test_other_pods_wait_for_nothing(item: dict[str, Any]) -> None:
+    if item["metadata"]["name"] != "turns-server":
+        assert manifests.waits_for(item["spec"]["template"]) is None
 
 
 # -- placement ------------------------------------------------------------------------------------
@@ -96,7 +123,7 @@ def test_every_workload_is_a_deployment() -> None:
         assert selector <= item["spec"]["template"]["metadata"]["labels"].items()
         main = _pod(item)["containers"][0]
         assert (main["name"], main["image"]) == (MAIN, workload.image)
-        assert tuple(main["command"]) == workload.command
+        assert main["command"] == manifests.started(workload.command)
 
 
 def test_services_lead_to_their_workloads() -> None:
@@ -174,7 +201,9 @@ def test_servers_are_ready_once_they_answer() -> None:
     assert probes["echo-server"]["startupProbe"]["tcpSocket"] == {"port": 8078}
     for probe in (http, iperf):
         assert probe["periodSeconds"] * probe["failureThreshold"] >= 60
-    assert all("startupProbe" in probes[item["metadata"]["name"]] for item in manifests.servers())
+    servers = {item["metadata"]["name"] for item in manifests.servers()}
+    # Whether it answers is looked at once it has its program.
+    assert {name for name in servers if "startupProbe" not in probes[name]} == {"turns-server"}
 
 
 # -- the node probe -----------------------------------------------------------------------------

@@ -66,6 +66,7 @@ def _run(settings: Settings, stack: str) -> Program:
 
 @pytest.fixture(autouse=True)
 def outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "check_pods_programs", lambda: None)
     monkeypatch.setitem(engine_mocks.OUTPUTS, "dataplane", {"toggles": {"dsr": {}}})
     monkeypatch.delitem(engine_mocks.OUTPUTS, "workloads")
 

@@ -11,6 +11,7 @@ import pulumi
 import pytest
 
 from cni.registry import DATAPLANES
+from components.kubeconfig import target
 from components.scenario import ScenarioStack
 from components.settings import Settings
 from components.targets import open_session
@@ -39,8 +40,11 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(server: KubeApi, tmp_path: Path) -> Callable[..., Settings]:
+def settings(
+    server: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Settings]:
     """Settings of a stack for a served cluster on which the CNI runs already."""
+    monkeypatch.setattr(target, "check_pods_programs", lambda: None)
     server.handler = lambda call: Output('{"mtu": 1400}')
     labels = {"k8s-app": "made-up-agent"}
     server.put(
