@@ -53,7 +53,8 @@ def test_creating_measures_and_records_what_with(
 ) -> None:
     made = BenchmarkProvider().create(PROPS)
     assert made.outs is not None
-    assert from_dict(made.outs["results"]).metrics["tcp_throughput"].n == PLAN.runs
+    places = from_dict(made.outs["results"]).metrics["tcp_throughput"].places
+    assert {place.round for place in places} == set(range(1, PLAN.runs + 1))
     assert {name: made.outs[name] for name in ("session", "plan", "stack", "version")} == {
         name: PROPS[name] for name in ("session", "plan", "stack", "version")
     }
@@ -109,7 +110,7 @@ def test_a_metric_without_any_sample_fails_and_the_others_are_kept(
     assert "no route to host" in first
     kept = Path(hint.rpartition(" ")[2])
     assert kept == tmp_path / "cni-benchmark/failed/scenario-e.json"
-    assert from_json(kept.read_text()).metrics["tcp_throughput"].n == PLAN.runs
+    assert from_json(kept.read_text()).metrics["tcp_streams_throughput"].n == PLAN.runs
     assert caught.value.__suppress_context__
     assert session.closed == 1
 
