@@ -21,7 +21,7 @@ POD, NODE = "pod to pod", "node to node"
 """The points."""
 _PREFIX = "host-"
 _PROBES = ("rtt", "transfer", "tcp", "udp")
-_ROLES = ("fortio-client", "iperf3-client", "iperf3-server", "echo-server", "turns-server")
+_ROLES = ("iperf3-client", "iperf3-server", "turns-server")
 
 
 def run(context: Context) -> Findings:

@@ -88,12 +88,14 @@ class FakeSession:
     that somebody else uses, and ``set_clock`` the seconds by which the time of day is set.
     ``told`` is what the stack told the session; ``path`` is what leads connections to the Service;
     ``skew`` is in seconds, by role; ``received_per_read`` are the receive softirqs of each CPU.
+    ``longer`` is how many times as long its operations in turns take, also in another's run.
     """
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[str, ...], float]] = []
         self.spoil: dict[str, list[Answer]] = {}
         self.machine = "a fake's machine"
+        self.longer = 1.0
         self.nodes = {"client": "node-1", "server": "node-2"}
         self.lacking: set[str] = set()
         self.cpu_per_read = 0.01
@@ -154,11 +156,13 @@ class FakeSession:
 
     def turn_client(self, pod: Pod) -> TurnClient:
         """See ``bench.session.Session``."""
-        return TurnClient(self.machine, ("enter", pod.name), usage=("cpu.stat",))
+        enter = ("enter", pod.name, f"{self.longer:g}")
+        return TurnClient(self.machine, enter, usage=("cpu.stat",))
 
     def take_turns(self, pod: Pod, plan: str, *, timeout: float) -> bytes:
         """See ``bench.session.Session``: made up."""
-        operation = json.loads(plan)["subjects"][0]["task"]["operation"]
+        subjects = json.loads(plan)["subjects"]
+        operation = subjects[0]["task"]["operation"]
         self.calls.append((f"turns-{operation}", ("turns", "run"), timeout))
         self.time.seconds += self.seconds_per_command
         if shares := self.others.get(f"turns-{operation}"):
@@ -167,7 +171,7 @@ class FakeSession:
         if spoilers:
             answer = spoilers.pop(0)(CommandResult(("turns", "run"), 0, plan, "", 1.0))
             return answer.stdout.encode()
-        return turns_output(plan)
+        return turns_output(plan, factors=[float(each["enter"][-1]) for each in subjects])
 
     def pods(self, role: str) -> Sequence[Pod]:
         """See ``bench.session.Session``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from functools import partial
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_it_measures_tells_and_remembers(
     told = capsys.readouterr().err
     assert "2 scenarios, 1 bring-up of 2 rounds of recorded, seed 7: some " in told
     assert "2 rounds allow verdicts on at most 0 metrics at once" in told
-    assert "[48/48] round 2 of 2: scenario-" in told
+    assert re.search(r"\[(\d+)/\1\] round 2 of 2: scenario-", told)
     assert "results: matrix; next: python -m bench report matrix" in told
     assert record()["seed"] == 7
     assert Path("matrix/.gitignore").read_text() == "*\n"

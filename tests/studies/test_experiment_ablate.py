@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,25 +28,16 @@ from tests.sessions_target import descriptor, register
 HOST = Trial("hostRouting", "+", ("bpfMasquerade",))
 BBR = Trial("bbr", "+", reason="needs the fq queueing discipline")
 TABLES = Trial("ctTables", "-")
+EFFECTS = ["rtt_p50", "rtt_p99", "rtt_p999", "rtt_cold_p50"]
 OUTSIDE = Trial("dsr", "+", notes=("tried on veth",), outside=True)
 
 
 class Slower(FakeSession):
-    """Its round trips take twice as long."""
+    """Its operations in turns take twice as long."""
 
-    def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
-        """As recorded, but for the histogram of round trips."""
-        result = super().run(pod, argv, timeout=timeout)
-        if not argv[-1].startswith("tcp://"):
-            return result
-        start = result.stdout.index("{\n")
-        data: dict[str, Any] = json.loads(result.stdout[start:])
-        histogram = data["DurationHistogram"]
-        for each in (*histogram["Data"], *histogram["Percentiles"]):
-            for key in ("Start", "End", "Value"):
-                if key in each:
-                    each[key] *= 2
-        return replace(result, stdout=json.dumps(data, indent=1) + "\n")
+    def __init__(self) -> None:
+        super().__init__()
+        self.longer = 2.0
 
 
 class FromOutside(FakeSession):
@@ -119,8 +109,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> FakeStage:
     monkeypatch.setattr(command, "lab_stage", made)
     monkeypatch.setattr(command, "plan_for", _recorded)
     monkeypatch.setattr(command, "RATE", 100)
-    monkeypatch.setattr("studies.experiments.ablate.INSIDE", ("rtt", "connect", "http_100", "udp"))
-    monkeypatch.setattr("studies.experiments.ablate.OUTSIDE", ("connect", "http_max"))
+    monkeypatch.setattr("studies.experiments.ablate.INSIDE", ("rtt", "http_100", "udp"))
+    monkeypatch.setattr("studies.experiments.ablate.OUTSIDE", ("fortio_connect", "http_max"))
     monkeypatch.setattr(command, "Clock", lambda: fakes.FakeClock().clock())
     return found
 
@@ -141,11 +131,11 @@ def test_every_toggle_has_its_own_effect_or_the_reason(stage: FakeStage, tmp_pat
     assert [point.label for point in added.points] == [WITHOUT, WITH]
     (comparison,) = added.comparisons
     assert comparison.interleaved
-    assert comparison.verdicts("worse") == ["rtt_p50", "rtt_p99", "rtt_p999"]
-    assert comparison.metrics["rtt_p50"].ratio == pytest.approx(2, rel=1e-4)
+    assert comparison.verdicts("worse") == EFFECTS
+    assert comparison.metrics["rtt_p50"].ratio == pytest.approx(2, rel=0.01)
     # The effect is the toggle's: where the variant lacks it, the base is what has it.
-    assert taken.comparisons[0].metrics["rtt_p50"].ratio == pytest.approx(0.5, rel=1e-4)
-    assert taken.comparisons[0].verdicts("better") == ["rtt_p50", "rtt_p99", "rtt_p999"]
+    assert taken.comparisons[0].metrics["rtt_p50"].ratio == pytest.approx(0.5, rel=0.01)
+    assert taken.comparisons[0].verdicts("better") == EFFECTS
     assert (skipped.subject, skipped.skipped) == ("D + bbr", BBR.reason)
     assert any("its effect is that of hostRouting and bpfMasquerade" in w for w in found.warnings)
     figure = (tmp_path / "effects.svg").read_text(encoding="utf-8")
@@ -218,7 +208,7 @@ def test_from_outside_the_other_client_asks_the_node_port(stage: FakeStage, tmp_
     assert _ablate(tmp_path) == OK
     (series,) = _found(tmp_path).series
     assert {metric.probe for metric in series.points[0].metrics.values()} == {
-        "connect", "http_max",
+        "fortio_connect", "http_max",
     }  # fmt: skip
     (session,) = sessions
     asked = {url for pod, url in session.asked if pod == "outside"}
@@ -244,7 +234,7 @@ def test_sessions_that_are_up_need_no_stage(
     assert _ablate(tmp_path, "--session", base, "--variant", variant) == OK
     (series,) = _found(tmp_path).series
     assert series.subject == "D - hubbleOff"
-    assert series.comparisons[0].metrics["rtt_p50"].ratio == pytest.approx(0.5, rel=1e-4)
+    assert series.comparisons[0].metrics["rtt_p50"].ratio == pytest.approx(0.5, rel=0.01)
     assert _ablate(tmp_path, "--session", base) == USAGE
     assert "--session and --variant go together" in capsys.readouterr().err
     assert _ablate(tmp_path, "--session", base, "--variant", "hubbleOff") == USAGE
@@ -281,7 +271,7 @@ def _beside(session: Beside, *toggles: str) -> Experiment:
 def test_beside_a_stack_that_is_up_only_variants_are_brought_up(beside: Beside) -> None:
     found = _beside(beside, "hostRouting", "bbr")
     measured, skipped = found.series
-    assert measured.comparisons[0].metrics["rtt_p50"].ratio == pytest.approx(2, rel=1e-4)
+    assert measured.comparisons[0].metrics["rtt_p50"].ratio == pytest.approx(2, rel=0.01)
     assert skipped.skipped == BBR.reason
     assert beside.stage.log == ["hostRouting up", "hostRouting down"]
     assert "D was up before its variants: agents' memory drifts with their age" in found.warnings

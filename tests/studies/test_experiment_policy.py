@@ -203,4 +203,5 @@ def test_one_probe_without_a_number_costs_only_its_own_metrics(
     )
     (point,) = found.series[0].points
     assert "nothing of it was seen" in point.missing["policy_admit"]
+    # One sample a round, not one a slice: levels do not take turns.
     assert point.metrics["rtt_p50"].n == 1

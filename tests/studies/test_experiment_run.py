@@ -12,6 +12,7 @@ import pytest
 
 from bench.plan import PROFILES, Plan
 from bench.session import CommandResult, Pod
+from bench.workloads import TURNS_ECHO_PORT
 from cli.main import main
 from report.sources import SourceError
 from studies.experiments.capabilities import PodRequest
@@ -21,6 +22,7 @@ from studies.experiments.model import from_dict
 from studies.experiments.run import RUNS, run_experiment
 from tests.bench import fakes
 from tests.bench.fakes import FakeSession
+from tests.bench.turns_output import SLICES
 from tests.sessions_target import descriptor, register
 
 HOST = EXPERIMENTS["host"]
@@ -34,6 +36,7 @@ class PodsSession(FakeSession):
         self.running: list[PodRequest] = []
         self.asked: list[list[PodRequest]] = []
         self.used: set[str] = set()
+        self.turns: list[list[str]] = []
 
     @contextmanager
     def experiment_pods(self, wanted: Sequence[PodRequest]) -> Iterator[Sequence[Pod]]:
@@ -53,6 +56,11 @@ class PodsSession(FakeSession):
             assert pod.name in {each.name for each in self.running}
             self.used.add(pod.role)
         return super().run(pod, argv, timeout=timeout)
+
+    def take_turns(self, pod: Pod, plan: str, *, timeout: float) -> bytes:
+        """Made up; where each run's operations go is kept."""
+        self.turns.append([each["task"]["address"] for each in json.loads(plan)["subjects"]])
+        return super().take_turns(pod, plan, timeout=timeout)
 
 
 @pytest.fixture(autouse=True)
@@ -74,12 +82,16 @@ def test_node_to_node_is_measured_beside_pod_to_pod() -> None:
     assert {"tcp_throughput", "tcp_cpu_per_gb", "rtt_p50", "udp_goodput"} <= set(
         series.points[0].metrics
     )
-    assert all(metric.n == 3 for point in series.points for metric in point.metrics.values())
+    for point in series.points:
+        for metric in point.metrics.values():
+            assert {place.round for place in metric.by_place()} == {1, 2, 3}
     (compared,) = series.comparisons
     assert compared.labels == (NODE, POD)
-    # The fake answers alike everywhere.
-    assert compared.metrics["rtt_p50"].ratio == 1.0
-    assert session.used == {"host-fortio-client", "host-iperf3-client", "host-iperf3-server"}
+    # The fake answers alike everywhere; both take turns, and are compared slice by slice.
+    assert compared.metrics["rtt_p50"].ratio == pytest.approx(1.0, rel=0.01)
+    assert compared.metrics["rtt_p50"].n == (3 * SLICES, 3 * SLICES)
+    assert compared.metrics["udp_goodput"].ratio == 1.0
+    assert session.used == {"host-iperf3-client", "host-iperf3-server"}
     (wanted,) = session.asked
     assert {each.node for each in wanted if "client" in each.role} == {"node-1"}
     assert {each.node for each in wanted if "server" in each.role} == {"node-2"}
@@ -93,6 +105,9 @@ def test_commands_of_the_nodes_go_to_the_nodes_address() -> None:
     run_experiment(HOST, session, HOST.extent(rounds=1), command="", clock=session.time.clock())
     addresses = {argv[2] for name, argv, _ in session.calls if name == "iperf3-tcp"}
     assert addresses == {"10.0.0.1", "172.30.0.2"}
+    # Pods and nodes take turns in one run.
+    of_pod, of_node = f"10.0.0.1:{TURNS_ECHO_PORT}", f"172.30.0.2:{TURNS_ECHO_PORT}"
+    assert session.turns.count([of_node, of_pod]) == 1
 
 
 def test_pods_of_an_experiment_end_when_it_is_interrupted() -> None:
