@@ -44,6 +44,7 @@ class Plan:
     ``stagger`` spreads the connections over one period (fortio's ``-uniform``); the published study
     did neither, so its 32 requests left together and hid what a stall delayed.
 
+    With ``tool_latencies`` fortio and dig also measure, one path at a time, what turns measure.
     ``connect_count`` connections are opened one after the other, ``connect_max_count`` by
     ``connect_max_connections`` at once; counts, not durations, since each leaves an entry in
     connection-tracking tables. The search for the highest UDP rate makes some
@@ -78,6 +79,7 @@ class Plan:
     dns_capacity_clients: int = 8
     dns_capacity_outstanding: int = 100
     calibration_seconds: int = 1
+    tool_latencies: bool = False
     attempts: int = 3
     allow: tuple[str, ...] = ()
 
@@ -133,7 +135,12 @@ _STANDARD = Plan(
     calibration_seconds=3,
 )
 _PUBLISHED = replace(
-    _lasting(_STANDARD, 30), profile="published", runs=3, stagger=False, from_due_times=False
+    _lasting(_STANDARD, 30),
+    profile="published",
+    runs=3,
+    stagger=False,
+    from_due_times=False,
+    tool_latencies=True,
 )
 PROFILES = {plan.profile: plan for plan in (_QUICK, _STANDARD, _PUBLISHED)}
 """``published`` has the parameters of the published study (``-t 30 -P 8``, ``-u -b 10G``, fortio

@@ -83,7 +83,7 @@ def _ablate(options: argparse.Namespace) -> int:
     from report.figures import draw_effects
 
     plan = plan_for("quick", runs=options.rounds, seconds=options.seconds, allow=options.allow)
-    plan = replace(plan, http_rates=(RATE,))
+    plan = replace(plan, http_rates=(RATE,), tool_latencies=options.base == "outside")
     stage = _stage(options)
     trials = _trials(stage, options.toggles)
     work = Work(stage.base_name, plan, _command(options), Clock(), progress)

@@ -28,13 +28,16 @@ def build_probes(plan: Plan, components: Iterable[str] = ()) -> tuple[Probe, ...
     return (
         *turn_probes(plan),
         *(build(plan) for build in LIGHT_PROBES),
+        *(build(plan) for build in TOOL_PROBES if plan.tool_latencies),
         *fixed,
         *(build(plan) for build in HEAVY_PROBES),
     )
 
 
-LIGHT_PROBES: tuple[Builder, ...] = (idle_probe, dns_probe, rtt_probe, connect_probe)
+LIGHT_PROBES: tuple[Builder, ...] = (idle_probe,)
 """They run before the fixed HTTP rates, so that none runs in a heavy one's wake."""
+TOOL_PROBES: tuple[Builder, ...] = (dns_probe, rtt_probe, connect_probe)
+"""What turns measure, by fortio and dig as the published study did: of one path at a time."""
 HEAVY_PROBES: tuple[Builder, ...] = (
     connect_max_probe,
     dns_capacity_probe,

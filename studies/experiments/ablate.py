@@ -362,7 +362,7 @@ def run_beside(context: Context) -> Findings:
         stage = session.toggle_stage()
     except StageError as error:
         raise SkippedError(str(error)) from None
-    plan = replace(context.plan, http_rates=(RATE,))
+    plan = replace(context.plan, http_rates=(RATE,), tool_latencies=True)
     work = Work(stage.base_name, plan, "", context.bench.clock, context.say)
     # At one fixed rate, by which the CNI's cost is told then.
     probes = build_probes(plan, components_of(session.cni_usage()))

@@ -36,6 +36,7 @@ PLAN = Plan(
     turn_seconds=1.0,
     http_rates=(100,), http_connections=4, http_max_connections=4, connect_count=20,
     connect_max_count=100, connect_max_connections=4, dns_queries=10, udp_search_seconds=0.1,
+    tool_latencies=True,
 )  # fmt: skip
 """The plan that the outputs were recorded with (see ``record.py``); small, so that they are."""
 

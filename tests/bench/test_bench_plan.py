@@ -83,10 +83,10 @@ def test_overrides_replace_the_profiles_numbers(session: FakeSession) -> None:
     assert plan.http_rates == (20, 300)
     names = [probe.name for probe in build_probes(plan)]
     assert names == [
-        *TURNS, "idle", "dig", "fortio_rtt", "fortio_connect", "http_20", "http_300",
+        *TURNS, "idle", "http_20", "http_300",
         "connect_max", "dns_capacity", "http_max", "loaded_rtt", "tcp", "udp_search", "udp",
     ]  # fmt: skip
-    timed = {"idle", "fortio_rtt", "http_20", "http_300", "http_max", "tcp", "udp"}
+    timed = {"idle", "http_20", "http_300", "http_max", "tcp", "udp"}
     assert all(probe.seconds == 4 for probe in build_probes(plan) if probe.name in timed)
     metrics = [metric.name for probe in build_probes(plan) for metric in probe.metrics]
     assert "http_300_p99" in metrics

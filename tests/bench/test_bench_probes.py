@@ -45,7 +45,8 @@ def test_every_probe_reads_what_it_promises(profile: str) -> None:
 
 def test_commands_run_on_the_clients_against_servers_and_services(session: FakeSession) -> None:
     targets = resolve_targets(session)
-    probes = {probe.name: probe for probe in build_probes(plan_for("quick"))}
+    plan = replace(plan_for("quick"), tool_latencies=True)
+    probes = {probe.name: probe for probe in build_probes(plan)}
     lines = {}
     for name, probe in probes.items():
         invocation = probe.invocation(targets)
