@@ -1,8 +1,9 @@
-"""The figures: of the report's page, where every sample is shown with the median and its interval,
-and of an experiment as a file, with a panel per metric.
+"""The figures: of the report's page, where samples are shown with the median and its interval, and
+of an experiment as a file, with a panel per metric.
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from bench.compare import MetricComparison, Verdict
 from bench.metrics import Better
-from bench.results import MetricResult
+from bench.results import MetricResult, grouped
 from bench.text import number
 from report.experiments import facts, metrics, refuse_unknown
 from report.web import (
@@ -67,6 +68,17 @@ class Curve:
     fit: Fit | None = None
 
 
+def samples(metric: MetricResult) -> list[float]:
+    """What a figure shows of a metric beside its median and interval: every sample, but of slices,
+    which are hundreds and no replicates, the median of each bring-up; of a single bring-up, of each
+    round."""
+    if not metric.slices:
+        return metric.samples
+    one = len(set(metric.bring_ups)) <= 1
+    groups = grouped(metric.by_place(), lambda place: place.round if one else place.bring_up)
+    return [statistics.median(each) for each in groups.values()]
+
+
 def dots(name: str, rows: Sequence[Dots]) -> str:
     """Samples (faint), median and interval of each row.
 
@@ -79,10 +91,10 @@ def dots(name: str, rows: Sequence[Dots]) -> str:
         for place, row in enumerate(reversed(rows)):
             colour, marker = _look(row.style)
             metric = row.metric
+            shown = samples(metric)
             axes.plot(
-                metric.samples, [place - 0.2] * metric.n, marker, ms=3.5, mew=0, alpha=0.45,
-                color=colour,
-            )  # fmt: skip
+                shown, [place - 0.2] * len(shown), marker, ms=3.5, mew=0, alpha=0.45, color=colour
+            )
             if metric.ci_level > 0:
                 axes.plot(metric.ci, [place + 0.1] * 2, color=colour, lw=2.2)
             axes.plot(metric.median, place + 0.1, marker, ms=6.5, color=colour)
@@ -91,7 +103,7 @@ def dots(name: str, rows: Sequence[Dots]) -> str:
         axes.set_axisbelow(True)
         axes.set_xlabel(unit)
         axes.xaxis.set_major_formatter(_TICKS)
-        if not any(value for row in rows for value in row.metric.samples):
+        if not any(value for row in rows for value in samples(row.metric)):
             axes.set_xlim(-0.02, 1)
         return svg(drawn, f"{name}: {_spoken([(row.label, row.metric) for row in rows])}")
 
@@ -151,7 +163,9 @@ def curves(name: str, axis: Axis, lines: Sequence[Curve]) -> str:
         axes.set_xticks(ticks, [size_text(x) for x in ticks])
         axes.minorticks_off()
         axes.yaxis.set_major_formatter(_TICKS)
-        lowest = min(value for curve in lines for _, each in curve.points for value in each.samples)
+        lowest = min(
+            value for curve in lines for _, each in curve.points for value in samples(each)
+        )
         axes.set_ylim(bottom=None if lowest < 0 else 0)
         axes.grid(lw=0.5)
         axes.set_axisbelow(True)
@@ -169,7 +183,8 @@ def _curve(axes: Axes, curve: Curve, style: int) -> None:
     colour, marker = _look(style)
     xs = [x for x, _ in curve.points]
     for x, metric in curve.points:
-        axes.plot([x] * metric.n, metric.samples, marker, ms=3, mew=0, alpha=0.35, color=colour)
+        shown = samples(metric)
+        axes.plot([x] * len(shown), shown, marker, ms=3, mew=0, alpha=0.35, color=colour)
         if metric.ci_level > 0:
             axes.plot([x, x], metric.ci, color=colour, lw=2.2)
     medians = [metric.median for _, metric in curve.points]
