@@ -1,5 +1,6 @@
 """One sample of a probe, tried again a bounded number of times, and all samples by metric."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -354,7 +355,11 @@ def _placed(reading: Reading, metric: str, run: int) -> dict[Place, float]:
     slices = reading.slices.get(metric)
     if not slices:
         return {Place(1, run): _rounded(reading.values[metric])}
-    return {Place(1, run, number): _rounded(value) for number, value in enumerate(slices, 1)}
+    return {
+        Place(1, run, number): _rounded(value)
+        for number, value in enumerate(slices, 1)
+        if not math.isnan(value)
+    }
 
 
 def _summed(metric: Metric, probe: str, column: _Column, rounds: Sequence[int]) -> MetricResult:

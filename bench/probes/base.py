@@ -45,10 +45,11 @@ class Reading:
 
     ``values`` by metric name, in the metric's unit; a metric that has no value this time is in
     ``missing`` with the reason. ``slices`` has the values by slice, in order, of a metric that is
-    measured in slices; its value is their median then. ``warnings`` are about the run, ``notes``
-    about one metric's value, ``facts`` are what the tool says about itself (version, segment size
-    …). ``limit`` is what the tool's own report shows to have been at its limit, where it does.
-    ``failures`` are of commands that were run again with success, where a reading takes several.
+    measured in slices, NaN where no operation succeeded; its value is their median then.
+    ``warnings`` are about the run, ``notes`` about one metric's value, ``facts`` are what the tool
+    says about itself (version, segment size …). ``limit`` is what the tool's own report shows to
+    have been at its limit, where it does. ``failures`` are of commands that were run again with
+    success, where a reading takes several.
     """
 
     values: Mapping[str, float]

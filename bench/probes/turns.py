@@ -16,6 +16,7 @@ they use while nothing is asked. In both it is the CPU time of the operation's o
 do later is in ``cni_cpu``.
 """
 
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -298,8 +299,10 @@ def _run(probes: Sequence[TurnProbe], benches: Sequence[Bench]) -> list[Reading 
         # An order of its own for every run.
         seed = zlib.crc32(f"{kind.name} {first.clock.monotonic()}".encode())
         asked = plan(kind.task, subjects, seconds=seconds, seed=seed)
-        # What is told of single nodes needs no look at whole machines.
-        watched = kind.cpu is not None and not subjects[0].client.usage
+        # What is told of single nodes needs no look at whole machines; and of a machine nobody can
+        # say which of several sides used it.
+        told = subjects[0].client.usage or len(benches) > 1
+        watched = kind.cpu is not None and not told
         spent = _machines(benches) if watched else None
         output = first.session.take_turns(first.targets.one(CLIENT), asked, timeout=timeout)
         cpu = spent() if spent else [None] * len(benches)
@@ -348,15 +351,18 @@ def _reading(
         return SampleError(f"turns: {turns.errors[place]}")
     own = turns.of(place)
     took, failed = turns.took[own], np.isnan(turns.took[own])
-    if failed[:, turns.drop :].all():
-        return SampleError("turns: no operation succeeded")
     slices = turns.by_slice(place)
+    if np.isnan(turns.took[np.logical_or.reduce(slices)][:, turns.drop :]).all():
+        return SampleError("turns: no operation succeeded")
     measured = _MEASURES.get(kind.task.operation, _latency_values)(kind, turns, own, slices)
-    values, by_slice = dict(measured.values), dict(measured.slices)
+    values, by_slice, missing = dict(measured.values), dict(measured.slices), {}
+    for name, each in measured.slices.items():
+        if all(map(math.isnan, each)):
+            del values[name], by_slice[name]
+            missing[name] = "no operation that counts for it succeeded"
     errors = next((m.name for m in kind.metrics if m.name.endswith("_errors")), None)
     if errors:
         values[errors] = 100 * float(failed.mean())
-    missing = {}
     if kind.cpu:
         if turns.cpu[own].any():
             per_operation = turns.cpu / (took.shape[1] * kind.units)
@@ -365,7 +371,7 @@ def _reading(
         elif cpu_seconds is not None:
             values[kind.cpu.name] = 1e6 * cpu_seconds / (took.size * kind.units)
         else:
-            missing[kind.cpu.name] = "the target does not tell its nodes' CPU time"
+            missing[kind.cpu.name] = "the target does not tell the CPU time of this side's nodes"
     facts = {
         "operations": int((~failed[:, turns.drop :]).sum()),
         "generator_us": round(float(turns.own_us[place]), 2),
@@ -383,6 +389,12 @@ class _Measured:
     slices: Mapping[str, tuple[float, ...]]
 
 
+def _median(values: NDArray[np.float64]) -> float:
+    """Of those that succeeded; NaN if none did."""
+    made = values[~np.isnan(values)]
+    return float(np.median(made)) if len(made) else math.nan
+
+
 def _latency_values(
     kind: Kind, turns: Turns, own: NDArray[np.bool_], slices: Sequence[NDArray[np.bool_]]
 ) -> _Measured:
@@ -391,13 +403,13 @@ def _latency_values(
     tails = np.nanpercentile(warm[own], _PERCENTILES[1:]) / 1_000
     return _Measured(
         {
-            p50: float(np.nanmedian(warm[own])) / 1_000,
+            p50: _median(warm[own]) / 1_000,
             **dict(zip(others, map(float, tails), strict=True)),
-            cold: float(np.nanmedian(first[own])) / 1_000,
+            cold: _median(first[own]) / 1_000,
         },
         {
-            p50: tuple(float(np.nanmedian(warm[each])) / 1_000 for each in slices),
-            cold: tuple(float(np.nanmedian(first[each])) / 1_000 for each in slices),
+            p50: tuple(_median(warm[each]) / 1_000 for each in slices),
+            cold: tuple(_median(first[each]) / 1_000 for each in slices),
         },
     )
 
@@ -409,8 +421,8 @@ def _transfer_values(
     # Bits per nanosecond are Gbit per second.
     rates = 8 * kind.task.bytes / turns.took[:, turns.drop :]
     return _Measured(
-        {rate: float(np.nanmedian(rates[own]))},
-        {rate: tuple(float(np.nanmedian(rates[each])) for each in slices)},
+        {rate: _median(rates[own])},
+        {rate: tuple(_median(rates[each]) for each in slices)},
     )
 
 
@@ -423,8 +435,8 @@ def _burst_values(
     rates = (arrived - 1.0) / turns.took[:, turns.drop :] * 1e6
     came = float(arrived[own].sum()) / (arrived[own].size * kind.task.datagrams)
     return _Measured(
-        {rate: float(np.nanmedian(rates[own])), loss: 100 * (1 - came)},
-        {rate: tuple(float(np.nanmedian(rates[each])) for each in slices)},
+        {rate: _median(rates[own]), loss: 100 * (1 - came)},
+        {rate: tuple(_median(rates[each]) for each in slices)},
     )
 
 

@@ -90,6 +90,7 @@ class FakeSession:
     ``told`` is what the stack told the session; ``path`` is what leads connections to the Service;
     ``skew`` is in seconds, by role; ``received_per_read`` are the receive softirqs of each CPU.
     ``longer`` is how many times as long its operations in turns take, also in another's run.
+    ``turns`` answers a plan of turns otherwise.
     """
 
     def __init__(self) -> None:
@@ -124,6 +125,7 @@ class FakeSession:
         self.received_per_read = [300, 300]
         self.overflowed = 0
         self.overflow_per_read = 0
+        self.turns: Callable[[str], bytes] | None = None
         self._connections = 7
         self._reads = 0
         self._received = [0, 0]
@@ -172,6 +174,8 @@ class FakeSession:
         if spoilers:
             answer = spoilers.pop(0)(CommandResult(("turns", "run"), 0, plan, "", 1.0))
             return answer.stdout.encode()
+        if self.turns:
+            return self.turns(plan)
         return turns_output(plan, factors=[float(each["enter"][-1]) for each in subjects])
 
     def pods(self, role: str) -> Sequence[Pod]:
