@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,12 +80,12 @@ def test_a_line_per_sample_in_base_units_exactly() -> None:
 
 
 def test_slices_and_rounds_of_a_bring_up_are_one_line() -> None:
-    places = {"bring_ups": [1, 1, 1, 2, 2], "rounds": [1, 1, 1, 2, 3], "slices": [1, 2, 3, 1, 1]}
+    places: dict[str, Any] = {"bring_ups": [1, 1, 1, 2, 2], "rounds": [1, 1, 1, 2, 3], "slices": [1, 2, 3, 1, 1]}
     several = export(results({"m": metric([1.0, 2.0, 9.0, 4.0, 6.0], unit="%", **places)}))
     assert [line for line in several.splitlines() if line.startswith("Bench")] == [
         "BenchmarkM 1 2.0 %", "BenchmarkM 1 5.0 %",
     ]  # fmt: skip
-    once = {"rounds": [1, 1, 2], "slices": [1, 2, 1]}
+    once: dict[str, Any] = {"rounds": [1, 1, 2], "slices": [1, 2, 1]}
     rounds = export(results({"m": metric([1.0, 2.0, 9.0], unit="%", **once)}))
     assert [line for line in rounds.splitlines() if line.startswith("Bench")] == [
         "BenchmarkM 1 1.5 %", "BenchmarkM 1 9.0 %",

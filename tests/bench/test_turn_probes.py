@@ -345,7 +345,8 @@ def test_a_round_that_was_stopped_goes_on_with_the_sides_and_probes_that_are_lef
     assert [(each.label, each.probe) for each in kept] == [
         ("a", "rtt"), ("b", "rtt"), ("a", "http")
     ]  # fmt: skip
-    sides, more = sides_of(2), []
+    sides = sides_of(2)
+    more: list[Entry] = []
     found = interleave(sides, PLAN, order, known=kept, keep=more.append)
     assert [(each.round, each.label, each.probe) for each in more] == [
         (1, "b", "http"), (2, "b", "rtt"), (2, "a", "rtt"), (2, "b", "http"), (2, "a", "http"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.results import MetricResult
-from bench.sampling import Place, summed
+from bench.results import MetricResult, Place
+from bench.sampling import summed
 from report.figures import Dots, dots, samples
 
 
