@@ -176,7 +176,9 @@ class FakeSession:
             return answer.stdout.encode()
         if self.turns:
             return self.turns(plan)
-        return turns_output(plan, factors=[float(each["enter"][-1]) for each in subjects])
+        # A cluster's clients are entered by no words.
+        factors = [float(each["enter"][-1]) if each["enter"] else 1.0 for each in subjects]
+        return turns_output(plan, factors=factors)
 
     def pods(self, role: str) -> Sequence[Pod]:
         """See ``bench.session.Session``."""

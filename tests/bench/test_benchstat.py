@@ -80,7 +80,11 @@ def test_a_line_per_sample_in_base_units_exactly() -> None:
 
 
 def test_slices_and_rounds_of_a_bring_up_are_one_line() -> None:
-    places: dict[str, Any] = {"bring_ups": [1, 1, 1, 2, 2], "rounds": [1, 1, 1, 2, 3], "slices": [1, 2, 3, 1, 1]}
+    places: dict[str, Any] = {
+        "bring_ups": [1, 1, 1, 2, 2],
+        "rounds": [1, 1, 1, 2, 3],
+        "slices": [1, 2, 3, 1, 1],
+    }
     several = export(results({"m": metric([1.0, 2.0, 9.0, 4.0, 6.0], unit="%", **places)}))
     assert [line for line in several.splitlines() if line.startswith("Bench")] == [
         "BenchmarkM 1 2.0 %", "BenchmarkM 1 5.0 %",

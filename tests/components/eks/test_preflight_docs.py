@@ -66,13 +66,14 @@ def test_the_costs_are_the_estimates(extended: bool) -> None:
 
 def test_the_times_are_the_estimates() -> None:
     quick = cost.estimate_duration(plan_for("quick"), cluster_exists=False)
-    assert "takes eleven minutes at most" in PAGE
+    assert "takes ten minutes at most" in PAGE
     assert "about 45 from nothing to nothing" in PAGE
-    assert (round(quick.measure), round(quick.total)) == (11, 45)
+    assert 9 < quick.measure <= 10
+    assert 43 < quick.total <= 45
     whole = cost.estimate_duration(plan_for("standard"), cluster_exists=False)
-    assert "about 20 minutes to create, up to 40 to measure, and about 14" in PAGE
+    assert "about 20 minutes to create, up to 35 to measure, and about 14" in PAGE
     assert (whole.create, whole.destroy) == (20, 14)
-    assert 35 < whole.measure < 40
+    assert 33 < whole.measure <= 35
 
 
 def test_settings_that_are_named_exist() -> None:
