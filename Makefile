@@ -40,9 +40,9 @@ speed: ## Where the time of bringing labs up goes, step by step (STACKS="scenari
 	@$(TOOLCHAIN) ensure --all
 	@$(RUN) python -m tests.speed.bring_up $(or $(STACKS),$(patsubst Pulumi.%.yaml,%,$(wildcard Pulumi.scenario-*.yaml)))
 
-validate: ## Test the measurement itself, in the lab, in 20 minutes (OUT=validation MINUTES=20 ALLOW=quiet-machine)
+validate: ## Test the measurement itself, in labs, in 30 minutes (OUT=validation BRING_UPS=15 MINUTES=30 ALLOW=quiet-machine)
 	@$(TOOLCHAIN) ensure --all
-	@$(RUN) python -m bench validate $(if $(OUT),--out '$(OUT)') $(if $(MINUTES),--minutes '$(MINUTES)') $(foreach name,$(ALLOW),--allow $(name))
+	@$(RUN) python -m bench validate $(if $(OUT),--out '$(OUT)') $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(BRING_UPS),--bring-ups '$(BRING_UPS)') $(foreach name,$(ALLOW),--allow $(name))
 
 doctor: ## Say whether this machine can run the lab
 	@$(TOOLCHAIN) doctor

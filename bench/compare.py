@@ -59,11 +59,6 @@ Scope = Literal["bring-ups", "this bring-up"]
 ALPHA = 0.05
 """Chance of one or more false verdicts in each family of a comparison of two equal things."""
 
-DEFAULT_ROUNDS = 8
-"""Rounds of an interleaved comparison. Two sides of 8 runs that lie wholly apart have p = 0.00016,
-which survives the correction for 300 metrics; at the 45 of a whole comparison up to three of the
-64 pairs of runs may lie the other way round."""
-
 _MOST_RUNS = 100
 _LEVEL = stats.TARGET_LEVEL
 _FARTHEST = math.log(1e4)

@@ -8,7 +8,6 @@ is an interleave of one side (:func:`run_benchmark`). Results of several bring-u
 by :mod:`bench.merge`.
 """
 
-import math
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -240,8 +239,6 @@ def interleave(
     keep: Keep = lambda entry: None,
     watch: Watch = lambda step: None,
     shared: SharedRounds | None = None,
-    least: int = 0,
-    end: float = math.inf,
 ) -> dict[str, Results]:
     """Measure every side in every round; results by label.
 
@@ -254,16 +251,10 @@ def interleave(
     :param keep: gets every sample as soon as it is finished.
     :param watch: gets every sample's begin and end.
     :param shared: what these rounds are called, for the results.
-    :param end: when the last round is over (of the clock's ``monotonic``), if there have been
-        ``least`` rounds by then.
     """
     rounds = _Rounds({side.label: side for side in sides}, plan, order, known)
     clock = sides[0].bench.clock
-    longest, finished = 0.0, 0
     for number in range(1, len(order) + 1):
-        start = clock.monotonic()
-        if number > least and start + longest > end:
-            break
         for alike in rounds.left_of(number):
             for group in _groups(alike):
                 for side, probe in group:
@@ -276,10 +267,8 @@ def interleave(
                     rounds.add(entry)
                     keep(entry)
                     watch(rounds.step(number, side, probe, entry))
-        longest = max(longest, clock.monotonic() - start)
-        finished = number
     return {
-        side.label: assemble(side, rounds.entries_of(side.label), finished, plan, shared)
+        side.label: assemble(side, rounds.entries_of(side.label), len(order), plan, shared)
         for side in sides
     }
 

@@ -1,4 +1,4 @@
-"""``python -m bench validate``: test the measurement itself, in a lab of its own."""
+"""``python -m bench validate``: test the measurement itself, in labs of its own."""
 
 import argparse
 from collections.abc import Sequence
@@ -25,14 +25,18 @@ PAGE, DATA = "index.html", "validation.json"
 
 def add_parsers(commands: Commands) -> None:
     """Add the command."""
-    validate = commands.add_parser("validate", help="test the measurement itself, in the lab")
+    validate = commands.add_parser("validate", help="test the measurement itself, in labs")
     validate.set_defaults(execute=_validate)
     validate.add_argument(
         "--out", default="validation", metavar="FOLDER", help="for index.html and validation.json"
     )
     validate.add_argument(
-        "--minutes", type=int, default=20, metavar="M", help="what it may take in all (20)"
+        "--minutes", type=int, default=30, metavar="M", help="what it may take in all (30)"
     )
+    validate.add_argument(
+        "--bring-ups", type=int, default=15, metavar="K",
+        help="how often three equal labs are brought up (15)",
+    )  # fmt: skip
     validate.add_argument(
         "--from", dest="data", metavar="FILE",
         help="make the page of this validation.json again, and measure nothing",
@@ -42,12 +46,20 @@ def add_parsers(commands: Commands) -> None:
 
 def _validate(options: argparse.Namespace) -> int:
     # The lab, which most commands do without.
-    from components.lab.validation import ValidationLabError, benchstat_program, running_lab
-    from studies.validate.run import FEWEST_MINUTES, MOST_MINUTES, run_validation
+    from components.lab.validation import ValidationLabError, benchstat_program, testbeds
+    from studies.validate.run import (
+        FEWEST_MINUTES,
+        MOST_BRING_UPS,
+        MOST_MINUTES,
+        run_validation,
+    )
+    from studies.validate.verdicts import FEWEST
 
     plan = validation_plan(options.allow)
     if not FEWEST_MINUTES <= options.minutes <= MOST_MINUTES:
         raise FatalError(USAGE, f"--minutes must be {FEWEST_MINUTES} to {MOST_MINUTES}")
+    if not FEWEST <= options.bring_ups <= MOST_BRING_UPS:
+        raise FatalError(USAGE, f"--bring-ups must be {FEWEST} to {MOST_BRING_UPS}")
     folder = Path(options.out)
     try:
         if options.data:
@@ -57,8 +69,11 @@ def _validate(options: argparse.Namespace) -> int:
             _prepare(folder)
             with interrupted_by_term():
                 program = benchstat_program()
-                with running_lab(progress) as lab:
-                    report = run_validation(lab, plan, program, progress, minutes=options.minutes)
+                with testbeds(progress) as labs:
+                    report = run_validation(
+                        labs, plan, program, progress,
+                        minutes=options.minutes, bring_ups=options.bring_ups,
+                    )  # fmt: skip
             (folder / DATA).write_text(report.to_json() + "\n", encoding="utf-8")
         _write_page(report, folder)
     except ValidationLabError as error:

@@ -5,15 +5,16 @@ from itertools import groupby
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.ticker import FuncFormatter
 from scipy import stats
 
-from bench.compare import ALPHA, DEFAULT_ROUNDS
+from bench.compare import ALPHA
+from bench.metrics import PRIMARY
 from bench.stats import summarise
 from bench.text import number
 from report.web import BAND, BLUE, MUTED, ORANGE, figure, label_rows, svg, templates
-from studies.validate.model import PARTS, Deviation, FalseAlarms, Ratio, Report, Sensitivity
+from studies.validate.model import PARTS, Delay, Deviation, Equality, Report, Sensitivity
 from studies.validate.parity import LIMIT_PERCENT
+from studies.validate.verdicts import MOST_SHIFT_PERCENT, WANTED_POWER
 
 
 def render(report: Report) -> str:
@@ -27,15 +28,14 @@ def render(report: Report) -> str:
 def _figures(report: Report) -> dict[str, list[Markup]]:
     """The figures by part; a part that was not reached has none."""
     made: dict[str, list[str]] = {}
+    if report.equalities:
+        made["A/A"] = [equalities(report.equalities), p_values(report.equalities)]
+    if report.sensitivities:
+        made["Sensitivity"] = [sensitivity(each) for each in report.sensitivities]
+    if report.delays:
+        made["Parity"] = [parity(report.delays, LIMIT_PERCENT)]
     if report.deviations:
         made["Known truth"] = [truth(report.deviations)]
-    if report.sensitivity:
-        made["Sensitivity"] = [sensitivity(report.sensitivity)]
-    if report.ratios:
-        made["Parity"] = [parity(report.ratios, LIMIT_PERCENT)]
-    if report.false_alarms:
-        alarms = report.false_alarms
-        made["A/A"] = [p_values(alarms), shifts(alarms), detectable(alarms)]
     return {part: [Markup(figure) for figure in figures] for part, figures in made.items()}
 
 
@@ -58,44 +58,50 @@ def truth(deviations: Sequence[Deviation]) -> str:
 
 
 def sensitivity(measured: Sensitivity) -> str:
-    """Both sides by round, and power by the size of the cut."""
-    with figure("sensitivity", height=3.2) as drawn:
+    """What each bring-up saw of the delay, and power by its size."""
+    with figure(f"sensitivity-{measured.metric}", height=3.2) as drawn:
         left, right = drawn.subplots(1, 2)
-        for samples, colour, label in (
-            (measured.whole, BLUE, "whole rate"),
-            (measured.cut, ORANGE, f"{measured.cut_percent:g} % less"),
-        ):
-            left.plot(range(1, len(samples) + 1), samples, "o-", ms=4, color=colour, label=label)
-        left.set_xlabel("round")
-        left.set_ylabel("TCP throughput, Gbit/s")
+        numbers = range(1, len(measured.effects) + 1)
+        left.plot(numbers, measured.effects, "o", ms=5, color=BLUE, label="by turns")
+        left.plot(numbers, measured.expected, "_", ms=14, color=ORANGE, label="by the raw tool")
+        left.axhline(0, color=MUTED, lw=0.8)
+        left.set_xticks(list(numbers))
+        left.set_xlabel("bring-up")
+        left.set_ylabel(f"effect on {measured.metric}, %")
         left.legend()
         sizes = sorted(measured.power)
-        right.plot(sizes, [100 * measured.power[size] for size in sizes], "o-", ms=4, color=BLUE)
-        right.axhline(90, color=MUTED, lw=0.8, ls="--")
-        right.axvline(measured.cut_percent, color=MUTED, lw=0.8, ls="--")
-        right.set_xlabel("cut, %")
-        right.set_ylabel(f"found by {DEFAULT_ROUNDS} rounds a side, %")
+        for place, colour, label in (
+            (0, BLUE, "at the spread"),
+            (1, ORANGE, "at its upper bound"),
+        ):
+            shares = [100 * measured.power[size][place] for size in sizes]
+            right.plot(sizes, shares, "o-", ms=4, color=colour, label=label)
+        right.axhline(100 * WANTED_POWER, color=MUTED, lw=0.8, ls="--")
+        right.axvline(measured.percent, color=MUTED, lw=0.8, ls="--")
+        right.set_xlabel("difference, %")
+        right.set_ylabel(f"found with {measured.compared} bring-ups, %")
         right.set_ylim(0, 104)
+        right.legend(loc="lower right")
         return svg(drawn)
 
 
-def parity(ratios: Sequence[Ratio], limit: float) -> str:
-    """Our number against the raw tool's, a row per metric."""
-    with figure("parity", rows=len(ratios)) as drawn:
+def parity(delays: Sequence[Delay], limit: float) -> str:
+    """What turns see of a delay against what the raw tool sees, a row per metric."""
+    with figure("parity", rows=len(delays)) as drawn:
         axes = drawn.subplots()
         axes.axvspan(-limit, limit, color=BAND)
-        for row, each in enumerate(reversed(ratios)):
+        for row, each in enumerate(reversed(delays)):
             axes.plot([each.low, each.high], [row, row], color=BLUE, lw=1.5)
             axes.plot(each.percent, row, "o", ms=5, color=BLUE)
-        label_rows(axes, [each.metric for each in reversed(ratios)])
+        label_rows(axes, [each.metric for each in reversed(delays)])
         axes.axvline(0, color=MUTED, lw=0.8)
-        axes.set_xlabel("ours against the raw tool's, % (median of pairs, 95 % interval)")
+        axes.set_xlabel("the delay by turns against the raw tool's, % (95 % interval)")
         return svg(drawn)
 
 
-def p_values(alarms: FalseAlarms) -> str:
+def p_values(found: Sequence[Equality]) -> str:
     """The p-values of A/A in order, against what chance would make of them."""
-    ordered = np.sort(alarms.p_values)
+    ordered = np.sort([each.p for each in found])
     n = len(ordered)
     ranks = np.arange(1, n + 1)
     with figure("p-values", height=3.6) as drawn:
@@ -112,37 +118,17 @@ def p_values(alarms: FalseAlarms) -> str:
         return svg(drawn)
 
 
-def shifts(alarms: FalseAlarms) -> str:
-    """Each metric of A/A: the shift between equal sides over all rounds."""
-    known = [shift for shift in alarms.shifts if shift.relative]
-    with figure("shifts", rows=len(known)) as drawn:
+def equalities(found: Sequence[Equality]) -> str:
+    """The shift between each two equal clusters, metric by metric."""
+    with figure("equal", rows=len(found)) as drawn:
         axes = drawn.subplots()
-        for row, each in enumerate(reversed(known)):
-            covers = each.low <= 0 <= each.high
-            colour = BLUE if covers else ORANGE
+        axes.axvspan(-MOST_SHIFT_PERCENT, MOST_SHIFT_PERCENT, color=BAND)
+        rows = sorted(found, key=lambda each: PRIMARY.index(each.metric), reverse=True)
+        for row, each in enumerate(rows):
+            colour = BLUE if each.low <= 0 <= each.high else ORANGE
             axes.plot([each.low, each.high], [row, row], color=colour, lw=1.5)
             axes.plot(each.value, row, "o", ms=4, color=colour)
-        label_rows(axes, [each.metric for each in reversed(known)])
+        label_rows(axes, [f"{each.metric}, {each.pair}" for each in rows])
         axes.axvline(0, color=MUTED, lw=0.8)
-        axes.set_xlabel(
-            f"shift between two equal sides, % ({alarms.rounds} rounds each, 95 % interval "
-            "of each; one in twenty may miss 0)"
-        )
-        return svg(drawn)
-
-
-def detectable(alarms: FalseAlarms) -> str:
-    """What a comparison of the default rounds could have seen, a bar per metric."""
-    known = [(s.metric, s.smallest) for s in alarms.shifts if s.relative and s.smallest]
-    rows = sorted(known, key=lambda pair: pair[1])[::-1]
-    with figure("detectable", rows=len(rows)) as drawn:
-        axes = drawn.subplots()
-        axes.barh(range(len(rows)), [value for _, value in rows], height=0.6, color=BLUE)
-        for row, (_, value) in enumerate(rows):
-            axes.text(value, row, f" {number(value)} %", va="center", fontsize=8)
-        label_rows(axes, [name for name, _ in rows])
-        axes.set_xscale("log")
-        for formatted in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            formatted(FuncFormatter(lambda value, _: number(value, 2)))
-        axes.set_xlabel(f"smallest difference that {DEFAULT_ROUNDS} rounds a side see, %")
+        axes.set_xlabel("shift between equal clusters, % (95 % interval of each)")
         return svg(drawn)

@@ -1,20 +1,21 @@
-"""A lab of its own for the validation, and what is imposed in it.
+"""Labs of its own for the validation, and what is imposed in them.
 
-The lab has the baseline's dataplane, EKS's default CNI and kube-proxy: nothing on its path that
-could itself be in question. Its id is fixed, so what a killed validation has left is ended by the
+They have the baseline's dataplane, EKS's default CNI and kube-proxy: nothing on the path that could
+itself be in question. Their ids are fixed, so what a killed validation has left is ended by the
 next.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.probes.udp import overflows
 from bench.session import Session
-from bench.workloads import IPERF_PORT
+from bench.workloads import DNS_SERVICE, IPERF_PORT
 from cni.registry import DATAPLANES
 from components.lab import rollout
 from components.lab.session import LabSession
@@ -23,19 +24,30 @@ from lab.cluster import Lab, LabSpec
 from lab.errors import ToolchainError
 from lab.sandbox import Place, only_one
 from lab.toolchain.build import Toolchain
-from studies.validate.testbed import Link, LossCount, ValidationTestbed
+from lab.workloads import COREDNS
+from studies.validate.testbed import LABELS, Link, LossCount, ValidationTestbed
 
 LAB_ID = "cni-benchmark-validation"
+"""And the label of each."""
 _SERVER = "iperf3-server"
-_SERVICE_CIDR = "10.100.0.0/16"
 _CNI = next(each for each in DATAPLANES.values() if each.eks_default)
 """The baseline's, without a program of its own on the packets' path."""
-_NODES = 3
+_TITLE = f"validation: {_CNI.title.removeprefix('the ')}, kube-proxy"
+_SPEC = LabSpec(
+    nodes=3,
+    service_cidr="10.100.0.0/16",
+    node_labels={},
+    kube_proxy="iptables",
+    cni=_CNI.name,
+    cni_version=_CNI.versions[-1],
+    values={},
+)
 _QUEUE_SECONDS = 0.05
 _BURST_SECONDS = 0.01
 """A token bucket refills by a timer: with less than the timer's delay on a busy machine in the
 bucket, the rate is not reached. 10 ms are 0.5 % of a two-second run."""
 _SMALLEST_BURST_BYTES = 128 * 1024
+_TABLE = "useless"
 
 Progress = Callable[[str], None]
 
@@ -56,40 +68,68 @@ def benchstat_program() -> Path:
 
 
 @contextmanager
-def running_lab(say: Progress) -> Iterator[ValidationTestbed]:
-    """Bring a lab up, and remove it at the end, whatever happens.
+def testbeds(say: Progress) -> Iterator["LabTestbeds"]:
+    """Labs for one validation: they can be brought up meanwhile, and none is left at the end.
 
-    :raises ValidationLabError: another validation runs, or the lab does not come up.
+    :raises ValidationLabError: another validation runs, or a lab does not come up.
     """
-    lab = Lab(LAB_ID)
     try:
-        # Alone from the first to the last: taking the lab down at the end waits for nobody.
+        # Alone from the first to the last: taking labs down at the end waits for nobody.
         with only_one(LAB_ID, "validation"), machine.measuring("a validation"):
-            try:
-                _bring_up(lab, say)
-                title = f"validation: {_CNI.title.removeprefix('the ')}, kube-proxy"
-                about = {"scenario": {"title": title}}
-                with closing(LabSession(Lab(LAB_ID), about)) as session:
-                    yield ValidationTestbed(session, _link(session), LabFaults(lab))
-            finally:
-                lab.remove()
+            made = LabTestbeds(say)
+            made.remove(LABELS)  # what was left by one that was killed
+            yield made
     except rollout.FAILURES as error:
         raise ValidationLabError(f"the lab: {error}") from error
 
 
-def _bring_up(lab: Lab, say: Progress) -> None:
-    spec = LabSpec(
-        nodes=_NODES,
-        service_cidr=_SERVICE_CIDR,
-        node_labels={},
-        kube_proxy="iptables",
-        cni=_CNI.name,
-        cni_version=_CNI.versions[-1],
-        values={},
-    )
-    lab.start(spec, say)
-    lab.install(say)
-    rollout.deploy_workloads(lab, say)
+@dataclass(frozen=True, slots=True)
+class LabTestbeds:
+    """:class:`studies.validate.testbed.Testbeds` on this machine."""
+
+    say: Progress
+
+    @contextmanager
+    def bring_up(self, labels: Sequence[str]) -> Iterator[Mapping[str, ValidationTestbed]]:
+        """Equal labs side by side, made anew and removed at the end, whatever happens."""
+        try:
+            with ThreadPoolExecutor(len(labels), thread_name_prefix="lab") as pool:
+                booted = dict(zip(labels, pool.map(self._start, labels), strict=True))
+            with ExitStack() as opened:
+                yield {
+                    label: opened.enter_context(_testbed(label, boot))
+                    for label, boot in booted.items()
+                }
+        finally:
+            self.remove(labels)
+
+    def remove(self, labels: Sequence[str]) -> None:
+        """End what runs under these labels, if anything does."""
+        with ThreadPoolExecutor(len(labels)) as pool:
+            list(pool.map(lambda label: lab_of(label).remove(), labels))
+
+    def _start(self, label: str) -> str:
+        def say(line: str) -> None:
+            self.say(f"lab {label}: {line}")
+
+        lab = lab_of(label)
+        boot = lab.start(_SPEC, say)
+        lab.install(say)
+        rollout.deploy_workloads(lab, say)
+        return boot
+
+
+def lab_of(label: str) -> Lab:
+    """The validation's lab of this label, running or not."""
+    return Lab(f"{LAB_ID}-{label}")
+
+
+@contextmanager
+def _testbed(label: str, boot: str) -> Iterator[ValidationTestbed]:
+    lab = lab_of(label)
+    about = {"scenario": {"name": "validation", "title": _TITLE}, "bring_up": boot}
+    with closing(LabSession(lab, about)) as session:
+        yield ValidationTestbed(session, _link(session), LabFaults(lab))
 
 
 def _link(session: Session) -> Link:
@@ -126,6 +166,20 @@ class LabFaults:
         """The device by which the fabric's router reaches an address."""
         shown = self.lab.sandbox.script(f"ip -json route get {address}")
         return str(json.loads(shown)[0]["dev"])
+
+    @contextmanager
+    def useless_rules(self, roles: Sequence[str], count: int) -> Iterator[None]:
+        """Rules of nftables in the namespaces of pods, on the way to their sockets."""
+        rules = "ip saddr 192.0.2.1 drop\n" * count  # of TEST-NET-1: no packet comes from there
+        hook = "type filter hook input priority 0;"
+        table = f"table ip {_TABLE} {{ chain input {{ {hook}\n{rules}}}\n}}"
+        apps = [COREDNS if role == DNS_SERVICE else role for role in roles]
+        pods = [pod for app in apps for pod in self.lab.pods_of(app)]
+        with ExitStack() as imposed:
+            for place in (Place(netns=pod.name) for pod in pods if count):
+                self.lab.sandbox.script(f"nft -f - <<'END'\n{table}\nEND", place)
+                imposed.callback(self.lab.sandbox.script, f"nft delete table ip {_TABLE}", place)
+            yield
 
     @contextmanager
     def udp_loss(self, probability: float) -> Iterator[Callable[[], LossCount]]:

@@ -11,10 +11,10 @@ from bench.environment import Model
 from bench.results import CheckResult
 from bench.text import problem
 
-SCHEMA: Final = "cni-benchmark/validation/v1"
+SCHEMA: Final = "cni-benchmark/validation/v2"
 
-Part = Literal["Known truth", "Sensitivity", "Parity", "A/A", "benchstat"]
-PARTS: tuple[Part, ...] = ("Known truth", "Sensitivity", "Parity", "A/A", "benchstat")
+Part = Literal["A/A", "Sensitivity", "Turns", "Parity", "Known truth", "benchstat"]
+PARTS: tuple[Part, ...] = ("A/A", "Sensitivity", "Turns", "Parity", "Known truth", "benchstat")
 
 
 class Check(Model):
@@ -43,10 +43,18 @@ class Deviation(Model):
         return [100 * (value / self.truth - 1) for value in self.samples]
 
 
-class Ratio(Model):
-    """Our number against the raw tool's for one metric: the median ratio of pairs, less 1, in %."""
+class Delay(Model):
+    """One delay, by turns and by the raw tool, in µs ``per`` operation.
+
+    ``usual`` is what an operation takes without it, ``added`` what it adds, both (ours, theirs).
+    ``percent`` is by how much ours differs from theirs, of theirs, with a 95 % interval.
+    """
 
     metric: str
+    tool: str
+    per: str
+    usual: tuple[float, float]
+    added: tuple[float, float]
     percent: float
     low: float
     high: float
@@ -54,40 +62,40 @@ class Ratio(Model):
     pairs: int
 
 
-class Shift(Model):
-    """One metric of A/A: the shift between equal sides, with its interval.
+class Equality(Model):
+    """One metric of two equal clusters, over bring-ups: all but ``p`` in % of the metric.
 
-    In % of the metric where ``relative``, else in its own ``unit`` (see
-    :class:`bench.compare.Effect`); ``smallest`` alike: what a comparison of the default rounds
-    could have seen, None where it could have seen nothing.
+    ``within`` and ``between`` bring-ups are standard deviations, of pairs.
     """
 
+    pair: str
     metric: str
-    unit: str
-    relative: bool
     value: float
     low: float
     high: float
     p: float
-    smallest: float | None
-
-
-class FalseAlarms(Model):
-    """A/A as data: p-values of the comparisons as scheduled, and each metric's shift over all."""
-
-    rounds: int
-    p_values: list[float]
-    shifts: list[Shift]
+    within: float | None
+    between: float
 
 
 class Sensitivity(Model):
-    """A cut of known size: both sides' samples in Gbit/s, and power by size of the cut in %."""
+    """A delay of known size, ``percent`` of ``metric``; all figures in %, lists by bring-up.
 
-    whole: list[float]
-    cut: list[float]
-    cut_percent: float
+    ``effects`` are what was measured of it, ``expected`` what it has to be by the tools'
+    calibration. ``spread`` is the standard deviation of bring-ups, taken from equal clusters, and
+    ``bound`` what it is below with 95 %. ``power`` has for each size in % the chance (0 to 1) that
+    a comparison of ``compared`` bring-ups finds it: at the spread, and at the bound.
+    """
+
+    metric: str
+    percent: float
+    effects: list[float]
+    expected: list[float]
+    spread: float
+    bound: float
     level: float
-    power: dict[float, float]
+    compared: int
+    power: dict[float, tuple[float, float]]
 
 
 class Agreement(Model):
@@ -104,19 +112,21 @@ class Report(Model):
     """One validation. ``seconds`` is wall-clock time; ``environment`` is the session's.
 
     ``preconditions`` are the benchmark's own, those that were allowed to fail among them.
+    ``bring_ups`` is how many have given all that A/A and sensitivity are judged by.
     """
 
-    schema_: Literal["cni-benchmark/validation/v1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["cni-benchmark/validation/v2"] = Field(default=SCHEMA, alias="schema")
     started: str
     seconds: float
     environment: dict[str, Any]
     tools: dict[str, str]
     preconditions: list[CheckResult]
     checks: list[Check]
+    bring_ups: int
     deviations: list[Deviation]
-    sensitivity: Sensitivity | None
-    ratios: list[Ratio]
-    false_alarms: FalseAlarms | None
+    delays: list[Delay]
+    equalities: list[Equality]
+    sensitivities: list[Sensitivity]
     agreements: list[Agreement]
 
     @property

@@ -1,56 +1,53 @@
-"""The whole validation, in its order: what is quick first, A/A with the time that is left."""
+"""The whole validation, in its order: one cluster by itself, then bring-ups of three equal ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.checks import Gate, check_cluster
-from bench.compare import DEFAULT_ROUNDS
-from bench.interleave import Side, abba, interleave
-from bench.plan import Plan, plan_for
-from bench.probes import build_probes
-from bench.probes.base import Bench
-from bench.readiness import check_readiness
-from bench.session import Clock, SessionError, resolve_targets
-from studies.validate.model import (
-    Agreement,
-    Check,
-    Deviation,
-    FalseAlarms,
-    Part,
-    Ratio,
-    Report,
-    Sensitivity,
-)
+from bench.checks import PreconditionError
+from bench.interleave import Side, prepare_all
+from bench.plan import Plan
+from bench.readiness import Calibrations
+from bench.results import CheckResult
+from bench.session import Clock, SessionError
+from studies.validate.bringups import BringUp, Rules, Trio
+from studies.validate.model import Agreement, Check, Delay, Deviation, Part, Report
 from studies.validate.parity import ParityChecks
-from studies.validate.testbed import MissingSampleError, Progress, ValidationTestbed, say_rounds
+from studies.validate.testbed import (
+    LABELS,
+    MissingSampleError,
+    Progress,
+    Testbeds,
+    ValidationTestbed,
+)
 from studies.validate.truth import TruthChecks
-from studies.validate.verdicts import Rounds, Sides, agree, analyse, exact, measure_cut
+from studies.validate.verdicts import FEWEST, Judged, agree, for_benchstat, judge
 
-MINUTES = 20
+MINUTES = 30
 """What a validation may take in all."""
-FEWEST_MINUTES, MOST_MINUTES = 12, 120
-"""With fewer there is no time for the rounds of one comparison."""
-_AROUND_SECONDS = 100.0
-"""Bringing up the lab, the relabelled comparisons and the page, which come on top of the rounds."""
-_MOST_ROUNDS = 256
+FEWEST_MINUTES, MOST_MINUTES = 12, 240
+BRING_UPS = 15
+"""Three comparisons of as many as a matrix has: so that the spread between them is known well."""
+MOST_BRING_UPS = 50
 
 
 @dataclass(slots=True)
 class _Validation:
     """What the parts are made with, and what they have given so far."""
 
-    lab: ValidationTestbed
-    bench: Bench
+    testbeds: Testbeds
     plan: Plan
     say: Progress
+    clock: Clock
+    end: float
+    preconditions: dict[str, CheckResult] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     deviations: list[Deviation] = field(default_factory=list)
-    sensitivity: Sensitivity | None = None
-    ratios: list[Ratio] = field(default_factory=list)
-    false_alarms: FalseAlarms | None = None
-    compared: dict[str, Sides] = field(default_factory=dict)
+    delays: list[Delay] = field(default_factory=list)
+    bring_ups: list[BringUp] = field(default_factory=list)
+    calibrations: Calibrations = field(default_factory=Calibrations)
+    first: Side | None = None
 
     @contextmanager
     def _part(self, part: Part, name: str) -> Iterator[None]:
@@ -65,90 +62,133 @@ class _Validation:
                 )
             )  # fmt: skip
 
-    def known_truth(self) -> None:
-        truth = TruthChecks(self.bench, self.lab.faults, self.lab.link, self.plan, self.say)
-        for name, check in truth.all():
-            self.say(f"known truth: {name}")
-            with self._part("Known truth", name):
-                for made, deviation in check():
-                    self.checks.append(made)
-                    self.deviations.append(deviation)
+    def _prepared(self, beds: Mapping[str, ValidationTestbed], say: Progress) -> dict[str, Side]:
+        """The sides that are measured.
 
-    def cut(self) -> None:
-        self.say("sensitivity: a cut of known size")
-        family = sum(len(probe.metrics) for probe in build_probes(self.plan))
-        with self._part("Sensitivity", "a cut of known size"):
-            check, self.sensitivity, self.compared["cut"] = measure_cut(
-                self.bench, self.lab.faults, self.plan, family, self.say
+        :raises PreconditionError: what would be measured is not what is meant.
+        :raises SessionError: a cluster cannot be asked.
+        """
+        found = prepare_all(
+            {label: bed.session for label, bed in beds.items()}, self.plan,
+            clock=self.clock, deadline=self.end, calibrations=self.calibrations,
+            say=lambda label, line: say(f"{label}: {line}"),
+        )  # fmt: skip
+        sides = {}
+        for label, side in found.items():
+            if not isinstance(side, Side):
+                raise side
+            sides[label] = side
+            for check in side.evidence.checks if side.evidence else ():
+                # One that did not hold anywhere marks the whole.
+                if check.name not in self.preconditions or not check.passed:
+                    self.preconditions[check.name] = check
+        return sides
+
+    def alone(self) -> None:
+        """Known truth and parity, in one cluster."""
+        with self.testbeds.bring_up(LABELS[:1]) as beds:
+            ((label, bed),) = beds.items()
+            self.first = side = self._prepared(beds, self.say)[label]
+            truth = TruthChecks(side.bench, bed.faults, bed.link, self.plan, self.say)
+            for name, check in truth.all():
+                self.say(f"known truth: {name}")
+                with self._part("Known truth", name):
+                    for made, deviation in check():
+                        self.checks.append(made)
+                        self.deviations.append(deviation)
+            parity = ParityChecks(side.bench, bed.faults, self.plan, self.say)
+            for name, read in parity.readings():
+                with self._part("Parity", name):
+                    self.checks.append(read())
+            for name, compare in parity.delays():
+                self.say(f"parity of {name}")
+                with self._part("Parity", name):
+                    judged, delay = compare()
+                    self.checks.append(judged)
+                    self.delays.append(delay)
+
+    def repeat(self, wanted: int) -> None:
+        """Bring-ups of three equal clusters, as long as the time allows."""
+        rules, longest = Rules(), 0.0
+        for number in range(1, wanted + 1):
+            start = self.clock.monotonic()
+            if start + longest > self.end:
+                self.say(f"no time for bring-up {number} of {wanted}")
+                break
+            say = _with_time_left(self.say, number, wanted, longest)
+            with self._part("A/A", f"bring-up {number}"):
+                try:
+                    with self.testbeds.bring_up(LABELS) as beds:
+                        sides = self._prepared(beds, say)
+                        self.bring_ups.append(Trio(beds, sides, self.plan, say).measure(rules))
+                except PreconditionError as error:
+                    raise MissingSampleError(str(error)) from None
+            longest = max(longest, self.clock.monotonic() - start)
+        self.checks.append(
+            Check(
+                part="A/A", name="bring-ups", expectation=f"{wanted}, all with numbers",
+                measured=str(len(self.bring_ups)), interval="exact",
+                passed=len(self.bring_ups) == wanted,
             )
-            self.checks.append(check)
+        )  # fmt: skip
 
-    def parity(self) -> None:
-        parity = ParityChecks(self.bench, self.lab.faults, self.plan, self.say)
-        for subject in parity.subjects():
-            with self._part("Parity", subject.probe):
-                made, ratios = parity.check(subject)
-                self.checks += made
-                self.ratios += ratios
+    def judged(self) -> Judged:
+        """What follows from the bring-ups."""
+        with self._part("A/A", f"verdicts over {FEWEST} bring-ups or more"):
+            return judge(self.bring_ups)
+        return Judged([], [], [])
 
-    def equal_sides(self, end: float) -> None:
-        # A missing sample is not tried again: here it costs a metric little, and time is short.
-        short = replace(plan_for(self.plan.profile, runs=_MOST_ROUNDS, seconds=1), attempts=1)
-        self.say("A/A: rounds of two equal sides")
-        sides = [Side(label, self.bench, build_probes(short)) for label in "ab"]
-        order, watch = abba("ab", _MOST_ROUNDS), say_rounds(self.say)
-        with self._part("A/A", "rounds"):
-            results = interleave(sides, short, order, watch=watch, least=DEFAULT_ROUNDS, end=end)
-            rounds = Rounds(results["a"], results["b"])
-            self.say(f"A/A: relabelled comparisons of {rounds.count} rounds")
-            checks, self.false_alarms = analyse(rounds)
-            self.checks += checks
-            self.compared["A/A"] = rounds.paired(exact(rounds.count))
+
+def _with_time_left(say: Progress, number: int, wanted: int, each: float) -> Progress:
+    minutes = (wanted - number + 1) * each / 60
+    left = f", {minutes:.0f} min left" if each else ""
+    return lambda line: say(f"bring-up {number} of {wanted}{left}: {line}")
 
 
 def run_validation(
-    lab: ValidationTestbed,
+    testbeds: Testbeds,
     plan: Plan,
     benchstat: Path,
     say: Progress,
     clock: Clock | None = None,
     *,
     minutes: int = MINUTES,
+    bring_ups: int = BRING_UPS,
 ) -> Report:
-    """Make every check on a running lab.
+    """Make every check.
 
     :param plan: the benchmark's; ``allow`` names preconditions that may fail.
     :param benchstat: the program.
-    :param minutes: what a validation may take in all; A/A has what the other parts leave of it.
+    :param minutes: what a validation may take in all; a bring-up for which there is no time left is
+        not begun.
     :raises PreconditionError: what would be measured is not what is meant.
-    :raises SessionError: the lab cannot be asked.
+    :raises SessionError: a cluster cannot be asked.
     """
     clock = clock or Clock()
     started, start = clock.now(), clock.monotonic()
-    bench = Bench(lab.session, resolve_targets(lab.session), clock)
-    say("checking preconditions")
-    gate = Gate(plan.allow)
-    tools = check_cluster(bench, gate)
-    check_readiness(bench, plan, gate)
-    validation = _Validation(lab, bench, plan, say)
-    validation.known_truth()
-    validation.cut()
-    validation.parity()
-    validation.equal_sides(start + 60 * minutes - _AROUND_SECONDS)
+    validation = _Validation(testbeds, plan, say, clock, start + 60 * minutes)
+    validation.alone()
+    validation.repeat(bring_ups)
+    judged = validation.judged()
     agreements: list[Agreement] = []
-    if validation.compared:
-        checks, agreements = agree(benchstat, validation.compared)
-        validation.checks += checks
+    checks = [*validation.checks, *judged.checks]
+    if validation.bring_ups:
+        say("the same samples by benchstat")
+        made, agreements = agree(benchstat, for_benchstat(validation.bring_ups[0]))
+        checks += made
+    evidence = validation.first.evidence if validation.first else None
+    assert evidence is not None  # prepared sides have theirs
     return Report(
         started=started.isoformat(timespec="seconds"),
         seconds=round(clock.monotonic() - start, 1),
-        environment=lab.session.environment().model_dump(mode="json", exclude_none=True),
-        tools=tools,
-        preconditions=gate.results(),
-        checks=validation.checks,
+        environment=evidence.environment.model_dump(mode="json", exclude_none=True),
+        tools=dict(evidence.tools),
+        preconditions=list(validation.preconditions.values()),
+        checks=checks,
+        bring_ups=len(validation.bring_ups),
         deviations=validation.deviations,
-        sensitivity=validation.sensitivity,
-        ratios=validation.ratios,
-        false_alarms=validation.false_alarms,
+        delays=validation.delays,
+        equalities=judged.equalities,
+        sensitivities=judged.sensitivities,
         agreements=agreements,
     )

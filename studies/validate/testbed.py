@@ -57,6 +57,11 @@ class Faults(Protocol):
         """At most so many bits/s of Ethernet frames (header counted, no preamble or gap)."""
         ...
 
+    def useless_rules(self, roles: Sequence[str], count: int) -> AbstractContextManager[None]:
+        """So many rules of a firewall, which match nothing, before the sockets of these roles' pods
+        (of the DNS Service's, by its name)."""
+        ...
+
     def udp_loss(self, probability: float) -> AbstractContextManager[Callable[[], LossCount]]:
         """Every UDP datagram that reaches the iperf3 server is dropped with this probability.
 
@@ -84,6 +89,20 @@ class Link:
     def udp_share(self, datagram: int) -> float:
         """Payload as a share of the bits on the wire, for datagrams of so many bytes."""
         return datagram / (datagram + _UDP + _IPV4 + self.encapsulation + _ETHERNET)
+
+
+LABELS = ("a", "b", "c")
+"""Of the equal clusters that take turns."""
+
+
+class Testbeds(Protocol):
+    """Equal clusters, made anew each time."""
+
+    def bring_up(
+        self, labels: Sequence[str]
+    ) -> AbstractContextManager[Mapping[str, "ValidationTestbed"]]:
+        """One for each of some labels; none of them is left after the block."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

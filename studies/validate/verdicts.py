@@ -1,360 +1,389 @@
-"""Whether verdicts hold: a known cut is detected, equal sides are not told apart, benchstat agrees.
+"""Whether verdicts hold: equal clusters are not told apart, and a small delay is found.
 
-Sensitivity
------------
-Both sides go through a token bucket, of the whole rate and of 95 % of it, in turn. So the noise is
-the instrument's and not the machine's, and the difference is known. The metric has to hold its own
-in a whole comparison: its p-value is measured against what the correction leaves for one of as many
-metrics as a benchmark has.
+All is judged by the default comparison (:func:`bench.compare.compare` over bring-ups, the primary
+metrics as one family).
 
-Power is the share of comparisons of the default size, drawn with replacement from all samples,
-that detect the cut. Its interval is a bootstrap's: the samples are drawn anew, and the power with
-them, since the drawn comparisons share the same few samples.
+A validation has more bring-ups than a comparison, which has :data:`COMPARED` of them, so that the
+spread between bring-ups is known better: they are cut into comparisons, one after the other.
 
-A/A: the same scenario against itself
--------------------------------------
-*As scheduled.* The rounds are cut into comparisons of the default size, one after the other, with
-the labels that they had when they were measured. A fault of the instrument (an order effect, a
-carry-over, a drift that interleaving does not cancel) would show here. The independent units are
-few: one comparison of one probe, since a probe's metrics are read off the same runs. Intervals are
-Clopper & Pearson's for that many units.
+A/A. Three equal clusters make three pairs. The shift of the median over all bring-ups has to stay
+below 1 %, and the comparisons' uncorrected p-values of 0.05 or less may not be more than chance
+makes of 5 %. Pairs share clusters, so three of them count as two. Metrics of one bring-up share its
+machine, but not their turns, and count as independent.
 
-*Relabelled.* Comparisons are drawn from the same rounds: which rounds of either side, and which of
-them is called a, is left to chance. That cannot show a fault of the instrument, since chance made
-the labels; it shows that test, correction and verdicts together keep their 5 % on samples as they
-really are: skewed, tied, missing, and correlated between metrics. (All ways to part the drawn
-rounds are alike, which is what Mann–Whitney's test assumes. To swap sides within rounds only would
-not do: the share of false verdicts would then vary from one set of rounds to the next.)
+Sensitivity. What a delay has to do to the turns follows from what the raw tools see of it, in µs:
+bring-up by bring-up, the difference between what turns saw and that has an interval that covers 0.
+Power is that of Student's t, with the spread between bring-ups of the equal pairs: once with the
+spread as estimated, once with its upper bound, by which the check is decided. The level is what
+Holm's correction leaves for one of as many metrics as are primary.
 
-*One after the other*, for contrast: the first rounds of one side against its last ones, which is
-how scenarios are compared when their rounds are not interleaved.
+Turns. The same delay has to have the same effect with batches of another length and with another
+number of clusters in turns.
 
-benchstat: the same samples by other people's code
---------------------------------------------------
-benchstat tests each metric by itself at 0.05 and corrects for nothing, so our p-values are compared
-before the correction. It prints p to three decimals.
+Several of these checks have an interval that misses 0 by chance once in so many times. It is taken
+at 99 %, so that a validation seldom fails by chance. Where it is wider than what it is about, it
+says nothing, and the check fails, too.
 
+benchstat: the same samples by other people's code. What slices of one bring-up give is taken for
+rounds, as the rank tests of a plain benchmark would. benchstat tests each metric by itself at 0.05
+and corrects for nothing, so p-values are compared before the correction. It prints three decimals.
 Where samples tie it has the exact distribution up to 25 a side and a normal approximation beyond
-(``MannWhitneyTiesExactLimit``, ``internal/stats/utest.go`` of golang.org/x/perf): with the 26
-rounds of one A/A it said 0.303 where the exact p is 0.485, of a metric whose samples were nearly
-all 0. So no more are compared.
+(``MannWhitneyTiesExactLimit``, ``internal/stats/utest.go`` of golang.org/x/perf), so that no more
+are compared.
 """
 
+import math
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from scipy import stats
+from scipy import stats as distributions
 
+from bench import stats
 from bench.benchstat import benchstat
-from bench.compare import ALPHA, DEFAULT_ROUNDS, Comparison, compare
-from bench.interleave import Side, abba, interleave
-from bench.plan import Plan
-from bench.probes.base import Bench
-from bench.results import MetricResult, Results, grouped
-from bench.stats import Floats, rank_sum_null, summarise
+from bench.compare import ALPHA, Comparison, MetricComparison, compare, samples_of
+from bench.merge import merge
+from bench.metrics import PRIMARY
+from bench.results import Results, grouped
 from bench.text import number
-from studies.validate.model import Agreement, Check, FalseAlarms, Sensitivity, Shift
-from studies.validate.testbed import (
-    Faults,
-    MissingSampleError,
-    Progress,
-    probe_named,
-    samples_of,
-    say_rounds,
-    with_samples,
+from studies.validate.bringups import (
+    BASELINE,
+    DELAYED,
+    IMPOSED,
+    USUAL,
+    WAYS,
+    WIDE,
+    BringUp,
+    Imposed,
+    Sides,
+    own_share,
 )
+from studies.validate.model import Agreement, Check, Equality, Sensitivity
+from studies.validate.testbed import LABELS, MissingSampleError, with_samples
 
-CUT_RATE = 500_000_000
-CUT_PERCENT = 5.0
+FEWEST = 2
+"""Bring-ups: with one there is no spread between them."""
+COMPARED = 5
+"""Those of a comparison: a matrix in the lab has so many, where nobody says."""
+MOST_SHIFT_PERCENT = 1.0
+MOST_OWN_US = 3.0
 WANTED_POWER = 0.9
-
-_CUT_ROUNDS = 2 * DEFAULT_ROUNDS
-_CUT_SECONDS = 1
-_POWER_DRAWN = 2_000
-_BOOTSTRAPS = 400
-_POWER_SEED = 5
-_CUTS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
+CHANCE = 0.01
+"""Of a check to fail where nothing is wrong."""
+_SIZES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0)
 
 
-def measure_cut(
-    bench: Bench, faults: Faults, plan: Plan, family: int, say: Progress
-) -> tuple[Check, Sensitivity, tuple[Results, Results]]:
-    """Measure the cut and how surely it is found; with the results of both sides.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """All that is concluded from bring-ups."""
 
-    :param family: metrics of a whole comparison.
-    :raises MissingSampleError: a side has no samples.
+    checks: list[Check]
+    equalities: list[Equality]
+    sensitivities: list[Sensitivity]
+
+
+def judge(bring_ups: Sequence[BringUp]) -> Judged:
+    """Everything but benchstat.
+
+    :raises MissingSampleError: fewer than two bring-ups, or they do not vary at all.
     """
-    plan = replace(plan, runs=_CUT_ROUNDS, bulk_seconds=_CUT_SECONDS)
-    rates = (CUT_RATE, round(CUT_RATE * (1 - CUT_PERCENT / 100)))
-    probes = (probe_named("tcp", plan),)
-    sides = [
-        Side(f"{rate / 1e6:g}", bench, probes, lambda rate=rate: faults.rate_limit(rate))  # type: ignore[misc]
-        for rate in rates
+    if len(bring_ups) < FEWEST:
+        raise MissingSampleError(
+            f"{len(bring_ups)} of the bring-ups gave all samples, and {FEWEST} are the fewest"
+        )
+    checks, equalities = judge_equal(bring_ups)
+    found: list[Sensitivity] = []
+    for imposed in IMPOSED:
+        made, sensitivity = judge_delay(bring_ups, imposed)
+        checks += made
+        found.append(sensitivity)
+    checks += judge_ways([each.ways for each in bring_ups])
+    checks.append(judge_own_share(own_share(bring_ups)))
+    return Judged(checks, equalities, found)
+
+
+def over_bring_ups(parts: Sequence[Sides]) -> dict[str, Results]:
+    """One result of each side."""
+    return {
+        label: merge({f"bring-up {n}": sides[label] for n, sides in enumerate(parts, 1)})
+        for label in parts[0]
+    }
+
+
+def effects(a: Results, b: Results, metric: str) -> list[float]:
+    """What b has more than a, bring-up by bring-up, as logarithms of the ratio."""
+    pairs = samples_of(a.metrics[metric], b.metrics[metric]).pairs
+    by_bring_up = grouped(pairs, lambda place: place.bring_up)
+    return [float(np.median(values)) for values in by_bring_up.values()]
+
+
+def _compared(a: str, b: str, sides: Sides) -> Comparison:
+    return compare(sides[a], sides[b], labels=(a, b), interleaved=True, metrics=PRIMARY)
+
+
+def comparisons(bring_ups: Sequence[BringUp]) -> list[Sequence[BringUp]]:
+    """As many bring-ups as one comparison has, again and again; all, where there are fewer."""
+    size = min(COMPARED, len(bring_ups))
+    starts = range(0, len(bring_ups) - size + 1, size)
+    return [bring_ups[start : start + size] for start in starts]
+
+
+def judge_equal(bring_ups: Sequence[BringUp]) -> tuple[list[Check], list[Equality]]:
+    """A/A: every pair of equal clusters and primary metric."""
+    equal = over_bring_ups([each.equal for each in bring_ups])
+    pairs = list(combinations(equal, 2))
+    p_values = [
+        metric.p
+        for block in comparisons(bring_ups)
+        for a, b in pairs
+        for metric in _compared(
+            a, b, over_bring_ups([each.equal for each in block])
+        ).metrics.values()
     ]
-    order = abba([side.label for side in sides], plan.runs)
-    results = interleave(sides, plan, order, watch=say_rounds(say))
-    whole, cut = (metric.samples for metric in samples_of(results, "tcp_streams_throughput"))
-    check, data = judge_cut(whole, cut, family)
-    first, second = results.values()
-    return check, data, (first, second)
-
-
-def judge_cut(
-    whole: Sequence[float], cut: Sequence[float], family: int
-) -> tuple[Check, Sensitivity]:
-    """Power for the cut from samples of both sides in Gbit/s."""
-    level = ALPHA / family
-    a, b = np.asarray(whole), np.asarray(cut)
-    power = _power(a, b, level)
-    low, high = _bootstrapped(a, b, level)
-    apart = [
-        _share_detected(a[None, i : i + DEFAULT_ROUNDS], b[None, i : i + DEFAULT_ROUNDS], level) > 0
-        for i in range(0, min(len(a), len(b)) - DEFAULT_ROUNDS + 1, DEFAULT_ROUNDS)
-    ]
-    shrunk = summarise([100 * (1 - y / x) for x, y in zip(whole, cut, strict=False)])
-    check = Check(
-        part="Sensitivity",
-        name=f"a cut of {CUT_PERCENT:g} % in TCP throughput",
-        expectation=f"found by {100 * WANTED_POWER:.0f} % of comparisons of {DEFAULT_ROUNDS} "
-        f"rounds, at p ≤ {level:.5f} ({ALPHA:g} over {family} metrics)",
-        measured=f"{100 * power:.1f} %; the cut is seen as {shrunk.median:.2f} %",
-        interval=f"{100 * low:.1f} to {100 * high:.1f} % (bootstrap, {len(whole)} and {len(cut)} "
-        f"runs); the cut {shrunk.low:.2f} to {shrunk.high:.2f} %",
-        passed=low >= WANTED_POWER,
-    )
-    by_size = {size: _power(a, a * (1 - size / 100), level) for size in _CUTS}
-    sensitivity = Sensitivity(
-        whole=list(whole), cut=list(cut), cut_percent=CUT_PERCENT, level=level, power=by_size
-    )
-    check.remarks.append(
-        f"{sum(apart)} of {len(apart)} comparisons that share no run find it. "
-        "Cuts of other sizes, made by arithmetic from the samples without a cut: "
-        + ", ".join(f"{size:g} % {number(100 * sensitivity.power[size])} %" for size in _CUTS)
-    )
-    return check, sensitivity
-
-
-def _power(a: Floats, b: Floats, level: float) -> float:
-    draw = np.random.default_rng(_POWER_SEED)
-    shape = (_POWER_DRAWN, DEFAULT_ROUNDS)
-    return _share_detected(draw.choice(a, shape), draw.choice(b, shape), level)
-
-
-def _bootstrapped(a: Floats, b: Floats, level: float) -> tuple[float, float]:
-    draw = np.random.default_rng(_POWER_SEED)
-    powers = [
-        _power(draw.choice(a, len(a)), draw.choice(b, len(b)), level) for _ in range(_BOOTSTRAPS)
-    ]
-    low, high = np.quantile(powers, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _share_detected(a: Floats, b: Floats, level: float) -> float:
-    """The share of comparisons (rows) in which Mann–Whitney's test rejects at ``level``."""
-    u = (a[:, :, None] > b[:, None, :]).sum(axis=(1, 2)) + 0.5 * (
-        a[:, :, None] == b[:, None, :]
-    ).sum(axis=(1, 2))
-    tail = np.cumsum(rank_sum_null(a.shape[1], b.shape[1]))
-    smaller = np.minimum(u, a.shape[1] * b.shape[1] - u)
-    # Samples drawn twice tie within their side only, which changes no U; a half U comes from a tie
-    # between the sides and is counted against the difference.
-    return float(np.mean(2 * tail[np.ceil(smaller).astype(int)] <= level))
-
-
-STRICT = 0.01
-"""Level of the one comparison over all rounds: at 5 %, one validation in twenty would fail."""
-
-_DRAWN = 1_000
-_SEED = 11
-_LIMIT = 100 * ALPHA
-
-
-@dataclass(frozen=True)
-class Rounds:
-    """Two equal sides of interleaved rounds."""
-
-    a: Results
-    b: Results
-
-    @property
-    def count(self) -> int:
-        """Rounds of each side."""
-        return int(self.a.plan["runs"])
-
-    def paired(self, rounds: Sequence[int]) -> tuple[Results, Results]:
-        """Both sides of some rounds (1 …); a sample whose counterpart is missing is left out."""
-        first: dict[str, list[float]] = {}
-        second: dict[str, list[float]] = {}
-        for name, (a, b) in self._by_round.items():
-            shared = [each for each in rounds if each in a and each in b]
-            first[name] = [a[each] for each in shared]
-            second[name] = [b[each] for each in shared]
-        return with_samples(self.a, first), with_samples(self.b, second)
-
-    def drawn(self, places: Sequence[int]) -> Results:
-        """A side made of rounds of either: places 0 … are those of a, then those of b."""
-        samples = {}
-        for name, sides in self._by_round.items():
-            runs = [divmod(place, self.count) for place in places]
-            values = (sides[side].get(place + 1) for side, place in runs)
-            samples[name] = [value for value in values if value is not None]
-        return with_samples(self.a, samples)
-
-    def blocks(self, size: int) -> list[tuple[Results, Results]]:
-        """Comparisons of ``size`` rounds, one after the other, as they were measured."""
-        starts = range(1, self.count - size + 2, size)
-        return [self.paired(range(start, start + size)) for start in starts]
-
-    @cached_property
-    def _by_round(self) -> dict[str, tuple[dict[int, float], dict[int, float]]]:
-        """Both sides' samples of one bring-up by round."""
-        shared = (name for name in self.a.metrics if name in self.b.metrics)
-        return {n: (_by_round(self.a.metrics[n]), _by_round(self.b.metrics[n])) for n in shared}
-
-
-def _by_round(metric: MetricResult) -> dict[int, float]:
-    """The median of each round's slices, or its only sample."""
-    rounds = grouped(metric.by_place(), lambda place: place.round)
-    return {round_: float(np.median(values)) for round_, values in rounds.items()}
-
-
-def analyse(rounds: Rounds) -> tuple[list[Check], FalseAlarms]:
-    """All checks of A/A, and what the page shows of it.
-
-    :raises MissingSampleError: fewer rounds than one comparison has, or none with samples.
-    """
-    if rounds.count < DEFAULT_ROUNDS:
-        raise MissingSampleError(f"A/A needs {DEFAULT_ROUNDS} rounds, got {rounds.count}")
-    blocks = rounds.blocks(DEFAULT_ROUNDS)
-    scheduled = [compare(*block, interleaved=True) for block in blocks]
-    whole = compare(rounds.a, rounds.b, interleaved=True, alpha=STRICT)
-    p_values = [p for comparison in scheduled for p in _tested(comparison).values()]
-    if not p_values:
-        raise MissingSampleError("no metric has samples of both sides that differ at all")
-    checks = [
-        _verdicts(scheduled, rounds),
-        _uncorrected(scheduled, rounds),
-        _over_all(whole),
-        _relabelled(rounds),
-    ]
-    shifts = [
-        Shift(
+    found = [
+        Equality(
+            pair=f"{b} against {a}",
             metric=name,
-            unit=metric.unit,
-            relative=metric.effect.relative,
             value=metric.effect.value,
             low=metric.effect.low,
             high=metric.effect.high,
             p=metric.p,
-            smallest=scheduled[-1].metrics[name].smallest
-            if name in scheduled[-1].metrics
-            else None,
+            within=metric.effect.spread_within,
+            between=metric.effect.spread_between or 0.0,
         )
-        for name, metric in whole.metrics.items()
+        for a, b in pairs
+        for name, metric in _compared(a, b, equal).metrics.items()
     ]
-    return checks, FalseAlarms(rounds=rounds.count, p_values=p_values, shifts=shifts)
+    checks = [_shift(name, [each for each in found if each.metric == name]) for name in PRIMARY]
+    return [*checks, judge_p_values(p_values, len(pairs))], found
 
 
-def _alarms(comparison: Comparison) -> list[str]:
-    return comparison.verdicts("better", "worse")
-
-
-def _tested(comparison: Comparison) -> dict[str, float]:
-    """Uncorrected p-values of the metrics that could differ at all (not all samples equal)."""
-    return {n: m.p for n, m in comparison.metrics.items() if m.smallest is not None}
-
-
-def _units(scheduled: Sequence[Comparison], rounds: Rounds) -> int:
-    probes = {metric.probe for metric in rounds.a.metrics.values()}
-    return len(scheduled) * len(probes)
-
-
-def binomial_interval(share: float, units: int) -> tuple[float, float]:
-    """Clopper & Pearson's 95 % interval of a share (0 to 1) seen in independent units, in %."""
-    interval = stats.binomtest(round(share * units), units).proportion_ci(0.95, "exact")
-    return 100 * float(interval.low), 100 * float(interval.high)
-
-
-def _verdicts(scheduled: Sequence[Comparison], rounds: Rounds) -> Check:
-    verdicts = sum(len(comparison.metrics) for comparison in scheduled)
-    false = [name for comparison in scheduled for name in _alarms(comparison)]
-    share = len(false) / verdicts
-    low, high = binomial_interval(share, _units(scheduled, rounds))
-    sequential = _alarms(_one_after_the_other(rounds.a))
+def _shift(metric: str, found: Sequence[Equality]) -> Check:
+    worst = max(found, key=lambda each: abs(each.value))
     return Check(
         part="A/A",
-        name="false verdicts, as scheduled",
-        expectation=f"at most {_LIMIT:.0f} % of verdicts",
-        measured=f"{len(false)} of {verdicts} in {len(scheduled)} comparisons of "
-        f"{DEFAULT_ROUNDS} rounds" + (f": {', '.join(false)}" if false else ""),
-        interval=f"{number(low)} to {number(high)} % "
-        f"({_units(scheduled, rounds)} independent units: probes in comparisons)",
-        passed=100 * share <= _LIMIT,
+        name=f"{metric} of equal clusters",
+        expectation=f"a shift below {MOST_SHIFT_PERCENT:g} %, in each of {len(found)} pairs",
+        measured=f"{worst.value:+.2f} % at most ({worst.pair})",
+        interval=f"{worst.low:+.2f} to {worst.high:+.2f} %",
+        passed=abs(worst.value) < MOST_SHIFT_PERCENT,
+    )
+
+
+def judge_p_values(p_values: Sequence[float], pairs: int) -> Check:
+    """Whether small ones are no more than chance makes of 5 %.
+
+    :param pairs: of clusters; of three that share clusters, two count.
+    """
+    hits = sum(p <= ALPHA for p in p_values)
+    units = len(p_values) * (len(LABELS) - 1) // pairs
+    counted = round(hits * units / len(p_values))
+    chance = float(distributions.binom.sf(counted - 1, units, ALPHA))
+    return Check(
+        part="A/A",
+        name="p-values of 0.05 or less, uncorrected",
+        expectation=f"no more than chance makes of {100 * ALPHA:g} % (binomial, one-sided "
+        f"{100 * CHANCE:g} %)",
+        measured=f"{hits} of {len(p_values)}",
+        interval=f"so many or more by chance: {100 * chance:.3g} % ({counted} of {units} that "
+        "count as independent)",
+        passed=chance > CHANCE,
+    )
+
+
+def judge_delay(bring_ups: Sequence[BringUp], imposed: Imposed) -> tuple[list[Check], Sensitivity]:
+    """Whether what was imposed is found, as large as the tools say, and how surely.
+
+    :raises MissingSampleError: equal clusters do not vary at all.
+    """
+    metric = imposed.metric
+    equal = over_bring_ups([each.equal for each in bring_ups])
+    delayed = over_bring_ups([each.delayed[metric] for each in bring_ups])
+    blocks = comparisons(bring_ups)
+    verdicts = [_verdict(block, metric) for block in blocks]
+    worse = sum(each.verdict == "worse" for each in verdicts)
+    seen = effects(delayed[BASELINE], delayed[DELAYED], metric)
+    expected = list(_expected(bring_ups, imposed))
+    size = len(blocks[0])
+    data = _sensitivity(equal, imposed, seen, expected, size)
+    name = f"{imposed.percent:g} % of {metric}"
+    found = Check(
+        part="Sensitivity",
+        name=f"{name}, found",
+        expectation=f"worse in {100 * WANTED_POWER:.0f} % of comparisons of {size} bring-ups",
+        measured=f"{worse} of {len(blocks)}: {'; '.join(e.change_text() for e in verdicts)}",
+        interval=f"p after the correction for {len(PRIMARY)} metrics "
+        + ", ".join(f"{each.corrected:.2g}" for each in verdicts),
+        passed=worse >= max(1, math.floor(WANTED_POWER * len(blocks))),
+    )
+    truth = stats.mean_shift(expected, 0.95).shift.value
+    as_large = covers(
+        "Sensitivity",
+        f"{name}, as large as the tools say",
+        [mine - theirs for mine, theirs in zip(seen, expected, strict=True)],
+        imposed.percent,
+        f"{_percent(truth):+.2f} %, by what {imposed.path.tool} sees of the same rules",
+    )
+    return [found, as_large, _power_check(data, size)], data
+
+
+def _verdict(bring_ups: Sequence[BringUp], metric: str) -> MetricComparison:
+    """Of the delayed, as in a whole comparison: with all primary metrics, one of which differs."""
+    delayed = over_bring_ups([each.delayed[metric] for each in bring_ups])
+    whole = {
+        label: side.model_copy(
+            update={"metrics": {**side.metrics, metric: delayed[label].metrics[metric]}}
+        )
+        for label, side in over_bring_ups([each.equal for each in bring_ups]).items()
+    }
+    return _compared(BASELINE, DELAYED, whole).metrics[metric]
+
+
+def _expected(bring_ups: Sequence[BringUp], imposed: Imposed) -> Iterator[float]:
+    """What the imposed has to do by the tool's calibration, as a logarithm of the ratio."""
+    for each in bring_ups:
+        metric = each.delayed[imposed.metric][BASELINE].metrics[imposed.metric]
+        typical = imposed.path.microseconds(metric.median)
+        longer = math.log1p(each.added[imposed.metric] / typical)
+        yield -longer if metric.better == "higher" else longer
+
+
+def _sensitivity(
+    equal: Sides,
+    imposed: Imposed,
+    seen: Sequence[float],
+    expected: Sequence[float],
+    compared: int,
+) -> Sensitivity:
+    """:param compared: bring-ups of one comparison."""
+    squares = [
+        float(np.var(effects(equal[a], equal[b], imposed.metric), ddof=1))
+        for a, b in combinations(equal, 2)
+    ]
+    spread = math.sqrt(float(np.mean(squares)))
+    if spread == 0:
+        raise MissingSampleError(f"{imposed.metric} of equal clusters does not vary at all")
+    # Three clusters have two independent differences.
+    bound = stats.spread_bound(spread, (len(equal) - 1) * (len(seen) - 1))
+    level = ALPHA / len(PRIMARY)
+
+    def power(percent: float) -> tuple[float, float]:
+        shift = math.log1p(percent / 100)
+        at = [stats.power_of_t(shift, each, compared, level) for each in (spread, bound)]
+        return cast("tuple[float, float]", tuple(at))
+
+    return Sensitivity(
+        metric=imposed.metric,
+        percent=imposed.percent,
+        effects=list(map(_percent, seen)),
+        expected=list(map(_percent, expected)),
+        spread=_percent(spread),
+        bound=_percent(bound),
+        level=level,
+        compared=compared,
+        power={size: power(size) for size in _SIZES},
+    )
+
+
+def _power_check(data: Sensitivity, count: int) -> Check:
+    power, at_bound = data.power[data.percent]
+    surely = [size for size, (_, lower) in data.power.items() if lower >= WANTED_POWER]
+    return Check(
+        part="Sensitivity",
+        name=f"{data.percent:g} % of {data.metric}, power",
+        expectation=f"{100 * WANTED_POWER:.0f} % or more with {count} bring-ups at p ≤ "
+        f"{data.level:.4f} ({ALPHA:g} over {len(PRIMARY)} metrics)",
+        measured=f"{100 * power:.1f} %, with a spread between bring-ups of {data.spread:.2f} %",
+        interval=f"{100 * at_bound:.1f} % with the spread's upper bound (95 %), {data.bound:.2f} %",
+        passed=at_bound >= WANTED_POWER,
         remarks=[
-            f"The first {DEFAULT_ROUNDS} rounds of one side against its last, not interleaved: "
-            f"{len(sequential)} false verdicts"
-            + (f" ({', '.join(sequential)})" if sequential else "")
+            f"{number(surely[0])} % and more are found that surely"
+            if surely
+            else "No size that was looked at is found that surely"
         ],
     )
 
 
-def _one_after_the_other(side: Results) -> Comparison:
-    samples = {name: metric.samples for name, metric in side.metrics.items()}
-    first = {name: values[:DEFAULT_ROUNDS] for name, values in samples.items()}
-    last = {name: values[-DEFAULT_ROUNDS:] for name, values in samples.items()}
-    return compare(with_samples(side, first), with_samples(side, last))
+def judge_ways(ways: Sequence[Mapping[str, Sides]]) -> list[Check]:
+    """Whether one delay has the same effect in every way of taking turns."""
+    by_way = {way.name: over_bring_ups([each[way.name] for each in ways]) for way in (USUAL, *WAYS)}
+    seen = {
+        name: effects(sides[BASELINE], sides[DELAYED], WIDE.metric)
+        for name, sides in by_way.items()
+    }
+    usual = seen[USUAL.name]
+    typical = _percent(float(np.mean(usual)))
+    return [
+        covers(
+            "Turns",
+            f"{WIDE.metric}, {way.name}",
+            [mine - other for mine, other in zip(seen[way.name], usual, strict=True)],
+            WIDE.percent / 4,
+            f"the effect of the same rules as usual, {typical:+.1f} %",
+        )
+        for way in WAYS
+    ]
 
 
-def _uncorrected(scheduled: Sequence[Comparison], rounds: Rounds) -> Check:
-    p_values = [p for comparison in scheduled for p in _tested(comparison).values()]
-    hits = sum(p <= ALPHA for p in p_values)
-    share = hits / len(p_values)
-    low, high = binomial_interval(share, _units(scheduled, rounds))
+def judge_own_share(microseconds: float) -> Check:
+    """Whether the generator leaves the path's time as it is."""
     return Check(
-        part="A/A",
-        name="p-values of 0.05 or less before the correction, as scheduled",
-        expectation=f"{_LIMIT:.0f} % or fewer (not significantly more)",
-        measured=f"{number(100 * share)} % ({hits} of {len(p_values)})",
-        interval=f"{number(low)} to {number(high)} %",
-        passed=low <= _LIMIT,
+        part="Turns",
+        name="own share of the generator in a round trip",
+        expectation=f"{MOST_OWN_US:g} µs or less",
+        measured=f"{microseconds:.2f} µs of CPU time outside the kernel",
+        interval="the largest of all bring-ups and clusters",
+        passed=microseconds <= MOST_OWN_US,
     )
 
 
-def _over_all(whole: Comparison) -> Check:
-    false = _alarms(whole)
-    rounds = max(metric.n[0] for metric in whole.metrics.values())
-    lowest = min(whole.metrics, key=lambda name: whole.metrics[name].corrected)
-    return Check(
-        part="A/A",
-        name=f"one comparison of all {rounds} rounds",
-        expectation=f"no verdict at level {STRICT}",
-        measured=f"{len(false)} verdicts" + (f": {', '.join(false)}" if false else ""),
-        interval=f"smallest corrected p {whole.metrics[lowest].corrected:.3f} ({lowest})",
-        passed=not false,
+def covers(
+    part: str, name: str, differences: Sequence[float], widest: float, expectation: str
+) -> Check:
+    """Whether independent differences of logarithms lie around 0.
+
+    :param widest: half an interval, in %, beyond which nothing could be seen.
+    """
+    shift = stats.mean_shift(differences, 1 - CHANCE).shift
+    value, low, high = map(_percent, (shift.value, shift.low, shift.high))
+    narrow = (high - low) / 2 <= widest
+    return Check.model_validate(
+        {
+            "part": part,
+            "name": name,
+            "expectation": expectation,
+            "measured": f"{value:+.2f} % from it",
+            "interval": f"{low:+.2f} to {high:+.2f} % ({100 * (1 - CHANCE):.0f} %, "
+            f"{len(differences)} bring-ups)",
+            "passed": low <= 0 <= high and narrow,
+            "remarks": [] if narrow else [f"wider than ± {widest:g} %: nothing could be seen"],
+        }
     )
 
 
-def _relabelled(rounds: Rounds) -> Check:
-    draw = np.random.default_rng(_SEED)
-    false = 0
-    for _ in range(_DRAWN):
-        places = draw.choice(2 * rounds.count, 2 * DEFAULT_ROUNDS, replace=False).tolist()
-        sides = (rounds.drawn(places[:DEFAULT_ROUNDS]), rounds.drawn(places[DEFAULT_ROUNDS:]))
-        false += bool(_alarms(compare(*sides)))
-    low, high = binomial_interval(false / _DRAWN, _DRAWN)
-    return Check(
-        part="A/A",
-        name="comparisons with any false verdict, relabelled at random",
-        expectation=f"{_LIMIT:.0f} % of comparisons or fewer (not significantly more)",
-        measured=f"{number(100 * false / _DRAWN)} % ({false} of {_DRAWN:,} drawn)",
-        interval=f"{number(low)} to {number(high)} % (of the drawing; all are drawn from the same "
-        f"{rounds.count} rounds)",
-        passed=low <= _LIMIT,
-    )
+def _percent(log_ratio: float) -> float:
+    return 100 * math.expm1(log_ratio)
+
+
+def for_benchstat(first: BringUp) -> dict[str, "Pair"]:
+    """Slices of one bring-up as rounds: of equal clusters, and of one that is delayed."""
+    found = {"equal": (first.equal[LABELS[0]], first.equal[LABELS[1]])}
+    for metric, sides in first.delayed.items():
+        found[f"{metric} delayed"] = (sides[BASELINE], sides[DELAYED])
+    return {name: (_as_rounds(a), _as_rounds(b)) for name, (a, b) in found.items()}
+
+
+def _as_rounds(side: Results) -> Results:
+    samples = {
+        name: metric.samples[:_EXACT_ROUNDS]
+        for name, metric in side.metrics.items()
+        if metric.slices
+    }
+    return with_samples(side, samples)
 
 
 _SAME_MEDIAN = 5e-6
@@ -362,15 +391,10 @@ _SAME_MEDIAN = 5e-6
 _SAME_P = 0.00051
 _EXACT_ROUNDS = 25
 
-Sides = tuple[Results, Results]
+Pair = tuple[Results, Results]
 
 
-def exact(rounds: int) -> range:
-    """Of so many rounds, counted from 1, those with which benchstat's p-values are exact."""
-    return range(1, min(rounds, _EXACT_ROUNDS) + 1)
-
-
-def agree(program: Path, compared: Mapping[str, Sides]) -> tuple[list[Check], list[Agreement]]:
+def agree(program: Path, compared: Mapping[str, Pair]) -> tuple[list[Check], list[Agreement]]:
     """Compare pairs of results, by name, with benchstat and by ourselves.
 
     Sides must have as many samples as each other: see :class:`bench.benchstat.Row`.
@@ -415,7 +439,7 @@ def agree(program: Path, compared: Mapping[str, Sides]) -> tuple[list[Check], li
     return checks, agreements
 
 
-def _rows(program: Path, name: str, sides: Sides) -> list[Agreement]:
+def _rows(program: Path, name: str, sides: Pair) -> list[Agreement]:
     ours = compare(*sides).metrics
     with tempfile.TemporaryDirectory() as folder:
         theirs = benchstat(program, *sides, Path(folder))

@@ -269,18 +269,6 @@ def test_a_missing_sample_stays_missing_when_going_on_but_for_want_of_time(
     ]
 
 
-def test_rounds_end_with_the_time_but_not_before_the_least(session: FakeSession) -> None:
-    sides = [Side(label, bench_of(session), TCP) for label in "ab"]
-    plan = replace(PLAN, runs=50)
-    # A command takes a second of the fake clock, so a round takes two.
-    start = session.time.seconds
-    found = interleave(sides, plan, abba("ab", 50), end=start + 9)
-    assert found["a"].plan["runs"] == 4
-    assert session.time.seconds <= start + 9
-    found = interleave(sides, plan, abba("ab", 50), least=3, end=session.time.seconds)
-    assert found["b"].metrics["tcp_streams_throughput"].n == 3
-
-
 def test_steps_tell_what_runs_and_what_time_is_left(session: FakeSession) -> None:
     steps: list[Step] = []
     interleave(sides_of(session), PLAN, abba("ab", 2), watch=steps.append)

@@ -33,8 +33,8 @@ def report(*checks: Check) -> Report:
     return Report(
         started="2026-01-02T03:04:05+00:00", seconds=60.0, tools={}, preconditions=[],
         environment={"kernel": "6.1.0", "cpus": 2, "adaptations": []},
-        checks=list(checks), deviations=[], sensitivity=None, ratios=[], false_alarms=None,
-        agreements=[],
+        checks=list(checks), bring_ups=0, deviations=[], delays=[], equalities=[],
+        sensitivities=[], agreements=[],
     )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Report]
             finally:
                 ended.append("removed")
 
-        monkeypatch.setattr(validation, "running_lab", lab)
+        monkeypatch.setattr(validation, "testbeds", lab)
         monkeypatch.setattr(validation, "benchstat_program", lambda: Path("benchstat"))
         monkeypatch.setattr(checks, "run_validation", lambda *_, **__: run())
         return ended
@@ -176,12 +176,20 @@ def test_being_told_to_end_is_as_an_interrupt(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize("minutes", ["11", "121", "-1"])
+@pytest.mark.parametrize("minutes", ["11", "241", "-1"])
 def test_a_time_that_does_not_do_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], minutes: str
 ) -> None:
     assert validate(tmp_path, "--minutes", minutes) == 2
-    assert "--minutes must be 12 to 120" in capsys.readouterr().err
+    assert "--minutes must be 12 to 240" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bring_ups", ["1", "51"])
+def test_a_number_of_bring_ups_that_does_not_do_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bring_ups: str
+) -> None:
+    assert validate(tmp_path, "--bring-ups", bring_ups) == 2
+    assert "--bring-ups must be 2 to 50" in capsys.readouterr().err
 
 
 def test_only_the_user_lets_preconditions_of_a_validation_fail() -> None:

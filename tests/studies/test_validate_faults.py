@@ -4,27 +4,39 @@ only say what was imposed."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from bench.probes.base import Bench
-from bench.session import CommandResult, resolve_targets
+from bench.session import resolve_targets
 from studies.validate import parity as parity_module
-from studies.validate.parity import ParityChecks, Subject, read_by_hand
-from studies.validate.testbed import Link, LossCount, probe_named
+from studies.validate.delays import (
+    PATHS,
+    RULES,
+    Alternation,
+    alternate,
+    cost_of_a_rule,
+    path_of,
+)
+from studies.validate.parity import ParityChecks, judge_parity, read_by_hand
+from studies.validate.testbed import Link, LossCount, MissingSampleError, probe_named
 from studies.validate.truth import TruthChecks
 from tests.bench.fakes import PLAN, FakeSession, recorded
+
+NOTHING = LossCount()
 
 
 class Recorded:
     """Faults that impose nothing and note what was asked for."""
 
-    def __init__(self, total: LossCount) -> None:
+    def __init__(self, total: LossCount = NOTHING) -> None:
         self.limits: list[int] = []
+        self.rules: list[tuple[tuple[str, ...], int]] = []
         self.losses: list[float] = []
+        self.count = 0
         self._total = total
         self._counts = LossCount()
 
@@ -33,6 +45,14 @@ class Recorded:
         """See ``studies.validate.testbed.Faults``."""
         self.limits.append(bits_per_second)
         yield
+
+    @contextmanager
+    def useless_rules(self, roles: Sequence[str], count: int) -> Iterator[None]:
+        """See ``studies.validate.testbed.Faults``."""
+        self.rules.append((tuple(roles), count))
+        self.count = count
+        yield
+        self.count = 0
 
     @contextmanager
     def udp_loss(self, probability: float) -> Iterator[Callable[[], LossCount]]:
@@ -59,7 +79,7 @@ def test_a_rate_is_judged_by_the_arithmetic_of_its_wire(bench: Bench) -> None:
     # The recording's own throughput, as if a limit had made it.
     seen = json.loads(recorded("iperf3-tcp").stdout)["end"]["sum_received"]["bits_per_second"]
     link = Link(9001, 0)
-    faults = Recorded(LossCount())
+    faults = Recorded()
     checks = TruthChecks(bench, faults, link, PLAN, silent)
     limit = round(seen / link.tcp_share())
     ((good, _),) = checks.tcp_rate(limit)
@@ -75,7 +95,7 @@ def test_udp_is_judged_by_the_datagrams_that_were_sent(bench: Bench) -> None:
     seen = report["end"]["sum_received"]["bits_per_second"]
     size = report["start"]["test_start"]["blksize"]
     link = Link(9001, 0)
-    checks = TruthChecks(bench, Recorded(LossCount()), link, PLAN, silent)
+    checks = TruthChecks(bench, Recorded(), link, PLAN, silent)
     ((check, _),) = checks.udp_rate(round(seen / link.udp_share(size)))
     assert check.passed
     assert f"datagrams of {size} bytes" in check.expectation
@@ -88,15 +108,15 @@ def test_loss_is_read_run_by_run(bench: Bench) -> None:
     (by_chance, _), (by_count, counted) = checks.loss(lost / 100)
     assert by_chance.passed
     assert by_count.passed
-    # Five runs, each with one growth of the counters between its two readings.
-    assert "500,000 datagrams" in by_chance.expectation
+    # Three runs, each with one growth of the counters between its two readings.
+    assert "300,000 datagrams" in by_chance.expectation
     assert counted.truth == pytest.approx(lost, rel=0.01)
 
 
 def test_every_check_has_a_name_of_its_own(bench: Bench) -> None:
-    checks = TruthChecks(bench, Recorded(LossCount()), Link(9001, 0), PLAN, silent)
+    checks = TruthChecks(bench, Recorded(), Link(9001, 0), PLAN, silent)
     names = [name for name, _ in checks.all()]
-    assert len(set(names)) == len(names) == 7
+    assert len(set(names)) == len(names) == 4
 
 
 # -- parity -------------------------------------------------------------------------------------
@@ -105,12 +125,12 @@ def test_every_check_has_a_name_of_its_own(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("recording", "probe", "metrics"),
     [
-        ("iperf3-tcp", "tcp", ["tcp_throughput"]),
+        ("iperf3-tcp", "tcp", ["tcp_streams_throughput"]),
         ("iperf3-udp", "udp", ["udp_goodput", "udp_loss"]),
-        ("fortio-tcp", "rtt", ["rtt_p50"]),
-        ("fortio-connect", "connect", ["connect_p50"]),
+        ("fortio-tcp", "fortio_rtt", ["fortio_rtt_p50"]),
+        ("fortio-connect", "fortio_connect", ["fortio_connect_p50"]),
         ("fortio-http-max", "http_max", ["http_max_qps", "http_max_p50"]),
-        ("dig-answers", "dns", ["dns_p50"]),
+        ("dig-answers", "dig", ["dig_p50"]),
     ],
 )
 def test_other_code_reads_the_same_from_recorded_output(
@@ -135,59 +155,77 @@ def test_other_code_reads_the_same_from_the_request_log(
     assert found == pytest.approx(values["http_100_p50"], rel=1e-9)
 
 
-@contextmanager
-def as_it_is(bench: Bench) -> Iterator[Bench]:
-    yield bench
-
-
-SUBJECT = Subject("tcp", ("tcp_throughput",), 30, as_it_is)
-
-
 def parity(bench: Bench) -> ParityChecks:
-    return ParityChecks(bench, Recorded(LossCount()), PLAN, silent)
+    return ParityChecks(bench, Recorded(), PLAN, silent)
 
 
-def test_equal_runs_are_equal(bench: Bench, session: FakeSession) -> None:
-    checks, (ratio,) = parity(bench).check(SUBJECT)
-    assert [check.passed for check in checks] == [True, True]
-    assert (ratio.percent, ratio.pairs) == (0.0, 8)  # sure at once: the fewest pairs do
-    runs = [name for name, _, _ in session.calls if name == "iperf3-tcp"]
-    assert len(runs) == 16
-
-
-def slower(factor: float) -> Callable[[CommandResult], CommandResult]:
-    """The recorded transfer, received at another rate."""
-
-    def answer(result: CommandResult) -> CommandResult:
-        report = json.loads(result.stdout)
-        report["end"]["sum_received"]["bits_per_second"] *= factor
-        return replace(result, stdout=json.dumps(report))
-
-    return answer
-
-
-def test_a_harness_that_slows_its_own_runs_is_found(bench: Bench, session: FakeSession) -> None:
-    # Ours, by hand; by hand, ours; and so on: ours are 1, 4, 5, 8 …
-    ours, by_hand = slower(0.9), slower(1.0)
-    session.spoil["iperf3-tcp"] = [ours, by_hand, by_hand, ours] * 60
-    checks, (ratio,) = parity(bench).check(SUBJECT)
-    assert ratio.percent == pytest.approx(-10)
-    assert [check.passed for check in checks] == [True, False]
+def test_outputs_are_read_alike(bench: Bench) -> None:
+    for name, read in parity(bench).readings():
+        assert read().passed, name
 
 
 def test_a_wrong_reading_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = {**parity_module.READERS, "tcp_throughput": lambda text: 1.0}
+    wrong = {**parity_module.READERS, "tcp_streams_throughput": lambda text: 1.0}
     monkeypatch.setattr(parity_module, "READERS", wrong)
-    checks, _ = parity(bench).check(SUBJECT)
-    assert not checks[0].passed
+    assert not parity(bench).reading("tcp", ("tcp_streams_throughput",)).passed
 
 
-def test_noise_is_met_with_more_pairs_until_the_time_is_over(
-    bench: Bench, session: FakeSession
+# -- delays -------------------------------------------------------------------------------------
+
+
+def test_rules_lie_before_the_servers_every_other_time(bench: Bench) -> None:
+    faults, path = Recorded(), path_of("tcp_throughput")
+    seen: list[int] = []
+
+    def measure() -> float:
+        seen.append(faults.count)
+        return 2.0 + faults.count
+
+    found = alternate({"one": measure}, faults, path, 7, lambda seen: len(seen["one"].on) >= 3)[
+        "one"
+    ]
+    assert seen == [7, 0, 0, 7, 7, 0]
+    assert faults.rules[0] == (("turns-server", "iperf3-server"), 7)
+    assert (found.off, found.on, found.delay()) == ([2.0] * 3, [9.0] * 3, 7.0)
+
+
+def test_every_primary_metric_has_a_tool_that_is_read(bench: Bench) -> None:
+    by_metric = {path.metric: path.by_tool(bench) for path in PATHS}
+    assert by_metric["rtt_p50"] == read_by_hand("fortio_rtt_p50", recorded("fortio-tcp"))
+    assert by_metric["dns_p50"] == read_by_hand("dig_p50", recorded("dig-answers"))
+    gigabits = read_by_hand("tcp_streams_throughput", recorded("iperf3-stream"))
+    assert by_metric["tcp_throughput"] == pytest.approx(2**23 / 1e3 / gigabits)
+    assert path_of("tcp_throughput").by_turns(bench) == pytest.approx(250, rel=0.02)  # 4 ms
+
+
+def test_a_tool_that_fails_gives_no_number(bench: Bench, session: FakeSession) -> None:
+    session.spoil["fortio-tcp"] = [lambda result: replace(result, stdout="no JSON")]
+    with pytest.raises(MissingSampleError, match="fortio for rtt_p50"):
+        path_of("rtt_p50").by_tool(bench)
+
+
+def test_rules_that_nothing_shows_have_no_cost(bench: Bench) -> None:
+    with pytest.raises(MissingSampleError, match=f"fortio sees no delay by {RULES} rules"):
+        cost_of_a_rule(bench, Recorded(), path_of("rtt_p50"), 3)
+
+
+def columns(ours: float, theirs: float, noise: float) -> dict[str, Alternation]:
+    """Delays of so many µs, with errors that go either way."""
+    errors = [noise * (1 if place % 2 else -1) for place in range(10)]
+    return {
+        "turns": Alternation([20.0] * 10, [20.0 + ours + error for error in errors]),
+        "tool": Alternation([35.0] * 10, [35.0 + theirs] * 10),
+    }
+
+
+@pytest.mark.parametrize(
+    ("ours", "noise", "passed"), [(5.2, 0.2, True), (3.5, 0.1, False), (5.0, 2.0, False)]
+)
+def test_a_delay_is_alike_where_the_whole_interval_is(
+    ours: float, noise: float, passed: bool
 ) -> None:
-    noise = [0.8, 1.1, 1.2, 0.9, 1.0, 1.3, 0.7, 1.05, 0.95, 1.15]
-    session.spoil["iperf3-tcp"] = [slower(noise[(3 * i) % 10]) for i in range(500)]
-    start = session.time.seconds
-    _, (ratio,) = parity(bench).check(SUBJECT)
-    assert ratio.pairs > 8
-    assert session.time.seconds - start <= SUBJECT.seconds + 2
+    check, delay = judge_parity(path_of("rtt_p50"), columns(ours, 5.0, noise))
+    assert check.passed is passed
+    assert delay.percent == pytest.approx(100 * (ours / 5 - 1))
+    assert delay.usual == (20.0, 35.0)
+    assert "20 µs by turns, 35 by fortio" in check.remarks[0]

@@ -9,12 +9,8 @@ from contextlib import suppress
 import pytest
 
 from bench.session import CommandResult, SessionError
-from components.lab.validation import (
-    LAB_ID,
-    ValidationLabError,
-    running_lab,
-)
-from lab.cluster import Lab
+from bench.workloads import DNS_SERVICE
+from components.lab.validation import ValidationLabError, lab_of, testbeds
 from lab.sandbox import Place
 from studies.validate.testbed import ValidationTestbed
 from tests.lab.leftovers import Footprint, Host
@@ -26,12 +22,12 @@ pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("lab_host")]
 def lab() -> Iterator[ValidationTestbed]:
     """A running lab, and everything of it gone afterwards."""
     host = Host.now()
-    with running_lab(lambda line: None) as running:
-        footprint = Footprint.of(Lab(LAB_ID))
-        yield running
+    with testbeds(lambda line: None) as labs, labs.bring_up("a") as running:
+        footprint = Footprint.of(lab_of("a"))
+        yield running["a"]
     footprint.wait_until_gone()
     assert Host.now() == host
-    assert not Lab(LAB_ID).paths.root.exists()
+    assert not lab_of("a").paths.root.exists()
 
 
 def transfer(lab: ValidationTestbed, *options: str, timeout: float = 20) -> CommandResult:
@@ -68,7 +64,7 @@ def test_a_loss_is_counted_and_ends_with_its_block(lab: ValidationTestbed) -> No
     assert found.seen > 5_000
     assert found.dropped / found.seen == pytest.approx(0.1, abs=0.02)
     (server,) = lab.session.pods("iperf3-server")
-    shown = Lab(LAB_ID).sandbox.script("iptables -t raw -S PREROUTING", Place(netns=server.name))
+    shown = lab_of("a").sandbox.script("iptables -t raw -S PREROUTING", Place(netns=server.name))
     assert shown.strip() == "-P PREROUTING ACCEPT"
 
 
@@ -77,10 +73,22 @@ def test_what_is_imposed_goes_with_a_failure_too(lab: ValidationTestbed) -> None
     for _ in range(2):  # a second one could not be imposed on top of the first
         with pytest.raises(RuntimeError, match="meanwhile"), faults.rate_limit(100_000_000):
             raise RuntimeError("meanwhile")
-    assert "tbf" not in Lab(LAB_ID).sandbox.script("tc qdisc show")
+    assert "tbf" not in lab_of("a").sandbox.script("tc qdisc show")
+
+
+def test_useless_rules_lie_before_the_sockets_of_their_block_only(lab: ValidationTestbed) -> None:
+    sandbox = lab_of("a").sandbox
+    places = [Place(netns=name) for name in ("turns-server", "coredns")]
+    with lab.faults.useless_rules(("turns-server", DNS_SERVICE), 5):
+        for place in places:
+            assert sandbox.script("nft list tables", place).split() == ["table", "ip", "useless"]
+            listed = sandbox.script("nft list table ip useless", place)
+            assert listed.count("ip saddr 192.0.2.1 drop") == 5
+    for place in places:
+        assert "useless" not in sandbox.script("nft list tables", place)
 
 
 def test_a_second_validation_is_refused_and_the_first_stays(lab: ValidationTestbed) -> None:
-    with pytest.raises(ValidationLabError, match="another validation runs"), running_lab(print):
+    with pytest.raises(ValidationLabError, match="another validation runs"), testbeds(print):
         raise AssertionError("unreachable")
     assert lab.session.pods("httpbin")

@@ -7,14 +7,17 @@ from html.parser import HTMLParser
 
 import pytest
 
+from bench.metrics import PRIMARY
 from bench.results import CheckResult
 from report.validation import render
-from studies.validate.model import Agreement, Ratio, Report
+from studies.validate.delays import path_of
+from studies.validate.model import Agreement, Report
+from studies.validate.parity import judge_parity
 from studies.validate.testbed import LossCount
 from studies.validate.truth import deviation, judge_loss
-from studies.validate.verdicts import Rounds, analyse, judge_cut
-from tests.studies.test_validate_false_alarms import side
-from tests.studies.test_validate_sensitivity import FAMILY, sides
+from studies.validate.verdicts import judge
+from tests.studies.test_validate_faults import columns
+from tests.studies.test_validate_verdicts import bring_ups
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +28,8 @@ def report() -> Report:
         deviation("a delay <b>", 10.0, [12.0], "µs", 2.0, "because"),
         *judge_loss(0.01, LossCount(20_000, 200, 0), [1.0, 1.0]),
     ]
-    cut, sensitivity = judge_cut(*sides(0.002), FAMILY)
-    checks, false_alarms = analyse(Rounds(side(1, 16), side(2, 16)))
+    parity, delay = judge_parity(path_of("rtt_p50"), columns(5.2, 5.0, 0.2))
+    judged = judge(bring_ups())
     return Report(
         started="2026-01-02T03:04:05+00:00",
         seconds=1_080.0,
@@ -36,11 +39,12 @@ def report() -> Report:
             CheckResult(name="placement", passed=True, evidence="apart"),
             CheckResult(name="quiet-machine", passed=False, evidence="30 % busy", allowed=True),
         ],
-        checks=[*checks, cut, *(check for check, _ in found)],
+        checks=[*judged.checks, parity, *(check for check, _ in found)],
+        bring_ups=5,
         deviations=[data for _, data in found],
-        sensitivity=sensitivity,
-        ratios=[Ratio(metric="rtt_p50", percent=0.4, low=-1, high=2, level=0.95, pairs=12)],
-        false_alarms=false_alarms,
+        delays=[delay],
+        equalities=judged.equalities,
+        sensitivities=judged.sensitivities,
         agreements=[Agreement(metric="m", ours=(1, 2), theirs=(1, 2), our_p=0.1, their_p=0.1)],
     )
 
@@ -78,18 +82,27 @@ def test_the_page_has_every_check_and_loads_nothing(report: Report) -> None:
     outline = Outline()
     outline.feed(page)
     assert outline.headings == [
-        "Known truth", "Sensitivity", "A/A", "What was measured on",
+        "A/A", "Sensitivity", "Turns", "Parity", "Known truth", "What was measured on",
     ]  # fmt: skip
-    assert outline.svgs == 5
+    assert outline.svgs == 6
     assert outline.loaded == []
     assert "@import" not in page
     for check in report.checks:
         assert check.name.replace("<b>", "&lt;b&gt;") in page
-    assert "1 of 9 checks failed" in page
+    assert f"1 of {len(report.checks)} checks failed" in page
     assert page.count(">FAIL<") == 1
     assert "nothing &lt;is&gt; real" in page
     assert "<li>quiet-machine: 30 % busy</li>" in page
     assert "<li>placement" not in page
+
+
+def test_the_page_tells_the_spread_of_every_pair_and_metric(report: Report) -> None:
+    page = render(report)
+    for name in PRIMARY:
+        assert page.count(f'<td class="name">{name}</td>') == 3
+    assert "spread within bring-ups" in page
+    for each in report.equalities:
+        assert f"±{each.between:.2f} %" in page
 
 
 def test_what_figures_refer_to_is_in_the_page_once(report: Report) -> None:
@@ -117,7 +130,7 @@ def test_the_page_is_the_same_every_time(report: Report) -> None:
 
 def test_parts_that_were_not_reached_are_left_out(report: Report) -> None:
     few = report.model_copy(
-        update={"sensitivity": None, "false_alarms": None, "ratios": [], "deviations": []}
+        update={"sensitivities": [], "equalities": [], "delays": [], "deviations": []}
     )
     outline = Outline()
     outline.feed(render(few))

@@ -6,22 +6,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from bench.checks import PreconditionError
+from bench.metrics import PRIMARY
 from bench.plan import PROFILES
 from bench.probes.base import Bench
 from report.validation import render
-from studies.validate import parity, run, truth
+from studies.validate import truth
 from studies.validate.model import Report
 from studies.validate.run import run_validation
-from studies.validate.testbed import Link, LossCount, ValidationTestbed
-from studies.validate.verdicts import exact
-from tests.bench.fakes import PLAN, FakeSession, failing
+from tests.bench.fakes import PLAN, failing
 from tests.bench.test_benchstat import program
-from tests.studies.test_validate_faults import Recorded
+from tests.studies.validate_fakes import Clusters
 
 MACHINE = {"kernel": "6.1.0", "cpus": 2, "adaptations": []}
 
@@ -37,62 +35,128 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROFILES, PLAN.profile, PLAN)
     monkeypatch.setattr(truth, "slow_server", none)
     monkeypatch.setattr(truth, "at_path", lambda session, *_: session)
-    monkeypatch.setattr(parity, "slow_server", none)
-    monkeypatch.setattr(parity, "at_path", lambda session, *_: session)
-    monkeypatch.setattr(run, "_MOST_ROUNDS", 8)
 
 
-def lab_of(session: FakeSession) -> ValidationTestbed:
-    faults = cast(Any, Recorded(LossCount(1_000, 10)))
-    return ValidationTestbed(session, Link(9001, 0), faults)
-
-
-def validate(session: FakeSession, benchstat: Path) -> tuple[Report, list[str]]:
+def validate(
+    clusters: Clusters, benchstat: Path | None = None, **asked: int
+) -> tuple[Report, list[str]]:
     said: list[str] = []
-    clock = session.time.clock()
-    return run_validation(lab_of(session), PLAN, benchstat, said.append, clock), said
+    clock = clusters.time.clock()
+    made = run_validation(
+        clusters, PLAN, benchstat or program(), said.append, clock, **{"bring_ups": 3, **asked}
+    )
+    return made, said
 
 
-def test_every_part_is_in_the_report(session: FakeSession) -> None:
-    report, said = validate(session, program())
+def test_every_part_is_in_the_report() -> None:
+    clusters = Clusters()
+    report, said = validate(clusters)
     assert {check.part for check in report.checks} == {
-        "Known truth", "Sensitivity", "Parity", "A/A", "benchstat",
+        "A/A", "Sensitivity", "Turns", "Parity", "Known truth", "benchstat",
     }  # fmt: skip
-    assert len(report.deviations) == 9
-    assert {ratio.metric for ratio in report.ratios} == set(parity.READERS)
+    assert clusters.bring_ups == [("a",), *[("a", "b", "c")] * 3]
+    assert clusters.standing == {}
+    assert report.bring_ups == 3
+    assert len(report.equalities) == 3 * len(PRIMARY)
+    assert [each.metric for each in report.delays] == list(PRIMARY[:-1])
     assert all(check.passed for check in report.checks if check.part in ("Parity", "benchstat"))
+    assert all(check.passed for check in report.checks if check.part in ("A/A", "Turns"))
+    assert [each.metric for each in report.sensitivities] == ["rtt_p50", "tcp_throughput"]
+    for each in report.sensitivities:
+        assert each.effects == pytest.approx(each.expected, abs=1.5)
     assert report.tools["iperf3"]
     assert all(each.passed for each in report.preconditions)
-    # Recordings never differ, so that A/A has nothing to test, and says so.
-    (check,) = (check for check in report.checks if check.part == "A/A")
-    assert not check.passed
-    assert "no metric has samples of both sides that differ" in check.measured
-    assert any("known truth: TCP through 500 Mbit/s" in line for line in said)
+    assert any("known truth: TCP through 1000 Mbit/s" in line for line in said)
+    assert any(line.startswith("bring-up 3 of 3, ") and "min left" in line for line in said)
     assert "A/A" in render(report.model_copy(update={"environment": MACHINE}))
 
 
-def test_a_part_without_a_number_fails_and_the_others_go_on(session: FakeSession) -> None:
-    session.spoil["dig-answers"] = [failing("gone")] * 999
-    report, _ = validate(session, program())
+def test_turns_that_see_half_of_a_delay_are_found() -> None:
+    report, _ = validate(Clusters(seen=0.5))
+    failed = {check.name for check in report.failed if check.part in ("Parity", "Sensitivity")}
+    assert "rtt_p50 and fortio: one delay" in failed
+    assert "3 % of rtt_p50, as large as the tools say" in failed
+
+
+def test_a_part_without_a_number_fails_and_the_others_go_on() -> None:
+    clusters = Clusters()
+    bring_up = clusters.bring_up
+
+    @contextmanager
+    def spoiled(labels: tuple[str, ...]) -> Iterator[object]:
+        with bring_up(labels) as beds:
+            for cluster in clusters.standing.values():
+                cluster.spoil["dig-answers"] = [failing("gone")] * 999
+            yield beds
+
+    clusters.bring_up = spoiled  # type: ignore[method-assign, assignment]
+    report, _ = validate(clusters)
     failed = {check.name: check for check in report.failed}
-    assert failed["dns"].part == "Parity"
-    assert "none: dns: gone" in failed["dns"].measured
-    assert {ratio.metric for ratio in report.ratios} == set(parity.READERS) - {"dns_p50"}
+    assert "none: dig: gone" in failed["dig"].measured
+    assert "none: dig for dns_p50: " in failed["dns_p50"].measured
+    assert [each.metric for each in report.delays] == [
+        name for name in PRIMARY[:-1] if name != "dns_p50"
+    ]
+    assert report.bring_ups == 3
 
 
-def test_a_precondition_that_fails_ends_it(session: FakeSession) -> None:
-    session.nodes["server"] = "node-1"
+def test_a_bring_up_that_fails_is_told_and_the_others_count() -> None:
+    clusters = Clusters()
+    bring_up = clusters.bring_up
+
+    @contextmanager
+    def spoiled(labels: tuple[str, ...]) -> Iterator[object]:
+        with bring_up(labels) as beds:
+            if len(clusters.bring_ups) == 3:
+                clusters.standing["b"].nodes["server"] = "node-1"
+            yield beds
+
+    clusters.bring_up = spoiled  # type: ignore[method-assign, assignment]
+    report, _ = validate(clusters)
+    failed = {check.name: check for check in report.failed}
+    assert "'placement' failed" in failed["bring-up 2"].measured
+    assert failed["bring-ups"].measured == "2"
+    assert report.bring_ups == 2
+    assert report.equalities
+
+
+def test_without_time_no_further_bring_up_begins() -> None:
+    clusters = Clusters()
+    clusters.seconds_each = 600.0
+    report, said = validate(clusters, minutes=30)
+    assert report.bring_ups < 3
+    assert any(line.startswith("no time for bring-up") for line in said)
+    assert {check.name for check in report.failed} >= {"bring-ups"}
+
+
+def test_a_precondition_that_fails_ends_it() -> None:
+    clusters = Clusters()
+    bring_up = clusters.bring_up
+
+    @contextmanager
+    def together(labels: tuple[str, ...]) -> Iterator[object]:
+        with bring_up(labels) as beds:
+            clusters.standing["a"].nodes["server"] = "node-1"
+            yield beds
+
+    clusters.bring_up = together  # type: ignore[method-assign, assignment]
     with pytest.raises(PreconditionError, match="placement"):
-        validate(session, Path("benchstat"))
+        validate(clusters, Path("benchstat"))
+    assert clusters.standing == {}
 
 
-def test_one_that_may_fail_is_marked(session: FakeSession) -> None:
-    session.nodes["server"] = "node-1"
-    plan, clock = replace(PLAN, allow=("placement",)), session.time.clock()
-    report = run_validation(lab_of(session), plan, program(), lambda line: None, clock)
+def test_one_that_may_fail_is_marked() -> None:
+    clusters = Clusters()
+    bring_up = clusters.bring_up
+
+    @contextmanager
+    def together(labels: tuple[str, ...]) -> Iterator[object]:
+        with bring_up(labels) as beds:
+            if len(clusters.bring_ups) == 2:
+                clusters.standing["a"].nodes["server"] = "node-1"
+            yield beds
+
+    clusters.bring_up = together  # type: ignore[method-assign, assignment]
+    plan, clock = replace(PLAN, allow=("placement",)), clusters.time.clock()
+    report = run_validation(clusters, plan, program(), lambda line: None, clock, bring_ups=2)
     assert [each.name for each in report.preconditions if each.allowed] == ["placement"]
-
-
-def test_no_more_rounds_go_to_benchstat_than_it_is_exact_with() -> None:
-    assert list(exact(8)) == list(range(1, 9))
-    assert list(exact(26)) == list(range(1, 26))

@@ -87,7 +87,7 @@ def test_a_probe_without_a_number_is_told_with_its_reason(session: FakeSession) 
     session.spoil["iperf3-tcp"] = [failing("gone")] * PLAN.attempts
     with pytest.raises(MissingSampleError, match="tcp: gone"):
         take(probe_named("tcp", PLAN), bench, PLAN)
-    assert take(probe_named("tcp", PLAN), bench, PLAN).values["tcp_throughput"] > 0
+    assert take(probe_named("tcp", PLAN), bench, PLAN).values["tcp_streams_throughput"] > 0
 
 
 def test_requests_can_be_sent_to_another_path(session: FakeSession) -> None:
