@@ -132,7 +132,8 @@ class Builder:
         """
         folder = self.tools / family.folder
         # A module that needs no other has no go.sum.
-        files = [*folder.rglob("*.go"), folder / "go.mod", *folder.glob("go.sum")]
+        sources = [each for each in folder.rglob("*.go") if not each.name.endswith("_test.go")]
+        files = [*sources, folder / "go.mod", *folder.glob("go.sum")]
         return digest_files(
             files,
             family.label,

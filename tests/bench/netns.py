@@ -45,8 +45,9 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 def program(name: str) -> str | None:
     """A program of the project's cache, else of PATH; None if there is neither."""
     cache = os.environ.get("CNI_BENCHMARK_CACHE") or Path.home() / ".cache" / "cni-benchmark"
-    built = sorted(Path(cache, "programs").glob(f"{name}-*/{name}"))
-    return str(built[-1]) if built else shutil.which(name)
+    built = Path(cache, "programs").glob(f"{name}-*/{name}")
+    newest = max(built, key=lambda each: each.stat().st_mtime, default=None)
+    return str(newest) if newest else shutil.which(name)
 
 
 def lacking() -> str | None:

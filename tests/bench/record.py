@@ -3,7 +3,7 @@
 Run ``python -m tests.bench.record`` from the project's root, as root, with the programs built and
 a CoreDNS that has the ``hosts``, ``erratic`` and ``template`` plugins as ``$COREDNS`` (the upstream
 build has them). Each file holds one command's argv, exit code and output; a long standard error
-is cut to its end.
+is cut to its end. What the generator of turns writes is kept as it is (``.bin``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from bench.probes.iperf import iperf_argv, tcp_probe
 from bench.probes.rtt import rtt_probe
 from bench.probes.udp import udp_probe
 from bench.session import CommandResult, Pod, Targets, resolve_targets
-from bench.workloads import ECHO_PORT, NULL_HTTP_PORT
+from bench.turns import Subject, Task, plan
+from bench.workloads import ECHO_PORT, NULL_HTTP_PORT, TURNS_COUNT_PORT, TURNS_ECHO_PORT
 from studies.experiments.sweep import capacity_probe, sweep_probe
 from tests.bench.fakes import FOLDER, PLAN, SWEPT, SWEPT_RATE
 from tests.bench.netns import CLIENT, SERVER, NetnsSession, program
@@ -146,6 +147,24 @@ def _dig(*options: str) -> Invocation:
     return Invocation("dns-client", (*_DIG, *options))
 
 
+TURNS: Mapping[str, tuple[Task, int]] = {
+    "turns-roundtrip": (Task("roundtrip", batch=4, drop=2, bytes=24), TURNS_ECHO_PORT),
+    "turns-burst": (Task("burst", batch=1, drop=1, bytes=64, datagrams=32), TURNS_COUNT_PORT),
+}
+"""What is recorded of the generator of turns: three paths, to the last of which nobody answers."""
+
+
+def record_turns(session: NetnsSession) -> None:
+    """A few milliseconds of turns of each."""
+    (pod,) = session.pods("iperf3-client")
+    client = session.turn_client(pod)
+    for name, (task, port) in TURNS.items():
+        ports = {"a": port, "b": port, "nobody": 9}
+        subjects = [Subject(each, client, f"{SERVER}:{ports[each]}") for each in ports]
+        asked = plan(task, subjects, seconds=0.01, seed=1)
+        (FOLDER / f"{name}.bin").write_bytes(session.take_turns(pod, asked, timeout=30))
+
+
 def main() -> int:
     """Record everything."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -158,12 +177,13 @@ def main() -> int:
         for name, invocation in commands(targets):
             pod = targets.one(invocation.role)
             _save(name, _recorded(session, pod, invocation))
-        plan = replace(PLAN, http_seconds=2)
-        _save("fortio-stalled", _kept(stalled(session, plan, 100, after=0.8)))
+        longer = replace(PLAN, http_seconds=2)
+        _save("fortio-stalled", _kept(stalled(session, longer, 100, after=0.8)))
         pod = targets.one("iperf3-client")
         session.spawn("client", ["iperf3", "-c", SERVER, "-t", "2"])
         time.sleep(1)
         _save("iperf3-busy", _recorded(session, pod, _iperf("-t", "1")))
+        record_turns(session)
     return 0
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from bench.probes.base import Bench, SampleError
-from bench.probes.turns import KINDS, in_turns, take_turns
+from bench.probes.turns import KINDS, Kind, in_turns, take_turns
 from bench.session import TurnClient, resolve_targets
 from bench.text import ParseError
 from bench.turns import Subject, Task, parse, plan
-from tests.bench.fakes import FakeSession
+from tests.bench.fakes import FOLDER, FakeSession
+from tests.bench.record import TURNS
 from tests.bench.turns_output import NANOSECONDS, SLICES, turns_output
 
 TASK = Task("roundtrip", batch=4, drop=2, bytes=24)
@@ -56,8 +57,8 @@ def test_a_dead_subject_and_a_set_clock_are_told() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_every_kind_gives_all_its_metrics(kind: object, session: FakeSession) -> None:
-    probe = in_turns(kind.name, 1.0)  # type: ignore[attr-defined]
+def test_every_kind_gives_all_its_metrics(kind: Kind, session: FakeSession) -> None:
+    probe = in_turns(kind.name, 1.0)
     reading = probe.measure(bench_of(session))
     assert set(reading.values) == {metric.name for metric in probe.metrics}
     assert set(reading.slices) <= set(reading.values)
@@ -84,3 +85,25 @@ def test_sides_of_one_machine_are_measured_in_one_run() -> None:
     taken = take_turns([probe] * 3, [bench_of(each) for each in (a, other, b)])
     assert not any(isinstance(each, SampleError) for each in taken)
     assert [len(each.calls) for each in (a, other, b)] == [1, 1, 0], "b is in a's run"
+
+
+@pytest.mark.parametrize("name", ["turns-roundtrip", "turns-burst"])
+def test_what_the_real_generator_has_written_is_understood(name: str) -> None:
+    task, _ = TURNS[name]
+    output = (FOLDER / f"{name}.bin").read_bytes()
+    turns = parse(output)
+    assert turns.drop == task.drop
+    assert turns.took.shape == (len(turns.subject), task.drop + task.batch)
+    assert turns.errors[:2] == ("", "")
+    assert "connection refused" in turns.errors[2]
+    counts = [int(turns.of(subject).sum()) for subject in range(3)]
+    assert counts[0] == counts[1] > 2, "each once a cycle"
+    assert counts[2] == 0
+    # Between 1 µs and 10 ms: a layout that is off by a field would be far out.
+    assert np.all((turns.took > 1e3) & (turns.took < 1e7))
+    assert np.all(turns.arrived == task.datagrams)
+    assert not turns.cpu.any(), "no files were named that tell it"
+    assert turns.clock_step_ms < 1
+    assert [len(turns.by_slice(subject)) for subject in (0, 1)] == [1, 1]
+    with pytest.raises(ParseError, match="cut off"):
+        parse(output[:-1])

@@ -130,6 +130,7 @@ def test_failed_build_publishes_nothing_and_shows_the_output(bench: Bench) -> No
 def test_changed_inputs_change_the_place(bench: Bench) -> None:
     before = bench.builder.inputs(FAMILY)
     assert re.fullmatch(r"[0-9a-f]{8}", before)
+    (bench.tools / "demo" / "tools_test.go").write_text("package tools\n")
     assert bench.builder.inputs(FAMILY) == before
     (bench.tools / "demo" / "go.sum").write_text("changed\n")
     assert bench.builder.inputs(FAMILY) != before

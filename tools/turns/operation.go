@@ -46,7 +46,7 @@ func newOperation(t task) (operation, error) {
 		return nil, fmt.Errorf("address %q: %w", t.Address, err)
 	}
 	if t.TimeoutSeconds <= 0 {
-		t.TimeoutSeconds = 5
+		t.TimeoutSeconds = 2
 	}
 	switch t.Operation {
 	case "roundtrip":

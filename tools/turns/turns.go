@@ -36,8 +36,8 @@ func client([]string) error {
 	if err := settle(t.CPU); err != nil {
 		return err
 	}
-	op, err := newOperation(t)
-	if err != nil {
+	op := renewed{task: t}
+	if err := op.renew(); err != nil {
 		return err
 	}
 	defer op.close()
@@ -54,9 +54,9 @@ func client([]string) error {
 		count := int(order.Uint32(word))
 		answer = answer[:0]
 		for range count {
-			record, err := timed(op, t.PauseMicroseconds)
+			record, err := op.timed()
 			if err != nil {
-				fmt.Fprintf(os.Stderr, "%s to %s: %v\n", t.Operation, t.Address, err)
+				return err
 			}
 			answer = order.AppendUint32(order.AppendUint32(answer, record.nanoseconds), record.count)
 		}
@@ -71,6 +71,52 @@ type record struct{ nanoseconds, count uint32 }
 
 // counted is an operation that tells itself how long it took, and of how many datagrams.
 type counted interface{ result() record }
+
+// mostFailures is how many operations in a row may fail: a path that carries nothing would use up the
+// others' time, each operation as much of it as a timeout takes.
+const mostFailures = 3
+
+// renewed does a task's operations. After one that failed it makes its sockets anew: on a connection
+// that is out of step, the next operation would be answered by what was late for the last.
+type renewed struct {
+	task     task
+	current  operation
+	failures int
+}
+
+func (r *renewed) renew() (err error) {
+	r.current, err = newOperation(r.task)
+	return err
+}
+
+func (r *renewed) close() {
+	if r.current != nil {
+		r.current.close()
+		r.current = nil
+	}
+}
+
+// timed does one operation. The error is that of the last of too many that failed.
+func (r *renewed) timed() (record, error) {
+	result := record{failed, 0}
+	var err error
+	if r.current == nil {
+		err = r.renew()
+	}
+	if err == nil {
+		result, err = timed(r.current, r.task.PauseMicroseconds)
+	}
+	if err == nil {
+		r.failures = 0
+		return result, nil
+	}
+	r.close()
+	if r.failures++; r.failures < mostFailures {
+		return result, nil
+	}
+	return result, fmt.Errorf("%d operations in a row failed, %s to %s: %w",
+		r.failures, r.task.Operation, r.task.Address, err)
+}
 
 func timed(op operation, pause int) (record, error) {
 	if pause > 0 {
@@ -326,6 +372,8 @@ func take(p plan, clients []*started, stopped <-chan os.Signal) ([]byte, error) 
 			if err != nil {
 				one.err = fmt.Errorf("its client has ended")
 				all = all[:len(all)-size]
+				// The others are to have their time.
+				deadline += now() - began
 				continue
 			}
 			order.PutUint64(turn[32:], one.spent())
