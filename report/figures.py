@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from bench.compare import MetricComparison, Verdict
-from bench.metrics import Better
+from bench.metrics import PRIMARY, Better
 from bench.results import MetricResult, grouped
 from bench.text import number
 from report.experiments import facts, metrics, refuse_unknown
@@ -298,10 +298,10 @@ def _value(point: Point, name: str) -> tuple[float, float, float] | None:
 
 
 SHOWN = (
-    "rtt_p50", "connect_p50", "http_1000_p50", "http_1000_p99", "loaded_rtt_p50", "tcp_throughput",
-    "tcp_cpu_per_gb", "udp_goodput", "cni_cpu", "connect_max_rate", "http_max_qps",
+    *PRIMARY, "http_1000_p50", "http_1000_p99", "loaded_rtt_p50", "tcp_cpu_per_gb", "udp_goodput",
+    "cni_cpu", "connect_max_rate", "http_max_qps",
 )  # fmt: skip
-"""One of a kind each; the others are in the data."""
+"""The primary ones, then one of a kind each; the others are in the data."""
 _HEAD = 0.7
 _WIDEST = 60.0
 """An effect or interval beyond so many % is cut at the panel's edge."""

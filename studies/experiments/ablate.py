@@ -41,10 +41,10 @@ QUESTION = _DEFINITION.question
 ROUNDS, SECONDS = _DEFINITION.usual.rounds, _DEFINITION.usual.seconds
 RATE: Final = 1_000
 INSIDE: Final = (
-    "rtt", "connect", "http", "transfer", f"http_{RATE}", "loaded_rtt", "tcp", "udp",
+    "rtt", "connect", "http", "dns", "transfer", f"http_{RATE}", "loaded_rtt", "tcp", "udp",
 )  # fmt: skip
-"""The probes between pods. Searches, DNS and full speed are left out: they take the longest and
-are the noisiest, or the machine's limit."""
+"""The probes between pods: those of the primary metrics, and what a toggle may be for. Searches and
+full speed are left out: they take the longest and are the noisiest, or the machine's limit."""
 OUTSIDE: Final = ("fortio_connect", f"http_{RATE}", "connect_max", "http_max")
 """Those from outside the nodes, through a NodePort: what DSR and XDP are for."""
 BASES: Final = {
