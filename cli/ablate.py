@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from bench.compare import runs_needed
@@ -28,7 +27,6 @@ from studies.experiments.ablate import (
     INSIDE,
     OUTSIDE,
     QUESTION,
-    RATE,
     ROUNDS,
     SECONDS,
     Described,
@@ -36,6 +34,7 @@ from studies.experiments.ablate import (
     family_of,
     measure_trials,
     merged,
+    of_ablation,
 )
 from studies.experiments.capabilities import Stage, Trial
 
@@ -82,8 +81,9 @@ def _ablate(options: argparse.Namespace) -> int:
     # Draws with matplotlib, which most commands do without.
     from report.figures import draw_effects
 
-    plan = plan_for("quick", runs=options.rounds, seconds=options.seconds, allow=options.allow)
-    plan = replace(plan, http_rates=(RATE,), tool_latencies=options.base == "outside")
+    plan = of_ablation(
+        plan_for("quick", runs=options.rounds, seconds=options.seconds, allow=options.allow)
+    )
     stage = _stage(options)
     trials = _trials(stage, options.toggles)
     work = Work(stage.base_name, plan, _command(options), Clock(), progress)

@@ -82,6 +82,11 @@ class Work:
         }
 
 
+def of_ablation(plan: Plan) -> Plan:
+    """The plan with one fixed rate and fortio's connections, which :data:`OUTSIDE` has."""
+    return replace(plan, http_rates=(RATE,), tool_latencies=True)
+
+
 def prepared(work: Work, label: str, session: Session) -> Side:
     """A session with its preconditions checked, ready for any trial.
 
@@ -362,7 +367,7 @@ def run_beside(context: Context) -> Findings:
         stage = session.toggle_stage()
     except StageError as error:
         raise SkippedError(str(error)) from None
-    plan = replace(context.plan, http_rates=(RATE,), tool_latencies=True)
+    plan = of_ablation(context.plan)
     work = Work(stage.base_name, plan, "", context.bench.clock, context.say)
     # At one fixed rate, by which the CNI's cost is told then.
     probes = build_probes(plan, components_of(session.cni_usage()))

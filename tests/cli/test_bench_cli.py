@@ -6,13 +6,12 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.interleave import Progress, run_benchmark
-from bench.plan import PROFILES, Plan
+from bench.plan import Plan
 from bench.results import Results
 from cli.main import main
 from components.state import history
@@ -29,9 +28,9 @@ def healthy() -> FakeSession:
 
 
 def without_dns() -> FakeSession:
-    """Queries fail after the preconditions."""
+    """Queries in turns fail."""
     session = FakeSession()
-    session.spoil["dig-answers"] = [failing("gone")] * 99
+    session.spoil["turns-dns"] = [failing("gone")] * 99
     return session
 
 
@@ -68,15 +67,9 @@ def run(folder: Path, name: str, *more: str) -> int:
     return main(["run", "--session", session_file(folder, name), *RESULTS_PLAN, *more])
 
 
-def ten_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recorded dig output has ten answers."""
-    monkeypatch.setitem(PROFILES, "quick", replace(PROFILES["quick"], dns_queries=10))
-
-
 def test_run_prints_progress_and_table_and_writes_results(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ten_queries(monkeypatch)
     out = tmp_path / "results.json"
     assert run(tmp_path, "healthy", "--out", str(out)) == 0
     said = capsys.readouterr()
@@ -88,10 +81,7 @@ def test_run_prints_progress_and_table_and_writes_results(
     assert "http_100_p99" in capsys.readouterr().out
 
 
-def test_run_can_print_json_only(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ten_queries(monkeypatch)
+def test_run_can_print_json_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "healthy", "--out", "-") == 0
     assert json.loads(capsys.readouterr().out)["profile"] == "quick"
 
@@ -102,8 +92,8 @@ def test_missing_numbers_end_with_1_and_keep_the_rest(
     out = tmp_path / "results.json"
     assert run(tmp_path, "without_dns", "--out", str(out)) == 1
     said = capsys.readouterr()
-    assert "no number for dig_p50" in said.err
-    assert "No number (3)" in said.out
+    assert "no number for dns_p50" in said.err
+    assert "No number (5)" in said.out
     assert json.loads(out.read_text())["errors"]
 
 
@@ -156,7 +146,6 @@ def test_unusable_files_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_unwritable_results_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ten_queries(monkeypatch)
     assert run(tmp_path, "healthy", "--out", str(tmp_path / "no" / "such" / "folder")) == 2
     assert "cannot write the results" in capsys.readouterr().err
 
@@ -191,7 +180,6 @@ def pulumi_on_path(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -
 def test_show_reads_a_stack(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ten_queries(monkeypatch)
     out = tmp_path / "results.json"
     run(tmp_path, "healthy", "--out", str(out))
     capsys.readouterr()
@@ -247,7 +235,6 @@ def test_no_pulumi_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_results_may_be_a_json_string(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ten_queries(monkeypatch)
     out = tmp_path / "results.json"
     run(tmp_path, "healthy", "--out", str(out))
     outputs = parse_outputs("x", json.dumps({"results": out.read_text(), "warnings": "?"}))

@@ -108,7 +108,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> FakeStage:
 
     monkeypatch.setattr(command, "lab_stage", made)
     monkeypatch.setattr(command, "plan_for", _recorded)
-    monkeypatch.setattr(command, "RATE", 100)
+    monkeypatch.setattr("studies.experiments.ablate.RATE", 100)
     monkeypatch.setattr("studies.experiments.ablate.INSIDE", ("rtt", "http_100", "udp"))
     monkeypatch.setattr("studies.experiments.ablate.OUTSIDE", ("fortio_connect", "http_max"))
     monkeypatch.setattr(command, "Clock", lambda: fakes.FakeClock().clock())
@@ -258,7 +258,6 @@ class Beside(FakeSession):
 @pytest.fixture
 def beside(stage: FakeStage, monkeypatch: pytest.MonkeyPatch) -> Beside:
     monkeypatch.setattr("studies.experiments.run.plan_for", _recorded)
-    monkeypatch.setattr("studies.experiments.ablate.RATE", 100)
     return Beside(stage)
 
 

@@ -36,7 +36,7 @@ class PodsSession(FakeSession):
         self.running: list[PodRequest] = []
         self.asked: list[list[PodRequest]] = []
         self.used: set[str] = set()
-        self.turns: list[list[str]] = []
+        self.aimed: list[list[str]] = []
 
     @contextmanager
     def experiment_pods(self, wanted: Sequence[PodRequest]) -> Iterator[Sequence[Pod]]:
@@ -59,7 +59,7 @@ class PodsSession(FakeSession):
 
     def take_turns(self, pod: Pod, plan: str, *, timeout: float) -> bytes:
         """Made up; where each run's operations go is kept."""
-        self.turns.append([each["task"]["address"] for each in json.loads(plan)["subjects"]])
+        self.aimed.append([each["task"]["address"] for each in json.loads(plan)["subjects"]])
         return super().take_turns(pod, plan, timeout=timeout)
 
 
@@ -107,7 +107,7 @@ def test_commands_of_the_nodes_go_to_the_nodes_address() -> None:
     assert addresses == {"10.0.0.1", "172.30.0.2"}
     # Pods and nodes take turns in one run.
     of_pod, of_node = f"10.0.0.1:{TURNS_ECHO_PORT}", f"172.30.0.2:{TURNS_ECHO_PORT}"
-    assert session.turns.count([of_node, of_pod]) == 1
+    assert session.aimed.count([of_node, of_pod]) == 1
 
 
 def test_pods_of_an_experiment_end_when_it_is_interrupted() -> None:
