@@ -46,7 +46,7 @@ def add_parsers(commands: Commands) -> None:
 
 def _validate(options: argparse.Namespace) -> int:
     # The lab, which most commands do without.
-    from components.lab.validation import ValidationLabError, benchstat_program, testbeds
+    from components.lab.validation import ValidationLabError, benchstat_program, validation_labs
     from studies.validate.run import (
         FEWEST_MINUTES,
         MOST_BRING_UPS,
@@ -69,7 +69,7 @@ def _validate(options: argparse.Namespace) -> int:
             _prepare(folder)
             with interrupted_by_term():
                 program = benchstat_program()
-                with testbeds(progress) as labs:
+                with validation_labs(progress) as labs:
                     report = run_validation(
                         labs, plan, program, progress,
                         minutes=options.minutes, bring_ups=options.bring_ups,

@@ -68,7 +68,7 @@ def benchstat_program() -> Path:
 
 
 @contextmanager
-def testbeds(say: Progress) -> Iterator["LabTestbeds"]:
+def validation_labs(say: Progress) -> Iterator["LabTestbeds"]:
     """Labs for one validation: they can be brought up meanwhile, and none is left at the end.
 
     :raises ValidationLabError: another validation runs, or a lab does not come up.

@@ -41,7 +41,7 @@ class Imposed:
 
 IMPOSED = (Imposed("rtt_p50", 3.0), Imposed("tcp_throughput", 5.0))
 WIDE = Imposed("rtt_p50", 20.0)
-_CALIBRATION_PAIRS = 8
+_CALIBRATION_PAIRS = 10
 
 
 @dataclass(frozen=True, slots=True)

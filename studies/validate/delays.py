@@ -24,7 +24,7 @@ from bench.session import SessionError
 from bench.workloads import DNS_SERVICE, TURNS_ECHO_PORT
 from studies.validate.testbed import Faults, MissingSampleError
 
-RULES = 400
+RULES = 1_000
 """Enough for a delay that a few short runs see well."""
 _SECONDS = 0.3
 _CONNECTIONS = 300

@@ -52,7 +52,7 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Report]
             finally:
                 ended.append("removed")
 
-        monkeypatch.setattr(validation, "testbeds", lab)
+        monkeypatch.setattr(validation, "validation_labs", lab)
         monkeypatch.setattr(validation, "benchstat_program", lambda: Path("benchstat"))
         monkeypatch.setattr(checks, "run_validation", lambda *_, **__: run())
         return ended

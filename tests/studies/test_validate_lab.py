@@ -10,7 +10,7 @@ import pytest
 
 from bench.session import CommandResult, SessionError
 from bench.workloads import DNS_SERVICE
-from components.lab.validation import ValidationLabError, lab_of, testbeds
+from components.lab.validation import ValidationLabError, lab_of, validation_labs
 from lab.sandbox import Place
 from studies.validate.testbed import ValidationTestbed
 from tests.lab.leftovers import Footprint, Host
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("lab_host")]
 def lab() -> Iterator[ValidationTestbed]:
     """A running lab, and everything of it gone afterwards."""
     host = Host.now()
-    with testbeds(lambda line: None) as labs, labs.bring_up("a") as running:
+    with validation_labs(lambda line: None) as labs, labs.bring_up("a") as running:
         footprint = Footprint.of(lab_of("a"))
         yield running["a"]
     footprint.wait_until_gone()
@@ -89,6 +89,6 @@ def test_useless_rules_lie_before_the_sockets_of_their_block_only(lab: Validatio
 
 
 def test_a_second_validation_is_refused_and_the_first_stays(lab: ValidationTestbed) -> None:
-    with pytest.raises(ValidationLabError, match="another validation runs"), testbeds(print):
+    with pytest.raises(ValidationLabError, match="another validation runs"), validation_labs(print):
         raise AssertionError("unreachable")
     assert lab.session.pods("httpbin")
