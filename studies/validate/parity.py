@@ -139,6 +139,7 @@ class ParityChecks:
             http_max_connections=_HTTP_MAX_CONNECTIONS,
             connect_count=_CONNECT_COUNT,
             udp_bitrate=_UDP_OFFERED,
+            tool_latencies=True,
         )
 
 
