@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.probes.udp import overflows
-from bench.session import Session
+from bench.session import Session, SessionError
 from bench.workloads import DNS_SERVICE, IPERF_PORT
 from cni.registry import DATAPLANES
 from components.lab import rollout
@@ -71,7 +71,7 @@ def benchstat_program() -> Path:
 def validation_labs(say: Progress) -> Iterator["LabTestbeds"]:
     """Labs for one validation: they can be brought up meanwhile, and none is left at the end.
 
-    :raises ValidationLabError: another validation runs, or a lab does not come up.
+    :raises ValidationLabError: another validation runs, or nothing can be imposed or removed.
     """
     try:
         # Alone from the first to the last: taking labs down at the end waits for nobody.
@@ -91,10 +91,16 @@ class LabTestbeds:
 
     @contextmanager
     def bring_up(self, labels: Sequence[str]) -> Iterator[Mapping[str, ValidationTestbed]]:
-        """Equal labs side by side, made anew and removed at the end, whatever happens."""
+        """Equal labs side by side, made anew and removed at the end, whatever happens.
+
+        :raises SessionError: one does not come up.
+        """
         try:
-            with ThreadPoolExecutor(len(labels), thread_name_prefix="lab") as pool:
-                booted = dict(zip(labels, pool.map(self._start, labels), strict=True))
+            try:
+                with ThreadPoolExecutor(len(labels), thread_name_prefix="lab") as pool:
+                    booted = dict(zip(labels, pool.map(self._start, labels), strict=True))
+            except rollout.FAILURES as error:
+                raise SessionError(f"a lab does not come up: {error}") from error
             with ExitStack() as opened:
                 yield {
                     label: opened.enter_context(_testbed(label, boot))

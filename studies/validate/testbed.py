@@ -101,7 +101,10 @@ class Testbeds(Protocol):
     def bring_up(
         self, labels: Sequence[str]
     ) -> AbstractContextManager[Mapping[str, "ValidationTestbed"]]:
-        """One for each of some labels; none of them is left after the block."""
+        """One for each of some labels; none of them is left after the block.
+
+        :raises SessionError: one does not come up.
+        """
         ...
 
 

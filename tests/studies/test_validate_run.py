@@ -13,6 +13,7 @@ from bench.checks import PreconditionError
 from bench.metrics import PRIMARY
 from bench.plan import PROFILES
 from bench.probes.base import Bench
+from bench.session import SessionError
 from report.validation import render
 from studies.validate import truth
 from studies.validate.model import Report
@@ -118,6 +119,24 @@ def test_a_bring_up_that_fails_is_told_and_the_others_count() -> None:
     assert failed["bring-ups"].measured == "2"
     assert report.bring_ups == 2
     assert report.equalities
+
+
+def test_clusters_that_do_not_come_up_are_told_and_the_others_count() -> None:
+    clusters = Clusters()
+    bring_up = clusters.bring_up
+
+    @contextmanager
+    def down(labels: tuple[str, ...]) -> Iterator[object]:
+        with bring_up(labels) as beds:
+            if len(clusters.bring_ups) == 4:
+                raise SessionError("a lab does not come up: no room")
+            yield beds
+
+    clusters.bring_up = down  # type: ignore[method-assign, assignment]
+    report, _ = validate(clusters)
+    failed = {check.name: check for check in report.failed}
+    assert failed["bring-up 3"].measured == "none: a lab does not come up: no room"
+    assert report.bring_ups == 2
 
 
 def test_without_time_no_further_bring_up_begins() -> None:
