@@ -29,7 +29,7 @@ def _figures(report: Report) -> dict[str, list[Markup]]:
     """The figures by part; a part that was not reached has none."""
     made: dict[str, list[str]] = {}
     if report.equalities:
-        made["A/A"] = [equalities(report.equalities), p_values(report.equalities)]
+        made["A/A"] = [equalities(report.equalities), p_values(report.p_values)]
     if report.sensitivities:
         made["Sensitivity"] = [sensitivity(each) for each in report.sensitivities]
     if report.delays:
@@ -99,9 +99,9 @@ def parity(delays: Sequence[Delay], limit: float) -> str:
         return svg(drawn)
 
 
-def p_values(found: Sequence[Equality]) -> str:
+def p_values(found: Sequence[float]) -> str:
     """The p-values of A/A in order, against what chance would make of them."""
-    ordered = np.sort([each.p for each in found])
+    ordered = np.sort(found)
     n = len(ordered)
     ranks = np.arange(1, n + 1)
     with figure("p-values", height=3.6) as drawn:

@@ -63,7 +63,7 @@ class Delay(Model):
 
 
 class Equality(Model):
-    """One metric of two equal clusters, over bring-ups: all but ``p`` in % of the metric.
+    """One metric of two equal clusters, over all bring-ups: all but ``p`` in % of the metric.
 
     ``within`` and ``between`` bring-ups are standard deviations, of pairs.
     """
@@ -112,7 +112,8 @@ class Report(Model):
     """One validation. ``seconds`` is wall-clock time; ``environment`` is the session's.
 
     ``preconditions`` are the benchmark's own, those that were allowed to fail among them.
-    ``bring_ups`` is how many have given all that A/A and sensitivity are judged by.
+    ``bring_ups`` is how many have given all that A/A and sensitivity are judged by. ``p_values``
+    are those of comparisons of equal clusters, uncorrected.
     """
 
     schema_: Literal["cni-benchmark/validation/v2"] = Field(default=SCHEMA, alias="schema")
@@ -125,6 +126,7 @@ class Report(Model):
     bring_ups: int
     deviations: list[Deviation]
     delays: list[Delay]
+    p_values: list[float]
     equalities: list[Equality]
     sensitivities: list[Sensitivity]
     agreements: list[Agreement]

@@ -136,7 +136,7 @@ class _Validation:
         """What follows from the bring-ups."""
         with self._part("A/A", f"verdicts over {FEWEST} bring-ups or more"):
             return judge(self.bring_ups)
-        return Judged([], [], [])
+        return Judged([], [], [], [])
 
 
 def _with_time_left(say: Progress, number: int, wanted: int, each: float) -> Progress:
@@ -188,6 +188,7 @@ def run_validation(
         bring_ups=len(validation.bring_ups),
         deviations=validation.deviations,
         delays=validation.delays,
+        p_values=judged.p_values,
         equalities=judged.equalities,
         sensitivities=judged.sensitivities,
         agreements=agreements,

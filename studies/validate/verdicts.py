@@ -82,6 +82,7 @@ class Judged:
     """All that is concluded from bring-ups."""
 
     checks: list[Check]
+    p_values: list[float]
     equalities: list[Equality]
     sensitivities: list[Sensitivity]
 
@@ -95,7 +96,9 @@ def judge(bring_ups: Sequence[BringUp]) -> Judged:
         raise MissingSampleError(
             f"{len(bring_ups)} of the bring-ups gave all samples, and {FEWEST} are the fewest"
         )
+    p_values = equal_p_values(bring_ups)
     checks, equalities = judge_equal(bring_ups)
+    checks.append(judge_p_values(p_values, len(list(combinations(LABELS, 2)))))
     found: list[Sensitivity] = []
     for imposed in IMPOSED:
         made, sensitivity = judge_delay(bring_ups, imposed)
@@ -103,7 +106,7 @@ def judge(bring_ups: Sequence[BringUp]) -> Judged:
         found.append(sensitivity)
     checks += judge_ways([each.ways for each in bring_ups])
     checks.append(judge_own_share(own_share(bring_ups)))
-    return Judged(checks, equalities, found)
+    return Judged(checks, p_values, equalities, found)
 
 
 def over_bring_ups(parts: Sequence[Sides]) -> dict[str, Results]:
@@ -135,18 +138,12 @@ def comparisons(bring_ups: Sequence[BringUp]) -> list[Sequence[BringUp]]:
 def judge_equal(bring_ups: Sequence[BringUp]) -> tuple[list[Check], list[Equality]]:
     """A/A: every pair of equal clusters and primary metric."""
     equal = over_bring_ups([each.equal for each in bring_ups])
-    pairs = list(combinations(equal, 2))
-    p_values = [
-        metric.p
-        for block in comparisons(bring_ups)
-        for a, b in pairs
-        for metric in _compared(
-            a, b, over_bring_ups([each.equal for each in block])
-        ).metrics.values()
-    ]
+    compared = {
+        f"{b} against {a}": _compared(a, b, equal).metrics for a, b in combinations(equal, 2)
+    }
     found = [
         Equality(
-            pair=f"{b} against {a}",
+            pair=pair,
             metric=name,
             value=metric.effect.value,
             low=metric.effect.low,
@@ -155,11 +152,23 @@ def judge_equal(bring_ups: Sequence[BringUp]) -> tuple[list[Check], list[Equalit
             within=metric.effect.spread_within,
             between=metric.effect.spread_between or 0.0,
         )
-        for a, b in pairs
-        for name, metric in _compared(a, b, equal).metrics.items()
+        for name in PRIMARY
+        for pair, metrics in compared.items()
+        if (metric := metrics.get(name))
     ]
     checks = [_shift(name, [each for each in found if each.metric == name]) for name in PRIMARY]
-    return [*checks, judge_p_values(p_values, len(pairs))], found
+    return checks, found
+
+
+def equal_p_values(bring_ups: Sequence[BringUp]) -> list[float]:
+    """Uncorrected, of every comparison of two equal clusters and every primary metric."""
+    return [
+        metric.p
+        for block in comparisons(bring_ups)
+        for equal in [over_bring_ups([each.equal for each in block])]
+        for a, b in combinations(equal, 2)
+        for metric in _compared(a, b, equal).metrics.values()
+    ]
 
 
 def _shift(metric: str, found: Sequence[Equality]) -> Check:

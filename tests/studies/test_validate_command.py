@@ -33,7 +33,7 @@ def report(*checks: Check) -> Report:
     return Report(
         started="2026-01-02T03:04:05+00:00", seconds=60.0, tools={}, preconditions=[],
         environment={"kernel": "6.1.0", "cpus": 2, "adaptations": []},
-        checks=list(checks), bring_ups=0, deviations=[], delays=[], equalities=[],
+        checks=list(checks), bring_ups=0, deviations=[], delays=[], p_values=[], equalities=[],
         sensitivities=[], agreements=[],
     )  # fmt: skip
 

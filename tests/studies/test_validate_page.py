@@ -43,6 +43,7 @@ def report() -> Report:
         bring_ups=5,
         deviations=[data for _, data in found],
         delays=[delay],
+        p_values=judged.p_values,
         equalities=judged.equalities,
         sensitivities=judged.sensitivities,
         agreements=[Agreement(metric="m", ours=(1, 2), theirs=(1, 2), our_p=0.1, their_p=0.1)],

@@ -115,7 +115,8 @@ def test_what_is_as_it_should_be_passes() -> None:
     judged = judge(bring_ups())
     assert failed(judged) == []
     assert {check.part for check in judged.checks} == {"A/A", "Sensitivity", "Turns"}
-    assert len(judged.equalities) == 3 * len(PRIMARY)
+    assert [each.metric for each in judged.equalities] == [n for n in PRIMARY for _ in range(3)]
+    assert len(judged.p_values) == 3 * len(PRIMARY)
     assert {each.pair for each in judged.equalities} == {
         "b against a", "c against a", "c against b",
     }  # fmt: skip
@@ -188,6 +189,7 @@ def test_many_bring_ups_are_cut_into_comparisons() -> None:
     rtt = judged.sensitivities[0]
     assert (rtt.compared, len(rtt.effects)) == (5, 12)
     # Three pairs, six metrics, two comparisons; two thirds of them count.
+    assert len(judged.p_values) == 36
     assert "of 24 that count" in named(judged, "p-values of 0.05 or less, uncorrected").interval
     assert named(judged, "3 % of rtt_p50, found").measured.startswith("2 of 2: +")
 
