@@ -1,0 +1,193 @@
+"""Makes the data, tables and figures of docs/ anew: ``make data``, or ``make data PARTS=matrix``.
+
+What is measured takes hours in all, so each part can be made by itself:
+
+- ``matrix``: the report of all scenarios in docs/example, and the README's figures (20 minutes);
+- ``validation``: docs/validation (30 minutes);
+- ``experiments``: docs/experiments, each file by the command that it says it was made by (hours);
+- ``tables``: figures and tables from the data that is there, without measuring.
+
+A part replaces what is in docs/ only once it is whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from bench.metrics import PRIMARY
+from bench.results import from_json
+from components.benchmark import LATER, MEASURE
+from report.show import metrics_table
+
+PROJECT = Path(__file__).parents[1]
+DOCS = PROJECT / "docs"
+EXAMPLE, EXPERIMENTS = DOCS / "example", DOCS / "experiments"
+SHOWN = EXAMPLE / "scenario-e.json"
+"""The results that the README shows."""
+_SCREENS = {"first-screen.png": (1280, 900), "phone.png": (390, 844)}
+
+COPIES = {
+    "scale-iptables": ("scenario-a", {"kubeProxy": "iptables"}),
+    "scale-nftables": ("scenario-a", {"kubeProxy": "nftables"}),
+    "scale-ebpf": ("scenario-d", {}),
+}
+"""Stacks of experiments that are copies of a scenario, on two nodes: of which, and what differs."""
+PLOTS = {
+    "scale.svg": (
+        ("scale-iptables.json", "scale-nftables.json", "scale-ebpf.json"),
+        "full_sync,change_sync,change_served,change_cpu,connect_p50_first,connect_p50_last,"
+        "http_1000_p50_last,cni_memory",
+    ),
+    "host.svg": (("host-[a-e].json",), "rtt_p50,tcp_throughput,tcp_cpu_per_gb,udp_goodput"),
+    "hops.svg": (
+        ("hops-[a-e].json",), "chain_kept_p50,chain_new_p50,chain_kept_p99,chain_new_p99",
+    ),
+    "policy.svg": (
+        ("policy-[b-e].json",), "policy_admit,policy_refuse,connect_p50,http_1000_p50",
+    ),
+}  # fmt: skip
+"""Figures of docs/experiments: of which data, and which metrics."""
+
+
+def run(*argv: str, later: bool = False) -> None:
+    """Run a command of the project, and end with its exit code if it fails."""
+    print("$", shlex.join(argv), flush=True)
+    environment = {**os.environ, **({MEASURE: LATER} if later else {})}
+    done = subprocess.run(argv, cwd=PROJECT, env=environment, check=False)
+    # 1 and 6 tell of single numbers and checks, which are told in the documents.
+    if done.returncode not in (0, 1, 6):
+        raise SystemExit(done.returncode)
+
+
+def bench(*words: str) -> None:
+    """Run a command of ``python -m bench``."""
+    run(sys.executable, "-m", "bench", *words)
+
+
+def matrix() -> None:
+    """The report of all scenarios."""
+    with tempfile.TemporaryDirectory() as folder:
+        measured = Path(folder, "matrix")
+        bench("matrix", "--out", str(measured))
+        bench("report", str(measured), "--out", str(EXAMPLE))
+        shutil.copy(measured / SHOWN.name, SHOWN)
+    for name, size in _SCREENS.items():
+        screenshot(EXAMPLE / "index.html", EXAMPLE / name, size)
+    tables()
+
+
+def validation() -> None:
+    """The page of a validation."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench("validate", "--out", folder)
+        for name in ("index.html", "validation.json"):
+            shutil.copy(Path(folder, name), DOCS / "validation" / name)
+    screenshot(DOCS / "validation" / "index.html", DOCS / "validation" / "page.png", (1280, 900))
+
+
+def experiments() -> None:
+    """Every experiment again, by stack; ablations bring up labs of their own."""
+    by_stack: dict[str, list[tuple[Path, list[str]]]] = {}
+    for file in sorted(EXPERIMENTS.glob("*.json")):
+        words = shlex.split(json.loads(file.read_text(encoding="utf-8"))["command"])[3:]
+        stack = words[words.index("--stack") + 1] if "--stack" in words else ""
+        by_stack.setdefault(stack, []).append((file, words))
+    for stack, wanted in by_stack.items():
+        with standing(stack):
+            for file, words in wanted:
+                bench(*words, "--out", str(file))
+    tables()
+
+
+@contextmanager
+def standing(stack: str) -> Iterator[None]:
+    """A stack that is up for the length of the block, without having been measured."""
+    if not stack:
+        yield
+        return
+    file = PROJECT / f"Pulumi.{stack}.yaml"
+    if stack in COPIES:
+        origin, changes = COPIES[stack]
+        config = yaml.safe_load((PROJECT / f"Pulumi.{origin}.yaml").read_text(encoding="utf-8"))
+        config["config"]["cni-benchmark:scenario"] |= changes
+        config["config"]["cni-benchmark:lab"] = {"nodes": 2}
+        file.write_text(yaml.safe_dump(config), encoding="utf-8")
+        run("pulumi", "stack", "select", "--create", stack)
+    try:
+        run("pulumi", "up", "--yes", "--skip-preview", "--stack", stack, later=True)
+        yield
+    finally:
+        run("pulumi", "destroy", "--yes", "--skip-preview", "--stack", stack)
+        if stack in COPIES:
+            run("pulumi", "stack", "rm", "--yes", stack)
+            file.unlink(missing_ok=True)
+
+
+def tables() -> None:
+    """Figures and tables from the data that is there."""
+    for name, (patterns, metrics) in PLOTS.items():
+        files = [str(file) for each in patterns for file in sorted(EXPERIMENTS.glob(each))]
+        out = str(EXPERIMENTS / name)
+        bench("experiments", "plot", *files, "--out", out, "--metrics", metrics)
+    bench("experiments", "fill", str(DOCS / "experiments.md"))
+    fill_readme()
+
+
+def fill_readme() -> None:
+    """Put the results of :data:`SHOWN` into the README."""
+    readme = PROJECT / "README.md"
+    readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def filled(readme: str) -> str:
+    """The README with the table of the primary metrics that :data:`SHOWN` gives."""
+    start, end = "<!-- results: docs/example/scenario-e.json -->\n", "<!-- end -->"
+    before, _, rest = readme.partition(start)
+    _, _, after = rest.partition(end)
+    results = from_json(SHOWN.read_text(encoding="utf-8")).only(PRIMARY)
+    written = StringIO()
+    Console(file=written, width=80).print(metrics_table(results))
+    lines = [line.rstrip() for line in written.getvalue().splitlines()]
+    return f"{before}{start}```\n" + "\n".join(lines).strip("\n") + f"\n```\n{end}{after}"
+
+
+def screenshot(page: Path, image: Path, size: tuple[int, int]) -> None:
+    """What a browser shows of a page first."""
+    width, height = size
+    run(
+        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        f"--window-size={width},{height}", f"--screenshot={image}", page.as_uri(),
+    )  # fmt: skip
+
+
+PARTS = {each.__name__: each for each in (matrix, validation, experiments, tables)}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make the parts that are named, or all."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.documents", description=__doc__.split("\n\n")[0],
+    )  # fmt: skip
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    for name in (parser.parse_args(argv).parts) or ("matrix", "validation", "experiments"):
+        if name not in PARTS:
+            parser.error(f"no part {name!r}: choose of {', '.join(PARTS)}")
+        PARTS[name]()
+
+
+if __name__ == "__main__":
+    main()
