@@ -71,6 +71,9 @@ class MissingMetric(_Model):
 class MetricResult(_Model):
     """One metric: its median and interval in ``unit``, and the samples behind them in run order.
 
+    ``n`` is how many rounds have samples; a round with slices has one for each. The median is that
+    of the bring-ups' medians, a bring-up's that of its rounds', and the interval is over bring-ups,
+    or over rounds where there is one bring-up.
     ``ci_level`` is the interval's real coverage (0 to 1, see :mod:`bench.stats`), 0 for a single
     sample. ``notes`` say what limits the value's meaning (a rate that was not reached, say).
     ``rounds`` and ``bring_ups`` say where each sample belongs, with rounds numbered through all

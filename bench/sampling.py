@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
@@ -382,7 +383,10 @@ def summed(samples: Mapping[Place, float]) -> dict[str, Any]:
 
     :param samples: one or more, by where they belong.
     """
-    summary = summarise_by_bring_up(grouped(samples, lambda place: place.bring_up))
+    # Slices of a round share what the machine did then: the round is what is repeated.
+    rounds = grouped(samples, lambda place: Place(place.bring_up, place.round))
+    medians = {place: median(values) for place, values in rounds.items()}
+    summary = summarise_by_bring_up(grouped(medians, lambda place: place.bring_up))
     return {
         "median": _rounded(summary.median),
         "ci": (summary.low, summary.high),
