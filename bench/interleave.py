@@ -281,14 +281,14 @@ def _groups(alike: _Pairs) -> Iterator[_Pairs]:
 
     What is imposed on a side may be on the path of another, so such a side is alone, too.
     """
-    in_turn = [
-        (side, probe)
-        for side, probe in alike
-        if isinstance(probe, TurnProbe) and side.imposed is nullcontext
-    ]
+    in_turn = [pair for pair in alike if _takes_turns(*pair)]
     if in_turn:
         yield in_turn
     yield from ([pair] for pair in alike if pair not in in_turn)
+
+
+def _takes_turns(side: Side, probe: Probe) -> bool:
+    return isinstance(probe, TurnProbe) and side.imposed is nullcontext
 
 
 def _sampled(group: _Pairs, attempts: int) -> list[Outcome]:
@@ -343,12 +343,22 @@ class _Rounds:
         return [entry for place, entry in self._made.items() if place.label == label]
 
     def left_of(self, number: int) -> Iterator[list[tuple[Side, Probe]]]:
-        """The samples of a round that are still to be taken: for each probe, the sides in order."""
+        """The samples of a round that are still to be taken: for each probe, the sides in order.
+
+        Sides that take turns are measured together or not at all: where one has no sample, the
+        others' are taken again with it.
+        """
         for name in self._names:
-            yield [
-                (self._sides[place.label], self._probes[place.label][name])
+            all_ = {
+                place: (self._sides[place.label], self._probes[place.label][name])
                 for place in self._of_probe(number, name)
-                if place not in self._made
+            }
+            left = all_.keys() - self._made.keys()
+            cut_off = any(_takes_turns(*all_[place]) for place in left)
+            yield [
+                pair
+                for place, pair in all_.items()
+                if place in left or (cut_off and _takes_turns(*pair))
             ]
 
     def _of_probe(self, number: int, name: str) -> Iterator[_Place]:

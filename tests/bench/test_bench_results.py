@@ -134,9 +134,7 @@ def test_the_table_fits_80_columns_and_names_every_metric(results: Results) -> N
     assert max(len(line) for line in text.splitlines()) <= 80
     for name in results.metrics:
         assert name in text
-    # Metrics with samples of slices have another level.
-    assert "interval (level)" in text
-    assert "(75 %)" in text
+    assert "interval (75 %)" in text
     assert "Gbit/s ↑" in text
     assert "clients on node-1; servers on node-2" in text
     assert "nothing is real" in text

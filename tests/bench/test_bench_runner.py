@@ -14,7 +14,7 @@ from bench.probes import build_probes
 from bench.results import Results, from_json
 from bench.session import CommandResult
 from tests.bench.fakes import PLAN, FakeSession, failing, instead, truncated
-from tests.bench.turns_output import SLICES, TURNS
+from tests.bench.turns_output import TURNS
 
 PROBES = [
     *TURNS, "idle", "dig", "fortio_rtt", "fortio_connect", "http_100", "connect_max",
@@ -80,8 +80,7 @@ def test_results_hold_everything_that_is_needed_to_judge_them(session: FakeSessi
     assert metric.ci[0] <= metric.median <= metric.ci[1]
     assert (metric.unit, metric.better, metric.probe) == ("Gbit/s", "higher", "tcp")
     turns = results.metrics["tcp_throughput"]
-    assert (turns.n, turns.slices) == (3 * SLICES, [1, 2, 3] * 3)
-    assert turns.rounds == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert (turns.n, len(turns.samples), turns.slices) == (3, 3, []), "nobody else took turns"
     assert results.metrics["udp_loss"].at_equal == "udp_sender_rate"
     assert results.tools == {
         "fortio": "1.65.0", "iperf3": "3.12", "dig": results.tools["dig"],

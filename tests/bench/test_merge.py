@@ -63,7 +63,7 @@ def test_slices_stay_in_their_round() -> None:
 
     one = part(1).metrics["rtt_p50"]
     assert one.by_place() == {Place(1, 1, 1): 1.0, Place(1, 1, 2): 2.0, Place(1, 1, 3): 4.0}
-    assert (one.median, one.n, one.rounds) == (2.0, 3, [1, 1, 1])
+    assert (one.median, one.n, one.rounds) == (2.0, 1, [1, 1, 1])
     rtt = merged(part(1), part(2)).metrics["rtt_p50"]
     assert rtt.slices == [1, 2, 3] * 2
     assert rtt.rounds == rtt.bring_ups == [1, 1, 1, 2, 2, 2]

@@ -142,9 +142,11 @@ def test_where_none_succeeds_there_is_no_number() -> None:
 
 
 def test_a_slice_in_which_none_succeeds_has_no_sample() -> None:
-    session = FakeSession()
-    session.turns = lambda plan: spoilt(plan, lambda slice_, turn, place: slice_ == 1)
-    found = interleave([Side("a", bench_of(session), (RTT,))], PLAN, abba("a", 1))["a"]
+    sides = [Side(label, bench, (RTT,)) for label, bench in zip("ab", benches(2), strict=True)]
+    session_of(sides[0].bench).turns = lambda plan: spoilt(
+        plan, lambda slice_, turn, place: slice_ == 1
+    )
+    found = interleave(sides, PLAN, abba("ab", 1))["a"]
     for name in ("rtt_p50", "rtt_cold_p50"):
         assert found.metrics[name].slices == [1, 3]
     assert found.metrics["rtt_errors"].samples == [25]
@@ -155,7 +157,16 @@ def test_where_every_first_operation_fails_only_the_cold_metric_is_missing() -> 
     reading = measured(lambda slice_, turn, place: place == 0)
     assert isinstance(reading, Reading)
     assert set(reading.missing) == {"rtt_cold_p50"}
-    assert len(reading.slices["rtt_p50"]) == SLICES
+    assert reading.values["rtt_p50"] == pytest.approx(30, rel=0.02)
+
+
+def test_slices_are_of_sides_that_take_turns_with_others() -> None:
+    alone = take_turns([RTT], benches(1))
+    together = take_turns([RTT] * 2, benches(2))
+    assert [each.slices for each in alone if isinstance(each, Reading)] == [{}]
+    assert [
+        len(each.slices["rtt_p50"]) for each in together if isinstance(each, Reading)
+    ] == [SLICES] * 2  # fmt: skip
 
 
 # -- CPU time -----------------------------------------------------------------------------------
@@ -315,8 +326,10 @@ def test_sides_are_in_one_run_but_those_on_which_something_is_imposed_are_alone(
     assert seen == [("a", 2), ("c", 1)] * 2 + [("b", 2), ("c", 1)] * 2
     assert imposed == ["on", "off"] * 4
     for each in found.values():
-        assert each.metrics["rtt_p50"].n == 2 * SLICES
+        assert each.metrics["rtt_p50"].n == 2
         assert each.errors == []
+    slices = {label: each.metrics["rtt_p50"].slices for label, each in found.items()}
+    assert slices == {"a": [1, 2, 3] * 2, "b": [1, 2, 3] * 2, "c": []}
 
 
 def test_samples_are_placed_by_round_and_slice() -> None:
@@ -326,11 +339,11 @@ def test_samples_are_placed_by_round_and_slice() -> None:
         (round_, slice_) for round_ in (1, 2) for slice_ in range(1, SLICES + 1)
     ]
     assert [(p.round, p.slice) for p in of["rtt_p99"].places] == [(1, 0), (2, 0)]
-    assert of["cpu_per_request"].n == 2 * SLICES
+    assert (of["cpu_per_request"].n, len(of["cpu_per_request"].samples)) == (2, 2 * SLICES)
     assert {"rtt_p50", "http_p50", "cpu_per_request"} <= set(PRIMARY)
 
 
-def test_a_round_that_was_stopped_goes_on_with_the_sides_and_probes_that_are_left() -> None:
+def test_a_round_that_was_stopped_goes_on_with_all_sides_of_its_turns() -> None:
     kept: list[Entry] = []
 
     def stop(entry: Entry) -> None:
@@ -349,8 +362,20 @@ def test_a_round_that_was_stopped_goes_on_with_the_sides_and_probes_that_are_lef
     more: list[Entry] = []
     found = interleave(sides, PLAN, order, known=kept, keep=more.append)
     assert [(each.round, each.label, each.probe) for each in more] == [
-        (1, "b", "http"), (2, "b", "rtt"), (2, "a", "rtt"), (2, "b", "http"), (2, "a", "http"),
+        (1, "a", "http"), (1, "b", "http"),
+        (2, "b", "rtt"), (2, "a", "rtt"), (2, "b", "http"), (2, "a", "http"),
     ]  # fmt: skip
-    assert runs_of(sides) == [0, 3], "b alone in round 1, both by b in round 2"
-    for each in found.values():
-        assert each.metrics["http_p50"].n == 2 * SLICES
+    assert runs_of(sides) == [1, 2], (
+        "always both sides in one run: by a in round 1, by b in round 2"
+    )
+    again = {each.label: each.outcome for each in more if (each.round, each.probe) == (1, "http")}
+    for label, each in found.items():
+        slices = {
+            place.slice: value
+            for place, value in each.metrics["http_p50"].by_place().items()
+            if place.round == 1
+        }
+        reading = again[label].reading
+        assert reading is not None
+        assert list(slices) == [1, 2, 3]
+        assert list(slices.values()) == pytest.approx(reading.slices["http_p50"], rel=1e-5)
