@@ -54,9 +54,10 @@ def metrics_table(results: Results) -> Table:
     table = plain_table("Medians, marked: see the top" if results.marks else "Medians")
     table.add_column("metric", no_wrap=True)
     table.add_column("median", justify="right", no_wrap=True)
-    levels = {metric.ci_level for metric in results.metrics.values()}
-    level = _percent(levels.pop()) if len(levels) == 1 else None
-    table.add_column(f"interval ({level or 'level'})", justify="right", no_wrap=True)
+    levels = {metric.ci_level for metric in results.metrics.values()} - {0}
+    level = _percent(max(levels)) if len(levels) == 1 else "level"
+    heading = f"interval ({level})" if levels else "interval"
+    table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     items = sorted(results.metrics.items(), key=lambda item: shown_rank(item[0], item[1].group))
@@ -64,7 +65,7 @@ def metrics_table(results: Results) -> Table:
         table.add_section()
         table.add_row(Text(group, style="bold cyan"))
         for name, metric in members:
-            table.add_row(*_row(name, metric, each_level=level is None))
+            table.add_row(*_row(name, metric, each_level=len(levels) > 1))
     return table
 
 
@@ -115,9 +116,11 @@ def _heading(results: Results) -> RenderableType:
     where = [text for text in (results.scenario.title, results.environment.target) if text]
     tools = ", ".join(f"{name} {version}" for name, version in results.tools.items())
     kernel = results.environment.kernel
+    times = f"rounds: {results.plan.get('runs', '?')}"
+    if len(results.bring_ups) > 1:
+        times += f" in {len(results.bring_ups)} bring-ups"
     about = [
-        f"profile {results.profile}, {results.plan.get('runs', '?')} runs, "
-        f"from {results.started}, {results.seconds:.0f} s",
+        f"profile {results.profile}, {times}, from {results.started}, {results.seconds:.0f} s",
         tools + (f", kernel {kernel}" if kernel else ""),
         *_preconditions(results),
         "clients on " + _nodes(results, "client") + "; servers on " + _nodes(results, "server"),

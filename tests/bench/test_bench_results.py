@@ -202,13 +202,20 @@ def test_different_levels_and_notes_are_in_the_rows(results: Results) -> None:
         update={"ci_level": 0.0, "n": 1, "notes": [Note(kind="remark", words="a note")]}
     )
     two = metric.model_copy(update={"ci_level": 0.5, "n": 2})
-    mixed = results.model_copy(update={"metrics": {"rtt_p50": one, "rtt_p99": two}})
-    text = shown(mixed)
+    three = metric.model_copy(update={"ci_level": 0.75, "n": 3})
+
+    def of(**metrics: MetricResult) -> str:
+        return shown(results.model_copy(update={"metrics": metrics}))
+
+    text = of(rtt_p50=one, rtt_p99=two, dns_p50=three)
     assert "interval (level)" in text
     assert "none" in text
     assert "(50 %)" in text
     assert "rtt_p50 *" in text
     assert "* rtt_p50: a note" in text
+    # A single sample has no interval, so no level either.
+    assert "interval (50 %)" in of(rtt_p50=one, rtt_p99=two)
+    assert "interval  " in of(rtt_p50=one)
 
 
 def test_decisions_are_in_the_order_of_reports_whatever_the_engines() -> None:
