@@ -259,10 +259,9 @@ def _table(side: SideBySide, comparison: Comparison) -> Table:
     table.padding = (0, 0, 0, 0)  # else 80 columns are too few
     table.add_column("metric", no_wrap=True)
     for label in (a, b):
-        table.add_column(label, justify="right", overflow="fold", max_width=8)
-    table.add_column("unit", no_wrap=True)
+        table.add_column(label, justify="right", overflow="fold", max_width=10)
     table.add_column("effect", justify="right")
-    table.add_column("verdict", no_wrap=True, width=11)
+    table.add_column("verdict", no_wrap=True)
     items = sorted(comparison.metrics.items(), key=lambda item: shown_rank(item[0], item[1].group))
     for group, members in groupby(items, key=lambda item: table_heading(item[0], item[1].group)):
         table.add_section()
@@ -271,10 +270,9 @@ def _table(side: SideBySide, comparison: Comparison) -> Table:
             either = [s.results.metrics.get(name) for s in side.scenarios if s.name in (a, b)]
             star = "*" if any(result and qualified(result) for result in either) else ""
             table.add_row(
-                f"{ARROWS[metric.better]} {name}{star}",
+                f"{ARROWS[metric.better]} {name}{star}\n  {metric.unit}",
                 *map(number, metric.medians),
-                metric.unit,
-                metric.change_text() + _aside(name, metric),
+                metric.change_text().replace(" (", "\n(") + _aside(name, metric),
                 Text(metric.verdict, style=_STYLES[metric.verdict]),
             )
     return table

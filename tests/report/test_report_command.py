@@ -32,7 +32,18 @@ def test_compare_prints_a_table_that_fits_a_terminal(
     assert counts in " ".join(said.split())
     assert "* scenario-e: limit: server: http_5000_p99" in said
     assert max(map(len, said.splitlines())) <= 80
-    assert re.search(r"↓ rtt_p50 .* µs .* better", said)
+    assert re.search(r"↓ rtt_p50 .* % +better *\n +µs +\(.* to .*\)", said)
+
+
+def test_every_verdict_and_interval_of_all_metrics_is_whole_in_80_columns(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert "…" not in said
+    assert "too few runs" in said
+    assert "(0 to 0)" in said
 
 
 @pytest.mark.parametrize("form", ["markdown", "csv", "json", "benchstat", "terminal"])
