@@ -84,7 +84,8 @@ def matrix() -> None:
         measured = Path(folder, "matrix")
         bench("matrix", "--out", str(measured))
         bench("report", str(measured), "--out", str(EXAMPLE))
-        shutil.copy(measured / SHOWN.name, SHOWN)
+        shown = from_json((measured / SHOWN.name).read_text(encoding="utf-8"))
+        SHOWN.write_text(shown.to_json() + "\n", encoding="utf-8")
     for name, size in _SCREENS.items():
         screenshot(EXAMPLE / "index.html", EXAMPLE / name, size)
     tables()
