@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.limits import Limit, between
+from bench.limits import MOST_STEP_SECONDS, Limit, between
 from bench.metrics import (
     CPU_MICROSECONDS,
     CPU_SECONDS_PER_GB,
@@ -45,8 +45,6 @@ from bench.workloads import TURNS_COUNT_PORT, TURNS_ECHO_PORT, TURNS_SINK_PORT
 
 CLIENT, SERVER = "iperf3-client", "turns-server"
 _PERCENTILES = (50.0, 99.0, 99.9)
-MOST_CLOCK_STEP_MS = 10.0
-"""Slewing by NTP stays far below that within the seconds of a run."""
 _IDLE_SECONDS = 1.0
 _TRANSFER_BYTES = 16 << 20
 _BURST = 256
@@ -316,7 +314,7 @@ def _run(probes: Sequence[TurnProbe], benches: Sequence[Bench]) -> list[Reading 
         turns = parse(output)
     except (SessionError, ParseError, SampleError) as error:
         return [SampleError(f"turns: {error}")] * len(probes)
-    if turns.clock_step_ms > MOST_CLOCK_STEP_MS:
+    if turns.clock_step_ms > 1_000 * MOST_STEP_SECONDS:
         why = f"the wall clock was set by {turns.clock_step_ms:.0f} ms meanwhile"
         return [SampleError(why)] * len(probes)
     return [_reading(kind, turns, place, cpu[place]) for place in range(len(probes))]
