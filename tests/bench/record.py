@@ -193,7 +193,8 @@ def _recorded(session: NetnsSession, pod: Pod, invocation: Invocation) -> Mappin
 
 def _kept(result: CommandResult) -> Mapping[str, object]:
     return {
-        "argv": list(result.argv),
+        # A shell is given the generator by its path, which is this machine's own.
+        "argv": [word.replace(str(program("fortio")), "fortio") for word in result.argv],
         "returncode": result.returncode,
         "stdout": result.stdout,
         "stderr": result.stderr[-_STDERR_CHARACTERS:],
