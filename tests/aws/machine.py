@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from lab.toolchain.cache import default_cache
+
 _CLEARED = [name for name in os.environ if name.startswith("AWS_")] + ["AWS_PROFILE"]
 
 
 def set_up(monkeypatch: pytest.MonkeyPatch, home: Path, url: str) -> None:
-    """A home of its own, static keys, and all of AWS at a URL."""
+    """A home of its own, static keys, and all of AWS at a URL; what is set up stays at hand."""
     for name in _CLEARED:
         monkeypatch.delenv(name, raising=False)
     (home / ".aws").mkdir()
     (home / "bin").mkdir()
     for name, value in {
+        # The default is in the home folder that the next line replaces.
+        "CNI_BENCHMARK_CACHE": str(default_cache()),
         "HOME": str(home),
         "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
         "AWS_CONFIG_FILE": str(home / ".aws/config"),
