@@ -4,7 +4,7 @@ Which test is decided by what was planned, never by what the samples look like, 
 of several would be picked:
 
 - *several bring-ups of both sides*: the bring-up is the replicate. Interleaved, each gives the
-  median of its pairs (b to a, of the same round and slice), and Student's t is over them. Not
+  median of its pairs (b less a, of the same round and slice), and Student's t is over them. Not
   interleaved, each gives its median, and Welch's t is over the two sets. What comes out holds for
   further bring-ups.
 - *one bring-up, interleaved in slices*: a bootstrap over the slices.
@@ -16,6 +16,13 @@ of several would be picked:
 
 The last two hold for this bring-up alone (``scope``): what a bring-up fixes by chance is in all of
 its samples, and in no interval.
+
+Differences are taken of times, not of logarithms. What a dataplane does for a packet adds to what
+everything else takes, and it is the machine that changes the latter: in one matrix a transfer of
+16 MiB took 4.4 ms in one bring-up and 7.0 in the next ones, and the overlay added 0.96 to 1.09 ms
+to either. As ratios that was 14 % and 25 %. So rates are compared as the time that each takes
+(:data:`bench.metrics.TIMES`), and a difference is told as it is and in % of the baseline's time in
+this comparison.
 
 A comparison has some forty metrics. At 5 % each, two of them would differ between a scenario and
 itself. Holm's method (Scandinavian Journal of Statistics 6 (1979) 65) keeps the chance of even one
@@ -29,7 +36,6 @@ more other metrics truly differ.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,11 +46,11 @@ from pydantic import Field, ValidationError
 
 from bench import stats
 from bench.environment import Model
-from bench.metrics import MICROSECONDS, PRIMARY, Better, Metric, shown_rank
+from bench.metrics import PERCENT, PRIMARY, TIMES, Better, Metric, shown_rank
 from bench.results import MetricResult, Place, Results, grouped
 from bench.text import number, problem
 
-SCHEMA: Final = "cni-benchmark/comparison/v1"
+SCHEMA: Final = "cni-benchmark/comparison/v2"
 
 Verdict = Literal["better", "worse", "no evidence", "too few runs", "no direction"]
 """Of b against a, by the metric's direction. ``too few runs``: no samples whatever, however far
@@ -61,8 +67,8 @@ ALPHA = 0.05
 
 _MOST_RUNS = 100
 _LEVEL = stats.TARGET_LEVEL
-_FARTHEST = math.log(1e4)
-"""A ratio is told up to here: few bring-ups at a strict level may reach beyond a float's range."""
+_FARTHEST = 1e6
+"""In %: an interval of a rate may reach beyond any, where its time may be 0."""
 _SAME_RATE = 0.01
 """Relative: offered rates that are this near count as equal."""
 _PLAN_MAY_DIFFER = frozenset({"profile", "runs"})
@@ -74,22 +80,23 @@ _MUST_AGREE = (
 
 
 class Absolute(Model):
-    """An effect in the metric's own unit, at the baseline's median."""
+    """An effect as it was estimated: in the metric's unit, or a rate's time for each."""
 
     value: float
     low: float
     high: float
+    unit: str
 
 
 class Effect(Model):
     """How much b lies above a, by the test's own estimate, with the interval of the same test.
 
-    ``relative`` says that it is in % of a (a shift of logarithms); otherwise it is in the metric's
-    unit, because some sample is 0. ``level`` is the interval's real coverage, 0 to 1, for this one
-    metric: the interval is not widened for the others; 0 where there is no interval. The spreads
-    are standard deviations on the same scale as ``value``: ``spread_within`` a bring-up (over its
-    slices or rounds) and ``spread_between`` bring-ups, of pairs where pairs are tested; None where
-    there is none. ``absolute`` is of relative effects on latencies.
+    ``relative`` says that it is in % of a's mean in this comparison; otherwise it is in the
+    metric's unit, because some sample is 0. ``level`` is the interval's real coverage, 0 to 1, for
+    this one metric: the interval is not widened for the others; 0 where there is no interval. The
+    spreads are standard deviations, in % of the same mean (of a rate: of its time):
+    ``spread_within`` a bring-up (over its slices or rounds) and ``spread_between`` bring-ups, of
+    pairs where pairs are tested; None where there is none. ``absolute`` is of relative effects.
     """
 
     value: float
@@ -140,9 +147,9 @@ class MetricComparison(Model):
         return f"{text} ({_signed(effect.low)} to {_signed(effect.high)})"
 
     def absolute_text(self) -> str:
-        """A latency's effect in its own unit: ``-1.1 µs``; empty of others."""
+        """A relative effect as it was estimated: ``-1.1 µs``; empty of others."""
         absolute = self.effect.absolute
-        return f"{_signed(absolute.value)} {self.unit}" if absolute else ""
+        return f"{_signed(absolute.value)} {absolute.unit}" if absolute else ""
 
     def spread_text(self) -> str:
         """What repeats: ``within bring-ups ±0.8 %, between ±1.2 %``; empty where nobody knows."""
@@ -159,9 +166,7 @@ class MetricComparison(Model):
     @property
     def effect_unit(self) -> str:
         """The unit of the effect's figures."""
-        if self.effect.relative:
-            return "%"
-        return "percentage points" if self.unit == "%" else self.unit
+        return "%" if self.effect.relative else _unit_of_differences(self.unit)
 
 
 class Comparison(Model):
@@ -174,7 +179,7 @@ class Comparison(Model):
     ``warnings`` say what else differs between the two than what they are called.
     """
 
-    schema_: Literal["cni-benchmark/comparison/v1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["cni-benchmark/comparison/v2"] = Field(default=SCHEMA, alias="schema")
     labels: tuple[str, str]
     alpha: float
     correction: Literal["holm"] = "holm"
@@ -259,6 +264,10 @@ def runs_needed(family: int, *, paired: bool = False, alpha: float = ALPHA) -> i
         if family * smallest <= alpha:
             return runs
     raise ValueError(f"no verdict on {family} metrics at level {alpha} with {_MOST_RUNS} runs")
+
+
+def _unit_of_differences(unit: str) -> str:
+    return "percentage points" if unit == PERCENT else unit
 
 
 def _signed(value: float) -> str:
@@ -360,7 +369,10 @@ def _bring_ups(results: Results) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a metric's test says; shifts and spreads are on the samples' scale."""
+    """What a metric's test says; shifts and spreads are on the samples' scale.
+
+    ``upwards``: b's samples are the larger ones, on that scale.
+    """
 
     samples: Samples
     test: Test
@@ -374,9 +386,9 @@ class _Outcome:
     within: float | None
     between: float | None = None
 
-    def percent(self, shift: float | None) -> float | None:
-        """As :meth:`Samples.percent`."""
-        return None if shift is None else self.samples.percent(shift)
+    def share(self, spread: float | None) -> float | None:
+        """As :meth:`Samples.share`."""
+        return None if spread is None else self.samples.share(spread)
 
 
 def _outcome(samples: Samples, level: float, *, several: bool, interleaved: bool) -> _Outcome:
@@ -500,12 +512,12 @@ def _compared(
         n=outcome.n,
         medians=(a.median, b.median),
         ratio=b.median / a.median if a.median else None,
-        effect=_effect(outcome, a),
+        effect=_effect(outcome),
         test=outcome.test,
         p=outcome.p,
         corrected=corrected,
         verdict=_verdict(a.better, outcome, corrected <= alpha, level),
-        smallest=None if outcome.samples.constant else outcome.percent(outcome.smallest),
+        smallest=None if outcome.samples.constant else outcome.share(outcome.smallest),
         notes=[
             f"{side}: {note}"
             for side, metric in zip("ab", sides, strict=True)
@@ -514,22 +526,21 @@ def _compared(
     )
 
 
-def _effect(outcome: _Outcome, baseline: MetricResult) -> Effect:
+def _effect(outcome: _Outcome) -> Effect:
     samples, shift = outcome.samples, outcome.shift
-    value, low, high = map(samples.percent, (shift.value, shift.low, shift.high))
-    absolute = None
-    if samples.relative and baseline.unit == MICROSECONDS:
-        parts = (baseline.median * each / 100 for each in (value, low, high))
-        absolute = Absolute(**dict(zip(("value", "low", "high"), parts, strict=True)))
+    value, *ends = map(samples.effect, (shift.value, shift.low, shift.high))
+    low, high = sorted(ends)
     return Effect(
         value=value,
         low=low,
         high=high,
         level=shift.level,
         relative=samples.relative,
-        spread_within=outcome.percent(outcome.within),
-        spread_between=outcome.percent(outcome.between),
-        absolute=absolute,
+        spread_within=outcome.share(outcome.within),
+        spread_between=outcome.share(outcome.between),
+        absolute=Absolute(value=shift.value, low=shift.low, high=shift.high, unit=samples.unit)
+        if samples.relative
+        else None,
     )
 
 
@@ -537,7 +548,8 @@ def _verdict(better: Better, outcome: _Outcome, reached: bool, level: float) -> 
     if better == "neither":
         return "no direction"
     if reached:
-        return "better" if outcome.upwards == (better == "higher") else "worse"
+        more = outcome.upwards != outcome.samples.inverted
+        return "better" if more == (better == "higher") else "worse"
     return "no evidence" if outcome.smallest_p <= level else "too few runs"
 
 
@@ -548,13 +560,21 @@ Scaled = Mapping[Place, float]
 class Samples:
     """One metric's samples of both sides, on the scale on which their shift is estimated.
 
-    ``relative``: they are natural logarithms, so that a shift is a ratio and means the same at any
-    size. Where a sample is 0 (losses, errors) there is no logarithm, and they are plain values.
+    ``unit`` is that scale's; ``inverted`` says that they are times of what the metric tells as a
+    rate. ``relative``: a shift is told in % of ``base``, the mean of a's bring-ups. Where a sample
+    is 0 (losses, errors) it is told as it is, and no rate is inverted.
     """
 
     a: Scaled
     b: Scaled
+    unit: str
     relative: bool
+    inverted: bool = False
+
+    @cached_property
+    def base(self) -> float:
+        """The mean of a's bring-ups, each by its median."""
+        return float(np.mean([np.median(each) for each in _by_bring_up(self.a)]))
 
     @cached_property
     def pairs(self) -> Scaled:
@@ -571,9 +591,16 @@ class Samples:
         """No sample differs from any other, so no test could tell the sides apart."""
         return len({*self.a.values(), *self.b.values()}) == 1
 
-    def percent(self, shift: float) -> float:
-        """A shift on this scale in % of a, or as it is where it is not relative."""
-        return 100 * math.expm1(min(shift, _FARTHEST)) if self.relative else shift
+    def share(self, spread: float) -> float:
+        """A spread on this scale in % of a, or as it is where it is not relative."""
+        return 100 * spread / self.base if self.relative else spread
+
+    def effect(self, shift: float) -> float:
+        """How much more b has of the metric at this shift, in % of a, or in the metric's unit."""
+        if not self.inverted:
+            return self.share(shift)
+        time = self.base + shift
+        return min(_FARTHEST, -100 * shift / time) if time > 0 else _FARTHEST
 
 
 def _by_bring_up(values: Scaled) -> list[list[float]]:
@@ -590,12 +617,14 @@ def _by_round(values: Scaled) -> dict[tuple[int, int], float]:
 def samples_of(a: MetricResult, b: MetricResult) -> Samples:
     """Put one metric's samples side by side."""
     relative = all(value > 0 for value in (*a.samples, *b.samples))
-    scale = math.log if relative else float
-    return Samples(
-        {place: scale(value) for place, value in a.by_place().items()},
-        {place: scale(value) for place, value in b.by_place().items()},
-        relative,
-    )
+    time = TIMES.get(a.unit) if relative else None
+    unit, factor = time or (_unit_of_differences(a.unit), 1.0)
+
+    def scaled(side: MetricResult) -> Scaled:
+        values = side.by_place().items()
+        return {place: factor / value if time else value for place, value in values}
+
+    return Samples(scaled(a), scaled(b), unit, relative, inverted=time is not None)
 
 
 def _refusal(a: Results, b: Results, name: str) -> str | None:

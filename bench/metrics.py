@@ -34,6 +34,13 @@ CPU_MICROSECONDS = "CPU µs"
 KILOPACKETS_PER_SECOND = "kpps"
 """1,000 packets per second."""
 
+TIMES: Final[Mapping[str, tuple[str, float]]] = {
+    GBIT_PER_SECOND: ("µs/MB", 8_000.0),
+    KILOPACKETS_PER_SECOND: ("µs/packet", 1_000.0),
+    PER_SECOND: ("µs each", 1_000_000.0),
+}
+"""Rates' units: that of the time which each takes, and what divided by the rate gives it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:

@@ -118,10 +118,10 @@ def over_bring_ups(parts: Sequence[Sides]) -> dict[str, Results]:
 
 
 def effects(a: Results, b: Results, metric: str) -> list[float]:
-    """What b has more than a, bring-up by bring-up, as logarithms of the ratio."""
-    pairs = samples_of(a.metrics[metric], b.metrics[metric]).pairs
-    by_bring_up = grouped(pairs, lambda place: place.bring_up)
-    return [float(np.median(values)) for values in by_bring_up.values()]
+    """How much longer b takes than a, bring-up by bring-up, in % of a."""
+    samples = samples_of(a.metrics[metric], b.metrics[metric])
+    by_bring_up = grouped(samples.pairs, lambda place: place.bring_up)
+    return [samples.share(float(np.median(values))) for values in by_bring_up.values()]
 
 
 def _compared(a: str, b: str, sides: Sides) -> Comparison:
@@ -235,7 +235,7 @@ def judge_delay(bring_ups: Sequence[BringUp], imposed: Imposed) -> tuple[list[Ch
         f"{name}, as large as the tools say",
         [mine - theirs for mine, theirs in zip(seen, expected, strict=True)],
         imposed.percent,
-        f"{_percent(truth):+.2f} %, by what {imposed.path.tool} sees of the same rules",
+        f"{truth:+.2f} %, by what {imposed.path.tool} sees of the same rules",
     )
     return [found, as_large, _power_check(data, size)], data
 
@@ -253,12 +253,10 @@ def _verdict(bring_ups: Sequence[BringUp], metric: str) -> MetricComparison:
 
 
 def _expected(bring_ups: Sequence[BringUp], imposed: Imposed) -> Iterator[float]:
-    """What the imposed has to do by the tool's calibration, as a logarithm of the ratio."""
+    """What the imposed has to do by the tool's calibration, in % of an operation."""
     for each in bring_ups:
         metric = each.delayed[imposed.metric][BASELINE].metrics[imposed.metric]
-        typical = imposed.path.microseconds(metric.median)
-        longer = math.log1p(each.added[imposed.metric] / typical)
-        yield -longer if metric.better == "higher" else longer
+        yield 100 * each.added[imposed.metric] / imposed.path.microseconds(metric.median)
 
 
 def _sensitivity(
@@ -281,17 +279,16 @@ def _sensitivity(
     level = ALPHA / len(PRIMARY)
 
     def power(percent: float) -> tuple[float, float]:
-        shift = math.log1p(percent / 100)
-        at = [stats.power_of_t(shift, each, compared, level) for each in (spread, bound)]
+        at = [stats.power_of_t(percent, each, compared, level) for each in (spread, bound)]
         return cast("tuple[float, float]", tuple(at))
 
     return Sensitivity(
         metric=imposed.metric,
         percent=imposed.percent,
-        effects=list(map(_percent, seen)),
-        expected=list(map(_percent, expected)),
-        spread=_percent(spread),
-        bound=_percent(bound),
+        effects=list(seen),
+        expected=list(expected),
+        spread=spread,
+        bound=bound,
         level=level,
         compared=compared,
         power={size: power(size) for size in _SIZES},
@@ -325,7 +322,7 @@ def judge_ways(ways: Sequence[Mapping[str, Sides]]) -> list[Check]:
         for name, sides in by_way.items()
     }
     usual = seen[USUAL.name]
-    typical = _percent(float(np.mean(usual)))
+    typical = float(np.mean(usual))
     return [
         covers(
             "Turns",
@@ -353,12 +350,12 @@ def judge_own_share(microseconds: float) -> Check:
 def covers(
     part: str, name: str, differences: Sequence[float], widest: float, expectation: str
 ) -> Check:
-    """Whether independent differences of logarithms lie around 0.
+    """Whether independent differences, in %, lie around 0.
 
     :param widest: half an interval, in %, beyond which nothing could be seen.
     """
     shift = stats.mean_shift(differences, 1 - CHANCE).shift
-    value, low, high = map(_percent, (shift.value, shift.low, shift.high))
+    value, low, high = shift.value, shift.low, shift.high
     narrow = (high - low) / 2 <= widest
     return Check.model_validate(
         {
@@ -372,10 +369,6 @@ def covers(
             "remarks": [] if narrow else [f"wider than ± {widest:g} %: nothing could be seen"],
         }
     )
-
-
-def _percent(log_ratio: float) -> float:
-    return 100 * math.expm1(log_ratio)
 
 
 def for_benchstat(first: BringUp) -> dict[str, "Pair"]:
