@@ -41,7 +41,12 @@ _1_16_5 = CiliumVersion(
     released="2024-12-12T22:05:14+00:00",
     module="cilium",
     llvm=16,
-    patches=("modules-list", "deferred-cycle-check", "host-endpoint-number"),
+    patches=(
+        "modules-list",
+        "deferred-cycle-check",
+        "host-endpoint-number",
+        "first-addresses",
+    ),
 )
 
 VERSIONS: Mapping[str, CiliumVersion] = {each.version: each for each in (_1_16_5,)}
