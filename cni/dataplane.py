@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
-from cni.platform import ClusterEndpoint, Eni, LabFabric, PlatformFacts
+from cni.platform import ClusterEndpoint, Eni, Kernel, LabFabric, PlatformFacts
 from cni.settings import Problem, ScenarioSettings, TunnelProtocol, Values, leaves
 from cni.toggles import Decision, Evidence, EvidenceError, Flat, Toggle
 
@@ -240,6 +240,13 @@ class Dataplane(ABC):
     def overlay(self, scenario: ScenarioSettings) -> TunnelProtocol | None:
         """The tunnel between nodes, or None where packets are routed natively."""
         return None
+
+    def cautions(self, version: str, kubernetes: str, kernel: Kernel) -> Iterable[str]:
+        """What a user should know before a version runs on such a cluster, one line each.
+
+        :param kubernetes: the cluster's minor version, 1.35 say.
+        """
+        return ()
 
     # -- installation -------------------------------------------------------------------------
 

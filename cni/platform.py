@@ -125,13 +125,19 @@ def lab_facts(
     )
 
 
-def al2023_kernel(eks_version: str) -> Kernel:
-    """The kernel of the EKS-optimised Amazon Linux 2023 image for a Kubernetes version.
+def version_numbers(version: str) -> tuple[int, ...]:
+    """A version's numbers, by which versions are ordered."""
+    return tuple(map(int, version.split(".")))
 
-    6.1 up to 1.32 and 6.12 from 1.33, as inferred from AMI release notes; nodes tell the truth.
-    """
-    major, minor = eks_version.split(".")
-    return Kernel(6, 12) if (int(major), int(minor)) >= (1, 33) else Kernel(6, 1)
+
+# Newest first, each from a Kubernetes version on. Source: amazon-eks-ami, release of October 2026.
+_AL2023_KERNELS = (((1, 36), Kernel(6, 18)), ((1, 33), Kernel(6, 12)), ((1, 0), Kernel(6, 1)))
+
+
+def al2023_kernel(eks_version: str) -> Kernel:
+    """The kernel of the EKS-optimised Amazon Linux 2023 image for a Kubernetes version."""
+    version = version_numbers(eks_version)
+    return next(kernel for since, kernel in _AL2023_KERNELS if version >= since)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

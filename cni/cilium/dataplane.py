@@ -25,13 +25,27 @@ from cni.dataplane import (
     Setting,
     of_kube_proxy,
 )
-from cni.platform import ClusterEndpoint, Eni, LabFabric, PlatformFacts, by_device
+from cni.platform import (
+    ClusterEndpoint,
+    Eni,
+    Kernel,
+    LabFabric,
+    PlatformFacts,
+    by_device,
+    version_numbers,
+)
 from cni.settings import Problem, ScenarioSettings, TunnelProtocol, Values, leaves, merge
 from cni.toggles import Decision, Evidence, Flat
 
 CLUSTER_TAG = "io.cilium/cluster-name"
 """On every ENI that Cilium makes (`pkg/defaults`, ENIGarbageCollectionTag…)."""
 MANAGED_TAG = "io.cilium/cilium-managed"
+
+# What has been reported of a kernel, whatever Cilium's version.
+_KERNEL_CAUTIONS = {
+    Kernel(6, 18): "has cost clusters their network, by regressions in the kernel's BPF verifier "
+    "(https://github.com/cilium/cilium/issues/44216, of Cilium 1.18 and 1.19)"
+}
 
 _AGENT = PodSelector(label="k8s-app=cilium", container="cilium-agent")
 _OPERATOR = "io.cilium/app=operator"
@@ -136,6 +150,16 @@ class Cilium(Dataplane):
 
     def problems(self, scenario: ScenarioSettings) -> Iterable[Problem]:
         return rules.find_problems(scenario)
+
+    def cautions(self, version: str, kubernetes: str, kernel: Kernel) -> Iterable[str]:
+        tested = VERSIONS[version].kubernetes
+        if version_numbers(kubernetes) > version_numbers(tested):
+            yield (
+                f"Cilium {version} is tested by its makers with Kubernetes up to {tested}, and "
+                f"the cluster has {kubernetes}"
+            )
+        if kernel in _KERNEL_CAUTIONS:
+            yield f"Cilium on kernel {kernel} {_KERNEL_CAUTIONS[kernel]}"
 
     def overlay(self, scenario: ScenarioSettings) -> TunnelProtocol | None:
         return overlay(scenario)

@@ -17,6 +17,8 @@ class CiliumVersion:
     :param commit: the release's commit, as the release's own binaries report it.
     :param released: the commit's date, ISO 8601 with its offset from UTC.
     :param module: the folder below ``tools/`` whose go.mod builds this version.
+    :param kubernetes: the newest minor version that its makers test it with
+        (``Documentation/network/kubernetes/compatibility.rst``).
     :param llvm: the major version of clang and LLVM that compiles its datapath.
     :param patches: changes to the source that the lab's programs need, by the names that
         ``tools/programs.toml`` has for them.
@@ -26,6 +28,7 @@ class CiliumVersion:
     commit: str
     released: str
     module: str
+    kubernetes: str
     llvm: int
     patches: tuple[str, ...]
 
@@ -40,6 +43,7 @@ _1_16_5 = CiliumVersion(
     commit="ad688277",
     released="2024-12-12T22:05:14+00:00",
     module="cilium",
+    kubernetes="1.30",
     llvm=16,
     patches=(
         "modules-list",

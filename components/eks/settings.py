@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
+from cni.platform import version_numbers
 from cni.registry import DATAPLANES
 from cni.scenario import Scenario
 from cni.settings import SETTINGS as MODEL
@@ -44,7 +45,7 @@ _OWN_TAGS = re.compile(r"(aws:|cni-benchmark:|eks:|io\.cilium/|kubernetes\.io/).
 
 def _kubernetes_version(text: str) -> str:
     if not re.fullmatch(r"\d+\.\d+", text):
-        raise ValueError("must be a Kubernetes minor version such as 1.31")
+        raise ValueError("must be a Kubernetes minor version such as 1.35")
     return text
 
 
@@ -93,7 +94,7 @@ class EksSettings(BaseModel):
 
     model_config = MODEL
 
-    version: Annotated[str, AfterValidator(_kubernetes_version)] = Field(examples=["1.31"])
+    version: Annotated[str, AfterValidator(_kubernetes_version)] = Field(examples=["1.35"])
     region: str = Field(examples=["ap-northeast-2"])
     zones: tuple[str, ...] = Field(
         min_length=2,
@@ -175,11 +176,6 @@ def _kube_proxy(eks: EksSettings, scenario: Scenario) -> Iterator[Problem]:
     elif version_numbers(eks.version) < _NFTABLES_FROM:
         reason = f"EKS's kube-proxy has this mode from 1.33 on, and eks.version is {eks.version}"
         yield Problem(key, "nftables", reason, key, "iptables")
-
-
-def version_numbers(version: str) -> tuple[int, ...]:
-    """A version's numbers, by which versions are ordered."""
-    return tuple(map(int, version.split(".")))
 
 
 SETTINGS = TargetSettings(

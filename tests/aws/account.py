@@ -13,11 +13,11 @@ REGION = "ap-northeast-2"
 # As EKS's calendar has them for the autumn of 2026, seventy years on: no test goes by its day.
 # Dates are when a version's support ends.
 VERSIONS: dict[str, dict[str, str]] = {
-    "1.31": {"status": "EXTENDED_SUPPORT", "standard": "2095-11-26", "extended": "2096-11-26"},
     "1.32": {"status": "EXTENDED_SUPPORT", "standard": "2096-03-23", "extended": "2097-03-23"},
     "1.33": {"status": "EXTENDED_SUPPORT", "standard": "2096-07-29", "extended": "2097-07-29"},
     "1.34": {"status": "STANDARD_SUPPORT", "standard": "2096-12-02", "extended": "2097-12-02"},
     "1.35": {"status": "STANDARD_SUPPORT", "standard": "2097-03-27", "extended": "2098-03-27"},
+    "1.36": {"status": "STANDARD_SUPPORT", "standard": "2097-08-02", "extended": "2098-08-02"},
 }
 QUOTAS: dict[str, float] = {
     "L-1216C47A": 64.0,  # vCPUs of standard on-demand instances

@@ -41,7 +41,7 @@ _NODE_HOURS = {
     "m6i.metal": "7.5520000000",
     "c5.metal": "4.6080000000",
 }
-_ADDONS = {"kube-proxy": ["1.31.4"], "coredns": ["1.11.3"]}
+_ADDONS = {"kube-proxy": ["1.35.0"], "coredns": ["1.13.1"]}
 _SHORT_NAMES = {"ap-northeast-2": "APN2", "us-east-1": "USE1", "eu-west-1": "EU"}
 
 
@@ -75,7 +75,7 @@ def describe_cluster(account: Account, asked: Parameters) -> Answer | None:
     if name not in account.clusters:
         return None
     return {
-        "cluster": {"name": name, "status": "ACTIVE", "version": "1.31"} | account.clusters[name]
+        "cluster": {"name": name, "status": "ACTIVE", "version": "1.35"} | account.clusters[name]
     }
 
 
@@ -94,7 +94,7 @@ def describe_addon_versions(account: Account, asked: Parameters) -> Answer | Non
                         "architecture": ["amd64", "arm64"],
                         "compatibilities": [
                             {
-                                "clusterVersion": asked.get("kubernetesVersion", "1.31"),
+                                "clusterVersion": asked.get("kubernetesVersion", "1.35"),
                                 "platformVersions": ["*"],
                                 "defaultVersion": build == 5,
                             }

@@ -31,7 +31,7 @@ def test_a_stack_that_can_be_deployed(aws: AwsServer) -> None:
     assert result.api_cidrs == (f"{ADDRESS}/32",)
     assert result.facts.instance_type == "m6i.xlarge"
     assert 0 < result.cost.usd < 10
-    assert any("extended support" in line for line in result.warnings)
+    assert any("tested by its makers" in line for line in result.warnings)
 
 
 def test_a_stack_that_cannot_be_is_one_error_with_every_line(aws: AwsServer) -> None:

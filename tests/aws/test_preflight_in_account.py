@@ -32,8 +32,8 @@ def test_everything_that_is_known_afterwards(check: Check) -> None:
     result, report = check()
     assert report.problems == ()
     assert report.warnings == (
-        "Kubernetes 1.31 is in extended support, which ends on 2096-11-26: EKS charges the "
-        "surcharge that the estimate has",
+        "Cilium 1.16.5 is tested by its makers with Kubernetes up to 1.30, and the cluster has "
+        "1.35",
     )
     assert result.account == Account("123456789012", "aws")
     assert result.api_cidrs == (f"{ADDRESS}/32",)
@@ -41,13 +41,13 @@ def test_everything_that_is_known_afterwards(check: Check) -> None:
     assert (result.facts.driver, result.facts.vcpus, result.facts.kernel) == (
         "ena",
         4,
-        Kernel(6, 1),
+        Kernel(6, 12),
     )
     assert result.cost is not None
-    # 0.10 + 0.50 + 3 x 0.236 + 60 GiB x 0.0912 / 730 h + 0.059 + 0.005
-    assert result.cost.usd_per_hour == pytest.approx(1.3795, abs=0.0001)
+    # 0.10 + 3 x 0.236 + 60 GiB x 0.0912 / 730 h + 0.059 + 0.005
+    assert result.cost.usd_per_hour == pytest.approx(0.8795, abs=0.0001)
     # 20 min to create, 12 to measure, 14 to destroy; and 1 GiB a node through the NAT gateway.
-    assert result.cost.usd == pytest.approx(1.3795 * 46 / 60 + 3 * 0.059, abs=0.001)
+    assert result.cost.usd == pytest.approx(0.8795 * 46 / 60 + 3 * 0.059, abs=0.001)
     assert result.cost.source == "AWS's price list for ap-northeast-2"
 
 
@@ -149,9 +149,27 @@ def test_own_cluster_changes_its_version_to_the_next_one_only(check: Check, aws:
 def test_a_version_that_is_gone_does_not_stop_a_cluster_that_has_it(
     check: Check, aws: AwsServer
 ) -> None:
-    del aws.account.versions["1.31"]
     aws.account.clusters[CLUSTER] = {"tags": {CLUSTER_TAG: CLUSTER}, "version": "1.31"}
-    assert check()[1].problems == ()
+    assert check({"eks.version": "1.31"})[1].problems == ()
+
+
+def test_extended_support_is_told_and_in_the_estimate(check: Check) -> None:
+    result, report = check({"eks.version": "1.33"})
+    assert "Kubernetes 1.33 is in extended support, which ends on 2097-07-29" in report.warnings[0]
+    assert result.cost is not None
+    assert result.cost.usd_per_hour == pytest.approx(0.8795 + 0.5, abs=0.0001)
+
+
+def test_cilium_on_a_kernel_that_has_broken_clusters(check: Check) -> None:
+    def told(version: str, stack: str) -> bool:
+        return any(
+            "on kernel 6.18" in line
+            for line in check({"eks.version": version}, stack=stack)[1].warnings
+        )
+
+    assert told("1.36", "scenario-b")
+    assert not told("1.35", "scenario-b")
+    assert not told("1.36", "scenario-a")
 
 
 def test_what_an_earlier_run_has_left_is_told(check: Check) -> None:

@@ -41,9 +41,17 @@ def test_anything_else_is_a_warning_that_names_it(check: Check, aws: AwsServer) 
         assert any(f"AWS denies {action})" in line for line in unchecked), action
 
 
-def test_without_the_versions_the_estimate_has_the_surcharge(check: Check, aws: AwsServer) -> None:
+def test_without_the_versions_a_table_stands_in(check: Check, aws: AwsServer) -> None:
     aws.account.denied = ["eks:DescribeClusterVersions"]
-    result, _ = check({"eks.version": "1.34"})
+    result, report = check({"eks.version": "1.31"})
+    (problem,) = report.problems
+    assert "1.31: EKS does not offer it any more: its extended support ended on 2026-11-26" in (
+        problem
+    )
+    assert any("a table of 2026-11-28 stands in" in line for line in report.warnings)
+    # What it does not know has the surcharge in the estimate, to be on the safe side.
+    result, report = check({"eks.version": "1.99"})
+    assert report.problems == ()
     assert result.cost is not None
     assert "its extended support" in [item.what for item in result.cost.items]
 

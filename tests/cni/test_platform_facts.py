@@ -83,7 +83,10 @@ def test_kernels_compare_as_versions_and_nonsense_is_refused() -> None:
         Kernel.parse("mainline")
 
 
-@pytest.mark.parametrize(("eks", "kernel"), [("1.31", (6, 1)), ("1.32", (6, 1)), ("1.33", (6, 12))])
+@pytest.mark.parametrize(
+    ("eks", "kernel"),
+    [("1.32", (6, 1)), ("1.33", (6, 12)), ("1.35", (6, 12)), ("1.36", (6, 18)), ("1.37", (6, 18))],
+)
 def test_amazon_linux_kernels(eks: str, kernel: tuple[int, int]) -> None:
     assert al2023_kernel(eks) == kernel
 

@@ -15,7 +15,7 @@ from components.targets import settings_of
 ROOT = Path(__file__).parents[2]
 STACKS = [f"scenario-{letter}" for letter in "abcde"]
 EKS: dict[str, Any] = {
-    "version": "1.31",
+    "version": "1.35",
     "region": "ap-northeast-2",
     "zones": ["ap-northeast-2a", "ap-northeast-2c"],
     "nodeZone": "ap-northeast-2a",

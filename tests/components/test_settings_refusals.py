@@ -95,15 +95,15 @@ WRONG: list[tuple[str, object, str, str]] = [
     ),
     (
         "eks.version",
-        1.31,
-        "1.31: must be text: put it in quotes",
-        "set --path 'eks.version' 1.31",
+        1.35,
+        "1.35: must be text: put it in quotes",
+        "set --path 'eks.version' 1.35",
     ),
     (
         "eks.version",
         "latest",
-        "latest: must be a Kubernetes minor version such as 1.31",
-        "set --path 'eks.version' 1.31",
+        "latest: must be a Kubernetes minor version such as 1.35",
+        "set --path 'eks.version' 1.35",
     ),
     (
         "eks.vpcCidr",

@@ -21,6 +21,7 @@ from components.eks.aws import Calls, Caution, Clients, Finding, Refusal, connec
 from components.eks.cluster import VOLUME_GIB
 from components.eks.dataplane import dataplane
 from components.eks.preflight import account, cost, machine, offers
+from components.eks.preflight.facts import FACTS
 from components.eks.settings import CALLER, CLUSTER_TAG, EksSettings, cluster_name
 from components.programs import check_pods_programs
 from components.settings import PROJECT, Settings, StackFile
@@ -223,6 +224,11 @@ def _ask_aws(subject: Subject, profile: credentials.Profile, calls: Calls) -> Su
     return replace(inspection.run(), account=owner)
 
 
+def _cautions(scenario: Scenario, version: str) -> Iterable[str]:
+    """What is known of the CNI on the kernel of this version's nodes, and with the version."""
+    return scenario.dataplane.cautions(scenario.cni_version, version, al2023_kernel(version))
+
+
 class _Inspection:
     """The region's and the account's checks. All calls start at once, when it is made.
 
@@ -272,6 +278,7 @@ class _Inspection:
         if (zones := self._calls.required(self._zones)) is not None:
             self._findings += offers.check_zones(self._eks, zones)
         extended = self._check_version(own)
+        self._findings += map(Caution, _cautions(subject.scenario, self._eks.version))
         build = self._check_addon()
         facts = self._check_instance_type()
         self._check_quotas(facts)
@@ -288,13 +295,20 @@ class _Inspection:
 
     def _check_version(self, own: account.ExistingCluster | None) -> bool:
         """Whether the version is in extended support."""
-        name = self._eks.version
-        unchecked = f"whether EKS offers {name}; the estimate has the extended support's surcharge"
-        offered = self._calls.optional(self._versions, unchecked)
+        name, today = self._eks.version, self._subject.now.date()
+        known = name in FACTS.support.versions
+        instead = (
+            f"a table of {FACTS.support.date} stands in"
+            if known
+            else "the estimate has the extended support's surcharge"
+        )
+        offered = self._calls.optional(self._versions, f"whether EKS offers {name}; {instead}")
         if offered is None:
-            return True
+            if not known:
+                return True
+            offered = offers.versions_by_table(today)
         self._findings += offers.check_version(
-            name, offered, self._subject.now, existing=own.version if own else None
+            name, offered, today, existing=own.version if own else None
         )
         version = offers.find_version(name, offered)
         return version is not None and version.extended

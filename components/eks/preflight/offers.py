@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cni.capacity import vpc_cni_max_pods
-from cni.platform import PlatformFacts
+from cni.platform import PlatformFacts, version_numbers
 from cni.settings import Problem, did_you_mean
 from components.eks.aws import Caution, Finding, Refusal
 from components.eks.cluster import ARCHITECTURES
 from components.eks.preflight.facts import FACTS
-from components.eks.settings import EksSettings, version_numbers
+from components.eks.settings import EksSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -93,7 +93,7 @@ def _obstacle(zone: Zone, region: str) -> str | None:
 
 # -- Kubernetes versions ----------------------------------------------------------------------
 
-_SOON = timedelta(days=30)
+_SOON = timedelta(days=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Version:
 
     name: str
     extended: bool
-    ends: datetime | None
+    ends: date | None
 
 
 def cluster_versions(eks: EKSClient) -> tuple[Version, ...]:
@@ -119,9 +119,22 @@ def cluster_versions(eks: EKSClient) -> tuple[Version, ...]:
 
 
 def _version(item: ClusterVersionInformationTypeDef) -> Version:
-    if item["versionStatus"] == "EXTENDED_SUPPORT":
-        return Version(item["clusterVersion"], True, item.get("endOfExtendedSupportDate"))
-    return Version(item["clusterVersion"], False, item.get("endOfStandardSupportDate"))
+    extended = item["versionStatus"] == "EXTENDED_SUPPORT"
+    ends = (
+        item.get("endOfExtendedSupportDate") if extended else item.get("endOfStandardSupportDate")
+    )
+    return Version(item["clusterVersion"], extended, ends.date() if ends else None)
+
+
+def versions_by_table(today: date) -> tuple[Version, ...]:
+    """The same by the table, for where EKS cannot be asked."""
+    return tuple(
+        Version(name, extended=True, ends=support.extended)
+        if support.standard <= today
+        else Version(name, extended=False, ends=support.standard)
+        for name, support in FACTS.support.versions.items()
+        if today < support.extended
+    )
 
 
 def find_version(name: str, versions: Sequence[Version]) -> Version | None:
@@ -130,7 +143,7 @@ def find_version(name: str, versions: Sequence[Version]) -> Version | None:
 
 
 def check_version(
-    name: str, versions: Sequence[Version], now: datetime, *, existing: str | None
+    name: str, versions: Sequence[Version], today: date, *, existing: str | None
 ) -> Iterator[Finding]:
     """Whether a cluster can have this version.
 
@@ -150,37 +163,41 @@ def check_version(
         listed = ", ".join(
             f"{each.name} (extended support)" if each.extended else each.name for each in versions
         )
+        known = FACTS.support.versions.get(name)
+        why = ""
+        if known and known.extended <= today:
+            why = f" any more: its extended support ended on {known.extended}"
         reason = (
-            f"EKS does not offer it (any more); it offers {listed} (for all stacks at once: "
+            f"EKS does not offer it{why}; it offers {listed} (for all stacks at once: "
             "eks.version in Pulumi.yaml)"
         )
-        yield Problem("eks.version", name, reason, "eks.version", _nearest(name, versions, now))
+        yield Problem("eks.version", name, reason, "eks.version", _nearest(name, versions, today))
         return
     if version.extended:
-        end = f", which ends on {version.ends:%Y-%m-%d}" if version.ends else ""
+        end = f", which ends on {version.ends}" if version.ends else ""
+        last = "; then EKS offers it no more" if _ends_soon(version, today) else ""
         yield Caution(
             f"Kubernetes {name} is in extended support{end}: EKS charges the surcharge that the "
-            "estimate has"
+            f"estimate has{last}"
         )
-    elif version.ends and _ends_soon(version, now):
+    elif _ends_soon(version, today):
         yield Caution(
-            f"Kubernetes {name} goes into extended support on {version.ends:%Y-%m-%d}, at a "
-            "surcharge"
+            f"Kubernetes {name} goes into extended support on {version.ends}, at a surcharge"
         )
 
 
-def _nearest(name: str, versions: Sequence[Version], now: datetime) -> str | None:
+def _nearest(name: str, versions: Sequence[Version], today: date) -> str | None:
     """The oldest newer version that has no surcharge, now or soon; or the next best."""
     newer = [v for v in versions if version_numbers(v.name) > version_numbers(name)] or list(
         versions
     )[::-1]
     standard = [v for v in newer if not v.extended] or newer
-    lasting = [v for v in standard if not _ends_soon(v, now)] or standard
+    lasting = [v for v in standard if not _ends_soon(v, today)] or standard
     return lasting[0].name if lasting else None
 
 
-def _ends_soon(version: Version, now: datetime) -> bool:
-    return version.ends is not None and version.ends < now + _SOON
+def _ends_soon(version: Version, today: date) -> bool:
+    return version.ends is not None and version.ends < today + _SOON
 
 
 def _next(version: tuple[int, ...]) -> tuple[int, ...]:

@@ -60,8 +60,8 @@ OUTPUTS: dict[str, dict[str, Any]] = {
         for name in ("cilium-operator", "vpc-cni", "node")
     },
     "node-template": {"latestVersion": 7},
-    "nodes": {"releaseVersion": "1.31.14-20261101"},
-    "kube-proxy": {"addonVersion": "v1.31.14-eksbuild.2"},
+    "nodes": {"releaseVersion": "1.35.2-20261101"},
+    "kube-proxy": {"addonVersion": "v1.35.2-eksbuild.2"},
     "dataplane": {"toggles": {"dsr": {"applied": False}}},
     "benchmark": engine_mocks.OUTPUTS["benchmark"],
 }

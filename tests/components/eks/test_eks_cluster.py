@@ -37,7 +37,7 @@ def test_the_cluster_has_nothing_that_its_scenario_does_not_say(
 def test_the_cluster_is_as_the_settings_say(stack: str, programs: dict[str, Program]) -> None:
     cluster = programs[stack].resources["cluster"].inputs
     assert cluster["name"] == name_of(stack)
-    assert cluster["version"] == "1.31"
+    assert cluster["version"] == "1.35"
     assert cluster["kubernetesServiceIpAddressRange"] == "10.100.0.0/16"
     assert cluster["authenticationMode"] == "API"
     assert cluster["createOidcProvider"] is True

@@ -69,7 +69,7 @@ def test_prefix_delegation_reaches_the_vpc_cni(delegated: bool) -> None:
     [
         ("scenario-a", {}, "iptables"),
         ("scenario-b", {}, "iptables"),
-        ("scenario-b", {"scenario.kubeProxy": "nftables", "eks.version": "1.33"}, "nftables"),
+        ("scenario-b", {"scenario.kubeProxy": "nftables"}, "nftables"),
     ],
 )
 def test_kube_proxy_is_in_the_scenarios_mode(
@@ -162,7 +162,7 @@ def test_nodes_are_as_the_settings_say(stack: str, programs: dict[str, Program])
     assert nodes["instanceTypes"] == ["m6i.xlarge"]
     assert nodes["scalingConfig"] == {"desiredSize": 3, "minSize": 3, "maxSize": 3}
     assert nodes["amiType"] == "AL2023_x86_64_STANDARD"
-    assert nodes["version"] == "1.31"
+    assert nodes["version"] == "1.35"
     assert nodes["capacityType"] == "ON_DEMAND"
     assert nodes["launchTemplate"] == {"id": "node-template-id", "version": "7"}
 

@@ -69,7 +69,7 @@ def test_the_cluster_is_reached_by_a_descriptor_without_secrets(
 
 CHANGES: list[dict[str, object]] = [
     {"eks.nodes": 4},
-    {"eks.version": "1.32"},
+    {"eks.version": "1.36"},
     {"scenario.prefixDelegation": False},
     {"scenario.toggles.hubbleOff": False},
 ]

@@ -137,8 +137,12 @@ def test_tags_are_text_that_aws_takes(tag: str, value: str, what: str) -> None:
 
 
 NFTABLES: list[tuple[str, dict[str, object], str]] = [
-    ("scenario-a", {"eks.version": "1.35"}, "the VPC CNI goes with this mode from 1.23.0 on only"),
-    ("scenario-b", {}, "EKS's kube-proxy has this mode from 1.33 on, and eks.version is 1.31"),
+    ("scenario-a", {}, "the VPC CNI goes with this mode from 1.23.0 on only"),
+    (
+        "scenario-b",
+        {"eks.version": "1.32"},
+        "EKS's kube-proxy has this mode from 1.33 on, and eks.version is 1.32",
+    ),
 ]
 
 
@@ -159,7 +163,7 @@ def test_kube_proxy_modes_that_eks_does_not_have(
     ("stack", "more"), [("scenario-b", {}), ("scenario-a", {"scenario.cniVersion": "1.23.0"})]
 )
 def test_kube_proxy_with_nftables_where_eks_has_it(stack: str, more: dict[str, object]) -> None:
-    changes: dict[str, object] = {"scenario.kubeProxy": "nftables", "eks.version": "1.33"}
+    changes: dict[str, object] = {"scenario.kubeProxy": "nftables"}
     result = read(stack, {"target": "eks", **changes, **more})
     assert result.scenario.kube_proxy == "nftables"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -25,13 +25,14 @@ from tests.components.stack_config import read
 if TYPE_CHECKING:
     from mypy_boto3_eks import EKSClient
 
-NOW = datetime(2026, 11, 1, tzinfo=UTC)
-VERSIONS = [
-    Version("1.31", True, datetime(2026, 11, 26, tzinfo=UTC)),
-    Version("1.34", False, datetime(2026, 11, 20, tzinfo=UTC)),
-    Version("1.35", False, datetime(2027, 3, 27, tzinfo=UTC)),
-    Version("1.36", False, datetime(2027, 8, 2, tzinfo=UTC)),
-]
+TODAY = date(2026, 11, 28)
+VERSIONS = (
+    Version("1.32", True, date(2027, 3, 23)),
+    Version("1.33", True, date(2027, 7, 29)),
+    Version("1.34", False, date(2026, 12, 2)),
+    Version("1.35", False, date(2027, 3, 27)),
+    Version("1.36", False, date(2027, 8, 2)),
+)
 
 
 def eks(**changes: object) -> EksSettings:
@@ -121,28 +122,45 @@ def test_a_zone_where_eks_puts_no_cluster() -> None:
     ]
 
 
+def test_the_table_of_support_on_a_day() -> None:
+    assert offers.versions_by_table(TODAY) == VERSIONS
+    # A version is gone on the day that the calendar names.
+    day = date(2026, 11, 26)
+    assert offers.versions_by_table(day)[0].name == "1.32"
+    assert offers.versions_by_table(day - timedelta(days=1))[0] == Version("1.31", True, day)
+
+
 def test_a_version_in_extended_support_says_so() -> None:
-    (finding,) = offers.check_version("1.31", VERSIONS, NOW, existing=None)
+    (finding,) = offers.check_version("1.32", VERSIONS, TODAY, existing=None)
+    assert finding == Caution(
+        "Kubernetes 1.32 is in extended support, which ends on 2027-03-23: EKS charges the "
+        "surcharge that the estimate has"
+    )
+    (finding,) = offers.check_version("1.32", VERSIONS, date(2027, 1, 23), existing=None)
     assert isinstance(finding, Caution)
-    assert "which ends on 2026-11-26" in finding.text
+    assert finding.text.endswith("estimate has; then EKS offers it no more")
 
 
 def test_a_version_whose_standard_support_ends_soon_says_so() -> None:
-    (finding,) = offers.check_version("1.34", VERSIONS, NOW, existing=None)
+    (finding,) = offers.check_version("1.34", VERSIONS, TODAY, existing=None)
     assert isinstance(finding, Caution)
-    assert "goes into extended support on 2026-11-20" in finding.text
-    assert list(offers.check_version("1.35", VERSIONS, NOW, existing=None)) == []
+    assert "goes into extended support on 2026-12-02" in finding.text
+    assert list(offers.check_version("1.35", VERSIONS, TODAY, existing=None)) == []
 
 
 # 1.34 would have the surcharge within days.
-@pytest.mark.parametrize(("wanted", "proposed"), [("1.30", "1.35"), ("1.40", "1.36")])
+@pytest.mark.parametrize(("wanted", "proposed"), [("1.31", "1.35"), ("1.40", "1.36")])
 def test_a_version_that_is_not_offered_has_the_nearest_without_surcharge(
     wanted: str, proposed: str
 ) -> None:
-    (finding,) = offers.check_version(wanted, VERSIONS, NOW, existing=None)
+    (finding,) = offers.check_version(wanted, VERSIONS, TODAY, existing=None)
     assert isinstance(finding, Problem)
     assert finding.fix_value == proposed
-    assert "1.31 (extended support), 1.34, 1.35, 1.36" in finding.reason
+    assert "; it offers 1.32 (extended support), 1.33 (extended support), 1.34, 1.35, 1.36 (" in (
+        finding.reason
+    )
+    ended = "does not offer it any more: its extended support ended on 2026-11-26;"
+    assert (ended in finding.reason) == (wanted == "1.31")
 
 
 def test_a_type_of_an_architecture_without_images() -> None:
@@ -283,5 +301,5 @@ def test_a_version_that_is_not_offered_is_refused_with_those_that_are(
 ) -> None:
     (problem,) = _checked(builds)
     assert problem.key == problem.fix_key == "scenario.cniVersion"
-    assert problem.reason == f"EKS 1.31 in ap-northeast-2 offers {listed}"
+    assert problem.reason == f"EKS 1.35 in ap-northeast-2 offers {listed}"
     assert problem.fix_value == fix

@@ -123,7 +123,7 @@ def test_the_cluster_has_the_scenarios_addons_and_no_others(life: Life, stack: s
 
 def test_the_cluster_is_as_the_stack_says(life: Life, stack: str) -> None:
     (made,) = _made(life, "aws:eks/cluster:Cluster")
-    assert made["version"] == "1.31"
+    assert made["version"] == "1.35"
     assert made["bootstrapSelfManagedAddons"] is False
     assert made["accessConfig"]["authenticationMode"] == "API"
     assert made["vpcConfig"]["publicAccessCidrs"] == ["203.0.113.7/32"]

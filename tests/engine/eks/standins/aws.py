@@ -157,7 +157,7 @@ class Aws:
         return {"allocationId": self._identity(resource, inputs), "publicIp": "203.0.113.99"}
 
     def addon(self, resource: Resource, inputs: Props) -> Props:
-        return {"addonVersion": inputs.get("addonVersion", "v1.31.3-eksbuild.2")}
+        return {"addonVersion": inputs.get("addonVersion", "v1.35.0-eksbuild.2")}
 
     def launch_template(self, resource: Resource, inputs: Props) -> Props:
         return {"latestVersion": 1, "defaultVersion": 1}
