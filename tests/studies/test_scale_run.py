@@ -141,6 +141,9 @@ def test_every_size_is_visited_on_the_way_up_and_down() -> None:
         # The way up and down, two rounds each.
         places = point.metrics["connect_p50_last"].by_place()
         assert {place.round for place in places} == {1, 2, 3, 4}
+        # Both ends in the same turns, so that slices are pairs.
+        assert any(place.slice for place in places)
+        assert places.keys() == point.metrics["connect_p50_first"].by_place().keys()
         assert point.metrics["change_sync"].median == pytest.approx(130_000)
         assert point.facts["services"] == point.x
     assert series.points[2].facts["nat rules"] == 18  # all but those of kubernetes and DNS

@@ -67,8 +67,8 @@ _TUNNEL_PORTS = {"vxlan": 8472, "geneve": 6081}
 ADAPTATIONS = (
     "cilium-agent and cilium-operator run as processes, configured from the chart's own rendering; "
     "the agent reads a file of the lab in place of /proc/modules, which a kernel without loadable "
-    "modules does not have; it checks the graph of its parts for cycles once and looks for its first "
-    "addresses more often, which only shortens its start.",
+    "modules does not have; it checks the graph of its parts for cycles once and looks for its "
+    "first addresses more often, which only shortens its start.",
     "Router addresses, MACs of cilium_host and of the tunnel's device, and the number of a node's "
     "own endpoint are the same in every lab, so that the agents' compiled datapath can be cached.",
 )

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from bench.metrics import MICROSECONDS, Metric
 from bench.probes.base import Bench, Invocation, Reading, SampleError, WrappedProbe
 from bench.probes.cost import read_usage
+from bench.probes.turns import TurnProbe, take_turns
 from bench.session import CommandResult, Service, SessionError, Targets
 from bench.text import ParseError, latency
 from studies.experiments.capabilities import ComponentMetrics, ComponentRestart
@@ -202,11 +203,22 @@ class Towards(WrappedProbe):
         )
 
     def measure(self, bench: Bench) -> Reading:
-        service = self.choose()
-        reading = self.inner.measure(
-            replace(bench, targets=replace(bench.targets, httpbin=service))
-        )
-        if not self.same(service):
+        aimed = self.aimed(bench)
+        return self.renamed(aimed, self.inner.measure(aimed))
+
+    def aimed(self, bench: Bench) -> Bench:
+        """The same clients, and the Service that is chosen now.
+
+        :raises SampleError: none can be chosen.
+        """
+        return replace(bench, targets=replace(bench.targets, httpbin=self.choose()))
+
+    def renamed(self, aimed: Bench, reading: Reading) -> Reading:
+        """What was read of that Service, under these names.
+
+        :raises SampleError: it is not that kind of Service any more.
+        """
+        if not self.same(aimed.targets.httpbin):
             raise SampleError(
                 f"the rules were written anew meanwhile: not the {self.where} any more"
             )
@@ -226,6 +238,51 @@ class Towards(WrappedProbe):
         end = len(self.where) + 1
         values = {name[:-end]: value for name, value in reading.values.items()}
         return self.inner.summary(replace(reading, values=values))
+
+
+@dataclass(frozen=True, slots=True)
+class EndsInTurns:
+    """Turns of one operation towards several Services in one run, so that all meet the same
+    machine: ``towards`` have a turn probe each, all of the same operation."""
+
+    towards: tuple[Towards, ...]
+
+    @property
+    def name(self) -> str:
+        return self.towards[0].inner.name
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return tuple(metric for each in self.towards for metric in each.metrics)
+
+    @property
+    def seconds(self) -> float:
+        return sum(each.seconds for each in self.towards)
+
+    def invocation(self, targets: Targets) -> Invocation | None:
+        return self.towards[0].invocation(targets)
+
+    def measure(self, bench: Bench) -> Reading:
+        """:raises SampleError: one of them has no number."""
+        benches = [each.aimed(bench) for each in self.towards]
+        turns = [cast("TurnProbe", each.inner) for each in self.towards]
+        whole = Reading({})
+        for each, aimed, taken in zip(
+            self.towards, benches, take_turns(turns, benches), strict=True
+        ):
+            if isinstance(taken, SampleError):
+                raise taken
+            part = each.renamed(aimed, taken)
+            whole = replace(
+                part,
+                values={**whole.values, **part.values},
+                missing={**whole.missing, **part.missing},
+                slices={**whole.slices, **part.slices},
+            )
+        return whole
+
+    def summary(self, reading: Reading) -> str:
+        return ", ".join(f"{each.where} {each.summary(reading)}" for each in self.towards)
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ from studies.experiments.capabilities import (
 )
 from studies.experiments.growth import Place, fits
 from studies.experiments.model import Context, Findings, Series, point
-from studies.experiments.scale.probes import Aim, ChangeProbe, FullSyncProbe, Towards
+from studies.experiments.scale.probes import Aim, ChangeProbe, EndsInTurns, FullSyncProbe, Towards
 from studies.experiments.scale.services import Changing, Fillers, Syncs, dataplane_of
 
 RATE = 1_000
@@ -221,8 +221,12 @@ class _Experiment:
         connect, http = in_turns("connect", plan.turn_seconds), http_probe(plan, RATE)
         return (
             ChangeProbe(self.changing, self._dataplane, time.time),
-            Towards(connect, "first", aim.first, aim.same),
-            Towards(connect, "last", aim.last, aim.same),
+            EndsInTurns(
+                (
+                    Towards(connect, "first", aim.first, aim.same),
+                    Towards(connect, "last", aim.last, aim.same),
+                )
+            ),
             # Only a connection's first packet meets the rules: one end of them is enough.
             UnderLoad(Towards(http, "last", aim.last, aim.same)),
         )
