@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
-
 from bench.limits import (
     MOST_STEP_SECONDS,
     NOTABLE_OTHERS,
@@ -63,41 +61,15 @@ def sample(probe: Probe, bench: Bench, *, attempts: int = 3) -> Outcome:
     A failed attempt never yields a number; its reason is kept also where a later one succeeds.
     Attempts that others disturbed count as failed, but for the last one where such are kept.
     """
-    failures: list[str] = []
-    disturbed: Outcome | None = None
-    retrying = Retrying(
-        stop=stop_after_attempt(attempts),
-        wait=wait_fixed(PAUSE_SECONDS),
-        retry=retry_if_exception_type(SampleError),
-        reraise=True,
-        sleep=bench.clock.sleep,
-    )
 
-    def attempt() -> Outcome:
-        nonlocal disturbed
-        disturbed = None
+    def measured(_left: Sequence[int]) -> list[Reading | SampleError]:
         try:
-            outcome = _observed(probe, bench)
-            if (share := outcome.others) > bench.most_others:
-                disturbed = outcome
-                raise SampleError(_spoilt(share))
+            return [probe.measure(bench)]
         except SampleError as error:
-            failures.append(str(error))
-            raise
-        return outcome
+            return [error]
 
-    try:
-        return replace(retrying(attempt), failures=tuple(failures))
-    except SampleError:
-        if disturbed is not None and bench.keeps_disturbed:
-            return replace(disturbed, failures=tuple(failures[:-1]))
-        return Outcome(None, tuple(failures))
-    except BoundReachedError:
-        return Outcome(None, (*failures, BOUND_REASON))
-
-
-def _spoilt(share: float) -> str:
-    return f"others used {100 * share:.0f} % of a machine's CPUs meanwhile"
+    (outcome,) = _tried([bench], measured, attempts)
+    return outcome
 
 
 def sample_in_turn(
@@ -107,18 +79,34 @@ def sample_in_turn(
 
     :param probes: each side's, all of the same operation.
     """
+
+    def measured(left: Sequence[int]) -> list[Reading | SampleError]:
+        return take_turns([probes[i] for i in left], [benches[i] for i in left])
+
+    return _tried(benches, measured, attempts)
+
+
+def _tried(
+    benches: Sequence[Bench],
+    measured: Callable[[Sequence[int]], Sequence[Reading | SampleError]],
+    attempts: int,
+) -> list[Outcome]:
+    """Every side's outcome.
+
+    :param measured: measures the sides at these places, the ones that have no outcome yet.
+    """
     failures: list[list[str]] = [[] for _ in benches]
     outcomes: dict[int, Outcome] = {}
     disturbed: dict[int, Outcome] = {}
     for attempt in range(attempts):
         left = [place for place in range(len(benches)) if place not in outcomes]
-        if attempt and left:
-            benches[0].clock.sleep(PAUSE_SECONDS)
         if not left:
             break
+        if attempt:
+            benches[0].clock.sleep(PAUSE_SECONDS)
         told = {place: _watched(benches[place]) for place in left}
         try:
-            taken = take_turns([probes[i] for i in left], [benches[i] for i in left])
+            taken = measured(left)
         except BoundReachedError:
             outcomes |= {i: Outcome(None, (*failures[i], BOUND_REASON)) for i in left}
             break
@@ -134,7 +122,7 @@ def sample_in_turn(
         share = max((outcome.others for outcome in made.values()), default=0.0)
         disturbed = {i: made[i] for i in made if share > benches[i].most_others}
         for place in disturbed:
-            failures[place].append(_spoilt(share))
+            failures[place].append(f"others used {100 * share:.0f} % of a machine's CPUs meanwhile")
         for place in made.keys() - disturbed.keys():
             outcomes[place] = replace(made[place], failures=tuple(failures[place]))
     for place, outcome in disturbed.items():
@@ -143,11 +131,6 @@ def sample_in_turn(
     return [
         outcomes.get(place, Outcome(None, tuple(failures[place]))) for place in range(len(benches))
     ]
-
-
-def _observed(probe: Probe, bench: Bench) -> Outcome:
-    told = _watched(bench)
-    return told(probe.measure(bench), True)
 
 
 def _watched(bench: Bench) -> Callable[[Reading, bool], Outcome]:
