@@ -257,12 +257,13 @@ def test_wrong_arguments_are_one_line(
     assert line.startswith("bench: ") and told in line
 
 
+@pytest.mark.parametrize("command", ["host", "sweep"])
 def test_a_stack_that_is_not_up_is_told(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no(stack: str) -> dict[str, object]:
         raise SourceError(f"stack {stack!r} has no session: run pulumi up -s {stack} first")
 
     monkeypatch.setattr("cli.experiments.read_session", no)
-    assert main(["host", "--stack", "scenario-a"]) == 4
+    assert main([command, "--stack", "scenario-a"]) == 4
     assert "has no session: run pulumi up -s scenario-a first" in capsys.readouterr().err

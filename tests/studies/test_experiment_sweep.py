@@ -15,7 +15,6 @@ from bench.results import MetricResult
 from bench.session import CommandResult, Pod
 from cli.main import main
 from report.experiments import points_table
-from report.sources import SourceError
 from studies.experiments.definition import ExtentError
 from studies.experiments.model import Experiment, from_dict
 from studies.experiments.sweep import SweepPlan, capacity_probe, rate_within, run_sweep, sweep_probe
@@ -284,14 +283,3 @@ def test_wrong_arguments_are_one_line(
     assert main(["sweep", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
-
-
-def test_a_stack_that_is_not_up_is_told(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no(stack: str) -> dict[str, object]:
-        raise SourceError(f"stack {stack!r} has no session: run pulumi up -s {stack} first")
-
-    monkeypatch.setattr("cli.experiments.read_session", no)
-    assert main(["sweep", "--stack", "scenario-a"]) == 4
-    assert "has no session" in capsys.readouterr().err
