@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from components.benchmark import LATER, MEASURE
-from lab import cgroups
+from lab import cgroups, machine
 from lab.sandbox import LabPaths, state_root
 from lab.timeline import PROGRAM, Step, Timeline
 from studies.matrix.run import AT_ONCE
@@ -127,9 +127,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help="stacks at a time, at the end")
     asked = parser.parse_args(arguments)
     print(f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n", flush=True)
-    one_by_one(asked.stacks)
-    if len(asked.stacks) > 1:
-        at_once(asked.stacks, asked.at_once)
+    with machine.measuring("timing bring-ups"):
+        one_by_one(asked.stacks)
+        if len(asked.stacks) > 1:
+            at_once(asked.stacks, asked.at_once)
 
 
 if __name__ == "__main__":
