@@ -105,12 +105,11 @@ def remove(lab_id: str) -> None:
 
 def _remove_tree(top: Path) -> str | None:
     # A cgroup can be removed once its last process has been reaped, which may lag behind its death.
-    folders = sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts))
     try:
+        folders = sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts))
         for folder in [*folders, top]:
-            folder.rmdir()
-    except FileNotFoundError:
-        return None
+            with contextlib.suppress(FileNotFoundError):  # somebody else removes them, too
+                folder.rmdir()
     except OSError as error:
         return str(error)
     return None

@@ -77,6 +77,23 @@ def test_removing_what_is_not_there_does_nothing(hierarchy: Path) -> None:
     assert list(hierarchy.iterdir()) == []
 
 
+def test_the_rest_goes_where_another_removes_a_part_meanwhile(
+    hierarchy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cgroups.create("lab-1", "node-1/agents/kube-proxy")
+    cgroups.create("lab-1", "node-2")
+    rmdir = Path.rmdir
+
+    def beaten(path: Path) -> None:
+        monkeypatch.setattr(Path, "rmdir", rmdir)
+        rmdir(path)
+        rmdir(path)
+
+    monkeypatch.setattr(Path, "rmdir", beaten)
+    cgroups.remove("lab-1")
+    assert list(hierarchy.iterdir()) == []
+
+
 def test_a_cgroup_that_does_not_empty_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     busy = cgroups.create("lab-1", "node-1")
     (busy / "process").touch()  # What the kernel says of a cgroup with processes, so to speak.
