@@ -300,14 +300,3 @@ class Readiness:
         calibration = calibrations.of(self._bench, plan, version)
         self._gate.require(generator(calibration))
         return calibration.result
-
-
-def check_readiness(bench: Bench, plan: Plan, gate: Gate) -> CalibrationResult | None:
-    """Wait for a quiet machine, then calibrate the load generator: what else runs slows it, too.
-
-    :returns: what the generator reaches, if that could be told.
-    :raises PreconditionError: as :func:`bench.checks.check_cluster`.
-    """
-    readiness = Readiness(bench, gate)
-    (found,) = quiet([bench], plan.settle_seconds)
-    return readiness.require(found, plan, Calibrations(), version="")

@@ -60,8 +60,6 @@ class PlatformFacts:
     max_enis: int | None = None
     addresses_per_eni: int | None = None
     """IPv4 addresses per interface, the interface's own primary one included."""
-    baseline_gbps: float | None = None
-    peak_gbps: float | None = None
 
     @property
     def virtualised_ena(self) -> bool:
@@ -79,7 +77,6 @@ def from_describe_instance_types(
     """
     try:
         network = item["NetworkInfo"]
-        card = network.get("NetworkCards", [{}])[network.get("DefaultNetworkCardIndex", 0)]
         return PlatformFacts(
             instance_type=item["InstanceType"],
             bare_metal=item["BareMetal"],
@@ -94,8 +91,6 @@ def from_describe_instance_types(
             ena_srd=network.get("EnaSrdSupported", False),
             max_enis=network["MaximumNetworkInterfaces"],
             addresses_per_eni=network["Ipv4AddressesPerInterface"],
-            baseline_gbps=card.get("BaselineBandwidthInGbps"),
-            peak_gbps=card.get("PeakBandwidthInGbps"),
         )
     except KeyError as missing:
         name = item.get("InstanceType", "an instance type")

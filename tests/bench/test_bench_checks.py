@@ -12,7 +12,15 @@ from bench.checks import Check, Gate, PreconditionError, check_cluster
 from bench.interleave import run_benchmark
 from bench.plan import ALLOWABLE, PROFILES, Plan
 from bench.probes.base import Bench
-from bench.readiness import WINDOW_SECONDS, Window, check_readiness, near_limit, settled
+from bench.readiness import (
+    WINDOW_SECONDS,
+    Calibrations,
+    Readiness,
+    Window,
+    near_limit,
+    quiet,
+    settled,
+)
 from bench.results import CalibrationResult
 from bench.session import CommandResult, ComponentUsage, resolve_targets
 from cni.dataplane import Setting
@@ -29,9 +37,16 @@ def check(session: FakeSession, *allow: str) -> dict[str, Check]:
     return {item.name: item for item in gate.checks}
 
 
+def calibrated(session: FakeSession, plan: Plan, gate: Gate) -> CalibrationResult | None:
+    bench = bench_of(session)
+    readiness = Readiness(bench, gate)
+    (found,) = quiet([bench], plan.settle_seconds)
+    return readiness.require(found, plan, Calibrations(), version="")
+
+
 def ready(session: FakeSession, *allow: str, plan: Plan = PLAN) -> dict[str, Check]:
     gate = Gate(allow)
-    check_readiness(bench_of(session), plan, gate)
+    calibrated(session, plan, gate)
     return {item.name: item for item in gate.checks}
 
 
@@ -299,7 +314,7 @@ def test_no_time_is_no_clock(session: FakeSession) -> None:
 
 def test_the_generator_is_calibrated_against_a_null_server(session: FakeSession) -> None:
     gate = Gate()
-    found = check_readiness(bench_of(session), PLAN, gate)
+    found = calibrated(session, PLAN, gate)
     assert found is not None
     assert (found.generator, found.wanted) == ("fortio", 100)
     assert found.rate > 5_000

@@ -32,8 +32,6 @@ def test_m6i_xlarge_is_read_from_the_apis_fields() -> None:
         kernel=Kernel(6, 1),
         max_enis=4,
         addresses_per_eni=15,
-        baseline_gbps=1.562,
-        peak_gbps=12.5,
     )
 
 
@@ -41,7 +39,7 @@ def test_bare_metal_has_no_hypervisor() -> None:
     facts = known_facts("c5.metal")
     assert facts is not None
     assert (facts.bare_metal, facts.hypervisor, facts.vcpus) == (True, None, 96)
-    assert (facts.max_enis, facts.addresses_per_eni, facts.peak_gbps) == (15, 50, 25.0)
+    assert (facts.max_enis, facts.addresses_per_eni) == (15, 50)
 
 
 def test_ena_express_is_read_and_a_type_outside_the_table_is_unknown() -> None:
@@ -57,16 +55,6 @@ def test_a_missing_field_is_named(field: str) -> None:
     del item[field]
     with pytest.raises(PlatformError, match=f"description of m6i.xlarge has no {field}"):
         from_describe_instance_types(item)
-
-
-def test_the_card_that_carries_the_first_interface_gives_the_bandwidth() -> None:
-    item: dict[str, Any] = {**DESCRIPTIONS["m6i.xlarge"]}
-    cards = [{"BaselineBandwidthInGbps": 1.0}, {"BaselineBandwidthInGbps": 2.0}]
-    item["NetworkInfo"] = item["NetworkInfo"] | {
-        "NetworkCards": cards,
-        "DefaultNetworkCardIndex": 1,
-    }
-    assert from_describe_instance_types(item).baseline_gbps == 2.0
 
 
 @pytest.mark.parametrize(
