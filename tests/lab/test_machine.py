@@ -24,6 +24,7 @@ from lab.toolchain.build import Builder
 from lab.toolchain.cache import Cache
 from lab.toolchain.commands import Setup
 from lab.toolchain.programs import ALL
+from tests.speed import bring_up
 
 ROOT = Path(__file__).parents[2]
 _PROGRAM = """
@@ -112,6 +113,16 @@ def test_work_and_measurement_wait_for_each_other(start: Start, first: str, seco
     assert two.says().startswith("waiting for one (pid ")
     one.ends()
     two.has_it()
+
+
+def test_bring_ups_are_timed_alone(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(_stacks: object) -> None:
+        # Named as nobody's child, or it would not have to wait.
+        set_up = start("working", "a set-up", **{machine.MEASURED_BY: ""})
+        assert set_up.says().startswith("waiting for timing bring-ups (pid ")
+
+    monkeypatch.setattr(bring_up, "one_by_one", timed)
+    bring_up.main(["scenario-a"])
 
 
 def test_work_meets_work_and_a_measurement_waits_for_all_of_it(start: Start) -> None:
