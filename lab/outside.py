@@ -12,16 +12,12 @@ Two things of real networks come with it, on nodes whose agents have not started
 """
 
 import shlex
-import shutil
-import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 from lab import cgroups, network
-from lab.errors import CommandError, LabError
+from lab.bpf import compile_bpf
 from lab.network import Node
 from lab.sandbox import Place, Sandbox
-from lab.toolchain.programs import llvm_bin
 
 NAME = "outside"
 ADDRESS = str(network.SUBNET[200])
@@ -65,7 +61,8 @@ ethtool -K {device} tx off >/dev/null
 """,
         inside,
     )
-    program = _compiled(sandbox, version)
+    program = sandbox.paths.config / "pass.o"
+    compile_bpf(_PASS, program, version)
     for node in nodes:
         whole = f"ip link set {device} mtu {MTU}\nethtool -K {device} tx off >/dev/null"
         sandbox.script(whole, Place(netns=node.name))
@@ -80,16 +77,3 @@ ip link set {node.address.port} xdp object {shlex.quote(str(program))} section x
 for check in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > "$check"; done
 """
     )
-
-
-def _compiled(sandbox: Sandbox, version: str) -> Path:
-    """The XDP program that lets all pass, as an object file."""
-    clang = shutil.which("clang", path=llvm_bin(version))
-    if clang is None:
-        raise LabError("clang is not installed. Fix: make setup")
-    made = sandbox.paths.config / "pass.o"
-    words = [clang, "-O2", "-target", "bpf", "-x", "c", "-c", "-", "-o", str(made)]
-    done = subprocess.run(words, input=_PASS, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise CommandError(words, done.returncode, done.stderr)
-    return made

@@ -63,7 +63,7 @@ def sensitivity(measured: Sensitivity) -> str:
         left, right = drawn.subplots(1, 2)
         numbers = range(1, len(measured.effects) + 1)
         left.plot(numbers, measured.effects, "o", ms=5, color=BLUE, label="by turns")
-        left.plot(numbers, measured.expected, "_", ms=14, color=ORANGE, label="by the raw tool")
+        left.plot(numbers, measured.expected, "_", ms=14, color=ORANGE, label="imposed")
         left.axhline(0, color=MUTED, lw=0.8)
         left.set_xticks(list(numbers))
         left.set_xlabel("bring-up")

@@ -159,12 +159,20 @@ def overflows(snmp: str) -> int:
 
     :raises ParseError: it is not that.
     """
-    rows = [line.split()[1:] for line in snmp.splitlines() if line.startswith("Udp: ")]
+    return kernel_counter(snmp, "Udp", "RcvbufErrors")
+
+
+def kernel_counter(text: str, group: str, name: str) -> int:
+    """One of the counters of /proc/net/snmp or netstat: a row of names, and one of numbers.
+
+    :raises ParseError: it is not there.
+    """
+    rows = [line.split()[1:] for line in text.splitlines() if line.startswith(f"{group}: ")]
     try:
         names, values = rows
-        return int(values[names.index("RcvbufErrors")])
+        return int(values[names.index(name)])
     except (ValueError, IndexError):
-        raise ParseError("no counters of UDP in /proc/net/snmp") from None
+        raise ParseError(f"no {name} of {group} in the kernel's counters") from None
 
 
 CLOSE_ENOUGH = 1.03

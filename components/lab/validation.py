@@ -7,29 +7,34 @@ next.
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.probes.udp import overflows
+from bench.probes.udp import kernel_counter, overflows
 from bench.session import Session, SessionError
 from bench.workloads import DNS_SERVICE, IPERF_PORT
+from cni.cilium.versions import DEFAULT
 from cni.registry import DATAPLANES
 from components.lab import rollout
 from components.lab.session import LabSession
 from lab import machine
+from lab.bpf import compile_bpf
 from lab.cluster import Lab, LabSpec
 from lab.errors import ToolchainError
 from lab.sandbox import Place, only_one
 from lab.toolchain.build import Toolchain
 from lab.workloads import COREDNS
-from studies.validate.testbed import LABELS, Link, LossCount, ValidationTestbed
+from studies.validate.testbed import LABELS, Link, LossCount, Passed, ValidationTestbed
 
 LAB_ID = "cni-benchmark-validation"
 """And the label of each."""
 _SERVER = "iperf3-server"
+_DEVICE = "eth0"
+"""Of a pod."""
 _CNI = next(each for each in DATAPLANES.values() if each.eks_default)
 """The baseline's, without a program of its own on the packets' path."""
 _TITLE = f"validation: {_CNI.title.removeprefix('the ')}, kube-proxy"
@@ -47,7 +52,16 @@ _BURST_SECONDS = 0.01
 """A token bucket refills by a timer: with less than the timer's delay on a busy machine in the
 bucket, the rate is not reached. 10 ms are 0.5 % of a two-second run."""
 _SMALLEST_BURST_BYTES = 128 * 1024
-_TABLE = "useless"
+_DELAY = """
+static unsigned long long (*now)(void) = (void *) 5; /* bpf_ktime_get_ns */
+__attribute__((section("classifier"), used)) int delay(void *packet) {
+  unsigned long long end = now() + %dULL;
+  for (int i = 0; i < 8192 && now() < end; i++);
+  return 0; /* TC_ACT_OK */
+}
+char licence[] __attribute__((section("license"), used)) = "GPL";
+"""
+"""The verifier wants an end: 8,192 looks at the clock take 200 µs and more."""
 
 Progress = Callable[[str], None]
 
@@ -174,18 +188,34 @@ class LabFaults:
         return str(json.loads(shown)[0]["dev"])
 
     @contextmanager
-    def useless_rules(self, roles: Sequence[str], count: int) -> Iterator[None]:
-        """Rules of nftables in the namespaces of pods, on the way to their sockets."""
-        rules = "ip saddr 192.0.2.1 drop\n" * count  # of TEST-NET-1: no packet comes from there
-        hook = "type filter hook input priority 0;"
-        table = f"table ip {_TABLE} {{ chain input {{ {hook}\n{rules}}}\n}}"
+    def delay(self, roles: Sequence[str], nanoseconds: int) -> Iterator[Callable[[], Passed]]:
+        """A BPF program at the ingress of pods that looks at the clock until the time is over.
+
+        Netfilter's rules would not do: what one costs depends on what is in the caches.
+        """
+        program = self.lab.paths.config / f"delay-{nanoseconds}.o"
+        if not program.exists():
+            compile_bpf(_DELAY % nanoseconds, program, DEFAULT)
         apps = [COREDNS if role == DNS_SERVICE else role for role in roles]
-        pods = [pod for app in apps for pod in self.lab.pods_of(app)]
+        places = [Place(netns=pod.name) for app in apps for pod in self.lab.pods_of(app)]
         with ExitStack() as imposed:
-            for place in (Place(netns=pod.name) for pod in pods if count):
-                self.lab.sandbox.script(f"nft -f - <<'END'\n{table}\nEND", place)
-                imposed.callback(self.lab.sandbox.script, f"nft delete table ip {_TABLE}", place)
-            yield
+            for place in places:
+                self.lab.sandbox.script(f"tc qdisc add dev {_DEVICE} clsact", place)
+                imposed.callback(
+                    self.lab.sandbox.script, f"tc qdisc del dev {_DEVICE} clsact", place
+                )
+                self.lab.sandbox.script(
+                    f"tc filter add dev {_DEVICE} ingress bpf da obj {shlex.quote(str(program))} "
+                    "sec classifier",
+                    place,
+                )
+            yield lambda: sum(map(self._passed, places), Passed())
+
+    def _passed(self, place: Place) -> Passed:
+        text = self.lab.sandbox.script("cd /proc/thread-self/net; cat snmp netstat", place)
+        return Passed(
+            kernel_counter(text, "Ip", "InReceives"), kernel_counter(text, "IpExt", "InOctets")
+        )
 
     @contextmanager
     def udp_loss(self, probability: float) -> Iterator[Callable[[], LossCount]]:

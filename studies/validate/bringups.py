@@ -1,20 +1,27 @@
 """What is measured in one bring-up of three equal clusters, a, b and c.
 
-First they are equal, and take turns for every primary metric. Then c has rules of a firewall that
-nobody measured knows of (:mod:`studies.validate.delays`): as many as make round trips 3 % longer,
-as take 5 % of TCP's throughput, and as many that the effect is large enough to see whether it
-depends on the length of a batch and on how many take turns.
+First they are equal, and take turns for every primary metric. Then packets to c's servers are
+delayed, unknown to who measures (:mod:`studies.validate.delays`): so long that round trips take 3 %
+longer, that it takes 5 % of TCP's throughput, and so long that the effect is large enough to see
+whether it depends on the length of a batch and on how many take turns.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 from bench.interleave import Side, abba, interleave
 from bench.plan import Plan
 from bench.probes.turns import TurnProbe, in_turns
 from bench.results import Results
-from studies.validate.delays import Path, cost_of_a_rule, path_of
-from studies.validate.testbed import LABELS, MissingSampleError, Progress, ValidationTestbed
+from studies.validate.delays import Path, path_of
+from studies.validate.testbed import (
+    LABELS,
+    MissingSampleError,
+    Passed,
+    Progress,
+    ValidationTestbed,
+)
 
 BASELINE, DELAYED = LABELS[0], LABELS[-1]
 _KINDS = ("rtt", "connect", "http", "dns", "transfer")
@@ -38,10 +45,14 @@ class Imposed:
         share = self.percent / 100
         return share / (1 - share) if self.metric == "tcp_throughput" else share
 
+    def nanoseconds(self, usual: Results) -> int:
+        """For how long a packet has to be held, where an operation takes what these say."""
+        typical = self.path.microseconds(usual.metrics[self.metric].median)
+        return round(1e3 * self.longer * typical / self.path.packets)
+
 
 IMPOSED = (Imposed("rtt_p50", 3.0), Imposed("tcp_throughput", 5.0))
 WIDE = Imposed("rtt_p50", 20.0)
-_CALIBRATION_PAIRS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +83,7 @@ Sides = Mapping[str, Results]
 
 @dataclass(frozen=True, slots=True)
 class BringUp:
-    """What one gave; ``added`` is what is imposed in µs per operation, by metric, as a tool sees
-    it."""
+    """What one gave; ``added`` is what is imposed in µs per operation, by metric."""
 
     equal: Sides
     delayed: Mapping[str, Sides]
@@ -81,18 +91,6 @@ class BringUp:
     added: Mapping[str, float]
     ways: Mapping[str, Sides]
     """By the way's name."""
-
-
-@dataclass(slots=True)
-class Rules:
-    """How many stand for what is imposed: chosen in the first bring-up, the same in all."""
-
-    numbers: dict[Imposed, int] = field(default_factory=dict)
-
-    def of(self, imposed: Imposed, typical: float, cost: float) -> int:
-        """So many; ``typical`` is what an operation takes without them, in µs."""
-        wanted = max(1, round(imposed.longer * typical / cost))
-        return self.numbers.setdefault(imposed, wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,47 +102,52 @@ class Trio:
     plan: Plan
     say: Progress
 
-    def measure(self, rules: Rules) -> BringUp:
+    def measure(self) -> BringUp:
         """All of it.
 
         :raises MissingSampleError: something has no number.
         """
         self.say("equal clusters, all primary metrics")
         seconds = self.plan.turn_seconds
-        equal = self._turns([in_turns(kind, seconds) for kind in _KINDS])
-        costs, added, delayed = {}, {}, {}
+        probes = [in_turns(kind, seconds) for kind in _KINDS]
+        equal = self._take_turns(probes, LABELS)
+        usual = equal[BASELINE]
+        added, delayed = {}, {}
         for imposed in IMPOSED:
-            costs[imposed.metric] = cost = self._calibrate(imposed)
-            typical = imposed.path.microseconds(equal[BASELINE].metrics[imposed.metric].median)
-            number = rules.of(imposed, typical, cost)
-            self.say(f"{imposed.percent:g} % of {imposed.metric}: {number} rules")
-            added[imposed.metric] = number * cost
-            probe = in_turns(imposed.path.kind, seconds)
-            delayed[imposed.metric] = self._turns([probe], imposed, number)
-        typical, cost = equal[BASELINE].metrics[WIDE.metric].median, costs[WIDE.metric]
-        many = rules.of(WIDE, typical, cost)
+            held = imposed.nanoseconds(usual)
+            self.say(f"{imposed.percent:g} % of {imposed.metric}: {held} ns per packet")
+            delayed[imposed.metric], passed = self._delayed(
+                imposed, held, in_turns(imposed.path.kind, seconds), LABELS
+            )
+            added[imposed.metric] = held / 1e3 * imposed.path.packets_of(passed)
+        held = WIDE.nanoseconds(usual)
         ways = {}
         for way in (USUAL, *WAYS):
-            self.say(f"round trips, {WIDE.percent:g} % ({many} rules): {way.name}")
-            ways[way.name] = self._turns([way.probe(seconds)], WIDE, many, way.labels)
+            self.say(f"round trips, {WIDE.percent:g} % ({held} ns per packet): {way.name}")
+            ways[way.name], _ = self._delayed(WIDE, held, way.probe(seconds), way.labels)
         return BringUp(equal, delayed, added, ways)
 
-    def _calibrate(self, imposed: Imposed) -> float:
-        bed, bench = self.beds[DELAYED], self.sides[DELAYED].bench
-        self.say(f"what a rule costs, by {imposed.path.tool}")
-        return cost_of_a_rule(bench, bed.faults, imposed.path, _CALIBRATION_PAIRS)
+    def _delayed(
+        self, imposed: Imposed, nanoseconds: int, probe: TurnProbe, labels: Sequence[str]
+    ) -> tuple[dict[str, Results], Passed]:
+        """One round of turns while packets to c's servers are held, and what came to them."""
+        with ExitStack() as stack:
+            readers = {
+                label: stack.enter_context(
+                    self.beds[label].faults.delay(
+                        imposed.path.servers, nanoseconds if label == DELAYED else 0
+                    )
+                )
+                for label in labels
+            }
+            before = readers[DELAYED]()
+            results = self._take_turns([probe], labels)
+            return results, readers[DELAYED]() - before
 
-    def _turns(
-        self,
-        probes: Sequence[TurnProbe],
-        imposed: Imposed = IMPOSED[0],
-        rules: int = 0,
-        labels: Sequence[str] = LABELS,
-    ) -> dict[str, Results]:
-        """One round of turns, while c has the rules."""
+    def _take_turns(self, probes: Sequence[TurnProbe], labels: Sequence[str]) -> dict[str, Results]:
+        """One round of turns."""
         sides = [replace(self.sides[label], probes=tuple(probes)) for label in labels]
-        with self.beds[DELAYED].faults.useless_rules(imposed.path.servers, rules):
-            results = interleave(sides, self.plan, abba(labels, 1))
+        results = interleave(sides, self.plan, abba(labels, 1))
         missing = [f"{label}: {e.text()}" for label, r in results.items() for e in r.errors]
         if missing:
             raise MissingSampleError("; ".join(missing))

@@ -1,9 +1,12 @@
-"""A delay that nobody knows of, and what it costs, by turns and by the tools that everybody uses.
+"""A delay that nobody knows of, and what turns and the tools that everybody uses see of it.
 
-Rules of a firewall that match nothing lie before a server's socket. Every packet has to pass them,
-so the path is longer, by kernel code that the program that measures knows nothing of. What a rule
-costs is not assumed but seen: by fortio, dig and iperf3, with many rules and with none in
-alternation, and by them alone where turns are to be judged.
+Each packet to a server is held for so many ns (:meth:`studies.validate.testbed.Faults.delay`), by
+code that the program that measures knows nothing of. What that adds to an operation is arithmetic:
+the ns times the packets that come to the server while it is timed. "Without" is the same code
+with 0 ns, so that what it needs for itself is on both sides.
+
+The work that a server has after its answer can hide a part of a delay: it goes on while the next
+packet is held. So tools leave pauses between operations, as turns do.
 
 All is told in µs per operation (of a transfer: per MiB), as a delay adds to that, whatever the
 generator needs for itself.
@@ -22,13 +25,13 @@ from bench.probes.iperf import iperf_argv
 from bench.probes.turns import CLIENT, SERVER, in_turns
 from bench.session import SessionError
 from bench.workloads import DNS_SERVICE, TURNS_ECHO_PORT
-from studies.validate.testbed import Faults, MissingSampleError
+from studies.validate.testbed import Faults, MissingSampleError, Passed
 
-RULES = 1_000
-"""Enough for a delay that a few short runs see well."""
 _SECONDS = 0.3
-_CONNECTIONS = 300
-_QUERIES = 60
+_RATE = 1_000
+_CONNECTIONS = 120
+_CONNECTIONS_RATE = 400
+_QUERIES = 30
 _BYTES = 1 << 30
 _MIB_BITS = 8 * (1 << 20)
 _TIMEOUT = 30.0
@@ -41,8 +44,9 @@ Measure = Callable[[], float]
 class Path:
     """One operation, by turns (its metric ``metric``) and by a tool.
 
-    ``servers`` are the pods before whose sockets the rules lie, by their role. ``tool`` takes the
-    bench to the command (where, what) and ``read`` its output to µs per operation.
+    ``servers`` are the pods to which packets are held, by their role. ``argv`` takes the bench to
+    the tool's command, ``client`` is where it runs, and ``read`` takes its output to µs per
+    operation. ``packets`` are about those that come to the server in an operation.
     """
 
     kind: str
@@ -53,6 +57,7 @@ class Path:
     argv: Callable[[Bench], Sequence[str]]
     read: Callable[[str], float]
     per: str = "operation"
+    packets: float = 1.0
 
     def by_turns(self, bench: Bench) -> float:
         """As the benchmark measures it, of this side alone.
@@ -81,6 +86,10 @@ class Path:
         """A value of the metric in µs per operation."""
         return per_mib(value) if self.metric == "tcp_throughput" else value
 
+    def packets_of(self, passed: Passed) -> float:
+        """Those of an operation, where they depend on the kernel as it counted them."""
+        return passed.packets * (1 << 20) / passed.bytes if self.per == "MiB" else self.packets
+
 
 def per_mib(gbit_per_second: float) -> float:
     """µs for a MiB at a rate."""
@@ -88,13 +97,13 @@ def per_mib(gbit_per_second: float) -> float:
 
 
 def _fortio(
-    url: Callable[[Bench], str], *options: str, count: int | None = None
+    url: Callable[[Bench], str], *options: str, count: int | None = None, rate: int = _RATE
 ) -> Callable[[Bench], Sequence[str]]:
     seconds = _SECONDS if count is None else None
 
     def argv(bench: Bench) -> Sequence[str]:
         return fortio_argv(
-            url(bench), *options, seconds=seconds, count=count, connections=1, rate=None,
+            url(bench), *options, seconds=seconds, count=count, connections=1, rate=rate,
             resolution_us=1.0,
         )  # fmt: skip
 
@@ -110,10 +119,12 @@ def _fortio_p50(histogram: str) -> Callable[[str], float]:
 
 
 def _dig(bench: Bench) -> Sequence[str]:
+    """A process per query: those of one process follow back to back."""
     dns = bench.targets.dns
     return (
+        "sh", "-c", f'for i in $(seq {_QUERIES}); do "$@"; done', "sh",
         "dig", f"@{dns.host}", "-p", str(dns.port), "-u", "+tries=1", "+time=1", "+noall",
-        "+stats", *[bench.targets.dns_name] * _QUERIES,
+        "+stats", bench.targets.dns_name,
     )  # fmt: skip
 
 
@@ -137,7 +148,8 @@ PATHS: tuple[Path, ...] = (
     ),
     Path(
         "connect", "connect_p50", "fortio, a connection per request", ("httpbin",),
-        "fortio-client", _fortio(_url, "-keepalive=false", count=_CONNECTIONS),
+        "fortio-client",
+        _fortio(_url, "-keepalive=false", count=_CONNECTIONS, rate=_CONNECTIONS_RATE),
         _fortio_p50("ConnectionStats"),
     ),
     Path(
@@ -147,8 +159,11 @@ PATHS: tuple[Path, ...] = (
     Path("dns", "dns_p50", "dig", (DNS_SERVICE,), "dns-client", _dig, _dig_p50),
     Path(
         "transfer", "tcp_throughput", "iperf3, one stream", (SERVER, "iperf3-server"), CLIENT,
-        lambda bench: iperf_argv(bench.targets, None, "-P", "1", "-n", str(_BYTES)),
-        _iperf3_mib, "MiB",
+        # Blocks of 1 MiB: of smaller ones the kernel makes smaller packets.
+        lambda bench: iperf_argv(
+            bench.targets, None, "-P", "1", "-n", str(_BYTES), "-l", str(1 << 20)
+        ),
+        _iperf3_mib, "MiB", 17.0,
     ),
 )  # fmt: skip
 """In the order of the primary metrics."""
@@ -161,17 +176,17 @@ def path_of(metric: str) -> Path:
 
 @dataclass(slots=True)
 class Alternation:
-    """One way to measure, without the rules and with them, pair by pair, in µs."""
+    """One way to measure, without the delay and with it, pair by pair, in µs."""
 
     off: list[float]
     on: list[float]
 
     def delays(self) -> list[float]:
-        """What the rules added, pair by pair."""
+        """What it added, pair by pair."""
         return [on - off for off, on in zip(self.off, self.on, strict=True)]
 
     def delay(self) -> float:
-        """What they added."""
+        """What it added."""
         return statistics.median(self.delays())
 
 
@@ -179,29 +194,16 @@ Enough = Callable[[Mapping[str, Alternation]], bool]
 
 
 def alternate(
-    measures: Mapping[str, Measure], faults: Faults, path: Path, rules: int, enough: Enough
+    measures: Mapping[str, Measure], faults: Faults, path: Path, nanoseconds: int, enough: Enough
 ) -> dict[str, Alternation]:
-    """Measure with the rules and without, in either order, until it is ``enough``."""
+    """Measure with the delay and without, in either order, until it is ``enough``."""
     found = {name: Alternation([], []) for name in measures}
     pairs = 0
     while not enough(found):
         for on in (False, True) if pairs % 2 else (True, False):
-            with faults.useless_rules(path.servers, rules if on else 0):
+            with faults.delay(path.servers, nanoseconds if on else 0):
                 for name, measure in measures.items():
                     column = found[name].on if on else found[name].off
                     column.append(measure())
         pairs += 1
     return found
-
-
-def cost_of_a_rule(bench: Bench, faults: Faults, path: Path, pairs: int) -> float:
-    """What a rule adds to an operation, in µs, as the tool sees it.
-
-    :raises MissingSampleError: the tool gives no number, or sees nothing of the rules.
-    """
-    measures = {"tool": lambda: path.by_tool(bench)}
-    found = alternate(measures, faults, path, RULES, lambda seen: len(seen["tool"].on) >= pairs)
-    cost = found["tool"].delay() / RULES
-    if cost <= 0:
-        raise MissingSampleError(f"{path.tool} sees no delay by {RULES} rules")
-    return cost

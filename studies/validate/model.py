@@ -81,8 +81,8 @@ class Equality(Model):
 class Sensitivity(Model):
     """A delay of known size, ``percent`` of ``metric``; all figures in %, lists by bring-up.
 
-    ``effects`` are what was measured of it, ``expected`` what it has to be by the tools'
-    calibration. ``spread`` is the standard deviation of bring-ups, taken from equal clusters, and
+    ``effects`` are what was measured of it, ``expected`` what it has to be by arithmetic.
+    ``spread`` is the standard deviation of bring-ups, taken from equal clusters, and
     ``bound`` what it is below with 95 %. ``power`` has for each size in % the chance (0 to 1) that
     a comparison of ``compared`` bring-ups finds it: at the spread, and at the bound.
     """

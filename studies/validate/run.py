@@ -11,7 +11,7 @@ from bench.plan import Plan
 from bench.readiness import Calibrations
 from bench.results import CheckResult
 from bench.session import Clock, SessionError
-from studies.validate.bringups import BringUp, Rules, Trio
+from studies.validate.bringups import BringUp, Trio
 from studies.validate.model import Agreement, Check, Delay, Deviation, Part, Report
 from studies.validate.parity import ParityChecks
 from studies.validate.testbed import (
@@ -109,7 +109,7 @@ class _Validation:
 
     def repeat(self, wanted: int) -> None:
         """Bring-ups of three equal clusters, as long as the time allows."""
-        rules, longest = Rules(), 0.0
+        longest = 0.0
         for number in range(1, wanted + 1):
             start = self.clock.monotonic()
             if start + longest > self.end:
@@ -120,7 +120,7 @@ class _Validation:
                 try:
                     with self.testbeds.bring_up(LABELS) as beds:
                         sides = self._prepared(beds, say)
-                        self.bring_ups.append(Trio(beds, sides, self.plan, say).measure(rules))
+                        self.bring_ups.append(Trio(beds, sides, self.plan, say).measure())
                 except PreconditionError as error:
                     raise MissingSampleError(str(error)) from None
             longest = max(longest, self.clock.monotonic() - start)

@@ -50,6 +50,23 @@ class LossCount:
         return LossCount(*map(operator.sub, astuple(self), astuple(other)))
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The kernel's own counts of IP packets that have come to pods, and of their bytes.
+
+    A packet is what goes through the kernel as one, which may be many segments.
+    """
+
+    packets: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: "Passed") -> "Passed":
+        return Passed(*map(operator.add, astuple(self), astuple(other)))
+
+    def __sub__(self, other: "Passed") -> "Passed":
+        return Passed(*map(operator.sub, astuple(self), astuple(other)))
+
+
 class Faults(Protocol):
     """Impositions on the path from the client's to the servers' node; each ends with its block."""
 
@@ -57,9 +74,13 @@ class Faults(Protocol):
         """At most so many bits/s of Ethernet frames (header counted, no preamble or gap)."""
         ...
 
-    def useless_rules(self, roles: Sequence[str], count: int) -> AbstractContextManager[None]:
-        """So many rules of a firewall, which match nothing, before the sockets of these roles' pods
-        (of the DNS Service's, by its name)."""
+    def delay(
+        self, roles: Sequence[str], nanoseconds: int
+    ) -> AbstractContextManager[Callable[[], Passed]]:
+        """Every packet to these roles' pods (to the DNS Service's, by its name) is held so long.
+
+        The block gets a function that reads what has come to them; differences mean something.
+        """
         ...
 
     def udp_loss(self, probability: float) -> AbstractContextManager[Callable[[], LossCount]]:

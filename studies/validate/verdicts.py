@@ -11,8 +11,8 @@ below 1 %, and the comparisons' uncorrected p-values of 0.05 or less may not be 
 makes of 5 %. Pairs share clusters, so three of them count as two. Metrics of one bring-up share its
 machine, but not their turns, and count as independent.
 
-Sensitivity. What a delay has to do to the turns follows from what the raw tools see of it, in µs:
-bring-up by bring-up, the difference between what turns saw and that has an interval that covers 0.
+Sensitivity. What a delay has to do to the turns is arithmetic: bring-up by bring-up, the difference
+between what turns saw and that has an interval that covers 0.
 Power is that of Student's t, with the spread between bring-ups of the equal pairs: once with the
 spread as estimated, once with its upper bound, by which the check is decided. The level is what
 Holm's correction leaves for one of as many metrics as are primary.
@@ -205,7 +205,7 @@ def judge_p_values(p_values: Sequence[float], pairs: int) -> Check:
 
 
 def judge_delay(bring_ups: Sequence[BringUp], imposed: Imposed) -> tuple[list[Check], Sensitivity]:
-    """Whether what was imposed is found, as large as the tools say, and how surely.
+    """Whether what was imposed is found, as large as it is, and how surely.
 
     :raises MissingSampleError: equal clusters do not vary at all.
     """
@@ -232,10 +232,10 @@ def judge_delay(bring_ups: Sequence[BringUp], imposed: Imposed) -> tuple[list[Ch
     truth = stats.mean_shift(expected, 0.95).shift.value
     as_large = covers(
         "Sensitivity",
-        f"{name}, as large as the tools say",
+        f"{name}, as large as imposed",
         [mine - theirs for mine, theirs in zip(seen, expected, strict=True)],
         imposed.percent,
-        f"{truth:+.2f} %, by what {imposed.path.tool} sees of the same rules",
+        f"{truth:+.2f} %, by arithmetic",
     )
     return [found, as_large, _power_check(data, size)], data
 
@@ -253,7 +253,7 @@ def _verdict(bring_ups: Sequence[BringUp], metric: str) -> MetricComparison:
 
 
 def _expected(bring_ups: Sequence[BringUp], imposed: Imposed) -> Iterator[float]:
-    """What the imposed has to do by the tool's calibration, in % of an operation."""
+    """What the imposed has to do, in % of an operation."""
     for each in bring_ups:
         metric = each.delayed[imposed.metric][BASELINE].metrics[imposed.metric]
         yield 100 * each.added[imposed.metric] / imposed.path.microseconds(metric.median)
@@ -329,7 +329,7 @@ def judge_ways(ways: Sequence[Mapping[str, Sides]]) -> list[Check]:
             f"{WIDE.metric}, {way.name}",
             [mine - other for mine, other in zip(seen[way.name], usual, strict=True)],
             WIDE.percent / 4,
-            f"the effect of the same rules as usual, {typical:+.1f} %",
+            f"the effect of the same delay as usual, {typical:+.1f} %",
         )
         for way in WAYS
     ]

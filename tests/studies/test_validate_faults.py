@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -15,18 +16,17 @@ from bench.session import resolve_targets
 from studies.validate import parity as parity_module
 from studies.validate.delays import (
     PATHS,
-    RULES,
     Alternation,
     alternate,
-    cost_of_a_rule,
     path_of,
 )
 from studies.validate.parity import ParityChecks, judge_parity, read_by_hand
-from studies.validate.testbed import Link, LossCount, MissingSampleError, probe_named
+from studies.validate.testbed import Link, LossCount, MissingSampleError, Passed, probe_named
 from studies.validate.truth import TruthChecks
 from tests.bench.fakes import PLAN, FakeSession, recorded
 
 NOTHING = LossCount()
+PACKETS_PER_MIB = 20
 
 
 class Recorded:
@@ -34,9 +34,9 @@ class Recorded:
 
     def __init__(self, total: LossCount = NOTHING) -> None:
         self.limits: list[int] = []
-        self.rules: list[tuple[tuple[str, ...], int]] = []
+        self.delays: list[tuple[tuple[str, ...], int]] = []
         self.losses: list[float] = []
-        self.count = 0
+        self.nanoseconds = 0
         self._total = total
         self._counts = LossCount()
 
@@ -47,12 +47,13 @@ class Recorded:
         yield
 
     @contextmanager
-    def useless_rules(self, roles: Sequence[str], count: int) -> Iterator[None]:
-        """See ``studies.validate.testbed.Faults``."""
-        self.rules.append((tuple(roles), count))
-        self.count = count
-        yield
-        self.count = 0
+    def delay(self, roles: Sequence[str], nanoseconds: int) -> Iterator[Callable[[], Passed]]:
+        """See ``studies.validate.testbed.Faults``: a MiB more with every reading."""
+        self.delays.append((tuple(roles), nanoseconds))
+        self.nanoseconds = nanoseconds
+        read = count(1)
+        yield lambda: Passed(*[next(read) * each for each in (PACKETS_PER_MIB, 1 << 20)])
+        self.nanoseconds = 0
 
     @contextmanager
     def udp_loss(self, probability: float) -> Iterator[Callable[[], LossCount]]:
@@ -175,19 +176,19 @@ def test_a_wrong_reading_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch)
 # -- delays -------------------------------------------------------------------------------------
 
 
-def test_rules_lie_before_the_servers_every_other_time(bench: Bench) -> None:
+def test_packets_are_held_every_other_time(bench: Bench) -> None:
     faults, path = Recorded(), path_of("tcp_throughput")
     seen: list[int] = []
 
     def measure() -> float:
-        seen.append(faults.count)
-        return 2.0 + faults.count
+        seen.append(faults.nanoseconds)
+        return 2.0 + faults.nanoseconds
 
     found = alternate({"one": measure}, faults, path, 7, lambda seen: len(seen["one"].on) >= 3)[
         "one"
     ]
     assert seen == [7, 0, 0, 7, 7, 0]
-    assert faults.rules[0] == (("turns-server", "iperf3-server"), 7)
+    assert faults.delays[0] == (("turns-server", "iperf3-server"), 7)
     assert (found.off, found.on, found.delay()) == ([2.0] * 3, [9.0] * 3, 7.0)
 
 
@@ -206,9 +207,22 @@ def test_a_tool_that_fails_gives_no_number(bench: Bench, session: FakeSession) -
         path_of("rtt_p50").by_tool(bench)
 
 
-def test_rules_that_nothing_shows_have_no_cost(bench: Bench) -> None:
-    with pytest.raises(MissingSampleError, match=f"fortio sees no delay by {RULES} rules"):
-        cost_of_a_rule(bench, Recorded(), path_of("rtt_p50"), 3)
+def test_a_delay_that_the_tool_does_not_see_gives_no_number() -> None:
+    with pytest.raises(MissingSampleError, match="fortio sees nothing of the delay"):
+        judge_parity(path_of("rtt_p50"), columns(5.0, 0.0, 0.1))
+
+
+def test_packets_are_counted_where_their_number_is_the_kernels() -> None:
+    passed = Passed(600, 30 << 20) - Passed(200, 10 << 20)
+    assert path_of("tcp_throughput").packets_of(passed) == 20
+    assert path_of("rtt_p50").packets_of(passed) == 1
+
+
+def test_queries_of_dig_are_a_process_each(bench: Bench, session: FakeSession) -> None:
+    path_of("dns_p50").by_tool(bench)
+    _, argv, _ = session.calls[-1]
+    assert argv.count(argv[-1]) == 1
+    assert argv[:2] == ("sh", "-c")
 
 
 def columns(ours: float, theirs: float, noise: float) -> dict[str, Alternation]:

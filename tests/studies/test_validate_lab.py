@@ -76,16 +76,22 @@ def test_what_is_imposed_goes_with_a_failure_too(lab: ValidationTestbed) -> None
     assert "tbf" not in lab_of("a").sandbox.script("tc qdisc show")
 
 
-def test_useless_rules_lie_before_the_sockets_of_their_block_only(lab: ValidationTestbed) -> None:
+def test_packets_are_held_and_counted_in_their_block_only(lab: ValidationTestbed) -> None:
     sandbox = lab_of("a").sandbox
-    places = [Place(netns=name) for name in ("turns-server", "coredns")]
-    with lab.faults.useless_rules(("turns-server", DNS_SERVICE), 5):
+    places = [Place(netns=name) for name in ("iperf3-server", "coredns")]
+    usual = received(lab)
+    with lab.faults.delay(("iperf3-server", DNS_SERVICE), 100_000) as passed:
         for place in places:
-            assert sandbox.script("nft list tables", place).split() == ["table", "ip", "useless"]
-            listed = sandbox.script("nft list table ip useless", place)
-            assert listed.count("ip saddr 192.0.2.1 drop") == 5
+            assert "delay" not in sandbox.script("tc filter show dev eth0 egress", place)
+            assert "direct-action" in sandbox.script("tc filter show dev eth0 ingress", place)
+        before = passed()
+        slower = received(lab)
+        counted = passed() - before
+    # At least 0.1 ms for each packet that brings at most 64 KiB.
+    assert slower < min(usual, 8 * 65536 / 100e-6)
+    assert counted.bytes > 60 * counted.packets > 0
     for place in places:
-        assert "useless" not in sandbox.script("nft list tables", place)
+        assert "clsact" not in sandbox.script("tc qdisc show dev eth0", place)
 
 
 def test_a_second_validation_is_refused_and_the_first_stays(lab: ValidationTestbed) -> None:

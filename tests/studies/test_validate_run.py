@@ -76,7 +76,7 @@ def test_turns_that_see_half_of_a_delay_are_found() -> None:
     report, _ = validate(Clusters(seen=0.5))
     failed = {check.name for check in report.failed if check.part in ("Parity", "Sensitivity")}
     assert "rtt_p50 and fortio: one delay" in failed
-    assert "3 % of rtt_p50, as large as the tools say" in failed
+    assert "3 % of rtt_p50, as large as imposed" in failed
 
 
 def test_a_part_without_a_number_fails_and_the_others_go_on() -> None:

@@ -12,7 +12,7 @@ import pytest
 from bench import stats
 from bench.metrics import PRIMARY
 from bench.results import ProbeResult, Results
-from studies.validate.bringups import IMPOSED, USUAL, WAYS, WIDE, BringUp, Imposed, Rules
+from studies.validate.bringups import IMPOSED, USUAL, WAYS, WIDE, BringUp, Imposed
 from studies.validate.model import Check
 from studies.validate.testbed import MissingSampleError
 from studies.validate.verdicts import (
@@ -140,8 +140,8 @@ def test_a_bias_below_the_limit_shows_in_the_p_values() -> None:
 def test_turns_that_see_half_of_a_delay_are_found() -> None:
     names = failed(judge(bring_ups(seen=0.5)))
     assert names == [
-        "3 % of rtt_p50, as large as the tools say",
-        "5 % of tcp_throughput, as large as the tools say",
+        "3 % of rtt_p50, as large as imposed",
+        "5 % of tcp_throughput, as large as imposed",
     ]
 
 
@@ -240,10 +240,9 @@ def test_slices_go_to_benchstat_as_rounds() -> None:
     assert a.metrics["rtt_p50"].slices == []
 
 
-def test_rules_are_chosen_once_for_what_they_are_to_do() -> None:
-    rules = Rules()
+def test_packets_are_held_for_as_long_as_the_effect_wants() -> None:
     rtt, tcp = IMPOSED
-    assert rules.of(rtt, 30.0, 0.01) == 90
-    assert rules.of(rtt, 40.0, 0.02) == 90
-    # Throughput falls by 5 % where an operation takes a nineteenth longer.
-    assert rules.of(tcp, 190.0, 0.5) == 20
+    usual = results({"rtt_p50": metric([30.0] * 6), "tcp_throughput": metric([40.0] * 6, **RATES)})
+    assert rtt.nanoseconds(usual) == 900
+    # Throughput falls by 5 % where an operation takes a nineteenth longer: 210 µs, 17 packets.
+    assert tcp.nanoseconds(usual) == round(2**23 / 40 / 19 / 17)

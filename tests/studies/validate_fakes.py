@@ -15,21 +15,17 @@ from bench.session import CommandResult, Pod, TurnClient
 from studies.validate.testbed import Link, ValidationTestbed
 from tests.bench.fakes import FakeClock, FakeSession
 from tests.bench.turns_output import NANOSECONDS, turns_output
-from tests.studies.test_validate_faults import Recorded
+from tests.studies.test_validate_faults import PACKETS_PER_MIB, Recorded
 
-RULE_US = 0.01
-"""What a rule adds to an operation."""
-_MIB_RULE_US = 0.2
-"""And to a MiB."""
 _MIB_PER_TRANSFER = 16
 SPREAD = 0.002
 """Of bring-ups, relative."""
 
 
 class Cluster(FakeSession):
-    """One whose operations take a little more or less, and longer with every rule.
+    """One whose operations take a little more or less, and longer as imposed.
 
-    ``seen`` is the share of a rule's cost that turns see; others see all of it.
+    ``seen`` is the share of a delay that turns see; others see all of it.
     """
 
     def __init__(self, others: dict[str, Cluster], label: str, bring_up: int, seen: float) -> None:
@@ -55,20 +51,20 @@ class Cluster(FakeSession):
 
     def factor(self, operation: str) -> float:
         """How much longer than usual an operation takes."""
-        one = _MIB_PER_TRANSFER * _MIB_RULE_US if operation == "transfer" else RULE_US
-        added = self._seen * self.faults.count * one
-        return self.speed * (1 + 1_000 * added / NANOSECONDS[operation])
+        packets = _MIB_PER_TRANSFER * PACKETS_PER_MIB if operation == "transfer" else 1
+        added = self._seen * self.faults.nanoseconds * packets
+        return self.speed * (1 + added / NANOSECONDS[operation])
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         """See ``bench.session.Session``."""
         result = super().run(pod, argv, timeout=timeout)
-        return replace(result, stdout=delayed(result.stdout, self.faults.count))
+        return replace(result, stdout=delayed(result.stdout, self.faults.nanoseconds))
 
 
-def delayed(text: str, rules: int) -> str:
-    """A tool's recorded output, as if all had taken longer by so many rules."""
-    microseconds = rules * RULE_US
-    if not rules:
+def delayed(text: str, nanoseconds: int) -> str:
+    """A tool's recorded output, as if every packet to the server had been held so long."""
+    microseconds = nanoseconds / 1e3
+    if not nanoseconds:
         return text
     if "Query time" in text:
         return re.sub(
@@ -85,7 +81,7 @@ def delayed(text: str, rules: int) -> str:
     if "end" in report:
         received = report["end"]["sum_received"]
         bits = 8 * 2**20
-        taken = bits / received["bits_per_second"] + rules * _MIB_RULE_US / 1e6
+        taken = bits / received["bits_per_second"] + PACKETS_PER_MIB * nanoseconds / 1e9
         received["bits_per_second"] = bits / taken
     return json.dumps(report)
 
