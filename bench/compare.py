@@ -17,12 +17,14 @@ of several would be picked:
 The last two hold for this bring-up alone (``scope``): what a bring-up fixes by chance is in all of
 its samples, and in no interval.
 
-Differences are taken of times, not of logarithms. What a dataplane does for a packet adds to what
-everything else takes, and it is the machine that changes the latter: in one matrix a transfer of
-16 MiB took 4.4 ms in one bring-up and 7.0 in the next ones, and the overlay added 0.96 to 1.09 ms
-to either. As ratios that was 14 % and 25 %. So rates are compared as the time that each takes
-(:data:`bench.metrics.TIMES`), and a difference is told as it is and in % of the baseline's time in
-this comparison.
+Differences are taken of logarithms, so that they are ratios: a machine that is slower for an hour
+is slower for all that a side does. In one matrix connections to a Service took 69 µs in one
+bring-up and 130 in another, and the overlay's 2.6 to 3.0 times as long in each. A transfer is something
+else. Most of its time is copying, which is at the mercy of the memory that the machine shares,
+while what a dataplane adds is work of the CPU: in one matrix 16 MiB took 4.4 ms in one bring-up and
+7.0 in the others, and the overlay added 0.96 to 1.09 ms to either, which as ratios was 14 and 25 %.
+So of rates of data the differences are those of the time for each MB (:data:`bench.metrics.TIMES`),
+and % are of the baseline's mean. Which metric has which scale is fixed here, by its unit.
 
 A comparison has some forty metrics. At 5 % each, two of them would differ between a scenario and
 itself. Holm's method (Scandinavian Journal of Statistics 6 (1979) 65) keeps the chance of even one
@@ -36,9 +38,11 @@ more other metrics truly differ.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from operator import truediv
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -46,7 +50,7 @@ from pydantic import Field, ValidationError
 
 from bench import stats
 from bench.environment import Model
-from bench.metrics import PERCENT, PRIMARY, TIMES, Better, Metric, shown_rank
+from bench.metrics import CPU_MICROSECONDS, MICROSECONDS, PRIMARY, TIMES, Better, Metric, shown_rank
 from bench.results import MetricResult, Place, Results, grouped
 from bench.text import number, problem
 
@@ -68,7 +72,7 @@ ALPHA = 0.05
 _MOST_RUNS = 100
 _LEVEL = stats.TARGET_LEVEL
 _FARTHEST = 1e6
-"""In %: an interval of a rate may reach beyond any, where its time may be 0."""
+"""In %: an interval over few bring-ups at a strict level may reach beyond a float's range."""
 _SAME_RATE = 0.01
 """Relative: offered rates that are this near count as equal."""
 _PLAN_MAY_DIFFER = frozenset({"profile", "runs"})
@@ -80,7 +84,7 @@ _MUST_AGREE = (
 
 
 class Absolute(Model):
-    """An effect as it was estimated: in the metric's unit, or a rate's time for each."""
+    """An effect in a unit: of rates of data as estimated, of latencies at the baseline's median."""
 
     value: float
     low: float
@@ -91,12 +95,13 @@ class Absolute(Model):
 class Effect(Model):
     """How much b lies above a, by the test's own estimate, with the interval of the same test.
 
-    ``relative`` says that it is in % of a's mean in this comparison; otherwise it is in the
-    metric's unit, because some sample is 0. ``level`` is the interval's real coverage, 0 to 1, for
-    this one metric: the interval is not widened for the others; 0 where there is no interval. The
-    spreads are standard deviations, in % of the same mean (of a rate: of its time):
-    ``spread_within`` a bring-up (over its slices or rounds) and ``spread_between`` bring-ups, of
-    pairs where pairs are tested; None where there is none. ``absolute`` is of relative effects.
+    ``relative`` says that it is in % of a; otherwise it is in the metric's unit, because some
+    sample is 0. ``level`` is the interval's real coverage, 0 to 1, for this one metric: the
+    interval is not widened for the others; 0 where there is no interval. The spreads are standard
+    deviations on the same scale as ``value`` (of rates of data: as their time): ``spread_within`` a
+    bring-up (over its slices or rounds) and ``spread_between`` bring-ups, of pairs where pairs are
+    tested; None where there is none. ``absolute`` is of relative effects on times and rates of
+    data.
     """
 
     value: float
@@ -147,7 +152,7 @@ class MetricComparison(Model):
         return f"{text} ({_signed(effect.low)} to {_signed(effect.high)})"
 
     def absolute_text(self) -> str:
-        """A relative effect as it was estimated: ``-1.1 µs``; empty of others."""
+        """A relative effect on a time or a rate of data: ``-1.1 µs``; empty of others."""
         absolute = self.effect.absolute
         return f"{_signed(absolute.value)} {absolute.unit}" if absolute else ""
 
@@ -166,7 +171,9 @@ class MetricComparison(Model):
     @property
     def effect_unit(self) -> str:
         """The unit of the effect's figures."""
-        return "%" if self.effect.relative else _unit_of_differences(self.unit)
+        if self.effect.relative:
+            return "%"
+        return "percentage points" if self.unit == "%" else self.unit
 
 
 class Comparison(Model):
@@ -264,10 +271,6 @@ def runs_needed(family: int, *, paired: bool = False, alpha: float = ALPHA) -> i
         if family * smallest <= alpha:
             return runs
     raise ValueError(f"no verdict on {family} metrics at level {alpha} with {_MOST_RUNS} runs")
-
-
-def _unit_of_differences(unit: str) -> str:
-    return "percentage points" if unit == PERCENT else unit
 
 
 def _signed(value: float) -> str:
@@ -512,7 +515,7 @@ def _compared(
         n=outcome.n,
         medians=(a.median, b.median),
         ratio=b.median / a.median if a.median else None,
-        effect=_effect(outcome),
+        effect=_effect(outcome, a),
         test=outcome.test,
         p=outcome.p,
         corrected=corrected,
@@ -526,21 +529,29 @@ def _compared(
     )
 
 
-def _effect(outcome: _Outcome) -> Effect:
+def _effect(outcome: _Outcome, baseline: MetricResult) -> Effect:
     samples, shift = outcome.samples, outcome.shift
     value, *ends = map(samples.effect, (shift.value, shift.low, shift.high))
     low, high = sorted(ends)
+    absolute = None
+    if samples.scale == "time":
+        absolute = Absolute(
+            value=shift.value, low=shift.low, high=shift.high, unit=TIMES[baseline.unit][0]
+        )
+    elif samples.scale == "ratio" and baseline.unit in (MICROSECONDS, CPU_MICROSECONDS):
+        parts = [baseline.median * each / 100 for each in (value, low, high)]
+        absolute = Absolute(
+            **dict(zip(("value", "low", "high"), parts, strict=True)), unit=baseline.unit
+        )
     return Effect(
         value=value,
         low=low,
         high=high,
         level=shift.level,
-        relative=samples.relative,
+        relative=samples.scale != "plain",
         spread_within=outcome.share(outcome.within),
         spread_between=outcome.share(outcome.between),
-        absolute=Absolute(value=shift.value, low=shift.low, high=shift.high, unit=samples.unit)
-        if samples.relative
-        else None,
+        absolute=absolute,
     )
 
 
@@ -548,7 +559,7 @@ def _verdict(better: Better, outcome: _Outcome, reached: bool, level: float) -> 
     if better == "neither":
         return "no direction"
     if reached:
-        more = outcome.upwards != outcome.samples.inverted
+        more = outcome.upwards != (outcome.samples.scale == "time")
         return "better" if more == (better == "higher") else "worse"
     return "no evidence" if outcome.smallest_p <= level else "too few runs"
 
@@ -560,16 +571,14 @@ Scaled = Mapping[Place, float]
 class Samples:
     """One metric's samples of both sides, on the scale on which their shift is estimated.
 
-    ``unit`` is that scale's; ``inverted`` says that they are times of what the metric tells as a
-    rate. ``relative``: a shift is told in % of ``base``, the mean of a's bring-ups. Where a sample
-    is 0 (losses, errors) it is told as it is, and no rate is inverted.
+    On the scale ``ratio`` they are natural logarithms. ``time`` is that of what each takes, where the
+    metric tells a rate of data. Where a sample is 0 (losses, errors) neither is there, and samples
+    are ``plain``.
     """
 
     a: Scaled
     b: Scaled
-    unit: str
-    relative: bool
-    inverted: bool = False
+    scale: Literal["ratio", "time", "plain"]
 
     @cached_property
     def base(self) -> float:
@@ -591,13 +600,19 @@ class Samples:
         """No sample differs from any other, so no test could tell the sides apart."""
         return len({*self.a.values(), *self.b.values()}) == 1
 
-    def share(self, spread: float) -> float:
-        """A spread on this scale in % of a, or as it is where it is not relative."""
-        return 100 * spread / self.base if self.relative else spread
+    def share(self, shift: float) -> float:
+        """A shift or spread on this scale in % of a, or as it is where that is plain."""
+        match self.scale:
+            case "ratio":
+                return min(_FARTHEST, 100 * math.expm1(min(shift, math.log(_FARTHEST))))
+            case "time":
+                return 100 * shift / self.base
+            case "plain":
+                return shift
 
     def effect(self, shift: float) -> float:
         """How much more b has of the metric at this shift, in % of a, or in the metric's unit."""
-        if not self.inverted:
+        if self.scale != "time":
             return self.share(shift)
         time = self.base + shift
         return min(_FARTHEST, -100 * shift / time) if time > 0 else _FARTHEST
@@ -616,15 +631,15 @@ def _by_round(values: Scaled) -> dict[tuple[int, int], float]:
 
 def samples_of(a: MetricResult, b: MetricResult) -> Samples:
     """Put one metric's samples side by side."""
-    relative = all(value > 0 for value in (*a.samples, *b.samples))
-    time = TIMES.get(a.unit) if relative else None
-    unit, factor = time or (_unit_of_differences(a.unit), 1.0)
-
-    def scaled(side: MetricResult) -> Scaled:
-        values = side.by_place().items()
-        return {place: factor / value if time else value for place, value in values}
-
-    return Samples(scaled(a), scaled(b), unit, relative, inverted=time is not None)
+    scaled: Callable[[float], float] = float
+    scale: Literal["ratio", "time", "plain"] = "plain"
+    if all(value > 0 for value in (*a.samples, *b.samples)):
+        scale = "time" if a.unit in TIMES else "ratio"
+        scaled = partial(truediv, TIMES[a.unit][1]) if scale == "time" else math.log
+    first, second = (
+        {place: scaled(value) for place, value in side.by_place().items()} for side in (a, b)
+    )
+    return Samples(first, second, scale)
 
 
 def _refusal(a: Results, b: Results, name: str) -> str | None:

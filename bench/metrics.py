@@ -34,12 +34,8 @@ CPU_MICROSECONDS = "CPU µs"
 KILOPACKETS_PER_SECOND = "kpps"
 """1,000 packets per second."""
 
-TIMES: Final[Mapping[str, tuple[str, float]]] = {
-    GBIT_PER_SECOND: ("µs/MB", 8_000.0),
-    KILOPACKETS_PER_SECOND: ("µs/packet", 1_000.0),
-    PER_SECOND: ("µs each", 1_000_000.0),
-}
-"""Rates' units: that of the time which each takes, and what divided by the rate gives it."""
+TIMES: Final[Mapping[str, tuple[str, float]]] = {GBIT_PER_SECOND: ("µs/MB", 8_000.0)}
+"""Of units of rates of data: the unit of the time for each, and what divided by the rate gives it."""
 
 
 @dataclass(frozen=True, slots=True)

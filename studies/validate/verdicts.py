@@ -253,10 +253,13 @@ def _verdict(bring_ups: Sequence[BringUp], metric: str) -> MetricComparison:
 
 
 def _expected(bring_ups: Sequence[BringUp], imposed: Imposed) -> Iterator[float]:
-    """What the imposed has to do, in % of an operation."""
-    for each in bring_ups:
-        metric = each.delayed[imposed.metric][BASELINE].metrics[imposed.metric]
-        yield 100 * each.added[imposed.metric] / imposed.path.microseconds(metric.median)
+    """What the imposed has to do, in % of an operation: of transfers, in % of their mean."""
+    sides = [each.delayed[imposed.metric][BASELINE] for each in bring_ups]
+    usual = [imposed.path.microseconds(s.metrics[imposed.metric].median) for s in sides]
+    if imposed.path.per == "MiB":
+        usual = [float(np.mean(usual))] * len(usual)
+    for each, typical in zip(bring_ups, usual, strict=True):
+        yield 100 * each.added[imposed.metric] / typical
 
 
 def _sensitivity(

@@ -20,10 +20,7 @@ from tests.bench.sample_results import metric, results
 
 BRING_UPS, SLICES = 5, 20
 WITHIN, BETWEEN = 0.02, 0.01
-"""Deviations of the difference, as a share of the usual time: of slices, and of what a bring-up
-fixes by chance."""
-USUAL = 25.0
-"""µs."""
+"""Deviations of logarithms of the ratio: of slices, and of what a bring-up fixes by chance."""
 
 
 def placed(samples: Mapping[Place, float], **more: Any) -> MetricResult:
@@ -45,15 +42,15 @@ def pair_of(
     slices: int = SLICES,
     between: float = BETWEEN,
 ) -> tuple[MetricResult, MetricResult]:
-    """Both sides of a metric; b lies ``shift`` of the usual time above a in the long run."""
+    """Both sides of a metric; b lies ``shift`` (a logarithm) above a in the long run."""
     places = [
         Place(each, each, s) for each in range(1, bring_ups + 1) for s in range(1, slices + 1)
     ]
     drift = {place: float(draw.normal(scale=0.1)) for place in places}  # which both sides share
     lasting = dict(enumerate(draw.normal(shift, between, bring_ups), 1))
-    a = {place: USUAL * math.exp(drift[place]) for place in places}
+    a = {place: 25 * math.exp(drift[place]) for place in places}
     b = {
-        place: value + USUAL * (lasting[place.bring_up] + draw.normal(scale=WITHIN))
+        place: value * math.exp(lasting[place.bring_up] + draw.normal(scale=WITHIN))
         for place, value in a.items()
     }
     return placed(a), placed(b)
@@ -65,14 +62,13 @@ def compared(a: MetricResult, b: MetricResult, *, interleaved: bool = True) -> C
 
 def test_the_interval_over_bring_ups_holds_the_true_effect_and_that_of_one_does_not() -> None:
     draw = np.random.default_rng(1)
-    truth = USUAL * 0.03
+    truth = 100 * math.expm1(0.03)
     inside = {BRING_UPS: 0, 1: 0}
     many = 400
     for bring_ups in inside:
         for _ in range(many):
             sides = pair_of(draw, 0.03, bring_ups=bring_ups)
-            effect = compared(*sides).metrics["m"].effect.absolute
-            assert effect is not None
+            effect = compared(*sides).metrics["m"].effect
             inside[bring_ups] += effect.low <= truth <= effect.high
     assert scipy_stats.binomtest(inside[BRING_UPS], many, 0.95).pvalue > 0.01
     # What a bring-up fixes by chance is in no interval of its own: hence "of this bring-up".
@@ -105,11 +101,12 @@ def test_what_was_said_to_be_seen_is_seen() -> None:
     a, b = pair_of(draw)
     effect, smallest = compared(a, b).metrics["m"].effect, compared(a, b).metrics["m"].smallest
     assert effect.spread_between is not None and smallest is not None
-    assert smallest == pytest.approx(deviations * effect.spread_between)
+    spread = math.log1p(effect.spread_between / 100)
+    assert smallest == pytest.approx(100 * math.expm1(deviations * spread))
 
 
 def test_a_known_effect_is_told_with_its_spreads_in_percent_and_in_microseconds() -> None:
-    a, b = pair_of(np.random.default_rng(4), 0.1)
+    a, b = pair_of(np.random.default_rng(4), math.log(1.1))
     found = compared(a, b)
     m = found.metrics["m"]
     assert (found.scope, found.reach, m.test, m.n) == ("bring-ups", "", "t", (5, 5))
@@ -120,31 +117,32 @@ def test_a_known_effect_is_told_with_its_spreads_in_percent_and_in_microseconds(
     assert m.effect.spread_between is not None
     assert 0.3 * BETWEEN < m.effect.spread_between / 100 < 2.5 * BETWEEN
     assert m.effect.absolute is not None
-    assert m.effect.absolute.value == pytest.approx(USUAL * m.effect.value / 100, rel=0.05)
+    assert m.effect.absolute.value == pytest.approx(a.median * m.effect.value / 100)
     assert m.effect_text().endswith(f"), +{m.effect.absolute.value:.3g} µs")
     assert m.spread_text().startswith("within bring-ups ±2")
     assert from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
 def test_per_bring_up_the_median_over_shared_slices_then_t_over_bring_ups() -> None:
-    added = {1: [0.0, 2.0, 50.0], 2: [4.0, 4.0], 3: [3.0]}
+    ratios = {1: [1.0, 1.02, 1.5], 2: [1.04, 1.04], 3: [1.03]}
     a = {
-        Place(bring_up, bring_up, slice_): 100.0 * bring_up
-        for bring_up, each in added.items()
+        Place(bring_up, bring_up, slice_): 10.0 * bring_up
+        for bring_up, each in ratios.items()
         for slice_ in range(1, len(each) + 1)
     }
-    b = {place: value + added[place.bring_up][place.slice - 1] for place, value in a.items()}
+    b = {place: value * ratios[place.bring_up][place.slice - 1] for place, value in a.items()}
     b[Place(1, 1, 9)] = 1e6  # a slice, and a bring-up, that the other side has not
     b[Place(4, 4, 1)] = 1e6
     m = compared(placed(a), placed(b)).metrics["m"]
-    interval = scipy_stats.ttest_1samp([2.0, 4.0, 3.0], 0)
+    logs = [math.log(each) for each in (1.02, 1.04, 1.03)]
+    interval = scipy_stats.ttest_1samp(logs, 0)
     low, high = interval.confidence_interval(0.95)
     assert m.n == (3, 3)
     assert m.p == pytest.approx(interval.pvalue)
-    assert m.effect.absolute is not None
-    assert (m.effect.absolute.low, m.effect.absolute.high) == pytest.approx((low, high))
-    # In % of the mean of a's bring-ups: 100, 200 and 300.
-    assert (m.effect.value, m.effect.low) == pytest.approx((3.0 / 2, low / 2))
+    assert m.effect.value == pytest.approx(100 * math.expm1(np.mean(logs)))
+    assert (m.effect.low, m.effect.high) == pytest.approx(
+        (100 * math.expm1(low), 100 * math.expm1(high))
+    )
 
 
 def test_what_adds_the_same_on_a_fast_and_a_slow_machine_has_a_narrow_interval() -> None:
@@ -182,12 +180,13 @@ def test_deployments_that_share_no_rounds_are_two_sets() -> None:
     a = {Place(i, i): float(v) for i, v in enumerate(draw.lognormal(0, 0.02, 5), 1)}
     b = {Place(i, i): float(v) for i, v in enumerate(draw.lognormal(0.1, 0.05, 4), 1)}
     m = compared(placed(a), placed(b), interleaved=False).metrics["m"]
-    told = scipy_stats.ttest_ind([*b.values()], [*a.values()], equal_var=False)
+    told = scipy_stats.ttest_ind(np.log([*b.values()]), np.log([*a.values()]), equal_var=False)
     low, high = told.confidence_interval(0.95)
     assert (m.test, m.n) == ("welch", (5, 4))
     assert m.p == pytest.approx(told.pvalue)
-    assert m.effect.absolute is not None
-    assert (m.effect.absolute.low, m.effect.absolute.high) == pytest.approx((low, high))
+    assert (m.effect.low, m.effect.high) == pytest.approx(
+        (100 * math.expm1(low), 100 * math.expm1(high))
+    )
     assert m.effect.spread_within is None
     assert m.smallest is not None
 
@@ -235,7 +234,7 @@ def test_an_instrument_too_coarse_for_a_spread_makes_no_verdict() -> None:
 
 
 def test_one_bring_up_in_slices_is_bootstrapped_and_said_to_be_of_it_alone() -> None:
-    a, b = pair_of(np.random.default_rng(8), 0.05, bring_ups=1, slices=50)
+    a, b = pair_of(np.random.default_rng(8), math.log(1.05), bring_ups=1, slices=50)
     found = compared(a, b)
     m = found.metrics["m"]
     assert (found.scope, found.reach) == ("this bring-up", " of this bring-up")
@@ -337,7 +336,7 @@ def test_two_bring_ups_at_a_strict_level_see_nothing_and_say_so() -> None:
     made = [pair_of(draw, bring_ups=2, between=0.3) for _ in range(60)]
     sides = [results({f"m{k}": each[i] for k, each in enumerate(made)}) for i in (0, 1)]
     found = compare(*sides, interleaved=True)
-    assert max(metric.smallest or 0 for metric in found.metrics.values()) > 10_000
+    assert max(metric.smallest or 0 for metric in found.metrics.values()) == 1e6
     assert set(found.verdicts("no evidence")) == set(found.metrics)
     assert from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
 

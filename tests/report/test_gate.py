@@ -31,7 +31,7 @@ def made(factor: float = 1.0, *, runs: int = 6, extra: bool = False) -> Results:
 def test_what_is_worse_fails_with_its_size() -> None:
     verdict = judge(made(), made(1.5), labels=LABELS)
     assert verdict.outcome == "fail"
-    assert verdict.lines[0].startswith("worse: rtt_p99 +50.0 % (+43")
+    assert verdict.lines[0].startswith("worse: rtt_p99 +50 % (")
     assert verdict.lines[-1] == (
         "fail: new against old, verdicts of this bring-up: 1 worse, 0 better of 2 metrics"
     )
