@@ -19,12 +19,13 @@ its samples, and in no interval.
 
 Differences are taken of logarithms, so that they are ratios: a machine that is slower for an hour
 is slower for all that a side does. In one matrix connections to a Service took 69 µs in one
-bring-up and 130 in another, and the overlay's 2.6 to 3.0 times as long in each. A transfer is something
-else. Most of its time is copying, which is at the mercy of the memory that the machine shares,
-while what a dataplane adds is work of the CPU: in one matrix 16 MiB took 4.4 ms in one bring-up and
-7.0 in the others, and the overlay added 0.96 to 1.09 ms to either, which as ratios was 14 and 25 %.
-So of rates of data the differences are those of the time for each MB (:data:`bench.metrics.TIMES`),
-and % are of the baseline's mean. Which metric has which scale is fixed here, by its unit.
+bring-up and 130 in another, and the overlay's 2.6 to 3.0 times as long in each. A transfer is
+something else. Most of its time is copying, which is at the mercy of the memory that the machine
+shares, while what a dataplane adds is work of the CPU: in one matrix 16 MiB took 4.4 ms in one
+bring-up and 7.0 in the others, and the overlay added 0.96 to 1.09 ms to either, which as ratios
+was 14 and 25 %. So of rates of data the differences are those of the time for each MB
+(:data:`bench.metrics.TIMES`), and % are of the baseline's mean. Which metric has which scale is
+fixed here, by its unit.
 
 A comparison has some forty metrics. At 5 % each, two of them would differ between a scenario and
 itself. Holm's method (Scandinavian Journal of Statistics 6 (1979) 65) keeps the chance of even one
@@ -571,9 +572,9 @@ Scaled = Mapping[Place, float]
 class Samples:
     """One metric's samples of both sides, on the scale on which their shift is estimated.
 
-    On the scale ``ratio`` they are natural logarithms. ``time`` is that of what each takes, where the
-    metric tells a rate of data. Where a sample is 0 (losses, errors) neither is there, and samples
-    are ``plain``.
+    On the scale ``ratio`` they are natural logarithms. ``time`` is that of what each takes, where
+    the metric tells a rate of data. Where a sample is 0 (losses, errors) neither is there, and
+    samples are ``plain``.
     """
 
     a: Scaled

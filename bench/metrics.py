@@ -35,7 +35,7 @@ KILOPACKETS_PER_SECOND = "kpps"
 """1,000 packets per second."""
 
 TIMES: Final[Mapping[str, tuple[str, float]]] = {GBIT_PER_SECOND: ("µs/MB", 8_000.0)}
-"""Of units of rates of data: the unit of the time for each, and what divided by the rate gives it."""
+"""By the unit of a rate of data: the unit of the time for each, and what over the rate gives it."""
 
 
 @dataclass(frozen=True, slots=True)
