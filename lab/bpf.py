@@ -5,16 +5,15 @@ import subprocess
 from pathlib import Path
 
 from lab.errors import CommandError, LabError
-from lab.toolchain.programs import llvm_bin
+from lab.toolchain.programs import llvm_path
 
 
-def compile_bpf(source: str, made: Path, cilium: str) -> None:
+def compile_bpf(source: str, made: Path) -> None:
     """Make an object file of a program in C.
 
-    :param cilium: the Cilium version whose compiler is taken.
-    :raises LabError: it is not installed, or refuses the program.
+    :raises LabError: no Cilium version's compiler is installed, or it refuses the program.
     """
-    clang = shutil.which("clang", path=llvm_bin(cilium))
+    clang = shutil.which("clang", path=llvm_path())
     if clang is None:
         raise LabError("clang is not installed. Fix: make setup")
     words = [clang, "-O2", "-target", "bpf", "-x", "c", "-c", "-", "-o", str(made)]

@@ -37,11 +37,10 @@ __attribute__((section("xdp"), used)) int pass(void *context) { return 2; /* XDP
 """
 
 
-def start(sandbox: Sandbox, nodes: Sequence[Node], version: str) -> None:
+def start(sandbox: Sandbox, nodes: Sequence[Node]) -> None:
     """Put the machine on the fabric, and have nodes and router ready for DSR and XDP.
 
-    :param version: Cilium's, whose compiler is there.
-    :raises LabError: the compiler is not, or the kernel refuses something.
+    :raises LabError: there is no compiler, or the kernel refuses something.
     """
     cgroups.create(sandbox.paths.lab_id, NAME)
     mac = network.mac_of(ADDRESS)
@@ -62,7 +61,7 @@ ethtool -K {device} tx off >/dev/null
         inside,
     )
     program = sandbox.paths.config / "pass.o"
-    compile_bpf(_PASS, program, version)
+    compile_bpf(_PASS, program)
     for node in nodes:
         whole = f"ip link set {device} mtu {MTU}\nethtool -K {device} tx off >/dev/null"
         sandbox.script(whole, Place(netns=node.name))

@@ -215,7 +215,7 @@ def _running(
     try:
         lab.start(spec, say)
         if from_outside:
-            outside.start(lab.sandbox, lab.nodes, spec.cni_version)
+            outside.start(lab.sandbox, lab.nodes)
             adaptations += outside.ADAPTATIONS
         lab.install(say)
         rollout.deploy_workloads(lab, say)

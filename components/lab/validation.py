@@ -17,7 +17,6 @@ from pathlib import Path
 from bench.probes.udp import kernel_counter, overflows
 from bench.session import Session, SessionError
 from bench.workloads import DNS_SERVICE, IPERF_PORT
-from cni.cilium.versions import DEFAULT
 from cni.registry import DATAPLANES
 from components.lab import rollout
 from components.lab.session import LabSession
@@ -195,7 +194,7 @@ class LabFaults:
         """
         program = self.lab.paths.config / f"delay-{nanoseconds}.o"
         if not program.exists():
-            compile_bpf(_DELAY % nanoseconds, program, DEFAULT)
+            compile_bpf(_DELAY % nanoseconds, program)
         apps = [COREDNS if role == DNS_SERVICE else role for role in roles]
         places = [Place(netns=pod.name) for app in apps for pod in self.lab.pods_of(app)]
         with ExitStack() as imposed:

@@ -4,6 +4,7 @@ A CNI's programs are there once for each version in its table (``cni/<folder>/ve
 others have one version each.
 """
 
+import os
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import field
@@ -236,3 +237,8 @@ def packages_for(needs: Collection[Need], *, tests: bool = False) -> list[str]:
 def llvm_bin(cilium: str) -> str:
     """The folder of the clang that compiles a Cilium version's datapath (Debian's ``llvm-NN``)."""
     return f"/usr/lib/llvm-{CILIUM[cilium].llvm}/bin"
+
+
+def llvm_path() -> str:
+    """Where a clang for BPF may be, of whichever Cilium version."""
+    return os.pathsep.join(map(llvm_bin, CILIUM))
