@@ -38,7 +38,7 @@ from studies.validate.testbed import (
 
 LIMIT_PERCENT = 20.0
 """Of the delay."""
-NANOSECONDS = 30_000
+NANOSECONDS = 60_000
 """Per packet: enough for a delay that a few short runs see well."""
 EXACT = 1e-9
 """Relative difference that is only rounding."""
