@@ -64,6 +64,10 @@ ip link show cilium_{protocol} >/dev/null 2>&1 || ip link add cilium_{protocol} 
 #: The chart's own (``tunnelPort``).
 _TUNNEL_PORTS = {"vxlan": 8472, "geneve": 6081}
 
+# The operator looks again after a minute at nodes for which it could get no addresses the first time
+# (ipam-node-interval-refresh in pkg/ipam/node_manager.go), and after another one at what came then.
+_READY_SECONDS = 180
+
 ADAPTATIONS = (
     "cilium-agent and cilium-operator run as processes, configured from the chart's own rendering; "
     "the agent reads a file of the lab in place of /proc/modules, which a kernel without loadable "
@@ -197,7 +201,7 @@ class Cilium(LabDataplane):
             until(
                 f"cilium-agent on {node.name} to be ready",
                 lambda node=node: self._not_ready(node),  # type: ignore[misc]
-                timeout=90,
+                timeout=_READY_SECONDS,
                 log=self._sandbox.paths.log(f"{node.name}-{AGENT}"),
             )
 
