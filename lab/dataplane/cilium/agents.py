@@ -64,8 +64,8 @@ ip link show cilium_{protocol} >/dev/null 2>&1 || ip link add cilium_{protocol} 
 #: The chart's own (``tunnelPort``).
 _TUNNEL_PORTS = {"vxlan": 8472, "geneve": 6081}
 
-# The operator looks again after a minute at nodes for which it could get no addresses the first time
-# (ipam-node-interval-refresh in pkg/ipam/node_manager.go), and after another one at what came then.
+# The operator looks again, after a minute, at nodes for which it could get no addresses the first
+# time (ipam-node-interval-refresh in pkg/ipam/node_manager.go), and then every minute.
 _READY_SECONDS = 180
 
 ADAPTATIONS = (
