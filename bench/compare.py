@@ -536,14 +536,11 @@ def _effect(outcome: _Outcome, baseline: MetricResult) -> Effect:
     low, high = sorted(ends)
     absolute = None
     if samples.scale == "time":
-        absolute = Absolute(
-            value=shift.value, low=shift.low, high=shift.high, unit=TIMES[baseline.unit][0]
-        )
+        unit = TIMES[baseline.unit][0]
+        absolute = Absolute(value=shift.value, low=shift.low, high=shift.high, unit=unit)
     elif samples.scale == "ratio" and baseline.unit in (MICROSECONDS, CPU_MICROSECONDS):
-        parts = [baseline.median * each / 100 for each in (value, low, high)]
-        absolute = Absolute(
-            **dict(zip(("value", "low", "high"), parts, strict=True)), unit=baseline.unit
-        )
+        one = baseline.median / 100
+        absolute = Absolute(value=one * value, low=one * low, high=one * high, unit=baseline.unit)
     return Effect(
         value=value,
         low=low,

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
@@ -25,14 +25,32 @@ from bench.sampling import sample
 from bench.session import CommandResult, Pod, Service, Session, SessionError
 from bench.stats import summarise
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 _ETHERNET = 14
 _IPV4 = 20
 _UDP = 8
 _TCP_WITH_TIMESTAMPS = 20 + 12
 
 
+class _Counts:
+    """The kernel's counters, which only grow: sums over places, differences over time."""
+
+    __slots__ = ()
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*map(operator.add, self._values(), other._values()))
+
+    def __sub__(self, other: Self) -> Self:
+        return type(self)(*map(operator.sub, self._values(), other._values()))
+
+    def _values(self) -> tuple[int, ...]:
+        return astuple(cast("DataclassInstance", self))
+
+
 @dataclass(frozen=True, slots=True)
-class LossCount:
+class LossCount(_Counts):
     """The kernel's own counts of UDP datagrams at the server.
 
     ``dropped`` of those ``seen`` fell to the imposed loss; ``overflowed`` came through and found
@@ -43,15 +61,9 @@ class LossCount:
     dropped: int = 0
     overflowed: int = 0
 
-    def __add__(self, other: "LossCount") -> "LossCount":
-        return LossCount(*map(operator.add, astuple(self), astuple(other)))
-
-    def __sub__(self, other: "LossCount") -> "LossCount":
-        return LossCount(*map(operator.sub, astuple(self), astuple(other)))
-
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(_Counts):
     """The kernel's own counts of IP packets that have come to pods, and of their bytes.
 
     A packet is what goes through the kernel as one, which may be many segments.
@@ -59,12 +71,6 @@ class Passed:
 
     packets: int = 0
     bytes: int = 0
-
-    def __add__(self, other: "Passed") -> "Passed":
-        return Passed(*map(operator.add, astuple(self), astuple(other)))
-
-    def __sub__(self, other: "Passed") -> "Passed":
-        return Passed(*map(operator.sub, astuple(self), astuple(other)))
 
 
 class Faults(Protocol):
