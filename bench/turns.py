@@ -38,7 +38,7 @@ class Task:
     """What is timed, and how a turn of it is made: of ``drop + batch`` operations ``batch`` count.
 
     ``pause_us`` lie between two of them. ``bytes`` are those of a message, a transfer, or each of
-    the ``datagrams`` of a burst.
+    the ``datagrams`` of a burst. With ``renew`` every turn has a connection of its own.
     """
 
     operation: OperationName
@@ -47,6 +47,7 @@ class Task:
     pause_us: int = 0
     bytes: int = 0
     datagrams: int = 0
+    renew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def plan(task: Task, subjects: Sequence[Subject], *, seconds: float, seed: int) 
                         "name": each.host,
                         "path": each.path,
                         "pause_us": task.pause_us,
+                        "renew": task.renew,
                     },
                 }
                 for each in subjects

@@ -23,7 +23,7 @@ from bench.probes.fortio import fortio_argv
 from bench.probes.http import service_url
 from bench.probes.iperf import iperf_argv
 from bench.probes.turns import CLIENT, SERVER, in_turns
-from bench.session import SessionError
+from bench.session import SessionError, Targets
 from bench.workloads import DNS_SERVICE, TURNS_ECHO_PORT
 from studies.validate.testbed import Faults, MissingSampleError, Passed
 
@@ -31,7 +31,7 @@ _SECONDS = 0.3
 _RATE = 1_000
 _CONNECTIONS = 120
 _CONNECTIONS_RATE = 400
-_QUERIES = 30
+_QUERIES = 200
 _BYTES = 1 << 30
 _MIB_BITS = 8 * (1 << 20)
 _TIMEOUT = 30.0
@@ -44,8 +44,8 @@ Measure = Callable[[], float]
 class Path:
     """One operation, by turns (its metric ``metric``) and by a tool.
 
-    ``servers`` are the pods to which packets are held, by their role. ``argv`` takes the bench to
-    the tool's command, ``client`` is where it runs, and ``read`` takes its output to µs per
+    ``servers`` are the pods to which packets are held, by their role. ``argv`` takes the targets
+    to the tool's command, ``client`` is where it runs, and ``read`` takes its output to µs per
     operation. ``packets`` are about those that come to the server in an operation.
     """
 
@@ -54,7 +54,7 @@ class Path:
     tool: str
     servers: tuple[str, ...]
     client: str
-    argv: Callable[[Bench], Sequence[str]]
+    argv: Callable[[Targets], Sequence[str]]
     read: Callable[[str], float]
     per: str = "operation"
     packets: float = 1.0
@@ -77,7 +77,7 @@ class Path:
         """
         pod = bench.targets.one(self.client)
         try:
-            done = bench.session.run(pod, self.argv(bench), timeout=_TIMEOUT)
+            done = bench.session.run(pod, self.argv(bench.targets), timeout=_TIMEOUT)
             return self.read(done.stdout)
         except (SessionError, ValueError, LookupError, statistics.StatisticsError) as error:
             raise MissingSampleError(f"{self.tool} for {self.metric}: {error}") from None
@@ -97,13 +97,13 @@ def per_mib(gbit_per_second: float) -> float:
 
 
 def _fortio(
-    url: Callable[[Bench], str], *options: str, count: int | None = None, rate: int = _RATE
-) -> Callable[[Bench], Sequence[str]]:
+    url: Callable[[Targets], str], *options: str, count: int | None = None, rate: int = _RATE
+) -> Callable[[Targets], Sequence[str]]:
     seconds = _SECONDS if count is None else None
 
-    def argv(bench: Bench) -> Sequence[str]:
+    def argv(targets: Targets) -> Sequence[str]:
         return fortio_argv(
-            url(bench), *options, seconds=seconds, count=count, connections=1, rate=rate,
+            url(targets), *options, seconds=seconds, count=count, connections=1, rate=rate,
             resolution_us=1.0,
         )  # fmt: skip
 
@@ -118,51 +118,46 @@ def _fortio_p50(histogram: str) -> Callable[[str], float]:
     return read
 
 
-def _dig(bench: Bench) -> Sequence[str]:
-    """A process per query: those of one process follow back to back."""
-    dns = bench.targets.dns
-    return (
-        "sh", "-c", f'for i in $(seq {_QUERIES}); do "$@"; done', "sh",
-        "dig", f"@{dns.host}", "-p", str(dns.port), "-u", "+tries=1", "+time=1", "+noall",
-        "+stats", bench.targets.dns_name,
-    )  # fmt: skip
+def _dnsperf(targets: Targets) -> Sequence[str]:
+    dns = targets.dns
+    one_by_one = (
+        f"dnsperf -s {dns.host} -p {dns.port} -c 1 -T 1 -q 1 -Q {_RATE} -v"  # -v tells each latency
+    )
+    ask = f"yes '{targets.dns_name} A' | head -n {_QUERIES} | {one_by_one}"
+    return ("sh", "-c", ask)
 
 
-def _dig_p50(text: str) -> float:
-    return statistics.median(map(int, re.findall(r"^;; Query time: (\d+) usec", text, re.M)))
+def _dnsperf_p50(text: str) -> float:
+    answered = re.findall(r"^> NOERROR \S+ A (\S+)$", text, re.M)
+    return 1e6 * statistics.median(map(float, answered))
 
 
 def _iperf3_mib(text: str) -> float:
     return per_mib(json.loads(text)["end"]["sum_received"]["bits_per_second"] / 1e9)
 
 
-def _url(bench: Bench) -> str:
-    return service_url(bench.targets)
-
-
 PATHS: tuple[Path, ...] = (
     Path(
         "rtt", "rtt_p50", "fortio", (SERVER,), "fortio-client",
-        _fortio(lambda bench: f"tcp://{bench.targets.one(SERVER).ip}:{TURNS_ECHO_PORT}"),
+        _fortio(lambda targets: f"tcp://{targets.one(SERVER).ip}:{TURNS_ECHO_PORT}"),
         _fortio_p50("DurationHistogram"),
     ),
     Path(
         "connect", "connect_p50", "fortio, a connection per request", ("httpbin",),
         "fortio-client",
-        _fortio(_url, "-keepalive=false", count=_CONNECTIONS, rate=_CONNECTIONS_RATE),
+        _fortio(service_url, "-keepalive=false", count=_CONNECTIONS, rate=_CONNECTIONS_RATE),
         _fortio_p50("ConnectionStats"),
     ),
     Path(
         "http", "http_p50", "fortio, one connection", ("httpbin",), "fortio-client",
-        _fortio(_url), _fortio_p50("DurationHistogram"),
+        _fortio(service_url), _fortio_p50("DurationHistogram"),
     ),
-    Path("dns", "dns_p50", "dig", (DNS_SERVICE,), "dns-client", _dig, _dig_p50),
+    Path(
+        "dns", "dns_p50", "dnsperf", (DNS_SERVICE,), "dnsperf-client", _dnsperf, _dnsperf_p50
+    ),
     Path(
         "transfer", "tcp_throughput", "iperf3, one stream", (SERVER, "iperf3-server"), CLIENT,
-        # Blocks of 1 MiB: of smaller ones the kernel makes smaller packets.
-        lambda bench: iperf_argv(
-            bench.targets, None, "-P", "1", "-n", str(_BYTES), "-l", str(1 << 20)
-        ),
+        lambda targets: iperf_argv(targets, None, "-P", "1", "-n", str(_BYTES)),
         _iperf3_mib, "MiB", 17.0,
     ),
 )  # fmt: skip

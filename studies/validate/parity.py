@@ -1,10 +1,10 @@
 """Parity: the benchmark against the raw tools.
 
 *Turns.* Generators differ in what they need for themselves: fortio's garbage collector and
-goroutines, or dig's parser, are in their figures, 10 µs and more of a round trip. So it is asked
-what both see of one delay (:mod:`studies.validate.delays`): without and with it in alternation, in
-one cluster, on the same CPUs. Pairs are added until the interval of the difference lies within the
-limit, or the time for this path is over; the offset between the tools is shown.
+goroutines, or dnsperf's threads, are in their figures, 10 µs and more of a round trip. So it is
+asked what both see of one delay (:mod:`studies.validate.delays`): without and with it in
+alternation, in one cluster, on the same CPUs. Pairs are added until the interval of the difference
+lies within the limit, or the time for this path is over; the offset between the tools is shown.
 
 *Readings.* Of what iperf3, fortio and dig print for the benchmark's own probes, other code has to
 read the same, exactly: :data:`READERS`, a line or two per figure, as one would write by hand. It

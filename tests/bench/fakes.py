@@ -282,7 +282,7 @@ class FakeSession:
     def _which(self, argv: tuple[str, ...]) -> str:
         program = argv[0]
         if program == "sh":
-            return "dig-answers" if "dig" in argv else "dnsperf-answers"
+            return "dnsperf-one-by-one" if argv[-1].endswith("-v") else "dnsperf-answers"
         if argv[1] in ("--version", "-v", "version", "-h"):
             return f"{program}-version"
         if program == "iperf3":

@@ -28,6 +28,7 @@ from bench.session import CommandResult, Pod, Targets, resolve_targets
 from bench.turns import Subject, Task, plan
 from bench.workloads import ECHO_PORT, NULL_HTTP_PORT, TURNS_COUNT_PORT, TURNS_ECHO_PORT
 from studies.experiments.sweep import capacity_probe, sweep_probe
+from studies.validate.delays import path_of
 from tests.bench.fakes import FOLDER, PLAN, SWEPT, SWEPT_RATE
 from tests.bench.netns import CLIENT, SERVER, NetnsSession, program
 from tests.bench.stall import stalled
@@ -98,6 +99,10 @@ def commands(targets: Targets) -> Iterator[tuple[str, Invocation]]:
         yield name, Invocation("iperf3-client", iperf_argv(targets, None, *options, interval=0.1))
     swept = sweep_probe(50, SWEPT_RATE, SWEPT).invocation(targets)
     yield "fortio-sweep-late", _paused(swept)
+    yield (
+        "dnsperf-one-by-one",
+        Invocation("dnsperf-client", tuple(path_of("dns_p50").argv(targets))),
+    )
     yield from _spoilt(targets)
 
 

@@ -70,7 +70,7 @@ def test_values_are_in_their_units(session: FakeSession) -> None:
     assert rtt["rtt_p50"] == pytest.approx(NANOSECONDS["roundtrip"] / 1_000, rel=0.02)
     assert rtt["rtt_cold_p50"] == pytest.approx(2 * rtt["rtt_p50"], rel=0.05)
     transfer = in_turns("transfer", 1.0).measure(bench).values
-    assert transfer["tcp_throughput"] == pytest.approx(8 * (16 << 20) / 4e6, rel=0.05)
+    assert transfer["tcp_throughput"] == pytest.approx(8 * (8 << 20) / 4e6, rel=0.05)
     burst = in_turns("burst_64", 1.0).measure(bench).values
     assert burst["packet_rate_64"] == pytest.approx(255 / 400e-6 / 1_000, rel=0.05)
     assert burst["packet_loss_64"] == 0

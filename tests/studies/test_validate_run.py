@@ -87,14 +87,15 @@ def test_a_part_without_a_number_fails_and_the_others_go_on() -> None:
     def spoiled(labels: tuple[str, ...]) -> Iterator[object]:
         with bring_up(labels) as beds:
             for cluster in clusters.standing.values():
-                cluster.spoil["dig-answers"] = [failing("gone")] * 999
+                for tool in ("dig-answers", "dnsperf-one-by-one"):
+                    cluster.spoil[tool] = [failing("gone")] * 999
             yield beds
 
     clusters.bring_up = spoiled  # type: ignore[method-assign, assignment]
     report, _ = validate(clusters)
     failed = {check.name: check for check in report.failed}
     assert "none: dig: gone" in failed["dig"].measured
-    assert "none: dig for dns_p50: " in failed["dns_p50"].measured
+    assert "none: dnsperf for dns_p50: " in failed["dns_p50"].measured
     assert [each.metric for each in report.delays] == [
         name for name in PRIMARY[:-1] if name != "dns_p50"
     ]

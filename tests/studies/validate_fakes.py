@@ -17,7 +17,7 @@ from tests.bench.fakes import FakeClock, FakeSession
 from tests.bench.turns_output import NANOSECONDS, turns_output
 from tests.studies.test_validate_faults import PACKETS_PER_MIB, Recorded
 
-_MIB_PER_TRANSFER = 16
+_MIB_PER_TRANSFER = 8
 SPREAD = 0.002
 """Of bring-ups, relative."""
 
@@ -66,10 +66,10 @@ def delayed(text: str, nanoseconds: int) -> str:
     microseconds = nanoseconds / 1e3
     if not nanoseconds:
         return text
-    if "Query time" in text:
+    if "> NOERROR" in text:
         return re.sub(
-            r"(Query time: )(\d+)",
-            lambda found: f"{found[1]}{int(found[2]) + round(microseconds)}",
+            r"(?m)^(> NOERROR .* )([\d.]+)$",
+            lambda found: f"{found[1]}{float(found[2]) + microseconds / 1e6:.6f}",
             text,
         )
     if not text.startswith("{"):

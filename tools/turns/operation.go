@@ -34,6 +34,8 @@ type task struct {
 	Path string `json:"path"`
 	// PauseMicroseconds lie between two operations of a turn.
 	PauseMicroseconds int `json:"pause_us"`
+	// Renew makes the sockets of each turn anew.
+	Renew bool `json:"renew"`
 	// CongestionControl is set on TCP sockets; empty for the namespace's own.
 	CongestionControl string `json:"congestion_control"`
 	// TimeoutSeconds bounds every read and write.
@@ -259,6 +261,10 @@ func (o *query) do() error {
 	}
 }
 
+// content is what transfers send and where the sink puts it, in pieces as iperf3 has them for TCP. It
+// is the same for all connections, since memory is not collected, and new memory would be cold.
+var content = make([]byte, 128<<10)
+
 // transfer sends a number of bytes over a kept TCP connection and waits for the word that all came.
 type transfer struct {
 	fd    int
@@ -275,7 +281,7 @@ func newTransfer(t task, address netip.AddrPort) (operation, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &transfer{fd, t.Bytes, make([]byte, min(t.Bytes, 1<<20)), make([]byte, 1)}
+	o := &transfer{fd, t.Bytes, content[:min(t.Bytes, len(content))], make([]byte, 1)}
 	// The sink is told how much one transfer is.
 	head := make([]byte, 8)
 	order.PutUint64(head, uint64(t.Bytes))

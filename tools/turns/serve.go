@@ -140,9 +140,9 @@ func answerSink(fd int) error {
 		return err
 	}
 	size := int64(order.Uint64(head))
-	buffer, word := make([]byte, 1<<20), []byte{1}
+	word := []byte{1}
 	for left := size; ; {
-		n, err := readOpen(fd, buffer)
+		n, err := readOpen(fd, content)
 		if err != nil {
 			return err
 		}

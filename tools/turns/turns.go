@@ -53,6 +53,9 @@ func client([]string) error {
 		}
 		count := int(order.Uint32(word))
 		answer = answer[:0]
+		if t.Renew {
+			op.close()
+		}
 		for range count {
 			record, err := op.timed()
 			if err != nil {

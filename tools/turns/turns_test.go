@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -214,5 +215,35 @@ func TestAConnectionThatBreaksIsMadeAnew(t *testing.T) {
 	// 20 succeed, one fails, over and over.
 	if want := made / 21; told.Errors[0] != "" || failures(turns, 0) != want {
 		t.Errorf("%d of %d operations failed instead of %d (%q)", failures(turns, 0), made, want, told.Errors[0])
+	}
+}
+
+func TestEveryTurnHasAConnectionOfItsOwnWhereItIsAskedFor(t *testing.T) {
+	for renew, wanted := range map[bool]func(connections, turns int) bool{
+		true:  func(connections, turns int) bool { return connections == turns+1 }, // one at the start
+		false: func(connections, _ int) bool { return connections == 1 },
+	} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var accepted atomic.Int64
+		go func() {
+			for {
+				connection, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				accepted.Add(1)
+				go io.Copy(connection, connection)
+			}
+		}()
+		_, turns := taken(t, 1, task{
+			Operation: "roundtrip", Address: listener.Addr().String(), Bytes: 24, Renew: renew,
+		})
+		listener.Close()
+		if !wanted(int(accepted.Load()), len(turns)) {
+			t.Errorf("renew %v: %d connections in %d turns", renew, accepted.Load(), len(turns))
+		}
 	}
 }
