@@ -45,6 +45,7 @@ class LabSpec:
     :param nodes: number of nodes, at least 2 so that client and server can be apart.
     :param service_cidr: the Service range, e.g. ``10.100.0.0/16``.
     :param node_labels: labels that every Node object carries.
+    :param kubernetes: its version, one of the toolchain's.
     :param kube_proxy: ``iptables``, ``nftables`` or ``none``.
     :param cni: the CNI's name, one of :data:`lab.dataplane.DATAPLANES`.
     :param cni_version: its version, one of the toolchain's.
@@ -58,6 +59,7 @@ class LabSpec:
     nodes: int
     service_cidr: str
     node_labels: Mapping[str, str]
+    kubernetes: str
     kube_proxy: str
     cni: str
     cni_version: str
@@ -138,7 +140,7 @@ class Lab:
                 network.start_node(self.sandbox, address, spec.congestion_control)
         progress(f"{spec.nodes} nodes in the VPC; starting etcd and kube-apiserver")
         with self.timeline.step("control plane"):
-            controlplane.start(self.sandbox, self.toolchain, spec.service_cidr)
+            controlplane.start(self.sandbox, self.toolchain, spec.kubernetes, spec.service_cidr)
             self.dataplane.prepare(self.api)
         with self.timeline.step("VPC and Node objects"):
             self._register(spec, addresses)
@@ -318,14 +320,24 @@ class Lab:
     @cached_property
     def dataplane(self) -> LabDataplane:
         spec = self.spec
-        parts = LabParts(self.sandbox, self.toolchain, spec.cni_version, spec.values, self.cloud)
+        parts = LabParts(
+            self.sandbox,
+            self.toolchain,
+            spec.kubernetes,
+            spec.cni_version,
+            spec.values,
+            self.cloud,
+        )
         return dataplane(spec.cni, parts)
 
     @cached_property
     def kube_proxy(self) -> KubeProxy | None:
         """The lab's kube-proxies; None where the CNI does their work."""
-        mode = self.spec.kube_proxy
-        return None if mode == "none" else KubeProxy(self.sandbox, self.toolchain, mode)
+        spec = self.spec
+        if spec.kube_proxy == "none":
+            return None
+        program = self.toolchain.program(KUBE_PROXY, spec.kubernetes)
+        return KubeProxy(self.sandbox, program, spec.kube_proxy)
 
     def adaptations(self) -> tuple[str, ...]:
         """How this lab differs from a real cluster, for everyone who reads its results."""
@@ -422,9 +434,10 @@ class Lab:
     def versions(self) -> dict[str, str]:
         """Versions of the programs that this lab runs, by program, without a leading v."""
         known = self.toolchain.versions()
-        used = ["kube-apiserver", "etcd", "coredns", "fortio", "go-httpbin"]
-        used += [KUBE_PROXY] if self.kube_proxy else []
+        used = ("etcd", "coredns", "fortio", "go-httpbin")
+        kubernetes = ("kube-apiserver", *((KUBE_PROXY,) if self.kube_proxy else ()))
         versions = {name: known[name] for name in used}
+        versions |= dict.fromkeys(kubernetes, self.spec.kubernetes)
         versions |= dict.fromkeys(self.dataplane.programs, self.spec.cni_version)
         return dict(sorted(versions.items()))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import serialization as ser
@@ -62,13 +63,14 @@ ADAPTATIONS = (
 )
 
 
-def start(sandbox: Sandbox, toolchain: Toolchain, service_cidr: str) -> Kube:
-    """Start etcd and the API server; a client of the latter once it is ready."""
+def start(sandbox: Sandbox, toolchain: Toolchain, version: str, service_cidr: str) -> Kube:
+    """Start etcd and the API server of a Kubernetes version; a client of the latter once it is
+    ready."""
     paths = sandbox.paths
     token = secrets.token_hex(16)
     _write_credentials(paths, token)
     _start_etcd(sandbox, toolchain)
-    _start_apiserver(sandbox, toolchain, service_cidr)
+    _start_apiserver(sandbox, toolchain.program("kube-apiserver", version), service_cidr)
     ca = paths.pki / "apiserver.crt"
     until(
         "the API server's certificate",
@@ -141,12 +143,12 @@ def _start_etcd(sandbox: Sandbox, toolchain: Toolchain) -> None:
     )
 
 
-def _start_apiserver(sandbox: Sandbox, toolchain: Toolchain, service_cidr: str) -> None:
+def _start_apiserver(sandbox: Sandbox, program: Path, service_cidr: str) -> None:
     pki = sandbox.paths.pki
     sandbox.spawn(
         "kube-apiserver",
         [
-            str(toolchain.program("kube-apiserver")),
+            str(program),
             "--etcd-servers=http://127.0.0.1:2379",
             f"--cert-dir={pki}",
             f"--bind-address={GATEWAY}",
@@ -173,12 +175,13 @@ class KubeProxy:
     """The kube-proxies of one lab, as the EKS add-on runs them: a DaemonSet's flags, a process per
     node.
 
+    :param program: of the lab's Kubernetes version.
     :param mode: ``iptables`` or ``nftables``.
     """
 
-    def __init__(self, sandbox: Sandbox, toolchain: Toolchain, mode: str) -> None:
+    def __init__(self, sandbox: Sandbox, program: Path, mode: str) -> None:
         self._sandbox = sandbox
-        self._toolchain = toolchain
+        self._program = program
         self._mode = mode
 
     def start(self, node: Node) -> None:
@@ -186,7 +189,7 @@ class KubeProxy:
         self._sandbox.spawn(
             f"{node.name}-{KUBE_PROXY}",
             [
-                str(self._toolchain.program(KUBE_PROXY)),
+                str(self._program),
                 f"--kubeconfig={self._sandbox.paths.kubeconfig}",
                 f"--hostname-override={node.name}",
                 f"--proxy-mode={self._mode}",

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from cni.kubernetes import DEFAULT, VERSIONS
 from cni.settings import SETTINGS as MODEL
 from cni.settings import Problem
 from components.eks.settings import EksSettings
@@ -35,6 +36,9 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     ranges = {"eks.serviceCidr": eks.service_cidr, "the lab's fabric": str(VPC_CIDR)}
     yield from overlapping_ranges(scenario, ranges)
     yield from small_pool(scenario, settings.section(LabSettings).nodes)
+    if eks.version not in VERSIONS:
+        key, reason = "eks.version", f"the lab has Kubernetes {', '.join(VERSIONS)} only"
+        yield Problem(key, eks.version, reason, key, DEFAULT)
     version, dataplane = scenario.cni_version, scenario.dataplane
     if version not in dataplane.versions:
         key, known = "scenario.cniVersion", ", ".join(dataplane.versions)

@@ -12,6 +12,7 @@ from pulumi.dynamic import Resource
 from bench.environment import Environment
 from cni.capacity import in_short, vpc_cni_max_pods
 from cni.dataplane import InstalledValues
+from cni.kubernetes import VERSIONS
 from cni.platform import (
     DESCRIPTIONS,
     ClusterEndpoint,
@@ -79,13 +80,14 @@ def check_machine() -> None:
         raise pulumi.RunError(doctor.message(problems))
 
 
-def check_programs(scenario: Scenario) -> None:
-    """Whether all that a scenario's lab starts is there, its CNI's own programs included.
+def check_programs(settings: Settings) -> None:
+    """Whether all that a stack's lab starts is there, its CNI's own programs included.
 
     :raises pulumi.RunError: naming what is missing, and the command that makes it.
     """
+    scenario, kubernetes = settings.scenario, settings.section(EksSettings).version
     needs = needs_of_lab(
-        scenario.cni, scenario.cni_version, kube_proxy=scenario.kube_proxy != "none"
+        scenario.cni, scenario.cni_version, kubernetes, kube_proxy=scenario.kube_proxy != "none"
     )
     needs -= {ENGINE}  # it runs already
     lacking = Toolchain.default().missing(needs)
@@ -145,7 +147,7 @@ def _basis(instance_type: str) -> str:
 def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, tuple[str, ...]]:
     """What to build for a stack, and how its values differ from EKS's."""
     scenario, eks = settings.scenario, settings.section(EksSettings)
-    check_programs(scenario)
+    check_programs(settings)
     cloud = _cloud(settings)
     values, adaptations = _values(scenario, decisions, routed=cloud is None)
     labels = {
@@ -158,6 +160,7 @@ def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, 
         nodes=settings.section(LabSettings).nodes,
         service_cidr=eks.service_cidr,
         node_labels=labels,
+        kubernetes=VERSIONS[eks.version].version,
         kube_proxy=scenario.kube_proxy,
         cni=scenario.cni,
         cni_version=scenario.cni_version,

@@ -17,6 +17,7 @@ from pathlib import Path
 from bench.probes.udp import kernel_counter, overflows
 from bench.session import Session, SessionError
 from bench.workloads import DNS_SERVICE, IPERF_PORT
+from cni.kubernetes import DEFAULT, VERSIONS
 from cni.registry import DATAPLANES
 from components.lab import rollout
 from components.lab.session import LabSession
@@ -41,6 +42,7 @@ _SPEC = LabSpec(
     nodes=3,
     service_cidr="10.100.0.0/16",
     node_labels={},
+    kubernetes=VERSIONS[DEFAULT].version,
     kube_proxy="iptables",
     cni=_CNI.name,
     cni_version=_CNI.versions[-1],

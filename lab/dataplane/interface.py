@@ -24,6 +24,7 @@ Progress = Callable[[str], None]
 class LabParts:
     """What a CNI of one lab is made from.
 
+    :param kubernetes: the version of Kubernetes.
     :param version: the CNI's version, one of the toolchain's.
     :param values: what the CNI's installer takes, as an EKS cluster would get it but for the lab's
         adaptations: a chart's values, an add-on's configuration.
@@ -32,6 +33,7 @@ class LabParts:
 
     sandbox: Sandbox
     toolchain: Toolchain
+    kubernetes: str
     version: str
     values: Mapping[str, Any]
     cloud: Cloud | None

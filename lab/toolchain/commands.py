@@ -13,6 +13,7 @@ from threading import Lock
 
 import psutil
 
+from cni.kubernetes import DEFAULT as KUBERNETES
 from lab import machine
 from lab.errors import NotBuiltError, ToolchainError
 from lab.toolchain import build, doctor, process, pulumi
@@ -200,11 +201,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _needs_of_cni(cni: str) -> frozenset[Need]:
-    """All versions of a CNI, with and without kube-proxy."""
+    """All versions of a CNI, with and without kube-proxy, on the usual Kubernetes."""
     versions = families_of(cni)
     if not versions:
         raise ToolchainError(f"no CNI {cni!r}; the lab has: {', '.join(sorted(VERSIONS))}")
-    return frozenset().union(*(needs_of_lab(cni, version, kube_proxy=True) for version in versions))
+    return frozenset().union(
+        *(needs_of_lab(cni, version, KUBERNETES, kube_proxy=True) for version in versions)
+    )
 
 
 def ready_environment(stack: str | None) -> dict[str, str]:

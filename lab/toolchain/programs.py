@@ -1,7 +1,7 @@
 """The one registry of upstream programs: ``tools/programs.toml`` as typed objects.
 
-A CNI's programs are there once for each version in its table (``cni/<folder>/versions.py``); all
-others have one version each.
+Programs of a CNI and of Kubernetes are there once for each version in their table
+(``cni/<folder>/versions.py``, ``cni/kubernetes.py``); all others have one version each.
 """
 
 import os
@@ -14,12 +14,13 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from cni.cilium.versions import VERSIONS as CILIUM
+from cni.kubernetes import VERSIONS as KUBERNETES
 from cni.vpc_cni.versions import VERSIONS as VPC_CNI
 from lab.errors import UnknownProgramError
 from lab.toolchain.cache import CHECKOUT
 
 Need = str
-"""What a stack asks for beyond the Python environment; a CNI's own are :func:`cni_need`."""
+"""What a stack asks for beyond the Python environment; those of a version are :func:`need_of`."""
 
 ENGINE: Final = "engine"
 LAB: Final = "lab"
@@ -30,17 +31,24 @@ PODS: Final = "pods"
 VALIDATE: Final = "validate"
 """No stack: ``python -m bench validate``."""
 
-VERSIONS: Mapping[str, Mapping[str, Any]] = {"cilium": CILIUM, "vpc-cni": VPC_CNI}
-"""The CNIs that the lab has programs of, by the names that stacks give them: entries by version,
-oldest first. An entry names its folder of ``tools/`` (``module``) and, where it has some, the
-``patches`` that its build needs."""
+SERVER: Final = "kubernetes"
+"""The table of Kubernetes, and the need of its API server."""
+
+VERSIONS: Mapping[str, Mapping[str, Any]] = {
+    "cilium": CILIUM,
+    "vpc-cni": VPC_CNI,
+    SERVER: KUBERNETES,
+}
+"""The tables of versions, oldest first: a CNI's by the name that stacks give it. An entry names its
+``version``, its folder of ``tools/`` (``module``) and, where it has some, the ``patches`` that its
+build needs."""
 
 _STRICT = ConfigDict(extra="forbid")
 
 
-def cni_need(cni: str, version: str) -> Need:
-    """What a lab with this version of a CNI needs of its own."""
-    return f"{cni} {version}"
+def need_of(name: str, version: str) -> Need:
+    """What a lab with this version of a CNI, of Kubernetes or of kube-proxy needs of its own."""
+    return f"{name} {version}"
 
 
 @dataclass(frozen=True, slots=True, config=_STRICT)
@@ -87,7 +95,7 @@ class Family:
     :param folder: of the module, below ``tools/``.
     :param variables: strings that the linker sets: value by import path and name.
     :param architecture: of the Linux machines that it is for (``GOARCH``), if not of this one.
-    :param cni: the CNI that it is of, by the name that stacks give it.
+    :param table: of :data:`VERSIONS`, whose entry this family is made from.
     :param packages: Debian packages that its programs need to run.
     :param needs: what a lab with this CNI needs besides.
     """
@@ -102,7 +110,7 @@ class Family:
     variables: Mapping[str, str] = field(default_factory=dict)
     patches: tuple[Patch, ...] = ()
     share: Share | None = None
-    cni: str = ""
+    table: str = ""
     packages: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
 
@@ -131,25 +139,23 @@ _REGISTRY = tomllib.loads((CHECKOUT / "tools" / "programs.toml").read_text(encod
 
 
 def read_families(versions: Mapping[str, Mapping[str, Any]]) -> tuple[Family, ...]:
-    """All families, those of a CNI once for each of its versions.
+    """All families, those with a table once for each of its versions.
 
-    :param versions: entries of the CNIs' tables by CNI and version.
+    :param versions: as :data:`VERSIONS`.
     :raises pydantic.ValidationError: ``tools/programs.toml`` has an unknown or a missing key.
     """
     families: list[Family] = []
     for template in _REGISTRY["families"]:
-        if "cni" in template:
-            entries = versions[template["cni"]].values()
-            families += (_family_of_cni(template, entry) for entry in entries)
+        if "table" in template:
+            entries = versions[template["table"]].values()
+            families += (_family_of_version(template, entry) for entry in entries)
         else:
-            major, minor, *_ = template["version"].split(".")
-            names = {"version": template["version"], "major": major, "minor": minor}
-            families.append(_FAMILY.validate_python(_filled(template, names)))
+            families.append(_family(template))
     return tuple(families)
 
 
-def _family_of_cni(template: Mapping[str, Any], entry: Any) -> Family:
-    need = {"need": cni_need(template["cni"], entry.version)}
+def _family_of_version(template: Mapping[str, Any], entry: Any) -> Family:
+    need = {"need": need_of(template["table"], entry.version)}
     patches = [template["patches"][name] for name in getattr(entry, "patches", ())]
     family = {
         **template,
@@ -160,7 +166,14 @@ def _family_of_cni(template: Mapping[str, Any], entry: Any) -> Family:
     }
     if "share" in template:
         family["share"] = need | template["share"]
-    return _FAMILY.validate_python(_filled(family, {"version": entry.version, "entry": entry}))
+    return _family(family, entry=entry)
+
+
+def _family(template: Mapping[str, Any], **names: Any) -> Family:
+    version = template["version"]
+    major, minor, *_ = version.split(".")
+    names |= {"version": version, "major": major, "minor": minor}
+    return _FAMILY.validate_python(_filled(template, names))
 
 
 def _filled(value: Any, names: Mapping[str, Any]) -> Any:
@@ -178,19 +191,23 @@ FAMILIES = read_families(VERSIONS)
 ALL: frozenset[Need] = frozenset(one.need for family in FAMILIES for one in family.programs)
 
 
-def families_of(cni: str) -> dict[str, Family]:
-    """A CNI's own families by its version; empty where the lab does not have it."""
-    return {family.version: family for family in FAMILIES if cni and family.cni == cni}
+def families_of(table: str) -> dict[str, Family]:
+    """The families of a table by version; empty where there is no such table."""
+    return {family.version: family for family in FAMILIES if table and family.table == table}
 
 
-def needs_of_lab(cni: str, version: str, *, kube_proxy: bool) -> frozenset[Need]:
+def needs_of_lab(cni: str, version: str, kubernetes: str, *, kube_proxy: bool) -> frozenset[Need]:
     """What a lab with this CNI needs; the engine alone where the lab does not have it, since the
-    preview says so before anything is built."""
-    family = families_of(cni).get(version)
-    if family is None:
+    preview says so before anything is built.
+
+    :param kubernetes: its minor version.
+    """
+    family, server = families_of(cni).get(version), KUBERNETES.get(kubernetes)
+    if family is None or server is None:
         return frozenset({ENGINE})
-    proxy = {KUBE_PROXY} if kube_proxy else set()
-    return frozenset({ENGINE, LAB, cni_need(cni, version), *family.needs, *proxy})
+    own = {need_of(cni, version), need_of(SERVER, server.version)}
+    proxy = {need_of(KUBE_PROXY, server.version)} if kube_proxy else set()
+    return frozenset({ENGINE, LAB, *own, *family.needs, *proxy})
 
 
 def program_of(name: str, version: str | None = None) -> tuple[Family, Program]:

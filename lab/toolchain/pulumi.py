@@ -329,4 +329,6 @@ def needs_of_stack(checkout: Path, stack: str) -> frozenset[Need]:
     if not isinstance(scenario, dict):
         return frozenset({ENGINE})
     cni, version = str(scenario.get("cni")), str(scenario.get("cniVersion"))
-    return needs_of_lab(cni, version, kube_proxy=scenario.get("kubeProxy") != "none")
+    eks = settings.get("eks")
+    kubernetes = str(eks.get("version")) if isinstance(eks, dict) else ""
+    return needs_of_lab(cni, version, kubernetes, kube_proxy=scenario.get("kubeProxy") != "none")

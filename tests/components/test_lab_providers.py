@@ -27,7 +27,7 @@ from lab.network import Node, node_addresses
 from lab.sandbox import LabPaths
 from lab.workloads import PodSpec, ServiceSpec
 
-SPEC = LabSpec(3, "10.100.0.0/16", {}, "iptables", "vpc-cni", "1.19.2", {})
+SPEC = LabSpec(3, "10.100.0.0/16", {}, "1.35.8", "iptables", "vpc-cni", "1.19.2", {})
 SPEC_JSON = json.dumps(asdict(SPEC))
 MADE = {"lab_id": "tiny-1f", "spec": "{}", "version": 1, "boot": "b001"}
 

@@ -35,7 +35,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "cpus", lambda: 2)
     monkeypatch.setattr(kernel, "memory_mib", lambda: 16_000)
     monkeypatch.setattr(kernel, "congestion_controls", lambda: ["reno", "cubic", "bbr"])
-    monkeypatch.setattr(target, "check_programs", lambda scenario: None)
+    monkeypatch.setattr(target, "check_programs", lambda settings: None)
     monkeypatch.setattr(target, "check_values", lambda *_: None)
 
 
@@ -117,6 +117,11 @@ def test_the_same_machine_is_built_for_every_stack(stack: str) -> None:
     assert (made.nodes, made.service_cidr) == (3, "10.100.0.0/16")
     assert made.node_labels["node.kubernetes.io/instance-type"] == "m6i.xlarge"
     assert made.node_labels["topology.kubernetes.io/zone"] == "ap-northeast-2a"
+
+
+def test_the_labs_kubernetes_is_of_the_version_that_eks_would_have() -> None:
+    assert _spec("scenario-a")[0].kubernetes == "1.35.8"
+    assert _spec("scenario-a", {"eks.version": "1.31"})[0].kubernetes == "1.31.4"
 
 
 def test_the_labs_own_settings_are_taken() -> None:
@@ -343,9 +348,8 @@ def test_the_programs_of_the_scenarios_own_cni_are_missed_at_preview(
     monkeypatch.setattr(Toolchain, "default", lambda: _Programs(common))
     monkeypatch.setattr(doctor, "is_debian", lambda: False)
     monkeypatch.setattr(pulumi, "get_stack", lambda: stack)
-    scenario = read(stack).scenario
     with pytest.raises(pulumi.RunError) as caught:
-        target.check_programs(scenario)
+        target.check_programs(read(stack))
     told = f"not set up for this stack yet: {lacking}. Fix: make setup STACK={stack}"
     assert str(caught.value) == told
 
@@ -362,7 +366,7 @@ def test_debian_packages_that_are_missing_are_told_with_the_programs(
     )
     monkeypatch.setattr(pulumi, "get_stack", lambda: "scenario-a")
     with pytest.raises(pulumi.RunError, match=r"yet: iperf3\. Fix: make setup"):
-        target.check_programs(read("scenario-a").scenario)
+        target.check_programs(read("scenario-a"))
 
 
 def test_a_value_that_the_chart_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

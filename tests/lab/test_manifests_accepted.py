@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from cni.decisions import decide
+from cni.kubernetes import DEFAULT, VERSIONS
 from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, known_facts
 from components.kubernetes import manifests as ours
 from components.kubernetes.cilium import release_values
@@ -40,7 +41,9 @@ def api(lab_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ku
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         lab = Lab(f"pytest-api-{secrets.token_hex(4)}")
         try:
-            lab.start(LabSpec(2, "10.100.0.0/16", {}, "none", "vpc-cni", "1.19.2", {}), print)
+            version = VERSIONS[DEFAULT].version
+            spec = LabSpec(2, "10.100.0.0/16", {}, version, "none", "vpc-cni", "1.19.2", {})
+            lab.start(spec, print)
             yield lab.api
         finally:
             lab.remove()

@@ -328,7 +328,7 @@ def test_the_environment_says_what_was_measured(running: RunningLab) -> None:
     assert found["target"].startswith("lab")
     assert found["nodes"] == [node.name for node in running.lab.nodes]
     assert found["cluster_domain"] == "cluster.local"
-    assert found["versions"]["kube-apiserver"] == "1.31.4"
+    assert found["versions"]["kube-apiserver"] == running.lab.spec.kubernetes == "1.35.8"
     assert found["kube_proxy"] == ("none" if running.cilium else "iptables")
     assert found["node_mtu"] == 9001
 

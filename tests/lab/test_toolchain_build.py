@@ -29,7 +29,7 @@ from lab.toolchain.programs import (
     Patch,
     Program,
     Share,
-    cni_need,
+    need_of,
     read_families,
 )
 
@@ -180,7 +180,7 @@ def test_unknown_and_unbuilt_programs(tmp_path: Path) -> None:
     with pytest.raises(UnknownProgramError, match=r"no program 'kubelet'.*kube-apiserver"):
         toolchain.program("kubelet")
     with pytest.raises(NotBuiltError, match=r"kube-apiserver 1\.31\.4 is not built.*make setup"):
-        toolchain.program("kube-apiserver")
+        toolchain.program("kube-apiserver", "1.31.4")
     with pytest.raises(NotBuiltError, match="make setup"):
         toolchain.share("cilium")
     with pytest.raises(UnknownProgramError, match="aws-cni, cilium"):
@@ -191,7 +191,7 @@ _UPSTREAM = [each for each in FAMILIES if each.folder != "turns"]
 """The generator of turns is ours, of the standard library alone."""
 
 
-@pytest.mark.parametrize("family", _UPSTREAM, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", _UPSTREAM, ids=lambda family: family.label)
 def test_pinned_module_is_the_stated_version(family: Family) -> None:
     folder = CHECKOUT / "tools" / family.folder
     required = re.findall(r"^\s*(?:require )?(\S+) v(\S+)", (folder / "go.mod").read_text(), re.M)
@@ -216,20 +216,21 @@ def test_another_cilium_version_is_an_entry_in_the_table_and_a_module() -> None:
     ours = VERSIONS["1.16.5"]
     made_up = replace(ours, version="1.99.0", commit="0123abcd", module="cilium-1.99.0", llvm=19)
     table = {each.version: each for each in (ours, made_up)}
-    families = read_families({"cilium": table, "vpc-cni": {}})
-    old, new = (each for each in families if each.cni)
+    families = read_families({"cilium": table, "vpc-cni": {}, "kubernetes": {}})
+    old, new = (each for each in families if each.table)
     assert (new.folder, new.label) == ("cilium-1.99.0", "cilium 1.99.0")
     assert "1.99.0 0123abcd" in new.ldflags
     # A stack that asks for one builds nothing of the other.
-    assert {one.need for one in new.programs} == {cni_need("cilium", "1.99.0")}
-    assert {one.need for one in old.programs} == {cni_need("cilium", "1.16.5")}
+    assert {one.need for one in new.programs} == {need_of("cilium", "1.99.0")}
+    assert {one.need for one in old.programs} == {need_of("cilium", "1.16.5")}
     assert {"clang-19", "llvm-19"} <= set(new.packages)
     assert "clang-16" in old.packages
 
 
 def test_patches_are_those_that_a_version_names() -> None:
     plain = replace(VERSIONS["1.16.5"], patches=("modules-list",))
-    (family,) = (each for each in read_families({"cilium": {"": plain}, "vpc-cni": {}}) if each.cni)
+    families = read_families({"cilium": {"": plain}, "vpc-cni": {}, "kubernetes": {}})
+    (family,) = (each for each in families if each.table)
     (patch,) = family.patches
     assert patch.new == f'"{MODULES_FILE}"', "the agent reads the file that the lab writes"
 

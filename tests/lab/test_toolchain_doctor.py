@@ -13,7 +13,7 @@ from lab.toolchain import doctor, pulumi
 from lab.toolchain.cache import CHECKOUT
 from lab.toolchain.commands import main
 from lab.toolchain.doctor import Facts
-from lab.toolchain.programs import ALL, ENGINE, KUBE_PROXY, LAB, PODS, cni_need, packages_for
+from lab.toolchain.programs import ALL, ENGINE, LAB, PODS, need_of, packages_for
 
 
 def test_good_machine_lacks_nothing() -> None:
@@ -43,25 +43,35 @@ def test_everything_missing_is_told_at_once() -> None:
 
 
 def _needs(folder: Path, config: str, project: str = "") -> frozenset[str]:
-    """What a stack needs that has these lines in its file."""
-    (folder / "Pulumi.yaml").write_text(f"name: x\nruntime: python\n{project}")
+    """What a stack needs that has these lines in its file, and the project those for all stacks."""
+    shared = f'config:\n  eks.version: {{default: "1.35"}}\n{project}'
+    (folder / "Pulumi.yaml").write_text(f"name: x\nruntime: python\n{shared}")
     (folder / "Pulumi.s.yaml").write_text(config)
     return pulumi.needs_of_stack(folder, "s")
 
 
-def test_a_stack_needs_the_programs_of_its_cni_at_its_version_and_no_others(tmp_path: Path) -> None:
+_OLDER = '  x:eks: {version: "1.31"}\n'
+
+
+def test_a_stack_needs_the_programs_of_its_versions_and_no_others(tmp_path: Path) -> None:
     start = "config:\n  x:target: lab\n"
     scenario = start + "  x:scenario:\n    cni: {}\n    cniVersion: {}\n    kubeProxy: {}\n"
-    vpc_cni, cilium = cni_need("vpc-cni", "1.19.2"), cni_need("cilium", "1.16.5")
+    vpc_cni, cilium = need_of("vpc-cni", "1.19.2"), need_of("cilium", "1.16.5")
+    server, kube_proxy = (need_of(each, "1.35.8") for each in ("kubernetes", "kube-proxy"))
     vpc = _needs(tmp_path, scenario.format("vpc-cni", "1.19.2", "iptables"))
-    assert {LAB, vpc_cni, KUBE_PROXY} <= vpc
+    assert {LAB, vpc_cni, server, kube_proxy} <= vpc
     assert cilium not in vpc
     without_proxy = _needs(tmp_path, scenario.format("cilium", "1.16.5", "none # not: vpc-cni"))
-    assert cilium in without_proxy
-    assert not {vpc_cni, KUBE_PROXY} & without_proxy
+    assert {cilium, server} <= without_proxy
+    assert not {vpc_cni, kube_proxy} & without_proxy
     assert {"clang-16", "bpftool"} <= set(packages_for(without_proxy))
+    older = _needs(tmp_path, scenario.format("vpc-cni", "1.19.2", "iptables") + _OLDER)
+    assert older - vpc == {need_of(each, "1.31.4") for each in ("kubernetes", "kube-proxy")}
+    assert not {server, kube_proxy} & older
     # The preview refuses it before anything is built.
     assert _needs(tmp_path, scenario.format("cilium", "0.1", "none")) == {ENGINE}
+    future = _OLDER.replace("1.31", "1.99")
+    assert _needs(tmp_path, scenario.format("cilium", "1.16.5", "none") + future) == {ENGINE}
     assert _needs(tmp_path, "something: else\n") == {ENGINE}
 
 
@@ -69,7 +79,7 @@ def test_targets_outside_the_lab_need_pulumi_and_what_goes_into_pods(tmp_path: P
     scenario = "  x:scenario: {cni: cilium, cniVersion: 1.16.5, kubeProxy: none}\n"
     assert LAB in _needs(tmp_path, f"config:\n{scenario}")
     assert _needs(tmp_path, f"config:\n  x:target: eks\n{scenario}") == {ENGINE, PODS}
-    default = "config:\n  target: {default: kubeconfig}\n"
+    default = "  target: {default: kubeconfig}\n"
     assert _needs(tmp_path, f"config:\n{scenario}", default) == {ENGINE, PODS}
     assert LAB in _needs(tmp_path, f"config:\n  x:target: lab\n{scenario}", default)
 

@@ -119,7 +119,7 @@ class Cilium(LabDataplane):
             self._toolchain.program("helm"),
             self._share / "install/kubernetes/cilium",
             self._values,
-            self._toolchain.versions()["kube-apiserver"],
+            self._parts.kubernetes,
         )
         kept = {key: value for key, value in config.items() if key not in _PLACES}
         write_config_dir(self._config_dir, kept)

@@ -140,8 +140,8 @@ NFTABLES: list[tuple[str, dict[str, object], str]] = [
     ("scenario-a", {}, "the VPC CNI goes with this mode from 1.23.0 on only"),
     (
         "scenario-b",
-        {"eks.version": "1.32"},
-        "EKS's kube-proxy has this mode from 1.33 on, and eks.version is 1.32",
+        {"eks.version": "1.31"},
+        "EKS's kube-proxy has this mode from 1.33 on, and eks.version is 1.31",
     ),
 ]
 
@@ -174,4 +174,13 @@ def test_eks_may_have_another_vpc_cni_than_the_lab() -> None:
     assert _told({"target": "lab", **version}, "scenario-a") == [
         "scenario.cniVersion: 1.21.1: the lab has the VPC CNI 1.19.2 only. "
         "Fix: pulumi config set --path 'scenario.cniVersion' 1.19.2"
+    ]
+
+
+def test_eks_may_have_another_kubernetes_than_the_lab() -> None:
+    version: dict[str, object] = {"eks.version": "1.33"}
+    assert read("scenario-a", {"target": "eks", **version}).section(EksSettings).version == "1.33"
+    assert _told({"target": "lab", **version}, "scenario-a") == [
+        "eks.version: 1.33: the lab has Kubernetes 1.31, 1.35, 1.36 only. "
+        "Fix: pulumi config set --path 'eks.version' 1.35"
     ]
