@@ -110,8 +110,8 @@ def _lasting(plan: Plan, seconds: int) -> Plan:
 _QUICK = Plan(
     "quick",
     runs=3,
-    bulk_seconds=2,
-    http_seconds=2,
+    bulk_seconds=1,
+    http_seconds=1,
     latency_seconds=1,
     idle_seconds=1,
     turn_seconds=1.0,

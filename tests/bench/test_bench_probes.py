@@ -53,10 +53,10 @@ def test_commands_run_on_the_clients_against_servers_and_services(session: FakeS
         if invocation is not None:
             assert invocation.role.endswith("-client")
             lines[name] = " ".join(invocation.full())
-    assert lines["tcp"].startswith("iperf3 -c 10.0.0.1 -p 5201 -t 2 -P 8")
+    assert lines["tcp"].startswith("iperf3 -c 10.0.0.1 -p 5201 -t 1 -P 8")
     assert lines["fortio_rtt"].endswith("-r 0.000001 -c 1 -qps 0 -t 1s tcp://10.0.0.1:8078")
-    assert lines["http_1000"].endswith("-qps 1000 -t 2s -uniform http://10.100.0.10:80/get")
-    assert lines["http_max"].endswith("-c 64 -qps 0 -t 2s http://10.100.0.10:80/get")
+    assert lines["http_1000"].endswith("-qps 1000 -t 1s -uniform http://10.100.0.10:80/get")
+    assert lines["http_max"].endswith("-c 64 -qps 0 -t 1s http://10.100.0.10:80/get")
     assert "-keepalive=false" in lines["fortio_connect"]
     assert " -c 1 -qps 0 -n 1000 " in lines["fortio_connect"], "one at a time, and counted"
     assert " -c 16 -qps 0 -n 3000 " in lines["connect_max"]
