@@ -333,6 +333,7 @@ _DATAGRAMS_PER_SECOND = 100
 _UDP_HEADERS = 28
 """IPv4 and UDP."""
 _CONNECTIONS = 20
+_OPEN_SECONDS = 10
 _CONNECTING = "iperf3-client"
 _ENOUGH = 0.9
 _FEW = 0.1
@@ -382,12 +383,16 @@ def service_path(bench: Bench) -> Check:
     """New connections to the httpbin Service are led to its pods by what the settings ask for.
 
     They come from a pod that makes no others to it. A benchmark's thousands of connections leave
-    entries in connection-tracking maps, and one whose port is used again would add none.
+    entries in connection-tracking maps, and one whose port is used again would add none. They stay
+    open for a while: what is kept of a socket may go with it.
     """
     targets = bench.targets
     client = targets.one(_CONNECTING)
     address = f"/dev/tcp/{targets.httpbin.host}/{targets.httpbin.port}"
-    script = f"for i in {{1..{_CONNECTIONS}}}; do exec 3<>{address} && exec 3>&- || exit; done"
+    script = (
+        f"for i in {{1..{_CONNECTIONS}}}; do exec {{open}}<>{address} || exit; done; "
+        f"sleep {_OPEN_SECONDS} <&- >/dev/null 2>&1 &"
+    )
     try:
         before = bench.session.service_path(client, targets.httpbin)
         made = bench.run(Invocation(_CONNECTING, ("bash", "-c", script)), _SECONDS)

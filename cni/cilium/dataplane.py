@@ -1,4 +1,5 @@
-"""Cilium as a :class:`cni.dataplane.Dataplane`. Facts of the chart and the agent: 1.16.5."""
+"""Cilium as a :class:`cni.dataplane.Dataplane`. Facts of the chart and the agent hold for
+all of :mod:`cni.cilium.versions`, unless they say otherwise."""
 
 import ipaddress
 import re
@@ -9,7 +10,7 @@ from cni.cilium import rules
 from cni.cilium.evidence import EVIDENCE_COMMANDS, AgentEvidence, prometheus_text
 from cni.cilium.toggles import TOGGLES, is_true, on_off, overlay, reported
 from cni.cilium.values import chart_keys, unknown_values
-from cni.cilium.versions import VERSIONS
+from cni.cilium.versions import VERSIONS, tested_with, version_of
 from cni.dataplane import (
     Agents,
     Component,
@@ -32,7 +33,6 @@ from cni.platform import (
     LabFabric,
     PlatformFacts,
     by_device,
-    version_numbers,
 )
 from cni.settings import Problem, ScenarioSettings, TunnelProtocol, Values, leaves, merge
 from cni.toggles import Decision, Evidence, Flat
@@ -82,7 +82,7 @@ def _packet_count(stdout: str, host: str, port: int) -> int:
 SOCKET = Mechanism(
     name="Cilium at the socket",
     # An entry for each socket whose connect() was rewritten (`bpf/bpf_sock.c`,
-    # sock4_update_revnat); packets never carry the ClusterIP.
+    # sock4_update_revnat), from 1.18 on while it is open; packets never carry the ClusterIP.
     command=("bpftool", "map", "dump", "pinned", "/sys/fs/bpf/tc/globals/cilium_lb4_reverse_sk"),
     pods=_AGENT,
     count=_socket_count,
@@ -152,11 +152,12 @@ class Cilium(Dataplane):
         return rules.find_problems(scenario)
 
     def cautions(self, version: str, kubernetes: str, kernel: Kernel) -> Iterable[str]:
-        tested = VERSIONS[version].kubernetes
-        if version_numbers(kubernetes) > version_numbers(tested):
+        if not VERSIONS[version].tested_with(kubernetes):
+            others = ", ".join(tested_with(kubernetes)) or "none that the project has"
             yield (
-                f"Cilium {version} is tested by its makers with Kubernetes up to {tested}, and "
-                f"the cluster has {kubernetes}"
+                f"Cilium {version} is tested by its makers with Kubernetes "
+                f"{' to '.join(VERSIONS[version].kubernetes)}, and the cluster has {kubernetes}; "
+                f"tested with that: {others}"
             )
         if kernel in _KERNEL_CAUTIONS:
             yield f"Cilium on kernel {kernel} {_KERNEL_CAUTIONS[kernel]}"
@@ -218,8 +219,7 @@ class Cilium(Dataplane):
 
     def unknown_values(self, version: str, values: Values) -> list[str]:
         """The chart ignores what it does not know: a misspelt value would be measured as if set."""
-        keys = chart_keys(version)
-        return unknown_values(values, keys.values, keys.optional)
+        return unknown_values(values, chart_keys(version))
 
     def interface_tags(self, cluster: str, ours: Mapping[str, str]) -> Mapping[str, str]:
         """Marks of its own (`pkg/ipam/allocator/aws`)."""
@@ -247,6 +247,7 @@ class Cilium(Dataplane):
             "routingMode": config.get("routing-mode", "tunnel"),
             "tunnelProtocol": config.get("tunnel-protocol", "vxlan"),
             "bpf": {"masquerade": config.get("enable-bpf-masquerade") == "true"},
+            "enableIPv4Masquerade": config.get("enable-ipv4-masquerade") != "false",
             "socketLB": {
                 "enabled": config.get("bpf-lb-sock") == "true",
                 "hostNamespaceOnly": config.get("bpf-lb-sock-hostns-only") == "true",
@@ -336,7 +337,9 @@ def _address_values(scenario: ScenarioSettings, cluster: ClusterEndpoint) -> Val
     }
     if cluster.eni_subnet_ids:
         eni["subnetIDsFilter"] = list(cluster.eni_subnet_ids)
-    return {"ipam": {"mode": "eni"}, "eni": eni}
+    # The chart's own, said because pods in the lab's routed subnets would get another one.
+    masquerade = not version_of(scenario.cni_version).since("1.18")
+    return {"ipam": {"mode": "eni"}, "eni": eni, "enableIPv4Masquerade": masquerade}
 
 
 def _path_values(scenario: ScenarioSettings) -> Values:

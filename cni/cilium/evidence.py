@@ -1,6 +1,6 @@
 """What one Cilium agent reports of itself, parsed once into typed facts.
 
-Fields follow Cilium 1.16.5: `api/v1/models` (StatusResponse and below) and `daemon/cmd/status.go`.
+Fields follow Cilium 1.16.5 to 1.20.2: `api/v1/models` (StatusResponse and below).
 Go leaves a false boolean out of its JSON, so within a section that is there, absent means false;
 a section that is absent altogether is unknown (None).
 """

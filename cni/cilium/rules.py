@@ -3,16 +3,17 @@
 Each rule is a generator of problems; what Cilium does about the combination is in its reason. What
 merely cannot be applied on some machines is no problem here: that is for the decisions.
 
-Chart and agent 1.16.5. The chart takes all of this and, on a cloud, fails only once the cluster is
-there and paid for. Sources: the chart's templates (validate.yaml, cilium-configmap.yaml) and, in
-Cilium, `daemon/cmd` (daemon.go, daemon_main.go, kube_proxy_replacement.go), `pkg/option/config.go`,
-`pkg/egressgateway/manager.go` and `pkg/datapath/linux/bandwidth`.
+Chart and agent 1.16.5 to 1.20.2. The chart takes all of this and, on a cloud, fails only once the
+cluster is there and paid for. Sources: the chart's templates (validate.yaml, cilium-configmap.yaml)
+and, in Cilium, `daemon/cmd` (daemon.go, daemon_main.go), kube_proxy_replacement.go (there, or in
+`pkg/kpr/initializer`), `pkg/option/config.go`, `pkg/egressgateway/manager.go` and
+`pkg/datapath/linux/bandwidth`.
 """
 
 from collections.abc import Iterator, Mapping
 
 from cni.cilium.toggles import TOGGLES, CtTables, overlay
-from cni.cilium.versions import DEFAULT, VERSIONS
+from cni.cilium.versions import DEFAULT, VERSIONS, version_of
 from cni.settings import Problem, ScenarioSettings, leaves, nearest
 
 # Helm reads the numbers of a values file as floats, and Go prints those with an exponent from here.
@@ -59,6 +60,8 @@ _WORDS = {
     "encryption.type": ("ipsec", "wireguard"),
     "loadBalancer.algorithm": ("random", "maglev"),
 }
+_LATER_WORDS = {"bpf.datapathMode": ("auto", "1.20"), "encryption.type": ("ztunnel", "1.19")}
+"""A further word, and the line that has brought it."""
 _MAGLEV_SIZES = (251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071)
 _MAP_SIZES = {
     "bpf.authMapMax": (1 << 8, 1 << 24),
@@ -147,7 +150,8 @@ def _values(scenario: ScenarioSettings) -> Iterator[Problem]:
             setting = OWNED_VALUES[path]
             whose = f"the setting {setting}" if setting else "the cluster"
             yield Problem(f"values.{path}", value, f"follows from {whose}", f"values.{path}")
-        if isinstance(value, int) and value >= HELM_FLOAT_FROM:
+        printed_whole = path in _MAP_SIZES and version_of(scenario.cni_version).since("1.18")
+        if isinstance(value, int) and value >= HELM_FLOAT_FROM and not printed_whole:
             reason = (
                 f"Helm renders a number from {HELM_FLOAT_FROM:,} on as {float(value):e}, which "
                 "agents refuse; values.extraConfig takes the agent's own option, as text"
@@ -224,14 +228,17 @@ def _families(scenario: ScenarioSettings, given: Mapping[str, object]) -> Iterat
     if given.get("ipv4.enabled") is False:
         reason = "Services and pods have IPv4 addresses on every target"
         yield _refused("ipv4.enabled", given, reason)
-    if given.get("ipv6.enabled") and scenario.ipam == "eni":
+    refuses = not version_of(scenario.cni_version).since("1.20")
+    if given.get("ipv6.enabled") and scenario.ipam == "eni" and refuses:
         yield _refused("ipv6.enabled", given, "the agent stops with IPv6 and ipam: eni")
 
 
 def _encryption(scenario: ScenarioSettings, given: Mapping[str, object]) -> Iterator[Problem]:
     if not given.get("encryption.enabled") or given.get("encryption.type", "ipsec") != "ipsec":
         return
-    undone = ("hostRouting", "bandwidthManager")
+    undone = ["bandwidthManager"]
+    if not version_of(scenario.cni_version).since("1.19"):
+        undone.insert(0, "hostRouting")
     names = [f"toggles.{name}" for name in undone if scenario.toggles.asked(name)]
     if names:
         reason = f"the agent silently drops {' and '.join(names)} with IPsec"
@@ -273,6 +280,9 @@ def _platform(scenario: ScenarioSettings, given: Mapping[str, object]) -> Iterat
 
 def _words(scenario: ScenarioSettings, given: Mapping[str, object]) -> Iterator[Problem]:
     for path, words in _WORDS.items():
+        later, line = _LATER_WORDS.get(path, ("", ""))
+        if later and version_of(scenario.cni_version).since(line):
+            words = (*words, later)
         if path in given and given[path] not in words:
             fix = nearest(str(given[path]), words) or words[0]
             yield _refused(path, given, f"must be one of {', '.join(words)}", (path, fix))

@@ -2,7 +2,8 @@
 
 Sources: the chart's values.yaml and the tuning guide (operations/performance/tuning) for values;
 `daemon/cmd/status.go` for what each field of a status says, `daemon/cmd/kube_proxy_replacement.go`
-and `pkg/datapath/linux/bandwidth` for silent fall-backs. Read in 1.16.5.
+and `pkg/datapath/linux/bandwidth` for silent fall-backs. Read in 1.16.5, and again in
+1.20.2 (`pkg/status`, `pkg/kpr/initializer`).
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, Field
 
 from cni.cilium.evidence import AgentEvidence
+from cni.cilium.versions import version_of
 from cni.platform import ClusterEndpoint, Kernel, PlatformFacts
 from cni.settings import SETTINGS, Asked, ScenarioSettings, Values, leaves
 from cni.toggles import Aspect, Decision, Flat, Needs, Proof, Toggle
@@ -131,12 +133,15 @@ def _dsr_dispatch(
     return {}
 
 
-def _masquerade_interfaces(
+def _eni_masquerade(
     scenario: ScenarioSettings, decision: Decision, cluster: ClusterEndpoint
 ) -> Values:
-    """With addresses of the VPC, iptables must be told which interfaces lead out of it."""
-    if decision.applied or overlay(scenario) or scenario.ipam == "cluster-pool":
+    """With addresses of the VPC, BPF masquerade must be told to masquerade at all, and iptables
+    which interfaces lead out of it."""
+    if overlay(scenario) or scenario.ipam == "cluster-pool":
         return {}
+    if decision.applied:
+        return {"enableIPv4Masquerade": True}
     return {"egressMasqueradeInterfaces": cluster.egress_interfaces}
 
 
@@ -176,6 +181,8 @@ def _conntrack_note(scenario: ScenarioSettings, facts: PlatformFacts) -> str | N
 def _socket_lb_note(scenario: ScenarioSettings, facts: PlatformFacts) -> str | None:
     if not scenario.kube_proxy_replacement:
         return None
+    if version_of(scenario.cni_version).since("1.18"):
+        return "already on with kube-proxy replacement; this adds nothing"
     return (
         "already on with kube-proxy replacement; what this adds is that sockets of pods to deleted "
         "backends are closed (bpf-lb-sock-terminate-pod-connections)"
@@ -318,6 +325,12 @@ def _map_size(name: str) -> Callable[[AgentEvidence], str | None]:
     return lambda agent: str(size) if (size := (agent.map_sizes or {}).get(name)) else None
 
 
+def _masquerade(values: Flat) -> str:
+    if values.get("enableIPv4Masquerade") is False:
+        return "disabled"
+    return "bpf" if is_true(values, "bpf.masquerade") else "iptables"
+
+
 def _routing(values: Flat) -> str:
     if values.get("routingMode") == "native":
         return "native"
@@ -405,7 +418,7 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         aspects=(
             Aspect(
                 "masquerading",
-                lambda values: "bpf" if is_true(values, "bpf.masquerade") else "iptables",
+                _masquerade,
                 lambda agent: _lower(agent.masquerading),
             ),
         ),
@@ -415,7 +428,7 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         note=_masquerade_note,
         # Left to itself the agent turns it on as well, so that it would be both.
         brings=("hostRouting",),
-        beside=_masquerade_interfaces,
+        beside=_eni_masquerade,
         options=("egress-masquerade-interfaces", "enable-bpf-masquerade"),
     ),
     Toggle(

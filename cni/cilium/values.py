@@ -3,9 +3,10 @@
 import json
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel
@@ -16,6 +17,7 @@ from cni.settings import (
     did_you_mean,
     leaf_paths,
     leaves,
+    merge,
     property_path,
     show,
 )
@@ -28,18 +30,18 @@ _KINDS: dict[type, str] = {
     list: "a list",
     dict: "a map of values",
 }
-# Where the chart's schema takes more than its default shows. Source: values.schema.json.
-_ALSO: tuple[tuple[str, tuple[type, ...]], ...] = (
-    (r"autoDirectNodeRoutes|endpointRoutes\.enabled", (str,)),
-    (r"ipam\.operator\.clusterPoolIPv[46]PodCIDRList", (str,)),
-    (r"k8sServicePort", (int,)),
-    (r".*\.rollingUpdate\.max(Surge|Unavailable)", (int, str)),
-    (r".*\.podDisruptionBudget\.maxUnavailable", (str,)),
-)
+_JSON_TYPES: dict[str, type] = {
+    "boolean": bool,
+    "integer": int,
+    "number": float,
+    "string": str,
+    "array": list,
+    "object": dict,
+}
 # Maps with defaults that templates render whole: they take any key of Kubernetes' own.
 _RENDERED_WHOLE = re.compile(
     r"(.*\.)?(affinity|nodeSelector|podSecurityContext|resources|seLinuxOptions|updateStrategy)"
-    r"|(clustermesh|hubble|nodeinit)\..*securityContext|nodeinit\.securityContext"
+    r"|(clustermesh|hubble|nodeinit|operator|preflight)\.(.*\.)?securityContext"
 )
 _MISSING = object()
 
@@ -48,24 +50,101 @@ class Chart(BaseModel):
     """What one version of the chart takes, so that the chart is not needed to find unknown values.
 
     :ivar values: its values.yaml with every scalar and list emptied.
-    :ivar optional: values that it documents in comments only: templates test them with ``hasKey``,
-        so the parsed values.yaml lacks them (``install/kubernetes/cilium/values.yaml``).
+    :ivar optional: values that its templates read and its values.yaml lacks.
+    :ivar also: JSON types that its schema takes, by path, where the default is of another one.
     """
 
     values: dict[str, object]
-    optional: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    also: dict[str, tuple[str, ...]] = {}
+
+
+class _File(Chart):
+    """A chart as it is committed.
+
+    :ivar base: the version that ``values`` add to and ``gone`` takes from; None where they are all.
+    :ivar gone: each a path, key by key.
+    """
+
+    base: str | None = None
+    gone: tuple[KeyPath, ...] = ()
 
 
 @cache
 def chart_keys(version: str = DEFAULT) -> Chart:
-    """The keys of a chart. ``values`` in the file are made from the chart's values.yaml, and
-    ``optional`` is written by hand; tests compare both with the chart:
+    """The keys of a chart. Its file is made from the chart, here by what differs from another one's
+    (``tests/cni/test_chart_keys.py`` compares both with the chart):
 
-        helm show values cilium --repo https://helm.cilium.io --version VERSION \\
-            | python -m cni.cilium.values > cni/cilium/chart-VERSION.json
+        python -m cni.cilium.values FOLDER_OF_THE_CHART 1.16.5 > cni/cilium/chart-VERSION.json
     """
-    file = Path(__file__).with_name(f"chart-{version}.json")
-    return Chart.model_validate_json(file.read_text())
+    text = Path(__file__).with_name(f"chart-{version}.json").read_text()
+    file = _File.model_validate_json(text)
+    values = merge(chart_keys(file.base).values) if file.base else {}
+    for path in file.gone:
+        node: Any = values
+        for key in path[:-1]:
+            node = node[key]
+        del node[path[-1]]
+    return Chart(values=merge(values, file.values), optional=file.optional, also=file.also)
+
+
+def read_chart(folder: Path) -> Chart:
+    """The keys of the chart in a folder."""
+    defaults = yaml.safe_load((folder / "values.yaml").read_text())
+    # validate.yaml names what older charts had, to refuse it.
+    templates = "\n".join(
+        file.read_text()
+        for file in (folder / "templates").rglob("*")
+        if file.is_file() and file.name != "validate.yaml"
+    )
+    # A variable of a template, as in `hasKey $socketLB "tracing"`, has its value's name.
+    named = re.findall(r'(?:hasKey|get) (?:\.Values\.?|\$)([\w.]*) "(\w+)"', templates)
+    read = {f"{above}.{key}" if above else key for above, key in named if above in {"", *defaults}}
+    read.update(re.findall(r"\.Values\.([a-z]\w*(?:\.\w+)*)", templates))
+    lacking = {path for path in read if _default(defaults, tuple(path.split("."))) is _MISSING}
+    schema = json.loads((folder / "values.schema.json").read_text())
+    return Chart(
+        values=cast("dict[str, object]", skeleton(defaults)),
+        optional=tuple(sorted(lacking)),
+        also=dict(_also(schema, defaults)),
+    )
+
+
+def _also(
+    schema: Mapping[str, Any], defaults: object, above: str = ""
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The types of a schema beside those of the defaults."""
+    for key, below in schema.get("properties", {}).items():
+        if not isinstance(defaults, Mapping) or key not in defaults:
+            continue
+        path, default, named = f"{above}{key}", defaults[key], below.get("type", [])
+        names = {named} if isinstance(named, str) else set(named)
+        others = {
+            name for name in names & _JSON_TYPES.keys() if _JSON_TYPES[name] is not type(default)
+        }
+        if others and default is not None and default != {}:
+            yield path, tuple(sorted(others))
+        yield from _also(below, default, f"{path}.")
+
+
+def _difference(
+    old: Mapping[str, object], new: Mapping[str, object], above: KeyPath = ()
+) -> tuple[list[KeyPath], dict[str, object]]:
+    """What to take from a skeleton, and then to merge into it, for another one."""
+    gone: list[KeyPath] = [(*above, key) for key in old.keys() - new.keys()]
+    added: dict[str, object] = {}
+    for key, value in new.items():
+        before = old.get(key, _MISSING)
+        if isinstance(before, Mapping) and before and isinstance(value, Mapping) and value:
+            gone_below, added_below = _difference(before, value, (*above, key))
+            gone += gone_below
+            if added_below:
+                added[key] = added_below
+        elif (type(before), before) != (type(value), value):
+            # What is merged into a map does not take its place.
+            gone += [(*above, key)] if isinstance(before, Mapping) else []
+            added[key] = value
+    return sorted(gone), added
 
 
 def skeleton(defaults: object) -> object:
@@ -83,43 +162,35 @@ def rendered_whole(path: str) -> bool:
     return _RENDERED_WHOLE.fullmatch(path) is not None
 
 
-def unknown_values(
-    values: Mapping[str, object],
-    chart_defaults: Mapping[str, object],
-    optional: Collection[str] | None = None,
-) -> list[str]:
+def unknown_values(values: Mapping[str, object], chart: Chart) -> list[str]:
     """The dotted paths in `values` that a chart does not know so, each as one sentence.
 
-    `chart_defaults` is the chart's parsed values.yaml, or a tree with the same keys and types;
-    `optional` are paths it leaves out. Where a default is `{}` or null, any content below is
+    Where a default is `{}` or null, any content below is
     free-form and accepted. The Cilium chart's own schema rejects no unknown key, so without this a
     misspelt one silently renders to nothing; a wrong type it refuses when it is installed, which on
     a cloud is long after the cluster has been made.
     """
-    optional = chart_keys().optional if optional is None else optional
-    known = [path for path, _ in leaves(chart_defaults)] + list(optional)
+    known = [path for path, _ in leaves(chart.values)] + list(chart.optional)
     lines = []
     for keys, value in leaf_paths(values):
         path = property_path(keys)
-        default = None if path in optional else _default(chart_defaults, keys)
+        default = None if path in chart.optional else _default(chart.values, keys)
         if default is _MISSING:
             lines.append(f"{path}: not a value of this chart{did_you_mean(path, known)}")
-        elif not _fits(path, value, default):
+        elif not _fits(value, kinds(chart, path, default)):
             shown = f'"{value}"' if isinstance(value, str) else show(value)
             lines.append(f"{path}: {shown}: must be {_KINDS[type(default)]}, as in the chart")
     return lines
 
 
-def kinds(path: str, default: object) -> frozenset[type]:
+def kinds(chart: Chart, path: str, default: object) -> frozenset[type]:
     """The types that a value at this path may have beside null; none for whatever one likes."""
     if default is None or default == {}:
         return frozenset()
-    also = [types for pattern, types in _ALSO if re.fullmatch(pattern, path)]
-    return frozenset({type(default)}.union(*also))
+    return frozenset({type(default), *(_JSON_TYPES[name] for name in chart.also.get(path, ()))})
 
 
-def _fits(path: str, value: object, default: object) -> bool:
-    allowed = kinds(path, default)
+def _fits(value: object, allowed: frozenset[type]) -> bool:
     # Null is the chart's own default; a whole number does where any number does.
     if value is None or not allowed or type(value) in allowed:
         return True
@@ -139,6 +210,15 @@ def _default(defaults: Mapping[str, object], path: KeyPath) -> object:
     return node
 
 
-if __name__ == "__main__":
-    made = {"optional": [], "values": skeleton(yaml.safe_load(sys.stdin))}
+def _main(folder: str, base: str | None = None) -> None:
+    chart = read_chart(Path(folder))
+    gone, values = _difference(chart_keys(base).values if base else {}, chart.values)
+    file = _File(
+        base=base, gone=tuple(gone), values=values, optional=chart.optional, also=chart.also
+    )
+    made = file.model_dump(mode="json", exclude_defaults=True)
     print(json.dumps(made, indent=1, sort_keys=True))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -26,7 +26,7 @@ def checked(changes: dict[str, object]) -> Preflight:
 
 
 def test_a_stack_that_can_be_deployed(aws: AwsServer) -> None:
-    result = checked({})
+    result = checked({"scenario.cniVersion": "1.16.5"})
     assert result.account == Account("123456789012", "aws")
     assert result.api_cidrs == (f"{ADDRESS}/32",)
     assert result.facts.instance_type == "m6i.xlarge"

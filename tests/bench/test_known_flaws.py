@@ -191,7 +191,7 @@ def test_burst_credit_that_runs_out(session: FakeSession) -> None:
 
 def test_helm_values_that_do_not_exist(session: FakeSession) -> None:
     values = {"bpf": {"ctGlobalAnyMax": 524_288, "ctGlobalTcpMax": 1_048_576}}
-    assert unknown_values(values, chart_keys().values) == [
+    assert unknown_values(values, chart_keys()) == [
         "bpf.ctGlobalAnyMax: not a value of this chart (did you mean bpf.ctAnyMax?)",
         "bpf.ctGlobalTcpMax: not a value of this chart (did you mean bpf.ctTcpMax?)",
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cni.cilium.versions import DEFAULT, VERSIONS
 from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, known_facts, lab_facts
 from cni.scenario import Scenario
 from lab.errors import ToolchainError
@@ -64,8 +65,18 @@ def helm() -> Path:
 
 @pytest.fixture(scope="session")
 def chart() -> Path:
-    """The chart inside the pinned Cilium module."""
-    share = _built(lambda: Toolchain.default().share("cilium"))
+    """The chart of the default version of Cilium."""
+    return _chart(DEFAULT)
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def release(request: pytest.FixtureRequest) -> tuple[str, Path]:
+    """Each version of Cilium in turn, with its chart."""
+    return request.param, _chart(request.param)
+
+
+def _chart(version: str) -> Path:
+    share = _built(lambda: Toolchain.default().share("cilium", version))
     return share / "install/kubernetes/cilium"
 
 

@@ -9,18 +9,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cni.cilium.values import chart_keys, rendered_whole, skeleton, unknown_values
-from lab.errors import ToolchainError
-from lab.toolchain.build import Toolchain
+from cni.cilium.values import (
+    chart_keys,
+    read_chart,
+    rendered_whole,
+    skeleton,
+    unknown_values,
+)
 
 
-def test_the_keys_are_the_charts() -> None:
-    try:
-        module = Toolchain.default().share("cilium")
-    except ToolchainError as missing:
-        pytest.skip(f"the toolchain is not set up: {missing}")
-    text = Path(module, "install/kubernetes/cilium/values.yaml").read_text()
-    assert skeleton(yaml.safe_load(text)) == chart_keys().values
+def test_the_keys_are_the_charts(release: tuple[str, Path]) -> None:
+    version, chart = release
+    assert read_chart(chart) == chart_keys(version)
+    defaults = yaml.safe_load((chart / "values.yaml").read_text())
+    assert skeleton(defaults) == chart_keys(version).values
 
 
 def test_a_skeleton_keeps_keys_and_types_and_what_takes_anything() -> None:
@@ -34,7 +36,7 @@ def test_a_skeleton_keeps_keys_and_types_and_what_takes_anything() -> None:
 
 def test_unknown_keys_are_found_by_them() -> None:
     values = {"bpf": {"masqerade": True, "masquerade": True}, "eni": {"eniTags": {"any": "thing"}}}
-    (line,) = unknown_values(values, chart_keys().values)
+    (line,) = unknown_values(values, chart_keys())
     assert line.startswith("bpf.masqerade: not a value of this chart (did you mean bpf.masquerade")
 
 
@@ -49,7 +51,7 @@ def test_unknown_keys_are_found_by_them() -> None:
     ],
 )
 def test_what_no_template_looks_at_is_unknown(values: dict[str, object], key: str) -> None:
-    (line,) = unknown_values(values, chart_keys().values)
+    (line,) = unknown_values(values, chart_keys())
     assert line.startswith(f"{key}: not a value of this chart")
 
 
@@ -66,12 +68,15 @@ def _maps(tree: Mapping[str, object], above: str = "") -> Iterator[str]:
             yield from _maps(value, f"{above}{key}.")
 
 
-def test_maps_that_are_rendered_whole_are_those_of_the_templates(chart: Path) -> None:
+def test_maps_that_are_rendered_whole_are_those_of_the_templates(
+    release: tuple[str, Path],
+) -> None:
+    version, chart = release
     files = (file for file in (chart / "templates").rglob("*") if file.is_file())
     templates = "\n".join(file.read_text() for file in files)
     block = r"with \.Values\.([\w.]+) }}(?:(?!{{- end).)*?toYaml"
     whole = set(re.findall(block, templates, re.DOTALL))
     whole |= set(re.findall(r"toYaml \.Values\.([\w.]+)", templates))
     assert len(whole) > 100
-    for path in _maps(chart_keys().values):
+    for path in _maps(chart_keys(version).values):
         assert rendered_whole(path) == (path in whole or path in _NOT_ALONE), path

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from cni.cilium.dataplane import Cilium
 from cni.cilium.values import chart_keys, unknown_values
+from cni.cilium.versions import version_of
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
 from lab.dataplane.cilium.agents import cilium_config
+from tests.cni.charts import KUBE_VERSION
 from tests.cni.stackfiles import Load
 
 EXPECTED: dict[str, dict[str, str | None]] = {
@@ -31,6 +32,7 @@ EXPECTED: dict[str, dict[str, str | None]] = {
         "subnet-ids-filter": "subnet-2a",
         "egress-masquerade-interfaces": "ens+",
         "enable-endpoint-routes": "true",
+        "enable-ipv4-masquerade": "false",
         "enable-hubble": "true",
         "bpf-lb-sock": "false",
     },
@@ -44,7 +46,8 @@ EXPECTED: dict[str, dict[str, str | None]] = {
         # Not 1.048576e+06, which stops the agent.
         "bpf-ct-global-tcp-max": "1048576",
         "bpf-ct-global-any-max": "524288",
-        "enable-hubble": None,
+        "enable-ipv4-masquerade": "true",
+        "enable-hubble": "false",
         "bpf-lb-mode": "snat",
         "bpf-lb-acceleration": "disabled",
         "egress-masquerade-interfaces": None,
@@ -52,22 +55,36 @@ EXPECTED: dict[str, dict[str, str | None]] = {
 }
 
 
+# Where earlier lines differ: up to which, and in what.
+_EARLIER: dict[str, tuple[str, dict[str, str | None]]] = {
+    "scenario-d": ("1.18", {"enable-ipv4-masquerade": "true"}),
+    "scenario-e": ("1.18", {"enable-hubble": None}),
+}
+
+
+def _expected(stack: str, version: str) -> dict[str, str | None]:
+    line, earlier = _EARLIER.get(stack, ("1.18", {}))
+    return EXPECTED[stack] | ({} if version_of(version).since(line) else earlier)
+
+
 def _check(config: dict[str, str], expected: dict[str, str | None]) -> None:
     assert {key: config.get(key) for key in expected} == expected
 
 
 @pytest.mark.parametrize("stack", EXPECTED)
-def test_the_chart_renders_the_scenario_for_eks(
+def test_each_versions_chart_knows_and_renders_the_scenario_for_eks(
     load: Load,
     m6i: PlatformFacts,
     endpoint: ClusterEndpoint,
     helm: Path,
-    chart: Path,
+    release: tuple[str, Path],
     stack: str,
 ) -> None:
-    scenario = load(stack)
+    version, chart = release
+    scenario = load(stack, cniVersion=version)
     values = Cilium().values(scenario, decide(scenario, m6i), endpoint)
-    _check(cilium_config(helm, chart, values, "1.31.4"), EXPECTED[stack])
+    assert Cilium().unknown_values(version, values) == []
+    _check(cilium_config(helm, chart, values, KUBE_VERSION), _expected(stack, version))
 
 
 def test_the_chart_renders_dsr_and_xdp_where_the_hardware_has_them(
@@ -76,7 +93,7 @@ def test_the_chart_renders_dsr_and_xdp_where_the_hardware_has_them(
     scenario = load("scenario-e")
     metal = replace(lab, driver="mlx5_core", bare_metal=True, has_fq=True)
     values = Cilium().values(scenario, decide(scenario, metal), endpoint)
-    config = cilium_config(helm, chart, values, "1.31.4")
+    config = cilium_config(helm, chart, values, KUBE_VERSION)
     _check(config, {"bpf-lb-mode": "dsr", "bpf-lb-acceleration": "native"})
 
 
@@ -92,7 +109,8 @@ def test_the_chart_renders_the_labs_adaptations(
     scenario = load(stack)
     fabric = LabFabric(pod_cidr="172.30.0.0/16")
     values, _ = Cilium().lab_values(scenario, decide(scenario, lab), endpoint, fabric)
-    config = cilium_config(helm, chart, values, "1.31.4")
+    assert Cilium().unknown_values(scenario.cni_version, values) == []
+    config = cilium_config(helm, chart, values, KUBE_VERSION)
     _check(config, {"enable-l7-proxy": "false", "devices": "ens+"})
     if scenario.ipam == "eni":
         _check(
@@ -106,38 +124,9 @@ def test_the_chart_renders_the_labs_adaptations(
         )
 
 
-@pytest.mark.parametrize("stack", EXPECTED)
-def test_the_chart_knows_every_value(
-    load: Load,
-    m6i: PlatformFacts,
-    lab: PlatformFacts,
-    endpoint: ClusterEndpoint,
-    chart: Path,
-    stack: str,
-) -> None:
-    defaults = yaml.safe_load((chart / "values.yaml").read_text())
-    scenario = load(stack)
-    for values in (
-        Cilium().values(scenario, decide(scenario, m6i), endpoint),
-        Cilium()
-        .lab_values(scenario, decide(scenario, lab), endpoint, LabFabric(pod_cidr="172.30.0.0/16"))
-        .values,
-    ):
-        assert unknown_values(values, defaults) == []
-
-
-def test_the_studys_own_misspelt_values_are_caught(chart: Path) -> None:
-    defaults = yaml.safe_load((chart / "values.yaml").read_text())
+def test_the_studys_own_misspelt_values_are_caught() -> None:
     values = {"bpf": {"ctGlobalAnyMax": 1, "ctGlobalTcpMax": 1}}
-    assert unknown_values(values, defaults) == [
+    assert unknown_values(values, chart_keys()) == [
         "bpf.ctGlobalAnyMax: not a value of this chart (did you mean bpf.ctAnyMax?)",
         "bpf.ctGlobalTcpMax: not a value of this chart (did you mean bpf.ctTcpMax?)",
     ]
-
-
-def test_optional_values_are_those_that_the_charts_templates_read(chart: Path) -> None:
-    defaults = yaml.safe_load((chart / "values.yaml").read_text())
-    templates = "\n".join(path.read_text() for path in (chart / "templates").rglob("*.yaml"))
-    for path in chart_keys().optional:
-        assert unknown_values({path: 1}, defaults, optional=()), f"{path} is in values.yaml"
-        assert f'"{path.rpartition(".")[2]}"' in templates or f".{path}" in templates, path

@@ -35,28 +35,32 @@ ALONE: dict[str, tuple[str, dict[str, object], dict[str, tuple[str | None, str |
     "bandwidthManager": (
         "scenario-d",
         {},
-        {"enable-bandwidth-manager": (None, "true"), "enable-bbr": (None, "false")},
+        {
+            "enable-bandwidth-manager": (None, "true"),
+            "enable-bbr": (None, "false"),
+            "enable-bbr-hostns-only": (None, "false"),
+        },
     ),
     "bbr": ("scenario-d", _PACED, {"enable-bbr": ("false", "true")}),
     "bpfMasquerade": (
         "scenario-d",
         {},
-        {"enable-bpf-masquerade": (None, "true"), "egress-masquerade-interfaces": ("ens+", None)},
+        {
+            "enable-bpf-masquerade": (None, "true"),
+            "enable-ipv4-masquerade": ("false", "true"),
+            "egress-masquerade-interfaces": ("ens+", None),
+        },
     ),
     "socketLB": (
         "scenario-d",
         {},
-        {
-            "bpf-lb-sock": ("false", "true"),
-            "bpf-lb-sock-terminate-pod-connections": ("false", "true"),
-        },
+        {"bpf-lb-sock": ("false", "true")},
     ),
     "nativeRouting": (
         "scenario-c",
         {},
         {
             "routing-mode": ("tunnel", "native"),
-            "tunnel-protocol": ("vxlan", None),
             "ipv4-native-routing-cidr": (None, "10.244.0.0/16"),
             "auto-direct-node-routes": ("false", "true"),
         },
@@ -69,7 +73,7 @@ ALONE: dict[str, tuple[str, dict[str, object], dict[str, tuple[str | None, str |
             "bpf-ct-global-any-max": (None, "524288"),
         },
     ),
-    "hubbleOff": ("scenario-d", {}, {"enable-hubble": ("true", None)}),
+    "hubbleOff": ("scenario-d", {}, {"enable-hubble": ("true", "false")}),
     "dsr": ("scenario-d", {}, {"bpf-lb-mode": (None, "dsr")}),
     "xdp": ("scenario-d", {}, {"bpf-lb-acceleration": ("disabled", "native")}),
 }
@@ -166,9 +170,9 @@ def _scalars(node: object, path: str) -> list[tuple[str, object]]:
 def test_the_check_for_floats_sees_one(
     load: Load, metal: PlatformFacts, endpoint: ClusterEndpoint, helm: Path, chart: Path
 ) -> None:
-    """The chart's own value for the conntrack tables, which no setting of ours uses."""
+    """A value of the chart that no setting of ours uses."""
     scenario = load("scenario-d")
     values = Cilium().values(scenario, decide(scenario, metal), endpoint)
-    values["bpf"] = {"ctTcpMax": 1_048_576}
-    with pytest.raises(AssertionError, match="bpf-ct-global-tcp-max"):
+    values["hubble"] = {"eventBufferCapacity": 1_048_576}
+    with pytest.raises(AssertionError, match="hubble-event-buffer-capacity"):
         assert_no_number_is_printed_as_a_float(manifests(helm, chart, values))

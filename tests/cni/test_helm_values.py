@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cni.cilium.dataplane import Cilium
-from cni.cilium.values import unknown_values
+from cni.cilium.values import Chart, unknown_values
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
 from cni.settings import leaves, merge
@@ -39,11 +39,15 @@ TUNED: dict[str, Any] = {
     "extraConfig": {"bpf-ct-global-tcp-max": "1048576", "bpf-ct-global-any-max": "524288"},
     "hubble": {"enabled": False},
     "loadBalancer": {"mode": "snat", "acceleration": "disabled"},
+    "enableIPv4Masquerade": True,
 }
 GOLDEN = {
     "scenario-b": ALL | OVERLAY | {"kubeProxyReplacement": False},
     "scenario-c": ALL | OVERLAY | NO_KUBE_PROXY,
-    "scenario-d": ALL | ENI | NO_KUBE_PROXY | {"egressMasqueradeInterfaces": "ens+"},
+    "scenario-d": ALL
+    | ENI
+    | NO_KUBE_PROXY
+    | {"egressMasqueradeInterfaces": "ens+", "enableIPv4Masquerade": False},
     "scenario-e": ALL | ENI | NO_KUBE_PROXY | TUNED,
 }
 
@@ -54,6 +58,18 @@ def test_values_on_eks(
 ) -> None:
     scenario = load(stack)
     assert Cilium().values(scenario, decide(scenario, m6i), endpoint) == GOLDEN[stack]
+
+
+@pytest.mark.parametrize(("version", "masquerades"), [("1.16.5", True), ("1.20.2", False)])
+def test_eni_addresses_are_masqueraded_where_the_versions_chart_does_it(
+    load: Load, m6i: PlatformFacts, endpoint: ClusterEndpoint, version: str, *, masquerades: bool
+) -> None:
+    scenario = load("scenario-d", cniVersion=version)
+    values = Cilium().values(scenario, decide(scenario, m6i), endpoint)
+    assert values["enableIPv4Masquerade"] is masquerades
+    # Both say what the precondition compares the agents with.
+    asked = {each.name: each.requested for each in Cilium().settings(dict(leaves(values)), [])}
+    assert asked["masquerading"] == ("iptables" if masquerades else "disabled")
 
 
 def test_the_vpc_cni_takes_an_environment(
@@ -249,7 +265,9 @@ DEFAULTS = {
     ],
 )
 def test_unknown_values(values: dict[str, Any], unknown: list[str]) -> None:
-    assert unknown_values(values, DEFAULTS) == unknown
+    assert (
+        unknown_values(values, Chart(values=DEFAULTS, optional=("loadBalancer.mode",))) == unknown
+    )
 
 
 def test_merging_leaves_its_arguments_alone() -> None:

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from cni.cilium.rules import OWNED_VALUES
+from cni.cilium.versions import DEFAULT, VERSIONS
 from cni.registry import TOGGLES
 from cni.scenario import EveryToggle, Scenario
 from cni.settings import CombinationError, setting_name
@@ -126,7 +127,7 @@ def _problems(load: Load, stack: str, **changes: object) -> list[str]:
         ),
         (
             "scenario-d",
-            {"values": {"bpf": {"natMax": 1048576}}},
+            {"cniVersion": "1.16.5", "values": {"bpf": {"natMax": 1048576}}},
             "values.bpf.natMax: 1048576: Helm renders a number from 1,000,000 on as 1.048576e+06, "
             "which agents refuse; values.extraConfig takes the agent's own option, as text. "
             "Fix: remove values.bpf.natMax",
@@ -134,8 +135,8 @@ def _problems(load: Load, stack: str, **changes: object) -> list[str]:
         (
             "scenario-d",
             {"cniVersion": "1.17.0"},
-            "cniVersion: 1.17.0: values, proofs and the lab are made for cilium 1.16.5 only. "
-            "Fix: cniVersion: 1.16.5",
+            "cniVersion: 1.17.0: values, proofs and the lab are made for cilium "
+            f"{', '.join(VERSIONS)} only. Fix: cniVersion: {DEFAULT}",
         ),
         (
             "scenario-a",

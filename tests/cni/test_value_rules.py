@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from cni.cilium.dataplane import Cilium
 from cni.cilium.rules import OWNED_OPTIONS, OWNED_VALUES
+from cni.cilium.versions import DEFAULT
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, PlatformFacts
 from cni.settings import CombinationError, merge
@@ -73,12 +74,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "Fix: remove values.installNoConntrackIptablesRules",
     ),
     (
-        "scenario-d",
-        {"ipv6": {"enabled": True}},
-        "values.ipv6.enabled: true: the agent stops with IPv6 and ipam: eni. "
-        "Fix: remove values.ipv6.enabled",
-    ),
-    (
         "scenario-b",
         {"ipv4": {"enabled": False}},
         "values.ipv4.enabled: false: Services and pods have IPv4 addresses on every target. "
@@ -87,8 +82,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "scenario-e",
         IPSEC,
-        "values.encryption.enabled: true: the agent silently drops toggles.hostRouting and "
-        "toggles.bandwidthManager with IPsec. Fix: values.encryption.type: wireguard",
+        "values.encryption.enabled: true: the agent silently drops toggles.bandwidthManager with "
+        "IPsec. Fix: values.encryption.type: wireguard",
     ),
     (
         "scenario-b",
@@ -135,7 +130,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "scenario-d",
         {"encryption": {"enabled": True, "type": "IPsec"}},
-        "values.encryption.type: IPsec: must be one of ipsec, wireguard. "
+        "values.encryption.type: IPsec: must be one of ipsec, wireguard, ztunnel. "
         "Fix: values.encryption.type: ipsec",
     ),
     (
@@ -199,10 +194,42 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("stack", "values", "line"), REFUSED, ids=lambda value: str(value)[:40])
-def test_values_that_are_refused(load: Load, stack: str, values: dict[str, Any], line: str) -> None:
+# What later lines take.
+REFUSED_UNTIL: list[tuple[str, str, dict[str, Any], str]] = [
+    (
+        "1.16.5",
+        "scenario-d",
+        {"ipv6": {"enabled": True}},
+        "values.ipv6.enabled: true: the agent stops with IPv6 and ipam: eni. "
+        "Fix: remove values.ipv6.enabled",
+    ),
+    (
+        "1.16.5",
+        "scenario-e",
+        IPSEC,
+        "values.encryption.enabled: true: the agent silently drops toggles.hostRouting and "
+        "toggles.bandwidthManager with IPsec. Fix: values.encryption.type: wireguard",
+    ),
+    (
+        "1.16.5",
+        "scenario-d",
+        {"bpf": {"datapathMode": "auto"}},
+        "values.bpf.datapathMode: auto: must be one of veth, netkit, netkit-l2. "
+        "Fix: values.bpf.datapathMode: veth",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("version", "stack", "values", "line"),
+    [*((DEFAULT, *each) for each in REFUSED), *REFUSED_UNTIL],
+    ids=lambda value: str(value)[:40],
+)
+def test_values_that_are_refused(
+    load: Load, version: str, stack: str, values: dict[str, Any], line: str
+) -> None:
     with pytest.raises(ValidationError) as refused:
-        load(stack, values=values)
+        load(stack, values=values, cniVersion=version)
     (cause,) = (details["ctx"]["error"] for details in refused.value.errors())
     assert isinstance(cause, CombinationError)
     assert [str(problem) for problem in cause.problems] == [line]

@@ -8,6 +8,8 @@ import pytest
 
 from cni.cilium import versions as cilium
 from cni.cilium.values import chart_keys
+from cni.platform import Kernel, version_numbers
+from cni.registry import DATAPLANES
 from cni.vpc_cni import versions as vpc_cni
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +29,38 @@ def test_a_version_has_a_go_module_of_it(
 ) -> None:
     module = (ROOT / "tools" / version.module / "go.mod").read_text()
     assert f" v{version.version}\n" in module
+
+
+@pytest.mark.parametrize("version", cilium.VERSIONS.values(), ids=str)
+def test_the_page_of_versions_has_what_the_table_has(version: cilium.CiliumVersion) -> None:
+    oldest, newest = version.kubernetes
+    row = f"| {version.version} | {oldest} to {newest} | {version.llvm} |"
+    assert row in (ROOT / "docs" / "versions.md").read_text()
+
+
+def test_versions_are_ordered_by_their_lines() -> None:
+    numbers = [version_numbers(each) for each in cilium.VERSIONS]
+    assert numbers == sorted(numbers)
+    newest = cilium.VERSIONS[list(cilium.VERSIONS)[-1]]
+    assert newest.since("1.18")
+    assert newest.since(".".join(map(str, newest.line)))
+    assert not cilium.VERSIONS["1.16.5"].since("1.17")
+
+
+def test_a_kubernetes_that_is_not_tested_is_told_with_the_versions_that_are() -> None:
+    def cautions(version: str, kubernetes: str) -> list[str]:
+        return list(DATAPLANES["cilium"].cautions(version, kubernetes, Kernel(6, 12)))
+
+    (told,) = cautions("1.16.5", "1.35")
+    assert told.startswith(
+        "Cilium 1.16.5 is tested by its makers with Kubernetes 1.27 to 1.30, and the cluster has "
+        "1.35; tested with that: "
+    )
+    assert cilium.DEFAULT in told.rpartition(": ")[2].split(", ")
+    assert cautions(cilium.DEFAULT, "1.35") == []
+    assert cautions("1.16.5", "1.28") == []
+    (told,) = cautions(cilium.DEFAULT, "1.99")
+    assert told.endswith("tested with that: none that the project has")
 
 
 def test_the_suggested_versions_are_supported() -> None:

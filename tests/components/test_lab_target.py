@@ -177,13 +177,15 @@ def test_c_and_d_differ_in_the_pods_path_and_addresses_alone() -> None:
         "ipam",
         "eni",
         "egressMasqueradeInterfaces",
+        "enableIPv4Masquerade",
     }
 
 
 def test_d_and_e_differ_in_the_toggles_alone() -> None:
     toggles = {path for each in _decided("scenario-e").values() for path, _ in leaves(each.values)}
-    # Without iptables masquerading nobody asks which interface it leaves by.
-    assert _added("scenario-d", "scenario-e") <= {*toggles, "egressMasqueradeInterfaces"}
+    # BPF masquerade needs it to be on, and nobody asks it which interfaces lead out.
+    beside = {"egressMasqueradeInterfaces", "enableIPv4Masquerade"}
+    assert _added("scenario-d", "scenario-e") <= toggles | beside
     assert _values("scenario-e")["bpf.masquerade"] is True
     assert _values("scenario-e")["bpf.hostLegacyRouting"] is False
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.dataplane.cilium.agents import cilium_config, write_config_dir
+from cni.cilium.versions import VERSIONS, CiliumVersion
+from lab.dataplane.cilium.agents import PATCHED, cilium_config, write_config_dir
 from lab.errors import CommandError, LabError
 
 
@@ -95,3 +96,8 @@ def test_a_helm_without_an_end_is_told(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_chart_without_the_configmap_is_an_error(tmp_path: Path, printed: str) -> None:
     with pytest.raises(LabError, match="rendered no ConfigMap cilium-config"):
         cilium_config(_helm(tmp_path, f"echo '{printed}'"), tmp_path, {}, "1.31.4")
+
+
+@pytest.mark.parametrize("version", VERSIONS.values(), ids=lambda each: each.version)
+def test_results_tell_what_is_changed_in_a_versions_agent(version: CiliumVersion) -> None:
+    assert set(version.patches) <= PATCHED.keys()

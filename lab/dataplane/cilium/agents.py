@@ -1,4 +1,4 @@
-"""Cilium 1.16 in the lab: the operator in the sandbox, one agent per node, the real CNI plugin.
+"""Cilium in the lab: the operator in the sandbox, one agent per node, the real CNI plugin.
 
 What differs from the DaemonSet's pods: processes instead of containers, so the places of sockets,
 sources and cgroups are given by flags. Everything else comes from the Helm chart: the very values
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cni.cilium.versions import VERSIONS
 from kube.objects import ApiError, Kind
 from lab import cgroups, network
 from lab.cloud.vpc import Instance, Taken, free_addresses
@@ -69,20 +70,27 @@ _TUNNEL_PORTS = {"vxlan": 8472, "geneve": 6081}
 _READY_SECONDS = 180
 
 ADAPTATIONS = (
-    "cilium-agent and cilium-operator run as processes, configured from the chart's own rendering; "
-    "the agent reads a file of the lab in place of /proc/modules, which a kernel without loadable "
-    "modules does not have; it checks the graph of its parts for cycles once and looks for its "
-    "first addresses more often, which only shortens its start.",
-    "Router addresses, MACs of cilium_host and of the tunnel's device, and the number of a node's "
-    "own endpoint are the same in every lab, so that the agents' compiled datapath can be cached.",
+    "cilium-agent and cilium-operator run as processes, configured from the chart's own rendering.",
+    "Router addresses and the MACs of cilium_host and of the tunnel's device are the same in every "
+    "lab, so that the agents' compiled datapath can be cached.",
 )
+#: By the names of ``tools/programs.toml``.
+PATCHED = {
+    "modules-list": "The agent reads a file of the lab in place of /proc/modules, which a kernel "
+    "without loadable modules does not have.",
+    "deferred-cycle-check": "The agent checks the graph of its parts for cycles once, which only "
+    "shortens its start.",
+    "first-addresses": "The agent looks for its first addresses more often, which only shortens "
+    "its start.",
+    "host-endpoint-number": "The number of a node's own endpoint is the same in every lab, so that "
+    "the compiled datapath can be cached.",
+}
 
 
 class Cilium(LabDataplane):
     """The Cilium installation of one lab."""
 
     programs = (AGENT,)
-    adaptations = ADAPTATIONS
 
     def __init__(self, parts: LabParts) -> None:
         super().__init__(parts)
@@ -91,6 +99,11 @@ class Cilium(LabDataplane):
             f"--config-dir={self._config_dir}",
             f"--k8s-kubeconfig-path={self._sandbox.paths.kubeconfig}",
         )
+
+    @property
+    def adaptations(self) -> tuple[str, ...]:
+        patches = VERSIONS[self._parts.version].patches
+        return (*ADAPTATIONS, *(PATCHED[name] for name in patches))
 
     def _program(self, name: str) -> Path:
         return self._toolchain.program(name, self._parts.version)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from cni.cilium.versions import DEFAULT
 from cni.registry import DATAPLANES
 from components.eks.settings import CLUSTER_TAG
 from tests.components.eks import eks_mocks
@@ -88,7 +89,7 @@ def test_cilium_is_the_release_of_the_scenarioschart_values(
     stack: str, programs: dict[str, Program]
 ) -> None:
     release = programs[stack].resources[RELEASE]
-    assert (release.inputs["chart"], release.inputs["version"]) == ("cilium", "1.16.5")
+    assert (release.inputs["chart"], release.inputs["version"]) == ("cilium", DEFAULT)
     assert release.inputs["skipAwait"] is True
     assert release.provider == "kubernetes"
     values, scenario = chart_values(programs[stack]), read(stack).scenario

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cni.cilium.versions import DEFAULT
 from cni.registry import DATAPLANES
 from components.kubernetes import manifests
 from components.kubernetes.manifests import NAMESPACE, NODE_PROBE, NODES_NAMESPACE, ROLE_LABEL
@@ -14,7 +15,7 @@ SYSTEM = "kube-system"
 CILIUM_CRDS = DATAPLANES["cilium"].rollout.crds
 HTTPBIN_ADDRESS = "10.100.7.7"
 CILIUM_IMAGE = (
-    "quay.io/cilium/cilium:v1.16.5@sha256:758ca0793f5995bb938a2fa219dcce63dc0b3fa7fc4ce5cc85\
+    f"quay.io/cilium/cilium:v{DEFAULT}@sha256:758ca0793f5995bb938a2fa219dcce63dc0b3fa7fc4ce5cc85\
 1125281fb7361d"
 )
 AWS_IMAGE = "602401143452.dkr.ecr.ap-northeast-2.amazonaws.com/amazon-k8s-cni:v1.19.2-eksbuild.1"
@@ -174,7 +175,7 @@ def cilium(nodes: Sequence[str], *, kube_proxy: bool = False) -> list[Json]:
         pod(f"cilium-{on}", SYSTEM, on, {"k8s-app": "cilium"}, {"cilium-agent": CILIUM_IMAGE})
         for on in nodes
     ]
-    operator = {"cilium-operator": "quay.io/cilium/operator-aws:v1.16.5"}
+    operator = {"cilium-operator": f"quay.io/cilium/operator-aws:v{DEFAULT}"}
     return [
         daemonset("cilium", CILIUM_IMAGE, len(nodes)),
         deployment("cilium-operator"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cni.cilium.versions import DEFAULT
 from cni.scenario import Scenario
 from cni.settings import Problem
 from components.kubeconfig import existing
@@ -41,7 +42,7 @@ def _cluster(cni: Cni = NONE, kube_proxy: str = "iptables", **changes: Any) -> C
     )
 
 
-def _cilium(version: str = "1.16.5", owner: str = "", **config: str) -> Cni:
+def _cilium(version: str = DEFAULT, owner: str = "", **config: str) -> Cni:
     return Cni(
         kind="cilium",
         name="Cilium",
@@ -62,7 +63,7 @@ def _daemonset(name: str, image: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "image", "kind", "version"),
     [
-        ("cilium", kube_objects.CILIUM_IMAGE, "cilium", "1.16.5"),
+        ("cilium", kube_objects.CILIUM_IMAGE, "cilium", DEFAULT),
         ("cilium", "mirror.example:5000/cilium:v1.17.1", "cilium", "1.17.1"),
         ("cilium", "quay.io/cilium/cilium@sha256:00", "cilium", ""),
         ("aws-node", kube_objects.AWS_IMAGE, "vpc-cni", "1.19.2"),
@@ -190,7 +191,7 @@ def test_fitting_clusters(letter: str, cluster: Cluster) -> None:
         ),
         (
             "b",
-            _cluster(Cni(kind="cilium", name="Cilium", namespace="cilium", version="1.16.5")),
+            _cluster(Cni(kind="cilium", name="Cilium", namespace="cilium", version=DEFAULT)),
             "scenario.cni: the cluster's Cilium is in the namespace cilium, not in kube-system",
         ),
         (

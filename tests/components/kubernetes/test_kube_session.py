@@ -15,6 +15,7 @@ from bench.session import Pod, Service, Session, SessionError, TimeOfDay, resolv
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.dataplane import PER_PACKET, SOCKET
 from cni.cilium.evidence import EVIDENCE_COMMANDS
+from cni.cilium.versions import DEFAULT
 from cni.dataplane import IPTABLES
 from components.kubernetes import facts
 from components.kubernetes.manifests import MAIN, NAMESPACE, NODES_NAMESPACE, TOOLS
@@ -379,8 +380,8 @@ def test_the_environment_says_what_was_measured_on(session: Session) -> None:
         "kube_proxy": "none",
         "versions": {
             "kubernetes": "v1.31.4",
-            "cilium-agent": "v1.16.5",
-            "cilium-operator": "v1.16.5",
+            "cilium-agent": f"v{DEFAULT}",
+            "cilium-operator": f"v{DEFAULT}",
         },
     }
 

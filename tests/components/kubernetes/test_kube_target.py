@@ -13,6 +13,7 @@ import pulumi
 import pytest
 
 from bench.workloads import WORKLOADS
+from cni.cilium.versions import DEFAULT
 from cni.decisions import decide
 from cni.platform import Kernel
 from components.kubeconfig import target
@@ -90,7 +91,7 @@ def test_a_cluster_without_cni_gets_the_scenarios(settings: Callable[..., Settin
     program = _run(settings("scenario-c"), "scenario-c")
     release = next(each for each in program.resources.values() if each.type == RELEASE)
     inputs = release.inputs
-    assert (inputs["chart"], inputs["version"]) == ("cilium", "1.16.5")
+    assert (inputs["chart"], inputs["version"]) == ("cilium", DEFAULT)
     assert inputs["repositoryOpts"] == {"repo": "https://helm.cilium.io/"}
     assert (inputs["name"], inputs["namespace"]) == ("cilium", "kube-system")
     assert inputs["skipAwait"] is True
