@@ -154,9 +154,9 @@ def _qdiscs(entries: list[dict[str, Any]]) -> dict[str, frozenset[str]]:
 def prometheus_text(text: str) -> str:
     """The text format of what ``cilium-dbg metrics list -o json`` prints.
 
-    It tells a histogram as the sum of its values alone (Cilium 1.16.5,
-    ``pkg/metrics/registry.go``, ``DumpMetrics``), which here stands under the histogram's own name,
-    and leaves out a value of 0.
+    It tells a histogram by one number, which here stands under the histogram's own name: up to 1.17
+    the sum of its values (``pkg/metrics/registry.go``, ``DumpMetrics``), then their median
+    (``pkg/metrics/cmd.go``). It leaves out a value of 0.
 
     :raises EvidenceError: it is not that list.
     """

@@ -122,10 +122,12 @@ def test_an_endpoints_change_is_served_and_counted(
         await_idle_agents(bench, 20, windows=2)
         probe = ChangeProbe(changing, dataplane, time.time)
         for _ in range(2):  # there and back
-            values = probe.measure(bench).values
+            reading = probe.measure(bench)
+            values = reading.values
             # Served no earlier than asked for, and soon.
             assert 0 < values["change_served"] < 5e6
-            assert 0 < values["change_sync"] < 5e6
+            if "change_sync" not in reading.missing:
+                assert 0 < values["change_sync"] < 5e6
             assert values["change_cpu"] > 0
     finally:
         changing.delete()
@@ -146,7 +148,9 @@ def test_the_first_and_the_last_rule_are_what_is_aimed_at(
 
         def syncs() -> float:
             text = session.component_metrics(dataplane.component)["node-1"]
-            return dataplane.syncs(text).count
+            told = dataplane.syncs(text)
+            assert told is not None
+            return told.count
 
         def run(argv: Sequence[str]) -> str:
             return _beside(session, dataplane, argv)

@@ -15,7 +15,14 @@ from cni.cilium.evidence import prometheus_text
 from cni.toggles import EvidenceError
 from studies.experiments.capabilities import Manifest, Progress
 from studies.experiments.scale.probes import Aim, first_served
-from studies.experiments.scale.services import FILLER_LABEL, Changing, Fillers, dataplane_of, total
+from studies.experiments.scale.services import (
+    FILLER_LABEL,
+    Changing,
+    Fillers,
+    Syncs,
+    dataplane_of,
+    total,
+)
 from tests.bench.fakes import FakeClock, FakeSession
 
 TARGETS = resolve_targets(FakeSession())
@@ -267,12 +274,19 @@ kubeproxy_sync_proxy_rules_duration_seconds_count 7
 
 def test_syncs_are_read_from_the_components_own_metrics() -> None:
     found = dataplane_of("kube-proxy iptables").syncs(METRICS)
-    assert (found.count, found.seconds) == (7, 0.91)
+    assert found == Syncs(7, 0.91)
     # As an agent told after three times a thousand Services, with 1,203 updates of them.
     text = prometheus_text((FIXTURES / "cilium-agent.json").read_text())
     found = dataplane_of("Cilium per packet").syncs(text)
+    assert found is not None
     assert (found.count, round(found.seconds, 4)) == (3_000 + 1_203, 0.8358)
     assert total(text, "cilium_k8s_terminating_endpoints_events_total") == 0  # has no value there
+
+
+def test_an_agent_may_tell_no_syncs() -> None:
+    text = prometheus_text((FIXTURES / "cilium-agent-1.20.2.json").read_text())
+    assert total(text, "cilium_endpoint") is not None
+    assert dataplane_of("Cilium per packet").syncs(text) is None
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "no metrics at all {"])

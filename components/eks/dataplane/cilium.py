@@ -84,7 +84,7 @@ def operator_policy(
     *,
     filters_instances: bool = False,
 ) -> Document:
-    """What Cilium's operator may do for ENI addressing (1.16.5, `pkg/aws/ec2`), and no more.
+    """What Cilium's operator may do for ENI addressing (`pkg/aws/ec2`), and no more.
 
     EC2's Describe actions take no resource and no condition on one. Every change is held to the
     stack's own cluster, each by the narrowest means that EC2 offers for its action (Service

@@ -74,7 +74,7 @@ class ChangeProbe:
     def measure(self, bench: Bench) -> Reading:
         node = bench.targets.one("iperf3-client").node
         key = (node, self.dataplane.component)
-        before, cpu_before = self._syncs(bench, node), read_usage(bench)[0].cpu_seconds[key]
+        before, cpu_before = self._told(bench, node), read_usage(bench)[0].cpu_seconds[key]
         invocation = self.invocation(bench.targets)
         with ThreadPoolExecutor(1) as pool:
             asking = pool.submit(bench.run, invocation, _SECONDS)
@@ -86,19 +86,18 @@ class ChangeProbe:
                 raise SampleError(f"the endpoint cannot be changed: {error}") from error
             result = asking.result()
         served = first_served(result, invocation.argv[-2])
-        after = self._after(bench, node, before)
-        cpu = read_usage(bench)[0].cpu_seconds[key] - cpu_before
-        return Reading(
-            {
-                CHANGE_SERVED.name: _US * (served - changed),
-                CHANGE_SYNC.name: _US
-                * (after.seconds - before.seconds)
-                / (after.count - before.count),
-                CHANGE_CPU.name: 1e3 * cpu,
-            }
-        )
+        values = {CHANGE_SERVED.name: _US * (served - changed)}
+        missing = {}
+        if before is None:
+            missing[CHANGE_SYNC.name] = f"this {self.dataplane.component} does not tell it"
+        else:
+            after = self._after(bench, node, before)
+            took = (after.seconds - before.seconds) / (after.count - before.count)
+            values[CHANGE_SYNC.name] = _US * took
+        values[CHANGE_CPU.name] = 1e3 * (read_usage(bench)[0].cpu_seconds[key] - cpu_before)
+        return Reading(values, missing)
 
-    def _syncs(self, bench: Bench, node: str) -> Syncs:
+    def _told(self, bench: Bench, node: str) -> Syncs | None:
         assert isinstance(bench.session, ComponentMetrics)
         try:
             texts = bench.session.component_metrics(self.dataplane.component)
@@ -110,15 +109,16 @@ class ChangeProbe:
         """The metrics once they count the change: it is served before they do."""
         end = bench.clock.monotonic() + _SYNC_WAIT_SECONDS
         while bench.clock.monotonic() < end:
-            now = self._syncs(bench, node)
-            if now.count > before.count:
+            now = self._told(bench, node)
+            if now and now.count > before.count:
                 return now
             bench.clock.sleep(_SYNC_LOOK_SECONDS)
         raise SampleError(f"{self.dataplane.component} counts no sync after the change")
 
     def summary(self, reading: Reading) -> str:
-        served, sync = reading.values[CHANGE_SERVED.name], reading.values[CHANGE_SYNC.name]
-        return f"served after {latency(served)}, sync {latency(sync)}"
+        words = {CHANGE_SERVED.name: "served after", CHANGE_SYNC.name: "sync"}
+        told = {words[name]: each for name, each in reading.values.items() if name in words}
+        return ", ".join(f"{word} {latency(each)}" for word, each in told.items())
 
 
 @dataclass(frozen=True, slots=True)

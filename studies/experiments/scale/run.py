@@ -29,7 +29,7 @@ from studies.experiments.capabilities import (
 from studies.experiments.growth import Place, fits
 from studies.experiments.model import Context, Findings, Series, point
 from studies.experiments.scale.probes import Aim, ChangeProbe, EndsInTurns, FullSyncProbe, Towards
-from studies.experiments.scale.services import Changing, Fillers, Syncs, dataplane_of
+from studies.experiments.scale.services import Changing, Fillers, dataplane_of
 
 RATE = 1_000
 """Requests/s over kept connections: the study's."""
@@ -187,12 +187,14 @@ class _Experiment:
             raise SessionError(f"`{' '.join(argv)}` on {self._node}: {done.stderr.strip()[-200:]}")
         return done.stdout
 
-    def _syncs(self) -> Syncs:
+    def _syncs(self) -> float:
+        """How many so far; only asked where rules have an order."""
         session = self._context.bench.session
         assert isinstance(session, ComponentMetrics)
-        return self._dataplane.syncs(
+        told = self._dataplane.syncs(
             session.component_metrics(self._dataplane.component)[self._node]
         )
+        return told.count if told else 0
 
     def _settle(self, size: int) -> None:
         """Wait until the dataplane has all Services: until its components are idle again."""
@@ -213,7 +215,7 @@ class _Experiment:
         aim = Aim(
             self._dataplane,
             self._command,
-            lambda: self._syncs().count,
+            self._syncs,
             self.fillers,
             self._context.bench.targets.httpbin,
             self.changing.service,

@@ -212,15 +212,15 @@ class Dataplane:
 
     ``size`` counts what it holds. ``order`` are the ClusterIPs with a port in the order in which
     they are compared with a packet; None where they are looked up at once. ``syncs`` reads
-    changes that were brought in, ``full`` those that wrote everything anew (None where there are
-    no such).
+    changes that were brought in (None where this version of the component does not tell), ``full``
+    those that wrote everything anew (None where there are no such).
     """
 
     component: str
     title: str
     size: Callable[[Run], dict[str, int]]
     order: Callable[[Run, int], list[str]] | None
-    syncs: Callable[[str], Syncs]
+    syncs: Callable[[str], Syncs | None]
     full: Callable[[str], Syncs] | None
 
 
@@ -337,10 +337,11 @@ def _bpf_size(run: Run) -> dict[str, int]:
     return sizes
 
 
-def _cilium_syncs(text: str) -> Syncs:
+def _cilium_syncs(text: str) -> Syncs | None:
     """Upserts of Services, and the time they took without that in the event queue.
 
-    A histogram is told as its sum over the agent's socket, as ``_sum`` over its metrics port.
+    A histogram is told as its sum over the agent's socket, as ``_sum`` over its metrics port. From
+    1.18 on agents count neither (``pkg/loadbalancer`` in place of ``pkg/service``).
     """
     delay = "cilium_service_implementation_delay"
     seconds = total(text, delay, action="service-updated")
@@ -348,6 +349,8 @@ def _cilium_syncs(text: str) -> Syncs:
         seconds = total(text, f"{delay}_sum", action="service-updated")
     events = [total(text, "cilium_services_events_total", action=a) for a in ("add", "update")]
     known = [each for each in events if each is not None]
+    if seconds is None and not known:
+        return None
     return _syncs(delay, sum(known) if known else None, seconds)
 
 
