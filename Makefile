@@ -59,8 +59,8 @@ test: ## Set up everything, then check and test it; prints the time of each part
 	@$(TOOLCHAIN) ensure --all --dev
 	@$(RUN) python -m tests.suite test
 
-test-all: ## As test, and what takes longer: make validate
-	@$(TOOLCHAIN) ensure --all --dev
+test-all: ## As test, and what takes longer: make validate, labs of all versions
+	@$(TOOLCHAIN) ensure --every --dev
 	@$(RUN) python -m tests.suite all
 
 lint: ## Format the code and check it

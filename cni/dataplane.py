@@ -241,10 +241,11 @@ class Dataplane(ABC):
         """The tunnel between nodes, or None where packets are routed natively."""
         return None
 
-    def cautions(self, version: str, kubernetes: str, kernel: Kernel) -> Iterable[str]:
+    def cautions(self, version: str, kubernetes: str, kernel: Kernel | None) -> Iterable[str]:
         """What a user should know before a version runs on such a cluster, one line each.
 
         :param kubernetes: the cluster's minor version, 1.35 say.
+        :param kernel: of its nodes; None where it is that of whoever tries things out.
         """
         return ()
 

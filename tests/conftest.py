@@ -19,7 +19,7 @@ from lab import machine
 from lab.errors import ToolchainError
 from lab.toolchain import doctor
 from lab.toolchain.build import Toolchain
-from lab.toolchain.programs import ALL, packages_for
+from lab.toolchain.programs import USUAL, packages_for
 from tests.lab import leftovers, logs
 
 _GONE_SECONDS = 20
@@ -100,7 +100,7 @@ def lab_host() -> None:
     problems = doctor.missing(doctor.gather())
     if problems:
         pytest.skip(doctor.message(problems))
-    lacking = doctor.missing_packages(packages_for(ALL)) if doctor.is_debian() else []
+    lacking = doctor.missing_packages(packages_for(USUAL)) if doctor.is_debian() else []
     if lacking:
         pytest.skip(f"Debian packages are missing ({', '.join(lacking)}): make setup")
     toolchain = Toolchain.default()

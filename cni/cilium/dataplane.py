@@ -151,7 +151,7 @@ class Cilium(Dataplane):
     def problems(self, scenario: ScenarioSettings) -> Iterable[Problem]:
         return rules.find_problems(scenario)
 
-    def cautions(self, version: str, kubernetes: str, kernel: Kernel) -> Iterable[str]:
+    def cautions(self, version: str, kubernetes: str, kernel: Kernel | None) -> Iterable[str]:
         if not VERSIONS[version].tested_with(kubernetes):
             others = ", ".join(tested_with(kubernetes)) or "none that the project has"
             yield (
@@ -159,7 +159,7 @@ class Cilium(Dataplane):
                 f"{' to '.join(VERSIONS[version].kubernetes)}, and the cluster has {kubernetes}; "
                 f"tested with that: {others}"
             )
-        if kernel in _KERNEL_CAUTIONS:
+        if kernel is not None and kernel in _KERNEL_CAUTIONS:
             yield f"Cilium on kernel {kernel} {_KERNEL_CAUTIONS[kernel]}"
 
     def overlay(self, scenario: ScenarioSettings) -> TunnelProtocol | None:

@@ -21,6 +21,7 @@ class LabTarget(Target):
         return Prepared(
             target.facts(settings),
             lambda decisions, parent: target.deploy(settings, decisions, parent),
+            warnings=target.cautions(settings),
         )
 
     def open_session(self, **args: Any) -> Session:

@@ -96,6 +96,12 @@ def check_programs(settings: Settings) -> None:
     refuse_without(lacking)
 
 
+def cautions(settings: Settings) -> tuple[str, ...]:
+    """What is known of the CNI with the lab's Kubernetes; the kernel is this machine's."""
+    scenario, kubernetes = settings.scenario, settings.section(EksSettings).version
+    return tuple(scenario.dataplane.cautions(scenario.cni_version, kubernetes, None))
+
+
 def check_values(scenario: Scenario, values: Values) -> None:
     """An installer may ignore what it does not know: a misspelt value must not pass.
 

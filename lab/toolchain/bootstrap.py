@@ -152,6 +152,7 @@ def _add_choice(command: argparse.ArgumentParser) -> None:
     choice.add_argument("--stack", help="for this stack (Pulumi.<stack>.yaml)")
     choice.add_argument("--for", dest="cni", metavar="CNI", help="for this CNI")
     choice.add_argument("--all", action="store_true", help="for every stack (the default)")
+    choice.add_argument("--every", action="store_true", help="every version that there is")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

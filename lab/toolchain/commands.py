@@ -27,9 +27,11 @@ from lab.toolchain.programs import (
     FAMILIES,
     LAB,
     PODS,
+    USUAL,
     VERSIONS,
     Family,
     Need,
+    Share,
     families_of,
     needs_of_lab,
     packages_for,
@@ -76,11 +78,18 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A set-up of this checkout for some needs."""
+    """A set-up of this checkout for some needs.
+
+    :ivar dev: with what tests want: tools, and the shared files of all versions, charts among them.
+    """
 
     needs: frozenset[Need]
     dev: bool
     builder: Builder
+
+    def _missing_share(self, family: Family) -> Share | None:
+        every = self.dev and LAB in self.needs
+        return self.builder.missing_share(family, ALL if every else self.needs)
 
     def missing(self) -> Missing:
         own_pulumi = pulumi.own_pulumi(self.builder.cache, os.environ)
@@ -93,7 +102,7 @@ class Setup:
             families=[
                 family
                 for family in FAMILIES
-                if self.builder.missing(family, needs) or self.builder.missing_share(family, needs)
+                if self.builder.missing(family, needs) or self._missing_share(family)
             ],
             engine=ENGINE in needs and not pulumi.built_folder(self.builder).is_dir(),
         )
@@ -160,7 +169,7 @@ class Setup:
         programs = self.builder.missing(family, self.needs)
         if programs:
             self.builder.build(go, family, programs)
-        share = self.builder.missing_share(family, self.needs)
+        share = self._missing_share(family)
         if share is not None:
             self.builder.copy_share(go, family, share)
 
@@ -177,8 +186,10 @@ def ensure(arguments: argparse.Namespace, *, dev: bool, python_only: bool = Fals
         needs = needs_of_stack(CHECKOUT, arguments.stack)
     elif arguments.cni is not None:
         needs = _needs_of_cni(arguments.cni)
-    else:
+    elif arguments.every:
         needs = ALL
+    else:
+        needs = USUAL.union(*(needs_of_stack(CHECKOUT, each) for each in stacks(CHECKOUT)))
     if LAB in needs and (problems := doctor.missing(doctor.gather())):
         if arguments.stack is not None or arguments.cni is not None:
             raise ToolchainError(doctor.message(problems))

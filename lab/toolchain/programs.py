@@ -13,8 +13,11 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from cni import kubernetes
+from cni.cilium import versions as cilium
 from cni.cilium.versions import VERSIONS as CILIUM
 from cni.kubernetes import VERSIONS as KUBERNETES
+from cni.vpc_cni import versions as vpc_cni
 from cni.vpc_cni.versions import VERSIONS as VPC_CNI
 from lab.errors import UnknownProgramError
 from lab.toolchain.cache import CHECKOUT
@@ -42,6 +45,12 @@ VERSIONS: Mapping[str, Mapping[str, Any]] = {
 """The tables of versions, oldest first: a CNI's by the name that stacks give it. An entry names its
 ``version``, its folder of ``tools/`` (``module``) and, where it has some, the ``patches`` that its
 build needs."""
+
+_DEFAULTS = {
+    "cilium": cilium.DEFAULT,
+    "vpc-cni": vpc_cni.DEFAULT,
+    SERVER: KUBERNETES[kubernetes.DEFAULT].version,
+}
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -189,6 +198,13 @@ FAMILIES = read_families(VERSIONS)
 """In the order of building."""
 
 ALL: frozenset[Need] = frozenset(one.need for family in FAMILIES for one in family.programs)
+USUAL: frozenset[Need] = frozenset(
+    one.need
+    for family in FAMILIES
+    if family.version == _DEFAULTS.get(family.table, family.version)
+    for one in family.programs
+)
+"""All but the versions that are no default."""
 
 
 def families_of(table: str) -> dict[str, Family]:

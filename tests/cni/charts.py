@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-KUBE_VERSION = "1.31.4"
+from cni.kubernetes import DEFAULT, VERSIONS
+
+KUBE_VERSION = VERSIONS[DEFAULT].version
 
 
 def manifests(helm: Path, chart: Path, values: Mapping[str, object]) -> list[dict[str, Any]]:

@@ -124,6 +124,13 @@ def test_the_labs_kubernetes_is_of_the_version_that_eks_would_have() -> None:
     assert _spec("scenario-a", {"eks.version": "1.31"})[0].kubernetes == "1.31.4"
 
 
+def test_a_cilium_that_is_not_tested_with_the_labs_kubernetes_is_told() -> None:
+    assert target.cautions(read("scenario-e")) == ()
+    (told,) = target.cautions(read("scenario-e", {"scenario.cniVersion": "1.16.5"}))
+    assert "tested by its makers with Kubernetes 1.27 to 1.30" in told
+    assert target.cautions(read("scenario-a")) == ()
+
+
 def test_the_labs_own_settings_are_taken() -> None:
     made, _ = _spec("scenario-c", {"lab.nodes": 2, "eks.serviceCidr": "10.99.0.0/16"})
     assert (made.nodes, made.service_cidr) == (2, "10.99.0.0/16")
