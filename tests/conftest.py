@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from lab import machine
-from lab.errors import ToolchainError
 from lab.toolchain import doctor
 from lab.toolchain.build import Toolchain
-from lab.toolchain.programs import USUAL, packages_for
+from lab.toolchain.programs import ENGINE, FAMILIES, USUAL, packages_for
 from tests.lab import leftovers, logs
 
 _GONE_SECONDS = 20
@@ -104,11 +103,7 @@ def lab_host() -> None:
     if lacking:
         pytest.skip(f"Debian packages are missing ({', '.join(lacking)}): make setup")
     toolchain = Toolchain.default()
-    try:
-        for name in toolchain.versions():
-            if not name.startswith("pulumi"):  # a Pulumi of the user's own serves as well
-                toolchain.program(name)
-        for share in ("cilium", "aws-cni"):
-            toolchain.share(share)
-    except ToolchainError as error:
-        pytest.skip(str(error))
+    lacking = toolchain.missing(USUAL - {ENGINE})  # a Pulumi of the user's own serves as well
+    lacking += [each.label for each in FAMILIES if toolchain.builder.missing_share(each, USUAL)]
+    if lacking:
+        pytest.skip(f"not built ({', '.join(lacking)}): make setup")

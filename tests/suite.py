@@ -57,14 +57,15 @@ STATIC = (
 _TWO_WORKERS = ("-n", "2", "--dist", "loadfile")
 PURE = _pytest("pure tests", f"not ({_HEAVY}) and not process", *_TWO_WORKERS)
 WITH_PROCESSES = _pytest("tests that start programs", f"process and not ({_HEAVY})", *_TWO_WORKERS)
-LABS = _pytest("tests in labs", "(lab or integration) and not engine")
+LABS = _pytest("tests in labs", "(lab or integration) and not engine and not versions")
+VERSIONS = _pytest("labs of every version", "versions")
 ENGINES = _pytest("tests with the Pulumi engine", "engine")
 VALIDATION = Part("make validate", _module("bench", "validate", "--out", "validation"))
 
 SUITES: dict[str, tuple[Part, ...]] = {
     "check": (),
     "test": (WITH_PROCESSES, LABS, ENGINES),
-    "all": (WITH_PROCESSES, LABS, ENGINES, VALIDATION),
+    "all": (WITH_PROCESSES, LABS, VERSIONS, ENGINES, VALIDATION),
 }
 """What follows :data:`STATIC` and :data:`PURE`, by the suite's name."""
 

@@ -115,7 +115,7 @@ def _ct_values(asked: Asked, facts: PlatformFacts) -> Values:
     if not isinstance(asked, CtTables):
         return {}
     # These are bpf.ctTcpMax and bpf.ctAnyMax. But Helm reads numbers of a values file as floats, so
-    # the chart renders 1048576 as 1.048576e+06, and the agent stops at that ("unable to cast").
+    # charts up to 1.17 render 1048576 as 1.048576e+06, and agents stop at it ("unable to cast").
     # extraConfig goes into the agent's configuration as it is.
     return {"extraConfig": {_CT_TCP: str(asked.tcp_max), _CT_ANY: str(asked.any_max)}}
 

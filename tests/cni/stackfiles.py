@@ -25,11 +25,11 @@ def stack_scenario(stack: str) -> dict[str, Any]:
     return scenario
 
 
-def recorded_agents(stack: str) -> list[AgentEvidence]:
+def recorded_agents(stack: str, version: str = "1.16.5") -> list[AgentEvidence]:
     """What the agents of a lab with this scenario said."""
     return [
         AgentEvidence.parse(
             node.name, {name: (node / f"{name}.json").read_text() for name in EVIDENCE_COMMANDS}
         )
-        for node in sorted((AGENTS / stack).iterdir())
+        for node in sorted((AGENTS / version / stack).iterdir())
     ]

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from cni.cilium.evidence import EVIDENCE_COMMANDS, AgentEvidence
+from cni.cilium.evidence import AgentEvidence
+from cni.cilium.versions import DEFAULT
 from cni.dataplane import Setting, configuration
+from cni.decisions import decide, verify
+from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
 from cni.registry import DATAPLANES
+from tests.cni.stackfiles import Load, recorded_agents
 
 CILIUM, VPC_CNI = DATAPLANES["cilium"], DATAPLANES["vpc-cni"]
-FOLDER = Path(__file__).parents[1] / "fixtures" / "cni" / "agents"
 
 
 def agent(scenario: str) -> AgentEvidence:
     """A recorded agent of a scenario's lab."""
-    folder = FOLDER / scenario / "node-1"
-    outputs = {name: (folder / f"{name}.json").read_text() for name in EVIDENCE_COMMANDS}
-    return AgentEvidence.parse("node-1", outputs)
+    return recorded_agents(scenario)[0]
 
 
 OVERLAY = {"routingMode": "tunnel", "tunnelProtocol": "vxlan", "kubeProxyReplacement": False}
@@ -51,6 +51,22 @@ def test_recorded_agents_are_as_asked(
     )
     assert [each for each in settings if each.effective != each.requested] == []
     assert len(settings) == count
+
+
+@pytest.mark.parametrize("stack", ["scenario-b", "scenario-c", "scenario-d", "scenario-e"])
+def test_agents_of_the_default_version_are_as_their_scenario_asks(
+    load: Load, m6i: PlatformFacts, endpoint: ClusterEndpoint, stack: str
+) -> None:
+    scenario = load(stack)
+    # As the lab that they ran in decides it.
+    decisions = decide(scenario, replace(m6i, has_fq=False))
+    values, _ = CILIUM.lab_values(scenario, decisions, endpoint, LabFabric(pod_cidr=None))
+    agents, proxy = recorded_agents(stack, DEFAULT), scenario.kube_proxy
+    settings = configuration(CILIUM, values, agents, kube_proxy=(proxy, proxy))
+    assert [each for each in settings if each.effective != each.requested] == []
+    states = verify(decisions, agents)
+    assert [each for each in states if each.verified is False] == []
+    assert all(each.verified for each in states if each.requested and each.applied)
 
 
 def test_what_the_values_leave_open_is_not_compared() -> None:

@@ -32,7 +32,7 @@ from tests.components.kubernetes.kube_api import KubeApi
 if TYPE_CHECKING:
     from tests.bench.fakes import FakeSession
 
-AGENTS = Path(__file__).parents[2] / "fixtures" / "cni" / "agents"
+AGENTS = Path(__file__).parents[2] / "fixtures" / "cni" / "agents" / "1.16.5"
 LISTENING = facts.script("listening")
 NODES = ("node-1", "node-2", "node-3")
 
