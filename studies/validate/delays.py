@@ -158,7 +158,7 @@ PATHS: tuple[Path, ...] = (
     Path(
         "transfer", "tcp_throughput", "iperf3, one stream", (SERVER, "iperf3-server"), CLIENT,
         lambda targets: iperf_argv(targets, None, "-P", "1", "-n", str(_BYTES)),
-        _iperf3_mib, "MiB", 17.0,
+        _iperf3_mib, "MiB", 24.0,
     ),
 )  # fmt: skip
 """In the order of the primary metrics."""
