@@ -26,6 +26,7 @@ from bench.session import Clock, Session, SessionError, Targets, resolve_targets
 from bench.workloads import WORKLOADS
 
 Progress = Callable[[str], None]
+Build = Callable[[Plan, tuple[str, ...]], tuple[Probe, ...]]
 
 GIVEN_UP = "not measured: too many samples in a row had no number"
 
@@ -86,10 +87,12 @@ def prepare_all(
     deadline: float,
     say: Say,
     calibrations: Calibrations | None = None,
+    build: Build = build_probes,
 ) -> dict[str, Side | Unready]:
     """The same for the sides of a comparison, by label; of one that cannot be measured, why.
 
     :param calibrations: of the whole comparison, where it has more sides than these.
+    :param build: makes the probes of one round from the plan and the CNI's components.
     """
     found = make_ready(
         sessions, plan, clock=clock, deadline=deadline, say=say,
@@ -97,7 +100,7 @@ def prepare_all(
     )  # fmt: skip
     return {
         label: Side(
-            label, each.bench, build_probes(plan, each.components), evidence=each.evidence
+            label, each.bench, build(plan, each.components), evidence=each.evidence
         ) if isinstance(each, Ready) else each
         for label, each in found.items()
     }  # fmt: skip

@@ -31,6 +31,7 @@ MILLICORES = "millicores"
 MEBIBYTES = "MiB"
 CPU_SECONDS_PER_GB = "CPU s/GB"
 CPU_MICROSECONDS = "CPU µs"
+CPU_SECONDS = "CPU s"
 KILOPACKETS_PER_SECOND = "kpps"
 """1,000 packets per second."""
 

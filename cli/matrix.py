@@ -314,12 +314,7 @@ def _report_end(folder: MatrixFolder, state: MatrixState, *, down: bool) -> int:
         return MISSING_NUMBERS if state.brought_up else OK
     for stack, why in state.failed.items():
         progress(f"failed: {stack}: {why}")
-    lost = [
-        f"bring-up {number} has no results of {stack}: {why}"
-        for number, reasons in enumerate(state.lost, 1)
-        for stack, why in reasons.items()
-        if stack not in state.failed
-    ]
+    lost = state.gaps()
     for line in lost:
         progress(line)
     spent = ", ".join(f"{phase} {minutes(seconds)}" for phase, seconds in state.seconds.items())

@@ -24,6 +24,8 @@ class Evidence:
     """What one agent, on one node, reports of itself; each CNI has its own fields."""
 
     node: str
+    config: Mapping[str, object] | None = None
+    """The agent's own effective configuration, by its own names; None where it does not say."""
 
 
 class EvidenceError(ValueError):

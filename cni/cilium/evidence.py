@@ -55,8 +55,6 @@ class AgentEvidence(Evidence):
     """Interfaces with an XDP program, and how it is attached: driver or generic."""
     qdiscs: Mapping[str, frozenset[str]] | None = None
     """Kinds of queueing disciplines, by interface."""
-    config: Mapping[str, object] | None = None
-    """The agent's own effective configuration, by Go field name."""
 
     @classmethod
     def parse(cls, node: str, outputs: Mapping[str, str]) -> Self:

@@ -6,7 +6,6 @@ names. They concern traffic from outside the nodes, and that the lab can have: a
 NodePort. Its nodes have an MTU at which the kernel lets native XDP attach, the base too.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -22,16 +21,13 @@ from cni.scenario import Scenario
 from cni.settings import Toggles
 from cni.toggles import Decision
 from components.lab import rollout, target
+from components.lab.beside import bring_up, read_settings
 from components.lab.session import LabSession
-from components.lab.settings import SETTINGS
-from components.settings import PROJECT, Settings, SettingsError, from_pulumi_config
-from components.target import toggle_outputs
+from components.settings import Settings, SettingsError
 from lab import machine, outside, workloads
 from lab.cluster import Lab
 from lab.errors import ToolchainError
 from lab.sandbox import only_one
-from lab.toolchain.cache import CHECKOUT
-from lab.toolchain.pulumi import settings_of_stack
 from lab.workloads import ServicePort, ServiceSpec
 from studies.experiments.capabilities import Progress, Stage, StageError, Trial
 
@@ -210,17 +206,9 @@ def _running(
     from_outside: bool,
     say: Progress,
 ) -> Iterator[NorthSouthSession]:
-    spec, adaptations = target.spec(settings, decisions)
     lab = Lab(lab_id)
     try:
-        lab.start(spec, say)
-        if from_outside:
-            outside.start(lab.sandbox, lab.nodes)
-            adaptations += outside.ADAPTATIONS
-        lab.install(say)
-        rollout.deploy_workloads(lab, say)
-        toggles = toggle_outputs(rollout.toggle_states(lab, decisions))
-        about = target.about(settings, spec, adaptations, toggles)
+        about = bring_up(lab, settings, decisions, say, from_outside=from_outside)
         with closing(NorthSouthSession(Lab(lab_id), about)) as session:
             yield session
     finally:
@@ -266,25 +254,10 @@ def stage_of(stack: str) -> LabStage:
 
 def _of(name: str, stack: str, *, from_outside: bool = False) -> LabStage:
     try:
-        tuned = _read_settings(_TUNED).scenario.toggles
-        settings = _read_settings(stack)
+        tuned = read_settings(_TUNED).scenario.toggles
+        settings = read_settings(stack)
     except (SettingsError, ToolchainError) as error:
         raise StageError(str(error)) from error
     if not settings.scenario.dataplane.toggles:
         raise StageError(f"{stack} has no toggles: Cilium is not its CNI")
     return LabStage(name, settings, tuned, from_outside=from_outside)
-
-
-def _read_settings(stack: str) -> Settings:
-    """A stack's settings for the lab, whatever target its file names.
-
-    :raises SettingsError: they are refused.
-    :raises ToolchainError: there is no such stack.
-    """
-    tree = settings_of_stack(CHECKOUT, stack)
-    raw = {
-        f"{PROJECT}:{name}": tree[name] if isinstance(tree[name], str) else json.dumps(tree[name])
-        for name in ("benchmark", "scenario", *SETTINGS.sections)
-        if name in tree
-    }
-    return from_pulumi_config(raw | {f"{PROJECT}:target": SETTINGS.name}, stack, [SETTINGS])

@@ -85,6 +85,11 @@ def check_programs(settings: Settings) -> None:
 
     :raises pulumi.RunError: naming what is missing, and the command that makes it.
     """
+    refuse_without(lacking_programs(settings))
+
+
+def lacking_programs(settings: Settings) -> list[str]:
+    """What a stack's lab would start and is not there."""
     scenario, kubernetes = settings.scenario, settings.section(EksSettings).version
     needs = needs_of_lab(
         scenario.cni, scenario.cni_version, kubernetes, kube_proxy=scenario.kube_proxy != "none"
@@ -93,7 +98,7 @@ def check_programs(settings: Settings) -> None:
     lacking = Toolchain.default().missing(needs)
     if doctor.is_debian():
         lacking += doctor.missing_packages(packages_for(needs))
-    refuse_without(lacking)
+    return lacking
 
 
 def cautions(settings: Settings) -> tuple[str, ...]:

@@ -51,6 +51,16 @@ class LabDataplane(ABC):
         self._toolchain = parts.toolchain
         self._cloud = parts.cloud
 
+    @classmethod
+    @abstractmethod
+    def configuration(
+        cls, toolchain: Toolchain, kubernetes: str, version: str, values: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """The agents' settings that the installer of a version makes of values.
+
+        :raises LabError: it refuses the values.
+        """
+
     @property
     @abstractmethod
     def adaptations(self) -> tuple[str, ...]:

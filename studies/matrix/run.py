@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from bench.interleave import Side, Step, interleave, prepare_all, time_bound
+from bench.interleave import Build, Side, Step, interleave, prepare_all, time_bound
 from bench.journal import Journal
 from bench.merge import Lost, MergeError, merge
 from bench.plan import Plan
@@ -141,6 +141,9 @@ class Matrix:
     :param open_session: what opens a stack's session by its descriptor.
     :param keep_up: leave up what it has brought up.
     :param remember: gets every scenario's results once they are complete.
+    :param build: makes the probes of a round (:func:`bench.interleave.prepare_all`).
+    :param all_or_none: one that has no results of the first bring-up ends it: the others alone
+        answer nothing.
     """
 
     def __init__(
@@ -154,6 +157,8 @@ class Matrix:
         keep_up: bool = False,
         remember: Remember = lambda stack, results: None,
         clock: Clock | None = None,
+        build: Build = build_probes,
+        all_or_none: bool = False,
     ) -> None:
         self._clock = clock or Clock()
         self._folder = folder
@@ -163,6 +168,8 @@ class Matrix:
         self._keep_up = keep_up
         self._remember = remember
         self._open_session = open_session
+        self._build = build
+        self._fatal = 1 if all_or_none else len(state.stacks)
         self._plan = Plan.from_dict(state.plan)
         self._calibrations = Calibrations()
         self._number, self._begun = 0, 0.0
@@ -185,7 +192,7 @@ class Matrix:
         if self.state.status == "measuring":
             for number in range(self.state.over + 1, self.state.bring_ups + 1):
                 self._bring_up(number)
-                if len(self.state.lost[-1]) == len(self.state.stacks) and number == 1:
+                if len(self.state.lost[-1]) >= self._fatal and number == 1:
                     break  # what keeps all of them from coming up will do so again
             self._conclude()
             keeper.reach("measured")
@@ -316,12 +323,12 @@ class Matrix:
             except SessionError as error:
                 self._lose(stack, str(error))
         # From now on: to open a session may take as long as somebody else measures.
-        bound = time_bound(self._plan, build_probes(self._plan))
+        bound = time_bound(self._plan, self._build(self._plan, ()))
         deadline = self._clock.monotonic() + len(labels) * bound
         found = prepare_all(
             sessions, self._plan,
             clock=self._clock, deadline=deadline, say=self._display.about,
-            calibrations=self._calibrations,
+            calibrations=self._calibrations, build=self._build,
         )  # fmt: skip
         for stack, each in found.items():
             if not isinstance(each, Side):

@@ -87,6 +87,15 @@ class MatrixState(MatrixRecord):
         """Whether all is brought up anew for each bring-up, and nothing may have been up before."""
         return self.bring_ups > 1
 
+    def gaps(self) -> list[str]:
+        """What single bring-ups lack, in a line each; without those that have failed in all."""
+        return [
+            f"bring-up {number} has no results of {stack}: {why}"
+            for number, reasons in enumerate(self.lost, 1)
+            for stack, why in reasons.items()
+            if stack not in self.failed
+        ]
+
     def header(self, bring_up: int) -> RoundsHeader:
         """Of the journal of a bring-up's rounds."""
         order = tuple(map(tuple, self.order[(bring_up - 1) * self.rounds : bring_up * self.rounds]))
@@ -165,14 +174,14 @@ class MatrixFolder:
 
         :raises OSError: it cannot be written.
         """
-        self._write(self.path / MATRIX, state.model_dump_json(by_alias=True, indent=2))
+        self.write(self.path / MATRIX, state.model_dump_json(by_alias=True, indent=2))
 
     def save_results(self, stack: str, results: Results, bring_up: int | None = None) -> None:
         """Write a scenario's results: all, or those of one bring-up.
 
         :raises OSError: they cannot be written.
         """
-        self._write(self.results_file(stack, bring_up), results.to_json(indent=2))
+        self.write(self.results_file(stack, bring_up), results.to_json(indent=2))
 
     def results(self, stack: str, bring_up: int | None = None) -> Results:
         """A scenario's results: all, or those of one bring-up.
@@ -202,7 +211,11 @@ class MatrixFolder:
         for folder in self.path.glob("bring-up-*"):
             shutil.rmtree(folder)
 
-    def _write(self, path: Path, text: str) -> None:
+    def write(self, path: Path, text: str) -> None:
+        """Write a file of the folder, whole or not at all.
+
+        :raises OSError: that is not possible.
+        """
         fresh = path.with_suffix(".new")
         fresh.write_text(text + "\n", encoding="utf-8")
         fresh.replace(path)

@@ -27,6 +27,7 @@ from lab.dataplane.interface import LabDataplane, LabParts, Progress
 from lab.errors import CommandError, LabError, tail
 from lab.network import Node
 from lab.sandbox import Place
+from lab.toolchain.build import Toolchain
 from lab.toolchain.programs import llvm_bin
 from lab.wait import until
 from lab.workloads import Plugins
@@ -123,17 +124,24 @@ class Cilium(LabDataplane):
             "eni": {**values["eni"], "subnetIDsFilter": [self._cloud.instances[0].subnet]},
         }
 
+    @classmethod
+    def configuration(
+        cls, toolchain: Toolchain, kubernetes: str, version: str, values: Mapping[str, Any]
+    ) -> dict[str, str]:
+        return cilium_config(
+            toolchain.program("helm"),
+            toolchain.share("cilium", version) / "install/kubernetes/cilium",
+            values,
+            kubernetes,
+        )
+
     def prepare(self, api: Kube) -> None:
         crds = self._share / "pkg/k8s/apis/cilium.io/client/crds"
         define_cilium_nodes(api, crds)
 
     def configure(self, progress: Progress) -> None:
-        config = cilium_config(
-            self._toolchain.program("helm"),
-            self._share / "install/kubernetes/cilium",
-            self._values,
-            self._parts.kubernetes,
-        )
+        parts = self._parts
+        config = self.configuration(self._toolchain, parts.kubernetes, parts.version, self._values)
         kept = {key: value for key, value in config.items() if key not in _PLACES}
         write_config_dir(self._config_dir, kept)
         progress("chart rendered; starting cilium-operator and the agents")

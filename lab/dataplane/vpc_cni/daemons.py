@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from lab.cloud.cloud import Cloud
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
 from lab.errors import LabError
 from lab.network import Node
+from lab.toolchain.build import Toolchain
 from lab.wait import until
 from lab.workloads import Plugins
 
@@ -77,8 +78,12 @@ class Ipamd:
             [str(self._parts.toolchain.program(_PROGRAM, self._parts.version))],
             node.agent(self.name),
             env={
-                **container_environment(self._share / _MANIFEST),
-                **self._parts.values.get("env", {}),
+                **VpcCni.configuration(
+                    self._parts.toolchain,
+                    self._parts.kubernetes,
+                    self._parts.version,
+                    self._parts.values,
+                ),
                 "AWS_EC2_ENDPOINT": self._cloud.endpoint,
                 **self._cloud.credentials(self.name),
                 "AWS_VPC_K8S_CNI_LOG_FILE": "stdout",
@@ -139,6 +144,13 @@ class VpcCni(LabDataplane):
             if parts.cloud is None
             else Ipamd(parts, parts.cloud)
         )
+
+    @classmethod
+    def configuration(
+        cls, toolchain: Toolchain, kubernetes: str, version: str, values: Mapping[str, Any]
+    ) -> dict[str, str]:
+        manifest = toolchain.share("aws-cni", version) / _MANIFEST
+        return {**container_environment(manifest), **values.get("env", {})}
 
     @property
     def adaptations(self) -> tuple[str, ...]:
