@@ -22,6 +22,7 @@ from studies.experiments.ablate import OtherPlanError, TrialFileError
 from studies.experiments.capabilities import StageError
 from studies.experiments.definition import ExtentError
 from studies.matrix.state import FolderError
+from studies.upgrade import UpgradeRefusedError
 
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
 """What ``add_subparsers`` gives: where a group adds its commands."""
@@ -38,7 +39,7 @@ EXIT_CODES = """exit codes:
   4    the session descriptor or the cluster behind it does not work
   5    there are no results to show
   6    validated, and a check failed (the page says which)
-  7    gate: something is worse than in the baseline
+  7    gate: something is worse than in the baseline; upgrade: by more than is tolerated
   8    gate: too few runs, so that nothing could have been found to be worse
   130  interrupted"""
 
@@ -46,6 +47,7 @@ EXIT_CODES = """exit codes:
 EXPECTED: Mapping[type[Exception], int] = {
     PlanError: USAGE,
     ExtentError: USAGE,
+    UpgradeRefusedError: USAGE,
     OtherPlanError: USAGE,
     FolderError: USAGE,
     JournalError: USAGE,
