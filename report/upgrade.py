@@ -56,7 +56,9 @@ class Finding:
         """All that changes, by what it is a setting of."""
         told = self.upgrade.changes()
         if {*SIDES} <= self.reported.keys():
-            told["agent"] = changes(self.reported[FROM], self.reported[TO])
+            # What only one version tells of has been renamed as often as it is gone.
+            said = changes(self.reported[FROM], self.reported[TO])
+            told["agent"] = [each for each in said if each.kind == "changed"]
         return {name: found for name, found in told.items() if found}
 
     def to_json(self) -> str:

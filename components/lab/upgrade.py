@@ -168,7 +168,7 @@ class UpgradeLabs:
         with _failing():
             about = bring_up(lab, side.settings, side.decisions, say)
             if stack not in self.told:
-                self.told[stack] = _reported(rollout.agents_evidence(lab), lab.paths.lab_id)
+                self.told[stack] = reported(rollout.agents_evidence(lab), lab.paths.lab_id)
         args = {"lab_id": lab.paths.lab_id, "about": about}
         found = descriptor(SETTINGS.name, args, about["bring_up"])
         return StackState(True, found, about.get("decisions"))
@@ -201,9 +201,15 @@ def _lab(side: str) -> Lab:
     return Lab(f"{LAB_ID}-{side}")
 
 
-def _reported(agents: Sequence[Evidence], lab_id: str) -> dict[str, str]:
-    """What all agents say alike, without what a lab is called."""
-    first, *others = [{k: show(v) for k, v in leaves(each.config or {})} for each in agents] or [{}]
+def reported(agents: Sequence[Evidence], lab_id: str) -> dict[str, str]:
+    """What all agents say alike, by the last part of its name, without what a lab is called.
+
+    Versions keep the same settings in other parts of an agent, some of them under other names.
+    """
+    first, *others = [
+        {path.rpartition(".")[2]: show(value) for path, value in leaves(each.config or {})}
+        for each in agents
+    ] or [{}]
     return {
         key: value.replace(lab_id, "LAB")
         for key, value in first.items()

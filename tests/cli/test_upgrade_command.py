@@ -72,7 +72,7 @@ class FakeLabs(FakeStacks):
         session = UpgradeSession(self.per_service * chance if new else 0.05)
         session.time, session.told = self.time, About(bring_up=f"{side}{boot}")
         session.longer = self.longer * chance if new else 1.0
-        self.told = {"from": {"Old": "1"}, "to": {"Old": "2"}}
+        self.told = {"from": {"Old": "1", "Renamed": "1"}, "to": {"Old": "2", "New": "1"}}
         return session
 
 
@@ -125,7 +125,7 @@ def test_a_version_against_itself_differs_in_nothing(
     found = json.loads(capsys.readouterr().out)
     assert found["schema"] == "cni-benchmark/upgrade/v1"
     assert (found["worse"], found["undecided"]) == ([], [])
-    assert found["changes"]["agent"][0]["after"] == "2"
+    assert [each["key"] for each in found["changes"]["agent"]] == ["Old"]
     assert "configuration" not in found["changes"]
     assert found["verdict"].startswith("cni 1 → 1 on scenario-d: no evidence that rtt_p50, ")
     assert found["verdict"].endswith("nothing primary is worse by more than 5 %")
