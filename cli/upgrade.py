@@ -27,7 +27,7 @@ from components.targets import open_session
 from report.show import print_results
 from report.upgrade import Finding, markdown, rendered
 from studies.experiments.definition import EXPERIMENTS
-from studies.matrix.state import MatrixFolder
+from studies.matrix.state import MatrixFolder, MatrixState
 from studies.upgrade import (
     BRING_UPS,
     FEW,
@@ -95,7 +95,7 @@ def add_parsers(commands: Commands) -> None:
 def _upgrade(options: argparse.Namespace) -> int:
     _check(options)
     # The lab, which most commands do without.
-    from components.lab.upgrade import Planned, UpgradeLabs, alone, refused
+    from components.lab.upgrade import Planned, UpgradeLabs, refused
 
     around = options.kubernetes or options.kube_proxy
     before = Planned.of(options.stack, cni=options.old_cni)
@@ -118,7 +118,7 @@ def _upgrade(options: argparse.Namespace) -> int:
     folder = MatrixFolder(Path(options.out or f"upgrade-{options.stack}"))
     labs = UpgradeLabs({FROM: before, TO: after})
     try:
-        with folder.only_one(), alone():
+        with folder.only_one():
             finding = _in_folder(folder, upgrade, labs, options.tolerate)
     except OSError as error:
         raise FatalError(USAGE, f"--out: {error}") from None
@@ -155,14 +155,8 @@ def _in_folder(
 ) -> Finding:
     state, reported = begun(folder, upgrade)
     progress(f"{upgrade.title}: {upgrade.bring_ups} bring-ups of both, {state.over} are over")
-    for line in upgrade.refused:
-        progress(f"caution: {line}")
-    with display(SIDES, Console(stderr=True)) as shown, interrupted_by_term():
-        try:
-            state = measure(upgrade, folder, state, labs, shown, open_session)
-        except KeyboardInterrupt:
-            shown.phase("stopped, and the labs are down; the same command goes on")
-            raise
+    if state.status != "finished":
+        state = _measured(folder, upgrade, state, labs)
     failed = [f"{side}: {why}" for side, why in state.failed.items()]
     if not all(folder.results_file(side).exists() for side in SIDES):
         raise FatalError(SESSION, "; ".join(failed))
@@ -173,3 +167,16 @@ def _in_folder(
     folder.write(folder.path / RECORD, finding.to_json())
     progress(f"measured in {minutes(sum(state.seconds.values()))}; all of it: {folder.path}")
     return finding
+
+
+def _measured(
+    folder: MatrixFolder, upgrade: Upgrade, state: MatrixState, labs: "UpgradeLabs"
+) -> MatrixState:
+    for line in upgrade.refused:
+        progress(f"caution: {line}")
+    with labs.alone(), display(SIDES, Console(stderr=True)) as shown, interrupted_by_term():
+        try:
+            return measure(upgrade, folder, state, labs, shown, open_session)
+        except KeyboardInterrupt:
+            shown.phase("stopped, and the labs are down; the same command goes on")
+            raise

@@ -139,16 +139,6 @@ def refused(before: Planned, after: Planned) -> Iterator[str]:
 # -- labs -----------------------------------------------------------------------------------------
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """No other upgrade, and no measurement, on this machine.
-
-    :raises UpgradeRefusedError: there is another upgrade.
-    """
-    with _refusing(), only_one(LAB_ID, "upgrade"), machine.measuring("an upgrade"):
-        yield
-
-
 @dataclass
 class UpgradeLabs:
     """A matrix's stacks (:class:`studies.matrix.run.Stacks`): a lab for each side.
@@ -159,6 +149,15 @@ class UpgradeLabs:
 
     sides: Mapping[str, Planned]
     told: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other upgrade, and no measurement, on this machine.
+
+        :raises UpgradeRefusedError: there is another upgrade.
+        """
+        with _refusing(), only_one(LAB_ID, "upgrade"), machine.measuring("an upgrade"):
+            yield
 
     def state(self, stack: str) -> StackState:
         return StackState(exists=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -64,6 +64,13 @@ class FakeLabs(FakeStacks):
     longer: float = 1.0
     per_service: float = 0.05
     told: dict[str, dict[str, str]] = field(default_factory=dict)
+    waited: int = 0
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """See ``components.lab.upgrade``."""
+        self.waited += 1
+        yield
 
     def connect(self, descriptor: Mapping[str, Any]) -> FakeSession:
         """See ``tests.studies.fake_stacks``."""
@@ -101,7 +108,6 @@ def labs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeLabs:
     made = FakeLabs()
     monkeypatch.setattr(lab_side, "Planned", FakePlanned)
     monkeypatch.setattr(lab_side, "UpgradeLabs", lambda sides: made)
-    monkeypatch.setattr(lab_side, "alone", nullcontext)
     monkeypatch.setattr(lab_side, "refused", lambda before, after: ["it wants more"])
     monkeypatch.setattr(command, "open_session", made.connect)
     monkeypatch.setattr("studies.upgrade.Matrix", partial(_clocked, made))
@@ -150,7 +156,7 @@ def test_a_slower_version_is_a_regression_if_it_is_not_tolerated(
     # Nothing is measured again to say it otherwise.
     done = list(labs.done)
     assert run("--to", "2", "--bring-ups", "3", "--tolerate", "30", "--format", "markdown") == 0
-    assert labs.done == done
+    assert (labs.done, labs.waited) == (done, 1)
     assert capsys.readouterr().out.startswith("**cni 1 → 2 on scenario-d: rtt_p50 +20")
 
 
