@@ -24,13 +24,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
 
 from bench.metrics import PRIMARY
 from bench.results import from_json
+from cni.kubernetes import VERSIONS as KUBERNETES
+from cni.platform import version_numbers
 from components.benchmark import LATER, MEASURE
+from components.settings import PROJECT as PROJECT_NAME
 from report.show import metrics_table
 
 PROJECT = Path(__file__).parents[1]
@@ -40,17 +44,32 @@ SHOWN = EXAMPLE / "scenario-e.json"
 """The results that the README shows."""
 _SCREENS = {"first-screen.png": (1280, 900), "phone.png": (390, 844)}
 
-COPIES = {
-    "scale-iptables": ("scenario-a", {"kubeProxy": "iptables"}),
-    "scale-nftables": ("scenario-a", {"kubeProxy": "nftables"}),
+COPIES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
+    "scale-iptables": ("scenario-a", {"scenario": {"kubeProxy": "iptables"}}),
+    "scale-nftables": ("scenario-a", {"scenario": {"kubeProxy": "nftables"}}),
     "scale-ebpf": ("scenario-d", {}),
+    **{
+        f"scale-{mode}-{version}": (
+            "scenario-a",
+            {"scenario": {"kubeProxy": mode}, "eks": {"version": version}},
+        )
+        for version in (min(KUBERNETES, key=version_numbers), max(KUBERNETES, key=version_numbers))
+        for mode in ("iptables", "nftables")
+    },
 }
-"""Stacks of experiments that are copies of a scenario, on two nodes: of which, and what differs."""
+"""Stacks of experiments that are copies of a scenario, on two nodes: of which, and what differs, by
+section. kube-proxy is that of the default Kubernetes, and of the lab's oldest and newest."""
+_SCALE = ("scale", "--points", "4,1000,5000,10000", "--rounds", "3")
+"""What is measured on a copy that has no data yet."""
 PLOTS = {
     "scale.svg": (
         ("scale-iptables.json", "scale-nftables.json", "scale-ebpf.json"),
         "full_sync,change_sync,change_served,change_cpu,connect_p50_first,connect_p50_last,"
         "http_1000_p50_last,cni_memory",
+    ),
+    "kube-proxy.svg": (
+        ("scale-iptables-*.json", "scale-nftables-*.json"),
+        "full_sync,change_sync,change_served,connect_p50_last",
     ),
     "host.svg": (("host-[a-e].json",), "rtt_p50,tcp_throughput,tcp_cpu_per_gb,udp_goodput"),
     "hops.svg": (
@@ -103,8 +122,7 @@ def validation() -> None:
 def experiments() -> None:
     """Every experiment again, by stack; ablations bring up labs of their own."""
     by_stack: dict[str, list[tuple[Path, list[str]]]] = {}
-    for file in sorted(EXPERIMENTS.glob("*.json")):
-        words = shlex.split(json.loads(file.read_text(encoding="utf-8"))["command"])[3:]
+    for file, words in sorted(commands().items()):
         stack = words[words.index("--stack") + 1] if "--stack" in words else ""
         by_stack.setdefault(stack, []).append((file, words))
     for stack, wanted in by_stack.items():
@@ -112,6 +130,15 @@ def experiments() -> None:
             for file, words in wanted:
                 bench(*words, "--out", str(file))
     tables()
+
+
+def commands() -> dict[Path, list[str]]:
+    """The arguments of ``python -m bench`` that make each file of data, also of what is not there
+    yet."""
+    made = {EXPERIMENTS / f"{stack}.json": [*_SCALE, "--stack", stack] for stack in COPIES}
+    for file in EXPERIMENTS.glob("*.json"):
+        made[file] = shlex.split(json.loads(file.read_text(encoding="utf-8"))["command"])[3:]
+    return made
 
 
 @contextmanager
@@ -122,11 +149,7 @@ def standing(stack: str) -> Iterator[None]:
         return
     file = PROJECT / f"Pulumi.{stack}.yaml"
     if stack in COPIES:
-        origin, changes = COPIES[stack]
-        config = yaml.safe_load((PROJECT / f"Pulumi.{origin}.yaml").read_text(encoding="utf-8"))
-        config["config"]["cni-benchmark:scenario"] |= changes
-        config["config"]["cni-benchmark:lab"] = {"nodes": 2}
-        file.write_text(yaml.safe_dump(config), encoding="utf-8")
+        file.write_text(yaml.safe_dump(copied(stack)), encoding="utf-8")
         run("pulumi", "stack", "select", "--create", stack)
     try:
         run("pulumi", "up", "--yes", "--skip-preview", "--stack", stack, later=True)
@@ -138,12 +161,24 @@ def standing(stack: str) -> Iterator[None]:
             file.unlink(missing_ok=True)
 
 
+def copied(stack: str) -> dict[str, Any]:
+    """The stack file of one of :data:`COPIES`."""
+    origin, changes = COPIES[stack]
+    file = PROJECT / f"Pulumi.{origin}.yaml"
+    copy: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for section, settings in {"lab": {"nodes": 2}, **changes}.items():
+        key = f"{PROJECT_NAME}:{section}"
+        copy["config"][key] = {**copy["config"].get(key, {}), **settings}
+    return copy
+
+
 def tables() -> None:
     """Figures and tables from the data that is there."""
     for name, (patterns, metrics) in PLOTS.items():
         files = [str(file) for each in patterns for file in sorted(EXPERIMENTS.glob(each))]
         out = str(EXPERIMENTS / name)
-        bench("experiments", "plot", *files, "--out", out, "--metrics", metrics)
+        if files:
+            bench("experiments", "plot", *files, "--out", out, "--metrics", metrics)
     bench("experiments", "fill", str(DOCS / "experiments.md"))
     fill_readme()
 

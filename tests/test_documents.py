@@ -1,6 +1,9 @@
 """What documents show of data is what the data say."""
 
-from tests.documents import PROJECT, SHOWN, filled
+from components.eks.settings import EksSettings
+from components.targets import settings_of
+from tests.components.stack_config import EKS, pulumi_config
+from tests.documents import EXPERIMENTS, PROJECT, SHOWN, commands, copied, filled
 
 
 def test_the_readme_shows_the_results_in_docs_example() -> None:
@@ -8,3 +11,22 @@ def test_the_readme_shows_the_results_in_docs_example() -> None:
     assert f"<!-- results: {SHOWN.relative_to(PROJECT)} -->\n```\n" in text
     assert "rtt_p50" in text
     assert filled(text) == text
+
+
+def test_kube_proxy_is_scaled_on_the_oldest_and_the_newest_kubernetes() -> None:
+    made = {file.stem: words for file, words in commands().items()}
+    for stack, mode, version in (
+        ("scale-iptables-1.31", "iptables", "1.31"),
+        ("scale-nftables-1.36", "nftables", "1.36"),
+    ):
+        assert made[stack][:1] + made[stack][-2:] == ["scale", "--stack", stack]
+        tree = {key.partition(":")[2]: value for key, value in copied(stack)["config"].items()}
+        tree["eks"] = EKS | tree["eks"]  # as the project's defaults do
+        settings = settings_of(pulumi_config(tree), stack)
+        assert settings.scenario.kube_proxy == mode
+        assert settings.section(EksSettings).version == version
+
+
+def test_data_that_is_there_is_made_by_its_own_command() -> None:
+    words = commands()[EXPERIMENTS / "hops-a.json"]
+    assert words[0] == "hops"

@@ -262,6 +262,7 @@ def test_a_change_that_is_not_seen_is_no_sample(text: str, told: str) -> None:
 
 # -- what a dataplane tells -----------------------------------------------------------------------
 
+FULL = "kubeproxy_sync_full_proxy_rules_duration_seconds"
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "bench" / "metrics"
 METRICS = """# HELP kubeproxy_sync_proxy_rules_duration_seconds SyncProxyRules latency in seconds
 # TYPE kubeproxy_sync_proxy_rules_duration_seconds histogram
@@ -281,6 +282,18 @@ def test_syncs_are_read_from_the_components_own_metrics() -> None:
     assert found is not None
     assert (found.count, round(found.seconds, 4)) == (3_000 + 1_203, 0.8358)
     assert total(text, "cilium_k8s_terminating_endpoints_events_total") == 0  # has no value there
+
+
+def test_a_newer_kube_proxy_tells_its_syncs_by_family() -> None:
+    text = (FIXTURES / "kube-proxy-1.36.5.txt").read_text()
+    nftables = dataplane_of("kube-proxy nftables")
+    assert nftables.full is not None
+    both = [total(text, f"{FULL}_sum", ip_family=each) or 0 for each in ("IPv4", "IPv6")]
+    assert all(both)
+    assert nftables.full(text) == Syncs(2, sum(both))
+    assert nftables.syncs(text) is not None
+    # Before the first one it tells none.
+    assert nftables.full("# nothing\n") == Syncs(0, 0)
 
 
 def test_an_agent_may_tell_no_syncs() -> None:

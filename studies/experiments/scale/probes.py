@@ -152,7 +152,8 @@ class FullSyncProbe:
                 bench.clock.sleep(_STILL_SECONDS)
         except (SessionError, ParseError, KeyError) as error:
             raise SampleError(f"{self.component} was restarted: {error}") from error
-        raise SampleError(f"{self.component} did not stop writing rules after its restart")
+        what = "did not stop writing rules" if last.count else "told of no full sync"
+        raise SampleError(f"{self.component} {what} after its restart")
 
     def summary(self, reading: Reading) -> str:
         return latency(reading.values[FULL_SYNC.name])

@@ -309,6 +309,12 @@ def _proxy_syncs(name: str) -> Callable[[str], Syncs]:
     return read
 
 
+def _full_syncs(text: str) -> Syncs:
+    """Both families. A newer kube-proxy (1.35) has no such metric before the first one."""
+    metric = "kubeproxy_sync_full_proxy_rules_duration_seconds"
+    return Syncs(total(text, f"{metric}_count") or 0, total(text, f"{metric}_sum") or 0)
+
+
 def _syncs(metric: str, count: float | None, seconds: float | None) -> Syncs:
     if count is None or seconds is None:
         raise ParseError(f"the component does not tell {metric}")
@@ -354,14 +360,13 @@ def _cilium_syncs(text: str) -> Syncs | None:
     return _syncs(delay, sum(known) if known else None, seconds)
 
 
-_KUBE_PROXY_FULL = _proxy_syncs("sync_full_proxy_rules")
 _IPTABLES = Dataplane(
     KUBE_PROXY, "kube-proxy iptables", _iptables_size, _iptables_order,
-    _proxy_syncs("sync_proxy_rules"), _KUBE_PROXY_FULL,
+    _proxy_syncs("sync_proxy_rules"), _full_syncs,
 )  # fmt: skip
 _NFTABLES = Dataplane(
     KUBE_PROXY, "kube-proxy nftables", _nftables_size, None,
-    _proxy_syncs("sync_proxy_rules"), _KUBE_PROXY_FULL,
+    _proxy_syncs("sync_proxy_rules"), _full_syncs,
 )  # fmt: skip
 _EBPF = Dataplane(CILIUM, "Cilium eBPF", _bpf_size, None, _cilium_syncs, None)
 _BY_PATH: Mapping[str, Dataplane] = {
