@@ -61,7 +61,7 @@ class ScenarioStack(pulumi.ComponentResource):
         measured = benchmark.results.apply(lambda results: results or {})
         self.environment = measured.apply(lambda results: results.get("environment", {}))
         self.warnings = measured.apply(
-            lambda results: [*deployment.warnings, *results.get("warnings", [])]
+            lambda results: [*target.warnings, *results.get("warnings", [])]
         )
         self.cluster = target.existing
         self.register_outputs({})

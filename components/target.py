@@ -29,12 +29,10 @@ class Deployment:
 
     :param session: descriptor of the session (:func:`descriptor`), known once the workloads run.
     :param toggles: the state of every toggle by name: requested, applied, verified, reason.
-    :param warnings: what the reader of the results should know, decided before the deployment.
     """
 
     session: pulumi.Output[Mapping[str, Any]]
     toggles: pulumi.Output[Mapping[str, Any]]
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class Prepared:
     :param deploy: declares the stack's resources below a parent.
     :param existing: what the user pays for while the stack exists, and how it ends; None where it
         costs nothing.
-    :param warnings: shown at preview and at every `up`.
+    :param warnings: what the reader of the results should know, also shown at every preview.
     """
 
     facts: PlatformFacts

@@ -54,7 +54,14 @@ def deploy(
     if kube_proxy:
         # The mode is set also where it is the default.
         mode = {"mode": scenario.kube_proxy}
-        proxy = make_addon("kube-proxy", place, place.after(), configuration=mode)
+        # An add-on keeps its version when its cluster gets another, unless it is told one.
+        proxy = make_addon(
+            "kube-proxy",
+            place,
+            place.after(),
+            version=preflight.kube_proxy_build,
+            configuration=mode,
+        )
         identity: pulumi.Output[object] = pulumi.Output.all(installed.identity, proxy.addon_version)
         installed = Installed([*installed.resources, proxy], identity, installed.values)
     nodes = make_nodes(
@@ -90,7 +97,6 @@ def deploy(
             toggles=verified.toggles,
         ),
         toggles=verified.toggles,
-        warnings=preflight.warnings,
     )
 
 

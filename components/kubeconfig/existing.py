@@ -77,6 +77,11 @@ class Cluster:
     api_host: str
     api_port: int
 
+    @property
+    def minor(self) -> str:
+        """The version as settings name it: 1.35 of v1.35.8-eks-1a2b3c4."""
+        return ".".join(self.version.removeprefix("v").split(".")[:2])
+
 
 def inspect(api: Kube) -> Cluster:
     """Look at a cluster; nothing in it is changed.

@@ -72,7 +72,8 @@ def check(settings: Settings) -> Checked:
         file = StackFile(PROJECT, stack)
         raise pulumi.RunError("\n".join(file.contradiction(each) for each in problems))
     installs = existing.installs(scenario, cluster, stack)
-    warnings = existing.remarks(cluster)
+    cautions = scenario.dataplane.cautions(scenario.cni_version, cluster.minor, _kernel(cluster))
+    warnings = [*cautions, *existing.remarks(cluster)]
     if not installs:
         warnings = [*scenario.dataplane.differences(scenario, cluster.cni.config), *warnings]
     return Checked(access=how, cluster=cluster, installs=installs, warnings=tuple(warnings))
@@ -80,8 +81,7 @@ def check(settings: Settings) -> Checked:
 
 def facts(settings: Settings, checked: Checked) -> PlatformFacts:
     """What guards decide by: the least of the nodes that take pods. Drivers are not known yet."""
-    nodes = checked.cluster.schedulable
-    kernel = min(Kernel.parse(node["status"]["nodeInfo"]["kernelVersion"]) for node in nodes)
+    nodes, kernel = checked.cluster.schedulable, _kernel(checked.cluster)
     memory = min(node_facts.memory_mib(node) for node in nodes)
     first = nodes[0]
     name = node_facts.instance_type(first)
@@ -100,6 +100,13 @@ def facts(settings: Settings, checked: Checked) -> PlatformFacts:
         vcpus=min(node_facts.cpus(node) for node in nodes),
         memory_mib=memory,
         kernel=kernel,
+    )
+
+
+def _kernel(cluster: Cluster) -> Kernel:
+    """The oldest of the nodes that take pods."""
+    return min(
+        Kernel.parse(node["status"]["nodeInfo"]["kernelVersion"]) for node in cluster.schedulable
     )
 
 
@@ -151,7 +158,6 @@ def deploy(
             toggles=dataplane.toggles,
         ),
         toggles=dataplane.toggles,
-        warnings=checked.warnings,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,25 @@ VERSIONS: dict[str, dict[str, str]] = {
     "1.34": {"status": "STANDARD_SUPPORT", "standard": "2096-12-02", "extended": "2097-12-02"},
     "1.35": {"status": "STANDARD_SUPPORT", "standard": "2097-03-27", "extended": "2098-03-27"},
     "1.36": {"status": "STANDARD_SUPPORT", "standard": "2097-08-02", "extended": "2098-08-02"},
+}
+# Versions of add-ons by Kubernetes version, EKS's own choice first: those that clusters are known
+# to have had in the autumn of 2026. EKS has further ones.
+ADDONS: dict[str, dict[str, list[str]]] = {
+    "vpc-cni": {
+        "1.32": ["1.22.4", "1.19.2", "1.20.5", "1.21.1", "1.23.2"],
+        "1.33": ["1.22.4", "1.20.5", "1.21.1", "1.23.2"],
+        "1.34": ["1.22.4", "1.20.5", "1.21.1", "1.23.2"],
+        "1.35": ["1.22.4", "1.21.1", "1.23.2"],
+        "1.36": ["1.22.4", "1.23.2"],
+    },
+    "kube-proxy": {
+        "1.32": ["1.32.13"],
+        "1.33": ["1.33.10"],
+        "1.34": ["1.34.6"],
+        "1.35": ["1.35.3", "1.35.0"],
+        "1.36": ["1.36.0"],
+    },
+    "coredns": {"1.35": ["1.13.2"]},
 }
 QUOTAS: dict[str, float] = {
     "L-1216C47A": 64.0,  # vCPUs of standard on-demand instances
@@ -38,7 +58,7 @@ class Account:
     :param zones_with_type: zones by instance type; moto's for other types.
     :param closed_regions: not enabled for the account.
     :param unpriced: usage types, without a region's name in front, that the price list lacks.
-    :param vpc_cni: versions of the VPC CNI that EKS offers, for every version of its own.
+    :param addons: as in :data:`ADDONS`.
     :param clusters: EKS clusters besides moto's, by name: fields of DescribeCluster's answer.
     :param policy_denies: actions that IAM's simulation denies.
     :param delay: of every answer, in seconds.
@@ -53,7 +73,7 @@ class Account:
     zones: list[str] | None = None
     zones_with_type: dict[str, list[str]] = field(default_factory=dict)
     closed_regions: list[str] = field(default_factory=list)
-    vpc_cni: list[str] = field(default_factory=lambda: ["1.19.2"])
+    addons: dict[str, dict[str, list[str]]] = field(default_factory=lambda: deepcopy(ADDONS))
     unpriced: list[str] = field(default_factory=list)
     clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
     policy_denies: list[str] = field(default_factory=list)

@@ -41,7 +41,6 @@ _NODE_HOURS = {
     "m6i.metal": "7.5520000000",
     "c5.metal": "4.6080000000",
 }
-_ADDONS = {"kube-proxy": ["1.35.0"], "coredns": ["1.13.1"]}
 _SHORT_NAMES = {"ap-northeast-2": "APN2", "us-east-1": "USE1", "eu-west-1": "EU"}
 
 
@@ -80,9 +79,9 @@ def describe_cluster(account: Account, asked: Parameters) -> Answer | None:
 
 
 def describe_addon_versions(account: Account, asked: Parameters) -> Answer | None:
-    """Two builds of each version of an add-on that the project uses."""
-    name = asked["addonName"]
-    versions = account.vpc_cni if name == "vpc-cni" else _ADDONS[name]
+    """Two builds of each version of an add-on that the Kubernetes version has."""
+    name, kubernetes = asked["addonName"], asked.get("kubernetesVersion", "1.35")
+    versions = account.addons[name].get(kubernetes, [])
     return {
         "addons": [
             {
@@ -94,9 +93,9 @@ def describe_addon_versions(account: Account, asked: Parameters) -> Answer | Non
                         "architecture": ["amd64", "arm64"],
                         "compatibilities": [
                             {
-                                "clusterVersion": asked.get("kubernetesVersion", "1.35"),
+                                "clusterVersion": kubernetes,
                                 "platformVersions": ["*"],
-                                "defaultVersion": build == 5,
+                                "defaultVersion": version == versions[0] and build == 1,
                             }
                         ],
                     }

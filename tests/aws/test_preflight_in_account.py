@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import boto3
@@ -150,23 +151,40 @@ def test_a_version_that_is_gone_does_not_stop_a_cluster_that_has_it(
     assert check({"eks.version": "1.31"})[1].problems == ()
 
 
+def test_the_default_add_ons_are_offered_and_kube_proxy_follows_the_cluster(check: Check) -> None:
+    result, report = check(stack="scenario-a")
+    assert report.problems == ()
+    assert result.cni_build == "v1.22.4-eksbuild.5"
+    # EKS's own choice, which is neither its newest build nor its last in the list.
+    assert result.kube_proxy_build == "v1.35.3-eksbuild.1"
+    assert check({"eks.version": "1.36"}, stack="scenario-b")[0].kube_proxy_build == (
+        "v1.36.0-eksbuild.1"
+    )
+    assert check(stack="scenario-e")[0].kube_proxy_build is None
+
+
+def test_what_ends_within_60_days_is_told_also_of_a_cluster_that_is_there(
+    check: Check, aws: AwsServer
+) -> None:
+    def standard_support_ends(days: int) -> str:
+        day = (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
+        aws.account.versions["1.35"] = {**aws.account.versions["1.35"], "standard": day}
+        return day
+
+    soon = standard_support_ends(59)
+    told = (f"Kubernetes 1.35 goes into extended support on {soon}, at a surcharge",)
+    assert check()[1].warnings == told
+    aws.account.clusters[CLUSTER] = {"tags": {CLUSTER_TAG: CLUSTER}, "version": "1.35"}
+    assert check()[1].warnings == told
+    standard_support_ends(62)
+    assert check()[1].warnings == ()
+
+
 def test_extended_support_is_told_and_in_the_estimate(check: Check) -> None:
     result, report = check({"eks.version": "1.33"})
     assert "Kubernetes 1.33 is in extended support, which ends on 2097-07-29" in report.warnings[0]
     assert result.cost is not None
     assert result.cost.usd_per_hour == pytest.approx(0.8795 + 0.5, abs=0.0001)
-
-
-def test_cilium_on_a_kernel_that_has_broken_clusters(check: Check) -> None:
-    def told(version: str, stack: str) -> bool:
-        return any(
-            "on kernel 6.18" in line
-            for line in check({"eks.version": version}, stack=stack)[1].warnings
-        )
-
-    assert told("1.36", "scenario-b")
-    assert not told("1.35", "scenario-b")
-    assert not told("1.36", "scenario-a")
 
 
 def test_what_an_earlier_run_has_left_is_told(check: Check) -> None:

@@ -186,16 +186,19 @@ def test_a_version_that_is_gone(check: Check) -> None:
     )
 
 
-def test_a_vpc_cni_that_is_gone(check: Check, aws: AwsServer) -> None:
-    aws.account.vpc_cni = ["1.21.1", "1.20.4"]
-    result, report = check(stack="scenario-a")
+def test_a_vpc_cni_that_the_kubernetes_version_does_not_have(check: Check) -> None:
+    study = {"scenario.cniVersion": "1.19.2"}
+    result, report = check(study, stack="scenario-a")
     assert report.problems == (
         "Pulumi.scenario-a.yaml: cni-benchmark:scenario.cniVersion: 1.19.2: EKS 1.35 in "
-        "ap-northeast-2 offers the VPC CNI 1.20.4, 1.21.1. Fix: pulumi config set --path "
-        "'scenario.cniVersion' 1.20.4 -s scenario-a",
+        "ap-northeast-2 offers the VPC CNI 1.21.1, 1.22.4, 1.23.2. Fix: pulumi config set --path "
+        "'scenario.cniVersion' 1.21.1 -s scenario-a",
     )
     assert result.cni_build is None
-    # Which of them there are for another version is another question.
+    result, report = check({**study, "eks.version": "1.32"}, stack="scenario-a")
+    assert report.problems == ()
+    assert result.cni_build == "v1.19.2-eksbuild.5"
+    # Which of them there are for a version that is not offered is another question.
     (problem,) = check({"eks.version": "1.29"}, stack="scenario-a")[1].problems
     assert "eks.version" in problem
 

@@ -141,6 +141,24 @@ def test_the_outputs_are_the_benchmarks_and_the_agents() -> None:
     assert "CPU was short" in outputs["warnings"]
 
 
+@pytest.mark.parametrize(
+    ("stack", "version", "said"),
+    [
+        ("scenario-a", "1.19.2", "is known as an add-on of Kubernetes up to 1.32"),
+        ("scenario-c", "1.16.5", "is tested by its makers with Kubernetes 1.27 to 1.30"),
+    ],
+)
+def test_a_pair_that_its_makers_do_not_name_is_told_at_preview(
+    stack: str, version: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", told.append)
+    outputs = _program(stack, {"scenario.cniVersion": version}).outputs
+    (line,) = told
+    assert f"{version} {said}, and the cluster has 1.35" in line
+    assert line in outputs["warnings"]
+
+
 PLANS: list[tuple[dict[str, object], dict[str, object]]] = [
     ({}, {"profile": "quick", "runs": 3, "http_rates": [1000, 5000], "http_connections": 32}),
     ({"benchmark.profile": "published"}, {"profile": "published", "runs": 3, "bulk_seconds": 30}),

@@ -53,6 +53,8 @@ class Preflight:
     :param api_cidrs: who may reach the API server, as networks.
     :param cost: of a whole run, and per hour.
     :param cni_build: the add-on's build, v1.19.2-eksbuild.5; None for a CNI that is no add-on.
+    :param kube_proxy_build: the same, EKS's own choice for the cluster's version; None for none, or
+        where EKS has not said.
     :param warnings: what the reader of the results, and of the bill, should know.
     """
 
@@ -61,6 +63,7 @@ class Preflight:
     api_cidrs: tuple[str, ...]
     cost: cost.Cost
     cni_build: str | None
+    kube_proxy_build: str | None
     warnings: tuple[str, ...]
 
 
@@ -91,6 +94,7 @@ def check(settings: Settings, plan: Plan) -> Preflight:
         result.api_cidrs,
         result.cost,
         result.cni_build,
+        result.kube_proxy_build,
         lines.warnings,
     )
 
@@ -154,6 +158,8 @@ class Survey:
     """The findings of all checks, and what they learnt; None where a problem is in the way.
 
     :param cni_build: the add-on's build, v1.19.2-eksbuild.5; None for a CNI that is no add-on.
+    :param kube_proxy_build: the same, EKS's own choice for the cluster's version; None for none, or
+        where EKS has not said.
     """
 
     findings: tuple[Finding, ...]
@@ -161,6 +167,7 @@ class Survey:
     facts: PlatformFacts | None = None
     cost: cost.Cost | None = None
     cni_build: str | None = None
+    kube_proxy_build: str | None = None
     api_cidrs: tuple[str, ...] | None = None
     stack_exists: bool = False
 
@@ -249,6 +256,11 @@ class _Inspection:
             if self._addon
             else None
         )
+        self._kube_proxy = (
+            start("eks", offers.default_build, clients.eks, "kube-proxy", eks.version)
+            if subject.scenario.kube_proxy != "none"
+            else None
+        )
         self._cluster = start("eks", account.existing_cluster, clients.eks, subject.cluster, tag)
         self._type = start("ec2", offers.describe_type, ec2, name)
         self._zones_with_type = start("ec2", offers.zones_with_type, ec2, name)
@@ -280,6 +292,8 @@ class _Inspection:
         extended = self._check_version(own)
         self._findings += map(Caution, _cautions(subject.scenario, self._eks.version))
         build = self._check_addon()
+        which = "which build of kube-proxy the version has; EKS chooses one"
+        proxy = self._calls.optional(self._kube_proxy, which) if self._kube_proxy else None
         facts = self._check_instance_type()
         self._check_quotas(facts)
         self._findings += account.check_cluster(
@@ -291,7 +305,14 @@ class _Inspection:
         self._check_permissions()
         findings = (*self._findings, *self._calls.findings)
         exists = own is not None
-        return Survey(findings, facts=facts, cost=estimate, cni_build=build, stack_exists=exists)
+        return Survey(
+            findings,
+            facts=facts,
+            cost=estimate,
+            cni_build=build,
+            kube_proxy_build=proxy,
+            stack_exists=exists,
+        )
 
     def _check_version(self, own: account.ExistingCluster | None) -> bool:
         """Whether the version is in extended support."""

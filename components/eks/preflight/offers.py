@@ -19,7 +19,10 @@ from components.eks.settings import EksSettings
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_eks import EKSClient
-    from mypy_boto3_eks.type_defs import ClusterVersionInformationTypeDef
+    from mypy_boto3_eks.type_defs import (
+        AddonVersionInfoTypeDef,
+        ClusterVersionInformationTypeDef,
+    )
 
 # -- the region and its zones -----------------------------------------------------------------
 
@@ -150,6 +153,8 @@ def check_version(
     :param existing: the version of the stack's own cluster, where it is there already.
     """
     if name == existing:
+        version = find_version(name, versions)
+        yield from _support_ends(version, today) if version else ()
         return
     if existing is not None and version_numbers(name) != _next(version_numbers(existing)):
         reason = (
@@ -173,6 +178,12 @@ def check_version(
         )
         yield Problem("eks.version", name, reason, "eks.version", _nearest(name, versions, today))
         return
+    yield from _support_ends(version, today)
+
+
+def _support_ends(version: Version, today: date) -> Iterator[Caution]:
+    """What is to be known of a version's support."""
+    name = version.name
     if version.extended:
         end = f", which ends on {version.ends}" if version.ends else ""
         last = "; then EKS offers it no more" if _ends_soon(version, today) else ""
@@ -292,15 +303,26 @@ _BUILD = re.compile(r"v(?P<version>\d+\.\d+\.\d+)-eksbuild\.(?P<build>\d+)")
 
 def addon_builds(eks: EKSClient, addon: str, kubernetes_version: str) -> tuple[str, ...]:
     """All builds of an add-on for a Kubernetes version, v1.19.2-eksbuild.5 for example."""
+    return tuple(each["addonVersion"] for each in _builds(eks, addon, kubernetes_version))
+
+
+def default_build(eks: EKSClient, addon: str, kubernetes_version: str) -> str | None:
+    """The build that EKS itself takes for a Kubernetes version; None where it names none."""
+    for build in _builds(eks, addon, kubernetes_version):
+        if any(each.get("defaultVersion") for each in build.get("compatibilities", [])):
+            return build["addonVersion"]
+    return None
+
+
+def _builds(
+    eks: EKSClient, addon: str, kubernetes_version: str
+) -> Iterator[AddonVersionInfoTypeDef]:
     pages = eks.get_paginator("describe_addon_versions").paginate(
         addonName=addon, kubernetesVersion=kubernetes_version
     )
-    return tuple(
-        version["addonVersion"]
-        for page in pages
-        for item in page["addons"]
-        for version in item.get("addonVersions", [])
-    )
+    for page in pages:
+        for item in page["addons"]:
+            yield from item.get("addonVersions", [])
 
 
 def latest_build(builds: Iterable[str], version: str) -> str | None:

@@ -27,7 +27,8 @@ OIDC_PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{ISSUER}"
 VPC_ARN = f"arn:aws:ec2:ap-northeast-2:{ACCOUNT}:vpc/vpc-1"
 CALLER = "198.51.100.7/32"
 CA = "Q0EtREFUQQ=="
-VPC_CNI_BUILD = "v1.19.2-eksbuild.5"
+VPC_CNI_BUILD = "v1.22.4-eksbuild.5"
+KUBE_PROXY_BUILD = "v1.35.3-eksbuild.29"
 # As pulumi-eks makes it (`generateKubeconfig`), without the profile.
 KUBECONFIG = {
     "apiVersion": "v1",
@@ -61,7 +62,7 @@ OUTPUTS: dict[str, dict[str, Any]] = {
     },
     "node-template": {"latestVersion": 7},
     "nodes": {"releaseVersion": "1.35.2-20261101"},
-    "kube-proxy": {"addonVersion": "v1.35.2-eksbuild.2"},
+    "kube-proxy": {"addonVersion": KUBE_PROXY_BUILD},
     "dataplane": {"toggles": {"dsr": {"applied": False}}},
     "benchmark": engine_mocks.OUTPUTS["benchmark"],
 }
@@ -105,7 +106,8 @@ def checked(settings: Settings) -> Preflight:
     assert facts is not None
     account = Account(ACCOUNT, "aws")
     build = VPC_CNI_BUILD if dataplane(settings.scenario.cni).addon else None
-    return Preflight(account, facts, (CALLER,), COST, build, (WARNING,))
+    proxy = KUBE_PROXY_BUILD if settings.scenario.kube_proxy != "none" else None
+    return Preflight(account, facts, (CALLER,), COST, build, proxy, (WARNING,))
 
 
 def program(stack: str, changes: dict[str, object] | None = None) -> Program:

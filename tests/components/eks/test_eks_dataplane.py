@@ -77,6 +77,7 @@ def test_kube_proxy_is_in_the_scenarios_mode(
     stack: str, changes: dict[str, object], mode: str
 ) -> None:
     addon = eks_mocks.program(stack, changes).resources["kube-proxy"].inputs
+    assert addon["addonVersion"] == eks_mocks.KUBE_PROXY_BUILD
     assert json.loads(addon["configurationValues"]) == {"mode": mode}
 
 

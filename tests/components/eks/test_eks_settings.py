@@ -172,8 +172,8 @@ def test_eks_may_have_another_vpc_cni_than_the_lab() -> None:
     version: dict[str, object] = {"scenario.cniVersion": "1.21.1"}
     assert read("scenario-a", {"target": "eks", **version}).scenario.cni_version == "1.21.1"
     assert _told({"target": "lab", **version}, "scenario-a") == [
-        "scenario.cniVersion: 1.21.1: the lab has the VPC CNI 1.19.2 only. "
-        "Fix: pulumi config set --path 'scenario.cniVersion' 1.19.2"
+        "scenario.cniVersion: 1.21.1: the lab has the VPC CNI 1.19.2, 1.22.4, 1.23.2 only. "
+        "Fix: pulumi config set --path 'scenario.cniVersion' 1.22.4"
     ]
 
 

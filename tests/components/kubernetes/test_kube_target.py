@@ -59,7 +59,7 @@ def _run(settings: Settings, stack: str) -> Program:
         return {
             "session": made.session.apply(json.dumps),
             "toggles": made.toggles,
-            "warnings": list(made.warnings),
+            "warnings": list(found.warnings),
         }
 
     return engine_mocks.run(stack, declare)
@@ -138,6 +138,15 @@ def test_what_the_check_warns_of_is_told_at_once(
     assert [*told, "CPU was short"] == program.outputs["warnings"]
 
 
+def test_a_kubernetes_that_the_makers_do_not_name_is_told(
+    server: KubeApi, settings: Callable[..., Settings]
+) -> None:
+    server.version = "v1.99.1-eks-1a2b3c4"
+    server.put(*(kube_objects.node(name) for name in NODES), *kube_objects.cilium(NODES))
+    warnings = _run(settings("scenario-c"), "scenario-c").outputs["warnings"]
+    assert any("and the cluster has 1.99; " in line for line in warnings)
+
+
 def test_a_cilium_that_is_there_is_measured_as_it_is(
     server: KubeApi, settings: Callable[..., Settings]
 ) -> None:
@@ -147,7 +156,8 @@ def test_a_cilium_that_is_there_is_measured_as_it_is(
     server.put({"kind": "ConfigMap", "metadata": metadata, "data": config})
     program = _run(settings("scenario-c"), "scenario-c")
     assert RELEASE not in {each.type for each in program.resources.values()}
-    assert program.outputs["warnings"] == [
+    measured = [line for line in program.outputs["warnings"] if "measured as it is" in line]
+    assert measured == [
         f"Cilium was there and is measured as it is: its {difference}"
         for difference in (
             "ipam is kubernetes, the scenario's cluster-pool",

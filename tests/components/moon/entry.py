@@ -37,7 +37,6 @@ class MoonTarget(Target):
                     descriptor(SETTINGS.name, {"crater": station.crater}, "landing 1")
                 ),
                 toggles=pulumi.Output.from_input(applied),
-                warnings=("packets take 1.3 s to the earth",),
             )
 
         existing = {"nodes": station.nodes, "clean_up": "pulumi destroy"}
