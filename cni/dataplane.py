@@ -216,6 +216,8 @@ class Dataplane(ABC):
     """As it stands in a sentence."""
     versions: ClassVar[Sequence[str]]
     """Those that the lab has programs of, oldest first."""
+    default: ClassVar[str]
+    """The version that messages suggest, and labs of no stack run."""
     toggles: ClassVar[Mapping[str, Toggle[Any]]] = {}
     rollout: ClassVar[Rollout]
     components: ClassVar[tuple[Component, ...]]

@@ -378,6 +378,13 @@ class Sandbox:
             answer = probe.connect_ex((host, port))
         return None if answer == 0 else os.strerror(answer)
 
+    def socket_refusal(self, holder: int, path: str) -> str | None:
+        """The same of a Unix socket, by its path where ``holder`` runs; it has no links in it."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
+            answer = probe.connect_ex(f"{self.proc(holder)}/root{path}")
+        return None if answer == 0 else os.strerror(answer)
+
     def http_get(self, netns: str | None, url: str, timeout: float = 2) -> tuple[int, str]:
         """Status and body of a plain HTTP GET made inside a network namespace.
 

@@ -15,7 +15,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -115,11 +115,13 @@ class Plugins:
     :param conflist: the CNI configuration list (CNI specification 1.0.0).
     :param folders: where the plugins' binaries are.
     :param env: environment of the plugin, by node.
+    :param prefix: words before its command line, by node.
     """
 
     conflist: Mapping[str, object]
     folders: Sequence[Path]
-    env: Mapping[str, dict[str, str]]
+    env: Mapping[str, dict[str, str]] = field(default_factory=dict)
+    prefix: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def network(self) -> str:
@@ -188,7 +190,10 @@ class Pods:
     def _cni(self, command: str, spec: PodSpec, node: Node) -> str:
         """What the node's CNI plugin answers to a command for a pod."""
         done = self._sandbox.run(
-            [self._cnitool, command, self._plugins.network, f"/run/netns/{spec.name}"],
+            [
+                *self._plugins.prefix.get(node.name, ()),
+                *(self._cnitool, command, self._plugins.network, f"/run/netns/{spec.name}"),
+            ],
             node.plugins,
             env={
                 **self._plugins.env.get(node.name, {}),

@@ -10,7 +10,7 @@ from cni.cilium import rules
 from cni.cilium.evidence import EVIDENCE_COMMANDS, AgentEvidence, prometheus_text
 from cni.cilium.toggles import TOGGLES, is_true, on_off, overlay, reported
 from cni.cilium.values import chart_keys, unknown_values
-from cni.cilium.versions import VERSIONS, tested_with, version_of
+from cni.cilium.versions import DEFAULT, VERSIONS, tested_with, version_of
 from cni.dataplane import (
     Agents,
     Component,
@@ -119,6 +119,7 @@ class Cilium(Dataplane):
     name = "cilium"
     title = "Cilium"
     versions = tuple(VERSIONS)
+    default = DEFAULT
     toggles = TOGGLES
     rollout = Rollout(
         daemonset="cilium",

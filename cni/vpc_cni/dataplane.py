@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cni.dataplane import Component, Dataplane, Policies, Rollout
-from cni.platform import ClusterEndpoint, Eni, by_device
+from cni.platform import ClusterEndpoint, Eni, Kernel, by_device, version_numbers
 from cni.settings import Problem, ScenarioSettings, Values
 from cni.toggles import Decision
 from cni.vpc_cni.versions import DEFAULT, VERSIONS
@@ -18,6 +18,7 @@ class VpcCni(Dataplane):
     name = "vpc-cni"
     title = "the VPC CNI"
     versions = tuple(VERSIONS)
+    default = DEFAULT
     eks_default = True
     # EKS best practices, "nftables mode".
     nftables_from = "1.23.0"
@@ -31,6 +32,14 @@ class VpcCni(Dataplane):
         yield from _services(scenario)
         yield from _foreign(scenario)
 
+    def cautions(self, version: str, kubernetes: str, kernel: Kernel | None) -> Iterable[str]:
+        known = VERSIONS.get(version)  # EKS has more than the lab
+        if known and version_numbers(kubernetes) > version_numbers(known.kubernetes):
+            yield (
+                f"the VPC CNI {version} is known as an add-on of Kubernetes up to "
+                f"{known.kubernetes}, and the cluster has {kubernetes}"
+            )
+
     def values(
         self, scenario: ScenarioSettings, decisions: Iterable[Decision], cluster: ClusterEndpoint
     ) -> Values:
@@ -41,8 +50,10 @@ class VpcCni(Dataplane):
         return {"env": env}
 
     def enis(self, report: Mapping[str, Any]) -> tuple[Eni, ...]:
-        """From the daemon's answer to `GET /v1/enis` (1.19.2, `pkg/ipamd/datastore`)."""
-        return by_device(map(_eni, report["ENIs"].values()))
+        """From the daemon's answer to `GET /v1/enis` (`pkg/ipamd/datastore`), which is by network
+        card from 1.20 on."""
+        cards = [report] if "ENIs" in report else report.values()
+        return by_device(_eni(eni) for card in cards for eni in card["ENIs"].values())
 
 
 def _version(scenario: ScenarioSettings) -> Iterator[Problem]:

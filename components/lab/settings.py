@@ -43,7 +43,7 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     if version not in dataplane.versions:
         key, known = "scenario.cniVersion", ", ".join(dataplane.versions)
         reason = f"the lab has {dataplane.title} {known} only"
-        yield Problem(key, version, reason, key, dataplane.versions[-1])
+        yield Problem(key, version, reason, key, dataplane.default)
 
 
 SETTINGS = TargetSettings(

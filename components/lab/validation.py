@@ -45,7 +45,7 @@ _SPEC = LabSpec(
     kubernetes=VERSIONS[DEFAULT].version,
     kube_proxy="iptables",
     cni=_CNI.name,
-    cni_version=_CNI.versions[-1],
+    cni_version=_CNI.default,
     values={},
 )
 _QUEUE_SECONDS = 0.05

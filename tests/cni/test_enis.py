@@ -27,7 +27,11 @@ def _recorded(name: str) -> tuple[dict[str, str], dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("name", "read"),
-    [("cilium-node.json", DATAPLANES["cilium"].enis), ("vpc-cni.json", DATAPLANES["vpc-cni"].enis)],
+    [
+        ("cilium-node.json", DATAPLANES["cilium"].enis),
+        ("vpc-cni.json", DATAPLANES["vpc-cni"].enis),
+        ("vpc-cni-cards.json", DATAPLANES["vpc-cni"].enis),
+    ],
 )
 def test_a_pods_single_address_is_of_an_eni(name: str, read: Read) -> None:
     pods, report = _recorded(name)

@@ -141,7 +141,7 @@ def _problems(load: Load, stack: str, **changes: object) -> list[str]:
         (
             "scenario-a",
             {"cniVersion": "v1.19"},
-            "cniVersion: v1.19: must be a version such as 1.19.2. Fix: cniVersion: 1.19.2",
+            "cniVersion: v1.19: must be a version such as 1.22.4. Fix: cniVersion: 1.22.4",
         ),
         (
             "scenario-a",

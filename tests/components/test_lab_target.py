@@ -100,7 +100,7 @@ def test_on_bare_metal_they_are_applied() -> None:
 
 def test_the_baseline_has_no_cilium() -> None:
     made, adaptations = _spec("scenario-a")
-    assert (made.cni, made.cni_version) == ("vpc-cni", "1.19.2")
+    assert (made.cni, made.cni_version) == ("vpc-cni", "1.22.4")
     assert made.kube_proxy == "iptables"
     assert len(adaptations) == 1
 

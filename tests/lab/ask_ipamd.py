@@ -1,6 +1,6 @@
 """Asks a node's VPC CNI daemon for addresses as its plugin does; run in the node's network.
 
-``ask_ipamd.py VERSION FIRST COUNT``: for the pods ``fill-FIRST`` and so on, until one is
+``ask_ipamd.py ADDRESS VERSION FIRST COUNT``: for the pods ``fill-FIRST`` and so on, until one is
 refused. Prints the addresses as JSON. The stubs of ``rpc/rpc.proto`` must be on the path.
 """
 
@@ -15,9 +15,9 @@ import rpc_pb2_grpc
 
 
 def main() -> None:
-    version, first, count = sys.argv[1:]
+    address, version, first, count = sys.argv[1:]
     answered: list[str] = []
-    with grpc.insecure_channel("127.0.0.1:50051", [("grpc.enable_http_proxy", 0)]) as channel:
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         backend = rpc_pb2_grpc.CNIBackendStub(channel)
         for number in range(int(first), int(first) + int(count)):
             name = f"fill-{number}"
@@ -34,7 +34,9 @@ def main() -> None:
             )
             if not reply.Success:
                 break
-            answered.append(reply.IPv4Addr)
+            # Before 1.20 a reply has one address itself.
+            given = getattr(reply, "IPAllocationMetadata", None) or [reply]
+            answered += (each.IPv4Addr for each in given)
     print(json.dumps(answered))
 
 

@@ -32,8 +32,12 @@ class _Context:
 @pytest.fixture(scope="module")
 def responder() -> ModuleType:
     """The module, with plain objects in place of the generated messages."""
+    return _loaded("AddNetworkReply", "DelNetworkReply")
+
+
+def _loaded(*names: str) -> ModuleType:
     messages = ModuleType("rpc_pb2")
-    for name in ("AddNetworkReply", "DelNetworkReply"):
+    for name in names:
         setattr(messages, name, lambda **fields: SimpleNamespace(**fields))
     services = ModuleType("rpc_pb2_grpc")
     services.CNIBackendServicer = object  # type: ignore[attr-defined]
@@ -136,10 +140,22 @@ def test_the_plugin_is_answered_as_by_its_daemon(responder: ModuleType, file: Pa
     reply = backend.AddNetwork(_request("web"), _Context())
     assert reply.Success is True
     assert reply.IPv4Addr == "172.30.11.2"  # Bare: the plugin adds the length itself.
-    assert (reply.DeviceNumber, reply.NetworkPolicyMode) == (0, "standard")
+    assert reply.DeviceNumber == 0
+    # A mode would have the plugin ask an agent of policies, which is not there.
+    assert not hasattr(reply, "NetworkPolicyMode")
     assert reply.VPCv4CIDRs == ["172.30.0.0/16"]
     gone = backend.DelNetwork(_request("web"), _Context())
     assert (gone.Success, gone.IPv4Addr) == (True, "172.30.11.2")
+
+
+def test_from_1_20_on_addresses_are_a_list(file: Path) -> None:
+    responder = _loaded("AddNetworkReply", "DelNetworkReply", "IPAllocationMetadata")
+    backend = responder.Backend(responder.Allocations(TINY, file), "172.30.0.0/16")
+    given = backend.AddNetwork(_request("web"), _Context())
+    (one,) = given.IPAllocationMetadata
+    # The first interface's pods are routed by the node's main table.
+    assert (one.IPv4Addr, one.DeviceNumber, one.RouteTableId) == ("172.30.11.2", 0, 254)
+    assert backend.DelNetwork(_request("web"), _Context()).IPAllocationMetadata == [one]
 
 
 def test_a_pod_that_is_not_known_is_told_in_the_daemons_words(
@@ -157,4 +173,5 @@ def test_without_an_address_the_plugin_is_told_that_it_failed(
     for number in range(5):
         backend.AddNetwork(_request(f"pod-{number}"), _Context())
     reply = backend.AddNetwork(_request("one-more"), _Context())
-    assert (reply.Success, reply.IPv4Addr) == (False, "")
+    assert reply.Success is False
+    assert not hasattr(reply, "IPv4Addr")

@@ -6,7 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-from lab.dataplane.vpc_cni.daemons import Ipamd, VpcCni
+from cni.registry import DATAPLANES
+from cni.vpc_cni.versions import VERSIONS
+from lab.dataplane.vpc_cni.daemons import Ipamd, VpcCni, grpc_address
 from lab.wait import until
 from tests.lab.eni import EniLab
 
@@ -45,18 +47,19 @@ class VpcCniLab(EniLab):
         """Wait until a node's daemon has so many interfaces: it takes them one after the other."""
 
         def lacking() -> str | None:
-            report = self.running.lab.eni_reports()[node]
-            return None if len(report["ENIs"]) >= count else f"{len(report['ENIs'])} of {count}"
+            enis = DATAPLANES["vpc-cni"].enis(self.running.lab.eni_reports()[node])
+            return None if len(enis) >= count else f"{len(enis)} of {count}"
 
         until(f"{count} interfaces of {node}", lacking, timeout=60)
 
     def take(self, node: str, first: int, count: int) -> list[str]:
         """Up to ``count`` addresses from a node's daemon, as its plugin asks for them."""
         lab = self.running.lab
-        version = f"v{lab.toolchain.versions()['aws-cni']}"
-        words = [sys.executable, str(_ASK), version, str(first), str(count)]
-        stubs = {"PYTHONPATH": str(lab.toolchain.share("aws-cni") / "python")}
-        done = lab.sandbox.run(words, self.node(node).plugins, env=stubs)
+        version = lab.spec.cni_version
+        daemon = grpc_address(VERSIONS[version].daemon)
+        words = [sys.executable, str(_ASK), daemon, f"v{version}", str(first), str(count)]
+        stubs = {"PYTHONPATH": str(lab.toolchain.share("aws-cni", version) / "python")}
+        done = lab.sandbox.run(words, self.node(node).host, env=stubs)
         return [str(each) for each in json.loads(done.stdout)]
 
     def fill(self, node: str, limit: int) -> list[str]:

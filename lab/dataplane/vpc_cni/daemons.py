@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cni.vpc_cni.versions import VERSIONS
 from lab import network
 from lab.cloud.cloud import Cloud
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
@@ -38,8 +39,6 @@ _MANIFEST = "config/master/aws-k8s-cni.yaml"
 _CRDS = "charts/aws-vpc-cni/crds/customresourcedefinition.yaml"
 RESPONDER = Path(__file__).with_name("responder.py")
 
-#: Where the plugin looks for its daemon (amazon-vpc-cni-k8s, cmd/routed-eni-cni-plugin/cni.go).
-_HOST, _PORT = "127.0.0.1", 50051
 #: The daemon's introspection (pkg/ipamd/introspect.go).
 ENIS = "http://127.0.0.1:61679/v1/enis"
 
@@ -50,13 +49,26 @@ mkdir -p /run/aws-node
 sysctl -qw net.ipv4.conf.{device}.rp_filter=2
 """
 
+#: Without the policy agent, plugins from 1.20 on wire no pod in any other mode than none.
+_POLICY_MODE = "NETWORK_POLICY_ENFORCING_MODE"
+
+#: A node's /run is not the plugin's, which looks for the daemon's socket there: it gets a place of
+#: its own, and the socket in it through the root of the process that holds the node's mounts.
+_WITH_SOCKET = """
+mount -t tmpfs aws-node {folder}
+ln -s /proc/{holder}/root{path} {path}
+exec "$@"
+"""
+
 
 class Ipamd:
     """The daemons of one lab; the values have their environment."""
 
     name = DAEMON
     adaptations = (
-        "The VPC CNI's daemon (ipamd) runs as a process, with the environment of its DaemonSet.",
+        "The VPC CNI's daemon (ipamd) runs as a process, with the environment of its DaemonSet "
+        "less the mode of network policies: their agent, which enforces nothing on EKS unless that "
+        "is switched on, does not run.",
     )
 
     def __init__(self, parts: LabParts, cloud: Cloud) -> None:
@@ -84,7 +96,8 @@ class Ipamd:
                     self._parts.version,
                     self._parts.values,
                 ),
-                "AWS_EC2_ENDPOINT": self._cloud.endpoint,
+                # The daemon's own variable, and the SDK's, which 1.22 heeds alone.
+                **dict.fromkeys(("AWS_EC2_ENDPOINT", "AWS_ENDPOINT_URL_EC2"), self._cloud.endpoint),
                 **self._cloud.credentials(self.name),
                 "AWS_VPC_K8S_CNI_LOG_FILE": "stdout",
                 "KUBECONFIG": str(self._sandbox.paths.kubeconfig),
@@ -122,11 +135,12 @@ class AddressResponders:
 
     def start(self, node: Node) -> None:
         """Start a node's responder, and let the fabric route its subnet."""
+        self._sandbox.script("mkdir -p /run/aws-node", node.host)
         network.route_to(self._sandbox, node.address, node.address.pod_cidr)
         stubs = self._parts.toolchain.share("aws-cni", self._parts.version) / "python"
         state = self._sandbox.paths.root / "addresses"
         state.mkdir(exist_ok=True)
-        argv = [sys.executable, str(RESPONDER), self._address, node.address.pod_cidr]
+        argv = [sys.executable, str(RESPONDER), grpc_address(self._address), node.address.pod_cidr]
         argv += [str(network.VPC_CIDR), str(state / f"{node.name}.json")]
         env = {"PYTHONPATH": str(stubs)}
         self._sandbox.spawn(f"{node.name}-{self.name}", argv, node.host, env=env)
@@ -139,8 +153,9 @@ class VpcCni(LabDataplane):
 
     def __init__(self, parts: LabParts) -> None:
         super().__init__(parts)
+        self._daemon = VERSIONS[parts.version].daemon
         self.daemons: Ipamd | AddressResponders = (
-            AddressResponders(parts, f"{_HOST}:{_PORT}")
+            AddressResponders(parts, self._daemon)
             if parts.cloud is None
             else Ipamd(parts, parts.cloud)
         )
@@ -150,7 +165,9 @@ class VpcCni(LabDataplane):
         cls, toolchain: Toolchain, kubernetes: str, version: str, values: Mapping[str, Any]
     ) -> dict[str, str]:
         manifest = toolchain.share("aws-cni", version) / _MANIFEST
-        return {**container_environment(manifest), **values.get("env", {})}
+        environment = container_environment(manifest)
+        del environment[_POLICY_MODE]
+        return {**environment, **values.get("env", {})}
 
     @property
     def adaptations(self) -> tuple[str, ...]:
@@ -170,12 +187,17 @@ class VpcCni(LabDataplane):
         for node in nodes:
             until(
                 f"{self.daemons.name} on {node.name} to listen",
-                lambda node=node: self._sandbox.refusal(  # type: ignore[misc]
-                    node.name, _HOST, _PORT
-                ),
+                lambda node=node: self._refusal(node),  # type: ignore[misc]
                 timeout=60,
                 log=self._sandbox.paths.log(f"{node.name}-{self.daemons.name}"),
             )
+
+    def _refusal(self, node: Node) -> str | None:
+        """Why a node's daemon does not take a connection yet."""
+        if self._daemon.startswith("/"):
+            return self._sandbox.socket_refusal(node.holder, self._daemon)
+        host, _, port = self._daemon.rpartition(":")
+        return self._sandbox.refusal(node.name, host, int(port))
 
     def eni_report(self, api: Kube, node: Node) -> dict[str, Any]:
         status, body = self._sandbox.http_get(node.name, ENIS)
@@ -184,6 +206,13 @@ class VpcCni(LabDataplane):
         return dict(json.loads(body))
 
     def plugins(self, nodes: Sequence[Node]) -> Plugins:
+        prefix: dict[str, list[str]] = {}
+        if self._daemon.startswith("/"):
+            folder = Path(self._daemon).parent
+            self._sandbox.script(f"mkdir -p {folder}")
+            for node in nodes:
+                script = _WITH_SOCKET.format(holder=node.holder, path=self._daemon, folder=folder)
+                prefix[node.name] = ["unshare", "--mount", "sh", "-ec", script, "sh"]
         # As the VPC CNI's DaemonSet installs it (misc/10-aws.conflist).
         return Plugins(
             {
@@ -204,8 +233,13 @@ class VpcCni(LabDataplane):
                 ],
             },
             [self._toolchain.program("aws-cni", self._parts.version).parent],
-            {},
+            prefix=prefix,
         )
+
+
+def grpc_address(daemon: str) -> str:
+    """Where a version's daemon listens, as gRPC names it."""
+    return f"unix:{daemon}" if daemon.startswith("/") else daemon
 
 
 def container_environment(manifest: Path) -> dict[str, str]:

@@ -19,6 +19,9 @@ import grpc
 import rpc_pb2
 import rpc_pb2_grpc
 
+_MAIN_TABLE = 254
+"""Of the node's routes (RT_TABLE_MAIN)."""
+
 
 class Allocations:
     """Addresses by pod (``namespace/name``), kept in a file."""
@@ -63,20 +66,23 @@ class Backend(rpc_pb2_grpc.CNIBackendServicer):  # type: ignore[misc]
 
     def AddNetwork(self, request: Any, context: Any) -> Any:  # noqa: N802 -- the service's name
         address = self._allocations.add(_pod(request))
-        return rpc_pb2.AddNetworkReply(
-            Success=address is not None,
-            IPv4Addr=address or "",
-            DeviceNumber=0,
-            VPCv4CIDRs=[self._vpc],
-            NetworkPolicyMode="standard",
-        )
+        given = _given(address) if address is not None else {}
+        return rpc_pb2.AddNetworkReply(Success=address is not None, VPCv4CIDRs=[self._vpc], **given)
 
     def DelNetwork(self, request: Any, context: Any) -> Any:  # noqa: N802 -- the service's name
         address = self._allocations.remove(_pod(request))
         if address is None:
             # The daemon's own words: the plugin tells by them that the pod is gone already.
             context.abort(grpc.StatusCode.UNKNOWN, "datastore: unknown pod")
-        return rpc_pb2.DelNetworkReply(Success=True, IPv4Addr=address, DeviceNumber=0)
+        return rpc_pb2.DelNetworkReply(Success=True, **_given(address))
+
+
+def _given(address: str | None) -> dict[str, Any]:
+    """An address of the first interface, as the replies of this version have it."""
+    if not hasattr(rpc_pb2, "IPAllocationMetadata"):  # before 1.20
+        return {"IPv4Addr": address, "DeviceNumber": 0}
+    one = rpc_pb2.IPAllocationMetadata(IPv4Addr=address, DeviceNumber=0, RouteTableId=_MAIN_TABLE)
+    return {"IPAllocationMetadata": [one]}
 
 
 def _pod(request: Any) -> str:

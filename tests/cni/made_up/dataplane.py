@@ -29,6 +29,7 @@ class MadeUp(Dataplane):
     name = "made-up"
     title = "the made-up CNI"
     versions = ("0.1.0", "0.2.0")
+    default = "0.2.0"
     rollout = Rollout(daemonset="made-up-agent", config_map="made-up-config")
     components = (Component(name="made-up-agent", label="k8s-app=made-up-agent"),)
     agents = Agents(container="agent", commands={"status": ("made-up", "status")}, summary=("mtu",))

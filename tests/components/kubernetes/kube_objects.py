@@ -18,7 +18,7 @@ CILIUM_IMAGE = (
     f"quay.io/cilium/cilium:v{DEFAULT}@sha256:758ca0793f5995bb938a2fa219dcce63dc0b3fa7fc4ce5cc85\
 1125281fb7361d"
 )
-AWS_IMAGE = "602401143452.dkr.ecr.ap-northeast-2.amazonaws.com/amazon-k8s-cni:v1.19.2-eksbuild.1"
+AWS_IMAGE = "602401143452.dkr.ecr.ap-northeast-2.amazonaws.com/amazon-k8s-cni:v1.22.4-eksbuild.3"
 
 
 def node(name: str, *, ready: bool = True, **spec: Any) -> Json:

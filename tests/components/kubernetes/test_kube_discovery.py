@@ -66,7 +66,7 @@ def _daemonset(name: str, image: str) -> dict[str, Any]:
         ("cilium", kube_objects.CILIUM_IMAGE, "cilium", DEFAULT),
         ("cilium", "mirror.example:5000/cilium:v1.17.1", "cilium", "1.17.1"),
         ("cilium", "quay.io/cilium/cilium@sha256:00", "cilium", ""),
-        ("aws-node", kube_objects.AWS_IMAGE, "vpc-cni", "1.19.2"),
+        ("aws-node", kube_objects.AWS_IMAGE, "vpc-cni", "1.22.4"),
         ("calico-node", "docker.io/calico/node:v3.29.1", "other", "3.29.1"),
         ("kindnet", "docker.io/kindest/kindnetd:v20241108-5c6d2daf", "other", "20241108"),
     ],
@@ -147,7 +147,7 @@ def _reasons(problems: list[Problem]) -> list[str]:
 @pytest.mark.parametrize(
     ("letter", "cluster"),
     [
-        ("a", _cluster(Cni(kind="vpc-cni", name="x", version="1.19.2"))),
+        ("a", _cluster(Cni(kind="vpc-cni", name="x", version="1.22.4"))),
         ("b", _cluster()),
         ("b", _cluster(_cilium())),
         ("b", _cluster(kube_proxy="unknown")),
