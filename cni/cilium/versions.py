@@ -78,7 +78,7 @@ _1_20_2 = CiliumVersion(
     module="cilium-1.20.2",
     kubernetes=("1.33", "1.36"),
     llvm=19,
-    patches=("first-addresses",),
+    patches=("first-addresses", "definitions"),
 )
 
 VERSIONS: Mapping[str, CiliumVersion] = {each.version: each for each in (_1_16_5, _1_20_2)}
