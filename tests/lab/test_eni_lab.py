@@ -172,7 +172,8 @@ def test_a_restarted_agent_keeps_its_pods_addresses(lab: EniLab, late_server: Po
         pods = [*lab.running.session.pods("httpbin"), late_server]
         return ", ".join(pod.ip for pod in pods if pod.node == SERVERS and pod.ip not in used)
 
-    until("the pods' addresses to be in use", lambda: forgotten() or None, timeout=20)
+    # Agents tell it every 15 s at most (--ipam-cilium-node-update-rate).
+    until("the pods' addresses to be in use", lambda: forgotten() or None, timeout=40)
 
 
 def test_what_changed_while_the_reconciler_was_away_is_caught_up_with(lab: EniLab) -> None:
