@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from bench.session import Pod, Service, Session, SessionError
+from bench.text import tail
 from bench.workloads import HTTPBIN_SERVICE
 from cni.decisions import Variant, decide, with_toggle, without_toggle
 from cni.platform import PlatformFacts
@@ -26,8 +27,9 @@ from components.lab.session import LabSession
 from components.settings import Settings, SettingsError
 from lab import machine, outside, workloads
 from lab.cluster import Lab
-from lab.errors import ToolchainError
+from lab.errors import ToolchainError, WaitTimeoutError
 from lab.sandbox import only_one
+from lab.wait import until
 from lab.workloads import ServicePort, ServiceSpec
 from studies.experiments.capabilities import Progress, Stage, StageError, Trial
 
@@ -40,6 +42,7 @@ _BASES: Mapping[str, tuple[str, str]] = {
 _TUNED = "scenario-e"
 _OUTSIDE = tuple(name for name, toggle in TOGGLES.items() if toggle.north_south)
 _NODE_PORT = 30_080
+_ANSWER_SECONDS = 20.0
 
 
 class StackSession(LabSession):
@@ -95,7 +98,19 @@ class NorthSouthSession(LabSession):
         except rollout.FAILURES as error:
             raise SessionError(str(error)) from error
         client = Pod(outside.NAME, "fortio-client", outside.NAME, outside.ADDRESS)
-        return client, Service("httpbin-outside", away.address.ip, _NODE_PORT)
+        service = Service("httpbin-outside", away.address.ip, _NODE_PORT)
+        argv = ("fortio", "curl", "-quiet", f"http://{service.host}:{service.port}/get")
+
+        def missing() -> str | None:
+            done = self.run(client, argv, timeout=_ANSWER_SECONDS)
+            return tail(done.stderr) or "no answer" if done.returncode else None
+
+        try:
+            # Agents take Services up some time after the API server has them.
+            until("the NodePort to answer", missing, timeout=_ANSWER_SECONDS)
+        except WaitTimeoutError as error:
+            raise SessionError(str(error)) from error
+        return client, service
 
     @staticmethod
     def _publish(lab: Lab, endpoints: Sequence[tuple[str, str]]) -> None:

@@ -168,7 +168,7 @@ def test_restarts_lose_no_traffic(lab: EniLab, late_server: Pod) -> None:
 
 def test_a_restarted_agent_keeps_its_pods_addresses(lab: EniLab, late_server: Pod) -> None:
     def forgotten() -> str | None:
-        used = lab.status(SERVERS)["ipam"]["used"]
+        used = lab.status(SERVERS)["ipam"].get("used", {})  # not there until it is told
         pods = [*lab.running.session.pods("httpbin"), late_server]
         return ", ".join(pod.ip for pod in pods if pod.node == SERVERS and pod.ip not in used)
 

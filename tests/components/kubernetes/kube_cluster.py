@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from bench.session import Clock, Pod
 from cni.cilium.dataplane import PER_PACKET, SOCKET
 from cni.cilium.evidence import EVIDENCE_COMMANDS
+from cni.cilium.versions import DEFAULT
 from cni.dataplane import IPTABLES, NFTABLES
 from components.kubernetes import facts
 from components.kubernetes.manifests import NODE_PROBE
@@ -32,7 +33,7 @@ from tests.components.kubernetes.kube_api import KubeApi
 if TYPE_CHECKING:
     from tests.bench.fakes import FakeSession
 
-AGENTS = Path(__file__).parents[2] / "fixtures" / "cni" / "agents" / "1.16.5"
+AGENTS = Path(__file__).parents[2] / "fixtures" / "cni" / "agents" / DEFAULT
 LISTENING = facts.script("listening")
 NODES = ("node-1", "node-2", "node-3")
 
@@ -86,9 +87,8 @@ class Recorded:
 
     def _agent(self, call: Exec) -> Output:
         name = next(key for key, argv in EVIDENCE_COMMANDS.items() if argv == call.argv)
-        # Two agents were recorded; a third says what the second does.
-        node = {"cilium-node-1": "node-1"}.get(call.pod, "node-2")
-        return Output((AGENTS / self._scenario / node / f"{name}.json").read_text())
+        # One agent was recorded; all say the same.
+        return Output((AGENTS / self._scenario / "node-1" / f"{name}.json").read_text())
 
     def _node(self, argv: tuple[str, ...]) -> str:
         if argv == facts.NETWORK_COMMAND:
