@@ -167,13 +167,15 @@ def test_restarts_lose_no_traffic(lab: EniLab, late_server: Pod) -> None:
 
 
 def test_a_restarted_agent_keeps_its_pods_addresses(lab: EniLab, late_server: Pod) -> None:
-    def forgotten() -> str | None:
-        used = lab.status(SERVERS)["ipam"].get("used", {})  # not there until it is told
+    def forgotten() -> str:
+        text = lab.running.lab.node_command(
+            lab.node(SERVERS), ("cilium-dbg", "status", "--output=json")
+        )
+        used = json.loads(text)["ipam"]["ipv4"]
         pods = [*lab.running.session.pods("httpbin"), late_server]
         return ", ".join(pod.ip for pod in pods if pod.node == SERVERS and pod.ip not in used)
 
-    # Agents tell it every 15 s at most (--ipam-cilium-node-update-rate).
-    until("the pods' addresses to be in use", lambda: forgotten() or None, timeout=40)
+    until("the pods' addresses to be in use", lambda: forgotten() or None, timeout=20)
 
 
 def test_what_changed_while_the_reconciler_was_away_is_caught_up_with(lab: EniLab) -> None:
