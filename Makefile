@@ -45,7 +45,7 @@ validate: ## Test the measurement itself, in labs, in 30 minutes (OUT=validation
 	@$(RUN) python -m bench validate $(if $(OUT),--out '$(OUT)') $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(BRING_UPS),--bring-ups '$(BRING_UPS)') $(foreach name,$(ALLOW),--allow $(name))
 
 data: ## Make the data, tables and figures of docs/ anew (PARTS="matrix validation"; hours in all)
-	@$(TOOLCHAIN) ensure --all --dev
+	@$(TOOLCHAIN) ensure --every --dev
 	@$(RUN) python -m tests.documents $(PARTS)
 
 doctor: ## Say whether this machine can run the lab

@@ -92,16 +92,25 @@ def rendered(finding: Finding) -> RenderableType:
 
 
 def markdown(finding: Finding) -> str:
-    """For a pull request: the verdict first."""
+    """For a pull request: the verdict first, and folded what the scenario does not set."""
     lines = [f"**{finding.outcome.verdict}**", "", as_markdown(finding.side)]
     for name, found in finding.changes.items():
-        rows = [_HEADINGS, ["---"] * len(_HEADINGS), *_rows(found)]
-        lines += [f"{_title(name, found)}:", ""]
-        lines += [f"| {' | '.join(cell.replace('|', '∣') for cell in row)} |" for row in rows]
-        lines.append("")
+        ours, others = ([each for each in found if each.ours is own] for own in (True, False))
+        lines += [f"{_title(name, found)}:", "", *_markdown_table(ours)]
+        if others:
+            summary = f"{len(others)} that the scenario does not set"
+            lines += [f"<details><summary>{summary}</summary>", ""]
+            lines += [*_markdown_table(others), "</details>", ""]
     if finding.upgrade.refused:
         lines += [f"{_REFUSED}:", "", *(f"- {line}" for line in finding.upgrade.refused)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _markdown_table(found: Sequence[Change]) -> Iterator[str]:
+    for row in (_HEADINGS, ["---"] * len(_HEADINGS), *_rows(found)) if found else ():
+        yield f"| {' | '.join(cell.replace('|', '∣') for cell in row)} |"
+    if found:
+        yield ""
 
 
 def _title(name: str, found: Sequence[Change]) -> str:

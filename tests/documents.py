@@ -4,6 +4,7 @@ What is measured takes hours in all, so each part can be made by itself:
 
 - ``matrix``: the report of all scenarios in docs/example, and the README's figures (20 minutes);
 - ``validation``: docs/validation (30 minutes);
+- ``upgrade``: the example of docs/upgrade.md, from the study's Cilium (20 minutes);
 - ``experiments``: docs/experiments, each file by the command that it says it was made by (hours);
 - ``tables``: figures and tables from the data that is there, without measuring.
 
@@ -36,10 +37,12 @@ from cni.platform import version_numbers
 from components.benchmark import LATER, MEASURE
 from components.settings import PROJECT as PROJECT_NAME
 from report.show import metrics_table
+from report.upgrade import Finding, markdown
+from studies.upgrade import RECORD, SIDES, Upgrade
 
 PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
-EXAMPLE, EXPERIMENTS = DOCS / "example", DOCS / "experiments"
+EXAMPLE, EXPERIMENTS, UPGRADE = DOCS / "example", DOCS / "experiments", DOCS / "upgrade"
 SHOWN = EXAMPLE / "scenario-e.json"
 """The results that the README shows."""
 _SCREENS = {"first-screen.png": (1280, 900), "phone.png": (390, 844)}
@@ -87,8 +90,8 @@ def run(*argv: str, later: bool = False) -> None:
     print("$", shlex.join(argv), flush=True)
     environment = {**os.environ, **({MEASURE: LATER} if later else {})}
     done = subprocess.run(argv, cwd=PROJECT, env=environment, check=False)
-    # 1 and 6 tell of single numbers and checks, which are told in the documents.
-    if done.returncode not in (0, 1, 6):
+    # 1, 6 and 7 tell of single numbers, checks and regressions, which are told in the documents.
+    if done.returncode not in (0, 1, 6, 7):
         raise SystemExit(done.returncode)
 
 
@@ -117,6 +120,21 @@ def validation() -> None:
         for name in ("index.html", "validation.json"):
             shutil.copy(Path(folder, name), DOCS / "validation" / name)
     screenshot(DOCS / "validation" / "index.html", DOCS / "validation" / "page.png", (1280, 900))
+
+
+def upgrade() -> None:
+    """Scenario D from the study's version of Cilium to its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench("upgrade", "--stack", "scenario-d", "--from", "1.16.5", "--out", folder)
+        record = Path(folder, RECORD).read_text(encoding="utf-8")
+        metrics = Upgrade.model_validate(json.loads(record)["upgrade"]).metrics
+        UPGRADE.mkdir(exist_ok=True)
+        for side in SIDES:
+            name = f"{side}.json"
+            results = from_json(Path(folder, name).read_text(encoding="utf-8")).only(metrics)
+            (UPGRADE / name).write_text(results.to_json() + "\n", encoding="utf-8")
+        (UPGRADE / RECORD).write_text(record, encoding="utf-8")
+    tables()
 
 
 def experiments() -> None:
@@ -180,25 +198,47 @@ def tables() -> None:
         if files:
             bench("experiments", "plot", *files, "--out", out, "--metrics", metrics)
     bench("experiments", "fill", str(DOCS / "experiments.md"))
-    fill_readme()
+    for document in FILLED:
+        document.write_text(filled(document), encoding="utf-8")
 
 
-def fill_readme() -> None:
-    """Put the results of :data:`SHOWN` into the README."""
-    readme = PROJECT / "README.md"
-    readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def filled(readme: str) -> str:
-    """The README with the table of the primary metrics that :data:`SHOWN` gives."""
-    start, end = "<!-- results: docs/example/scenario-e.json -->\n", "<!-- end -->"
-    before, _, rest = readme.partition(start)
-    _, _, after = rest.partition(end)
+def primary_metrics() -> str:
+    """The table of the primary metrics that :data:`SHOWN` gives."""
     results = from_json(SHOWN.read_text(encoding="utf-8")).only(PRIMARY)
     written = StringIO()
     Console(file=written, width=80).print(metrics_table(results))
     lines = [line.rstrip() for line in written.getvalue().splitlines()]
-    return f"{before}{start}```\n" + "\n".join(lines).strip("\n") + f"\n```\n{end}{after}"
+    return "```\n" + "\n".join(lines).strip("\n") + "\n```\n"
+
+
+def upgrade_example() -> str:
+    """What ``--format markdown`` prints of the upgrade in docs/upgrade."""
+    if not (UPGRADE / RECORD).exists():
+        return ""
+    record = json.loads((UPGRADE / RECORD).read_text(encoding="utf-8"))
+    finding = Finding.of(
+        Upgrade.model_validate(record["upgrade"]),
+        {s: from_json((UPGRADE / f"{s}.json").read_text(encoding="utf-8")) for s in SIDES},
+        record["reported"],
+        record["tolerate"],
+    )
+    return f"\n{markdown(finding)}\n"
+
+
+FILLED = {
+    PROJECT / "README.md": ("results: docs/example/scenario-e.json", primary_metrics),
+    DOCS / "upgrade.md": ("upgrade: upgrade/upgrade.json", upgrade_example),
+}
+"""Documents with a place for what their data gives: how it is marked, and what makes the text."""
+
+
+def filled(document: Path) -> str:
+    """One of :data:`FILLED` as its data has it."""
+    mark, text = FILLED[document]
+    start, end = f"<!-- {mark} -->\n", "<!-- end -->"
+    before, _, rest = document.read_text(encoding="utf-8").partition(start)
+    _, _, after = rest.partition(end)
+    return f"{before}{start}{text()}{end}{after}"
 
 
 def screenshot(page: Path, image: Path, size: tuple[int, int]) -> None:
@@ -210,7 +250,7 @@ def screenshot(page: Path, image: Path, size: tuple[int, int]) -> None:
     )  # fmt: skip
 
 
-PARTS = {each.__name__: each for each in (matrix, validation, experiments, tables)}
+PARTS = {each.__name__: each for each in (matrix, validation, upgrade, experiments, tables)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -219,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m tests.documents", description=__doc__.split("\n\n")[0],
     )  # fmt: skip
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    for name in (parser.parse_args(argv).parts) or ("matrix", "validation", "experiments"):
+    for name in (parser.parse_args(argv).parts) or [name for name in PARTS if name != "tables"]:
         if name not in PARTS:
             parser.error(f"no part {name!r}: choose of {', '.join(PARTS)}")
         PARTS[name]()

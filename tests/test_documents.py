@@ -3,14 +3,15 @@
 from components.eks.settings import EksSettings
 from components.targets import settings_of
 from tests.components.stack_config import EKS, pulumi_config
-from tests.documents import EXPERIMENTS, PROJECT, SHOWN, commands, copied, filled
+from tests.documents import EXPERIMENTS, FILLED, PROJECT, SHOWN, commands, copied, filled
 
 
-def test_the_readme_shows_the_results_in_docs_example() -> None:
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
-    assert f"<!-- results: {SHOWN.relative_to(PROJECT)} -->\n```\n" in text
-    assert "rtt_p50" in text
-    assert filled(text) == text
+def test_documents_show_what_is_in_the_data_beside_them() -> None:
+    for document in FILLED:
+        assert filled(document) == document.read_text(encoding="utf-8")
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- results: {SHOWN.relative_to(PROJECT)} -->\n```\n" in readme
+    assert "rtt_p50" in readme
 
 
 def test_kube_proxy_is_scaled_on_the_oldest_and_the_newest_kubernetes() -> None:

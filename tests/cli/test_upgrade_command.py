@@ -157,7 +157,11 @@ def test_a_slower_version_is_a_regression_if_it_is_not_tolerated(
     done = list(labs.done)
     assert run("--to", "2", "--bring-ups", "3", "--tolerate", "30", "--format", "markdown") == 0
     assert (labs.done, labs.waited) == (done, 1)
-    assert capsys.readouterr().out.startswith("**cni 1 → 2 on scenario-d: rtt_p50 +20")
+    told = capsys.readouterr()
+    assert told.out.startswith("**cni 1 → 2 on scenario-d: rtt_p50 +20")
+    shown, _, folded = told.out.partition("<details><summary>1 that the scenario does not set<")
+    assert "| changed* | mode | 1 | 2 |\n" in shown
+    assert "| changed | Old | 1 | 2 |\n\n</details>" in folded
 
 
 def test_memory_with_many_services_is_a_regression_and_with_few_is_not(
