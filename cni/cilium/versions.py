@@ -71,6 +71,16 @@ _1_16_5 = CiliumVersion(
     ),
 )
 
+_1_19_7 = CiliumVersion(
+    version="1.19.7",
+    commit="unknown",
+    released="2026-08-18T08:34:44+00:00",
+    module="cilium-1.19.7",
+    kubernetes=("1.32", "1.35"),
+    llvm=19,
+    patches=("first-addresses", "definitions"),
+)
+
 _1_20_2 = CiliumVersion(
     version="1.20.2",
     commit="unknown",
@@ -81,7 +91,7 @@ _1_20_2 = CiliumVersion(
     patches=("first-addresses", "definitions"),
 )
 
-VERSIONS: Mapping[str, CiliumVersion] = {each.version: each for each in (_1_16_5, _1_20_2)}
+VERSIONS: Mapping[str, CiliumVersion] = {each.version: each for each in (_1_16_5, _1_19_7, _1_20_2)}
 """Every supported version by its number, oldest first."""
 
 DEFAULT = _1_20_2.version
