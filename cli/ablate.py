@@ -43,6 +43,8 @@ ALL, FIGURE = "ablation.json", "effects.svg"
 _EPILOG = f"""Base and variant are up at once and measured in turn, probe by probe:
 {", ".join(INSIDE)}; from outside {", ".join(OUTSIDE)}.
 A finished toggle has a file in the folder and is not measured again.
+One that the nodes cannot have (netkit or WireGuard on a kernel without, say)
+is not tried, and the reason is told before anything is brought up.
 
 On another cluster than the lab, give the session of the base and of every
 variant: --session d.json --variant hostRouting=host.json (with no- before

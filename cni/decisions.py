@@ -97,11 +97,10 @@ def _obstacles(
             yield f"needs {other.toggle}, which is not applied ({other.reason})"
     if needs.kernel and facts.kernel and facts.kernel < needs.kernel:
         yield f"needs kernel {needs.kernel}, nodes have {facts.kernel}"
-    if needs.fq and facts.has_fq is False:
-        yield "needs the fq queueing discipline, which nodes cannot use"
-    if needs.bbr and facts.has_bbr is False:
-        yield "needs the kernel's BBR congestion control, which nodes do not have"
-    obstacle = needs.obstacle(facts)
+    for feature in needs.features:
+        if feature in facts.lacks:
+            yield f"needs {feature}"
+    obstacle = needs.obstacle(scenario, facts)
     if obstacle:
         yield obstacle
 
@@ -231,9 +230,9 @@ def with_toggle(base: Scenario, tuned: Toggles, toggle: str, facts: PlatformFact
     applied = _applied(base, facts)
     if toggle in applied:
         return Variant(toggle=toggle, direction="plus", reason="the base has it already")
-    asked = tuned.asked(toggle)
+    asked = tuned.asked(toggle) or TOGGLES[toggle].sizes is None
     if not asked:
-        return Variant(toggle=toggle, direction="plus", reason="the tuned scenario does not ask it")
+        return Variant(toggle=toggle, direction="plus", reason="the tuned scenario has no sizes")
     along = tuple(name for name in _needed(toggle) if name not in applied)
     changes: dict[str, Asked] = {name: tuned.asked(name) or True for name in along}
     for brought in TOGGLES[toggle].brings:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,15 @@ class Kernel(NamedTuple):
         return f"{self.major}.{self.minor}"
 
 
+class Feature(StrEnum):
+    """What some nodes lack whatever their kernel's version; each value ends "needs …"."""
+
+    FQ = "the fq queueing discipline, which nodes cannot use"
+    BBR = "the kernel's BBR congestion control, which nodes do not have"
+    NETKIT = "netkit devices, which the nodes' kernel does not have (CONFIG_NETKIT)"
+    WIREGUARD = "WireGuard, which the nodes' kernel does not have (CONFIG_WIREGUARD)"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformFacts:
     """What is known of a node before anything is deployed; None means unknown."""
@@ -52,9 +62,8 @@ class PlatformFacts:
     vcpus: int
     memory_mib: int
     kernel: Kernel | None = None
-    has_fq: bool | None = None
-    """Whether the agent can use the `fq` queueing discipline (module sch_fq)."""
-    has_bbr: bool | None = None
+    lacks: frozenset[Feature] = frozenset()
+    """What is known to be missing."""
     ena_srd: bool = False
     """ENA Express. It changes how packets cross the fabric and has nothing to do with XDP."""
     max_enis: int | None = None
@@ -98,13 +107,11 @@ def from_describe_instance_types(
 
 
 def lab_facts(
-    *, kernel: Kernel, arch: str, vcpus: int, memory_mib: int, has_fq: bool, has_bbr: bool
+    *, kernel: Kernel, arch: str, vcpus: int, memory_mib: int, lacks: frozenset[Feature]
 ) -> PlatformFacts:
     """Facts of the embedded lab: nodes are network namespaces joined by veth pairs.
 
-    `memory_mib` is the machine's, since every agent sizes its maps by all of it. `has_fq` is
-    whether an agent can use fq: not only that the kernel has it, also that the node's network
-    namespace has `net.core.default_qdisc`, which Linux gives to the initial namespace only.
+    `memory_mib` is the machine's, since every agent sizes its maps by all of it.
     """
     return PlatformFacts(
         instance_type="lab",
@@ -115,8 +122,7 @@ def lab_facts(
         vcpus=vcpus,
         memory_mib=memory_mib,
         kernel=kernel,
-        has_fq=has_fq,
-        has_bbr=has_bbr,
+        lacks=lacks,
     )
 
 

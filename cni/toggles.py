@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 from pydantic import BaseModel
 from pydantic.alias_generators import to_snake
 
-from cni.platform import ClusterEndpoint, Kernel, PlatformFacts
+from cni.platform import ClusterEndpoint, Feature, Kernel, PlatformFacts
 from cni.settings import Asked, ScenarioSettings, Values
 
 Flat = Mapping[str, object]
@@ -49,9 +49,8 @@ class Needs:
     kube_proxy_replacement: bool = False
     toggles: tuple[str, ...] = ()
     kernel: Kernel | None = None
-    fq: bool = False
-    bbr: bool = False
-    obstacle: Callable[[PlatformFacts], str | None] = lambda facts: None
+    features: tuple[Feature, ...] = ()
+    obstacle: Callable[[ScenarioSettings, PlatformFacts], str | None] = lambda scenario, facts: None
     """Any other reason against it that lies in the platform."""
 
 

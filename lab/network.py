@@ -15,12 +15,15 @@ process holds it.
 
 import ipaddress
 import json
+import os
+import socket
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab import cgroups, congestion
 from lab.errors import LabError
-from lab.sandbox import MODULES_FILE, Place, Sandbox
+from lab.sandbox import MODULES_FILE, Place, Sandbox, network_namespace
 from lab.wait import until
 
 VPC_CIDR = ipaddress.IPv4Network("172.30.0.0/16")
@@ -155,6 +158,33 @@ ip route add default via {GATEWAY}
 def route_to(sandbox: Sandbox, node: NodeAddress, destination: str) -> None:
     """Let the router lead a subnet to a node, as the VPC does with the addresses of an ENI."""
     batch(sandbox, [add_route(destination, node.ip, node.port)])
+
+
+#: What a veth device takes at most (GSO_MAX_SIZE in the kernel's netdevice.h), in bytes.
+LARGEST_PACKET = 8 * 65_535
+#: IFLA_GSO_IPV4_MAX_SIZE in linux/if_link.h; ip(8) has no word for it before 6.3.
+_GSO_IPV4_MAX_SIZE = 63
+_SET_LINK, _REQUEST, _ACKNOWLEDGE = 19, 1, 4  # of linux/rtnetlink.h and linux/netlink.h
+
+
+def take_large_packets(sandbox: Sandbox, port: str) -> None:
+    """Let a port of the router pass on what is larger than 64 KiB in one piece, as it does with
+    what is smaller. It would cut the packets to its MTU, in software, which no wire does.
+
+    :raises OSError: the kernel is older than 6.3, or there is no such port.
+    """
+    with (
+        network_namespace(sandbox.netns_path(None)),
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel,
+    ):
+        link = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, socket.if_nametoindex(port), 0, 0)
+        size = struct.pack("=HHI", 8, _GSO_IPV4_MAX_SIZE, LARGEST_PACKET)
+        length = struct.calcsize("=IHHII") + len(link) + len(size)
+        flags = _REQUEST | _ACKNOWLEDGE
+        kernel.send(struct.pack("=IHHII", length, _SET_LINK, flags, 1, 0) + link + size)
+        (error,) = struct.unpack_from("=i", kernel.recv(4096), struct.calcsize("=IHHII"))
+    if error:
+        raise OSError(-error, os.strerror(-error), port)
 
 
 def batch(sandbox: Sandbox, commands: list[str]) -> None:

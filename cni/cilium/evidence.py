@@ -7,7 +7,7 @@ a section that is absent altogether is unknown (None).
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 from cni.toggles import Evidence, EvidenceError
@@ -17,7 +17,7 @@ from cni.toggles import Evidence, EvidenceError
 EVIDENCE_COMMANDS: Mapping[str, tuple[str, ...]] = {
     "status": ("cilium-dbg", "status", "-o", "json"),
     "config": ("cilium-dbg", "config", "--all", "-o", "json"),
-    "links": ("ip", "-json", "link", "show"),
+    "links": ("ip", "-json", "-details", "link", "show"),
     "qdiscs": ("tc", "-json", "qdisc", "show"),
 }
 
@@ -51,6 +51,18 @@ class AgentEvidence(Evidence):
     """Entries, by the map's name in the status."""
     hubble: str | None = None
     """Ok, Warning, Failure or Disabled."""
+    device_mode: str | None = None
+    """veth, netkit or netkit-l2: the setting, without which an agent does not start."""
+    big_tcp_ipv4: int | None = None
+    """The smaller one of the largest packets that devices were given for sending (GSO) and for
+    receiving (GRO); 0 where it is not asked for. That it is enabled is the setting only."""
+    big_tcp_ipv6: int | None = None
+    encryption: str | None = None
+    """Disabled, IPsec, Wireguard or Ztunnel."""
+    wireguard_peers: Mapping[str, int] = field(default_factory=dict)
+    """The kernel's WireGuard interfaces, with how many other nodes each has."""
+    kinds: Mapping[str, str] | None = None
+    """What interfaces are (veth, netkit, wireguard), by their names; physical ones are nothing."""
     xdp: Mapping[str, str] | None = None
     """Interfaces with an XDP program, and how it is attached: driver or generic."""
     qdiscs: Mapping[str, frozenset[str]] | None = None
@@ -77,6 +89,7 @@ class AgentEvidence(Evidence):
         return cls(
             node=node,
             config=config,
+            kinds=None if links is None else _kinds(links),
             xdp=None if links is None else _xdp(links),
             qdiscs=None if qdiscs is None else _qdiscs(qdiscs),
             host_routing=routing.get("intra-host-routing-mode"),
@@ -88,6 +101,10 @@ class AgentEvidence(Evidence):
             **_load_balancing(status.get("kube-proxy-replacement")),
             map_sizes=_map_sizes(status.get("bpf-maps")),
             hubble=(status.get("hubble") or {}).get("state"),
+            device_mode=status.get("datapath-mode"),
+            big_tcp_ipv4=_big_tcp(status.get("ipv4-big-tcp")),
+            big_tcp_ipv6=_big_tcp(status.get("ipv6-big-tcp")),
+            **_encryption(status.get("encryption") or {}),
         )
 
 
@@ -134,6 +151,23 @@ def _map_sizes(section: Mapping[str, Any] | None) -> dict[str, int] | None:
     if section is None:
         return None
     return {entry["name"]: entry.get("size", 0) for entry in section.get("maps") or ()}
+
+
+def _big_tcp(section: Mapping[str, int] | None) -> int | None:
+    if section is None or not section.get("enabled"):
+        return None if section is None else 0
+    return min(section.get("maxGSO", 0), section.get("maxGRO", 0))
+
+
+def _encryption(section: Mapping[str, Any]) -> dict[str, Any]:
+    interfaces = (section.get("wireguard") or {}).get("interfaces") or ()
+    peers = {each["name"]: each.get("peer-count", 0) for each in interfaces}
+    return {"encryption": section.get("mode"), "wireguard_peers": peers}
+
+
+def _kinds(links: list[dict[str, Any]]) -> dict[str, str]:
+    kinds = {link.get("ifname"): link.get("linkinfo", {}).get("info_kind") for link in links}
+    return {name: kind for name, kind in kinds.items() if name and kind}
 
 
 def _xdp(links: list[dict[str, Any]]) -> dict[str, str]:

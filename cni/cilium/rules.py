@@ -55,12 +55,11 @@ OWNED_OPTIONS = {
     },
 }
 # Values that take one of a few words; the agent stops at any other, or the chart renders nothing.
-_WORDS = {
-    "bpf.datapathMode": ("veth", "netkit", "netkit-l2"),
+_WORDS: Mapping[str, tuple[str, ...]] = {
     "encryption.type": ("ipsec", "wireguard"),
     "loadBalancer.algorithm": ("random", "maglev"),
 }
-_LATER_WORDS = {"bpf.datapathMode": ("auto", "1.20"), "encryption.type": ("ztunnel", "1.19")}
+_LATER_WORDS = {"encryption.type": ("ztunnel", "1.19")}
 """A further word, and the line that has brought it."""
 _MAGLEV_SIZES = (251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071)
 _MAP_SIZES = {
@@ -233,16 +232,30 @@ def _families(scenario: ScenarioSettings, given: Mapping[str, object]) -> Iterat
         yield _refused("ipv6.enabled", given, "the agent stops with IPv6 and ipam: eni")
 
 
+def _devices(scenario: ScenarioSettings, given: Mapping[str, object]) -> Iterator[Problem]:
+    if given.get("bpf.tproxy") and scenario.toggles.asked("netkit"):
+        reason = "netkit's programs cannot hand packets to a proxy (cilium #39892)"
+        yield _refused("bpf.tproxy", given, reason)
+
+
 def _encryption(scenario: ScenarioSettings, given: Mapping[str, object]) -> Iterator[Problem]:
+    if scenario.toggles.asked("wireguard") or given.get("encryption.type") == "wireguard":
+        for path in ("encryption.enabled", "encryption.type"):
+            if path in given:
+                yield _refused(path, given, "follows from the setting toggles.wireguard")
+        return
     if not given.get("encryption.enabled") or given.get("encryption.type", "ipsec") != "ipsec":
         return
+    if scenario.toggles.asked("bigTCP"):
+        reason = "the agent stops with toggles.bigTCP and IPsec"
+        yield _refused("encryption.enabled", given, reason)
     undone = ["bandwidthManager"]
     if not version_of(scenario.cni_version).since("1.19"):
         undone.insert(0, "hostRouting")
     names = [f"toggles.{name}" for name in undone if scenario.toggles.asked(name)]
     if names:
         reason = f"the agent silently drops {' and '.join(names)} with IPsec"
-        yield _refused("encryption.enabled", given, reason, ("encryption.type", "wireguard"))
+        yield _refused("encryption.enabled", given, reason)
 
 
 def _sockets(scenario: ScenarioSettings, given: Mapping[str, object]) -> Iterator[Problem]:
@@ -332,6 +345,7 @@ _VALUE_RULES = (
     _masquerade,
     _routes,
     _families,
+    _devices,
     _encryption,
     _sockets,
     _hubble,

@@ -1,9 +1,10 @@
-"""Cilium's ten tuning toggles, each with everything that the project knows of it.
+"""Cilium's tuning toggles, each with everything that the project knows of it.
 
 Sources: the chart's values.yaml and the tuning guide (operations/performance/tuning) for values;
-`daemon/cmd/status.go` for what each field of a status says, `daemon/cmd/kube_proxy_replacement.go`
-and `pkg/datapath/linux/bandwidth` for silent fall-backs. Read in 1.16.5, and again in
-1.20.2 (`pkg/status`, `pkg/kpr/initializer`).
+`daemon/cmd/status.go` for what each field of a status says, `daemon/cmd/kube_proxy_replacement.go`,
+`pkg/datapath/linux/bandwidth` and `bigtcp` for silent fall-backs, `pkg/datapath/connector` and
+`pkg/wireguard/agent` for what netkit and WireGuard want. Read in 1.16.5, and again in 1.20.2
+(`pkg/status`, `pkg/kpr/initializer`).
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from cni.cilium.evidence import AgentEvidence
 from cni.cilium.versions import version_of
-from cni.platform import ClusterEndpoint, Kernel, PlatformFacts
+from cni.platform import ClusterEndpoint, Feature, Kernel, PlatformFacts
 from cni.settings import SETTINGS, Asked, ScenarioSettings, Values, leaves
 from cni.toggles import Aspect, Decision, Flat, Needs, Proof, Toggle
 
@@ -21,6 +22,7 @@ CiliumToggle = Toggle[AgentEvidence]
 
 TCP_CONNTRACK_MAP = "TCP connection tracking"
 ANY_CONNTRACK_MAP = "Non-TCP connection tracking"
+WIREGUARD_DEVICE = "cilium_wg0"
 _CT_TCP, _CT_ANY = "bpf-ct-global-tcp-max", "bpf-ct-global-any-max"
 
 
@@ -96,15 +98,44 @@ def xdp_support(facts: PlatformFacts) -> XdpSupport:
     return XdpSupport(None, f"XDP wants a physical interface, and {driver} is not one")
 
 
-def _xdp_obstacle(facts: PlatformFacts) -> str | None:
+def _xdp_obstacle(scenario: ScenarioSettings, facts: PlatformFacts) -> str | None:
     support = xdp_support(facts)
     return None if support.acceleration else support.why
 
 
-def dsr_obstacle(facts: PlatformFacts) -> str | None:
+def dsr_obstacle(scenario: ScenarioSettings, facts: PlatformFacts) -> str | None:
     """Why direct server return must not be tried on these nodes, or None."""
     if facts.virtualised_ena:
         return "direct server return crashes the agent on virtualised EC2 instances with ENA"
+    return None
+
+
+def _big_tcp_obstacle(scenario: ScenarioSettings, facts: PlatformFacts) -> str | None:
+    if facts.driver != "ena":
+        # What a device takes at most (`tso_max_size`), the agent finds out, and its proof tells.
+        return None
+    return (
+        "the ENA driver takes packets of 64 KiB at most "
+        "(https://github.com/amzn/amzn-drivers/issues/319)"
+    )
+
+
+_NETKIT_SCRUB = Kernel(6, 13)
+"""Has the attributes by which a pod's netkit device leaves marks of packets alone. They have been
+in some 6.12 as well, and not in others (amazonlinux/amazon-linux-2023#1078)."""
+
+
+def _marks_are_lost(scenario: ScenarioSettings, facts: PlatformFacts) -> bool:
+    """With ENI addresses each pod has a route of its own, which needs those marks."""
+    return scenario.ipam == "eni" and facts.kernel is not None and facts.kernel < _NETKIT_SCRUB
+
+
+def _netkit_obstacle(scenario: ScenarioSettings, facts: PlatformFacts) -> str | None:
+    if version_of(scenario.cni_version).since("1.20") and _marks_are_lost(scenario, facts):
+        return (
+            "with ENI addresses agents stop without the scrub attributes of netkit, which are "
+            f"sure to be there from kernel {_NETKIT_SCRUB} on only, nodes have {facts.kernel}"
+        )
     return None
 
 
@@ -143,6 +174,15 @@ def _eni_masquerade(
     if decision.applied:
         return {"enableIPv4Masquerade": True}
     return {"egressMasqueradeInterfaces": cluster.egress_interfaces}
+
+
+def _big_tcp_ipv6(
+    scenario: ScenarioSettings, decision: Decision, cluster: ClusterEndpoint
+) -> Values:
+    """IPv6 too, where the scenario has it."""
+    if decision.applied and is_true(dict(leaves(scenario.values)), "ipv6.enabled"):
+        return {"enableIPv6BIGTCP": True}
+    return {}
 
 
 # -- notes --------------------------------------------------------------------------------------
@@ -201,6 +241,21 @@ def _dsr_note(scenario: ScenarioSettings, facts: PlatformFacts) -> str | None:
     return (
         "with ENI addresses EC2's source/destination check drops replies that leave from another "
         "node unless it is switched off (cilium #13600, #14243)"
+    )
+
+
+def _big_tcp_note(scenario: ScenarioSettings, facts: PlatformFacts) -> str | None:
+    if not scenario.toggles.asked("wireguard"):
+        return None
+    return "the tuning guide has it without encryption only; agents take both"
+
+
+def _netkit_note(scenario: ScenarioSettings, facts: PlatformFacts) -> str | None:
+    if not _marks_are_lost(scenario, facts):
+        return None
+    return (
+        f"on kernel {facts.kernel} network policies may take a pod's own node for the world "
+        "(cilium #35060)"
     )
 
 
@@ -278,6 +333,43 @@ def xdp(agent: AgentEvidence, values: Values) -> Proof:
     return Proof(holds, f"{said}, attached: {listed}")
 
 
+BIG_TCP_ABOVE = 65_536
+"""The largest packet without BIG TCP, in bytes."""
+
+
+def big_tcp(agent: AgentEvidence, values: Values) -> Proof:
+    """Devices were given larger packets than they have anyway; for IPv6 too, if it is enabled."""
+    ipv4, ipv6 = agent.big_tcp_ipv4, agent.big_tcp_ipv6
+    if ipv4 is None:
+        return _silent("BIG TCP")
+    said = f"BIG TCP: IPv4 {ipv4 or 'Disabled'}{f', IPv6 {ipv6}' if ipv6 else ''}"
+    return Proof(min(ipv4, ipv6 or ipv4) > BIG_TCP_ABOVE, said)
+
+
+def netkit(agent: AgentEvidence, values: Values) -> Proof:
+    """The agent is set to it, and none of its pods has a device of another kind."""
+    proof = _equals("Device Mode", agent.device_mode, "netkit")
+    others = {kind for name, kind in (agent.kinds or {}).items() if name.startswith("lxc")} - {
+        "netkit"
+    }
+    if proof.holds and others:
+        return Proof(False, f"{proof.said}, but pods' devices are {', '.join(sorted(others))}")
+    return proof
+
+
+def wireguard(agent: AgentEvidence, values: Values) -> Proof:
+    """The kernel has the agent's interface, with other nodes behind it."""
+    if agent.encryption is None:
+        return _silent("Encryption")
+    said = f"Encryption: {agent.encryption}"
+    if agent.encryption != "Wireguard":
+        return Proof(False, said)
+    peers = agent.wireguard_peers.get(WIREGUARD_DEVICE)
+    if peers is None:
+        return Proof(False, f"{said}, no {WIREGUARD_DEVICE}")
+    return Proof(peers > 0, f"{said}, {WIREGUARD_DEVICE} with {peers} peers")
+
+
 def _equals(name: str, said: str | None, wanted: str) -> Proof:
     return _silent(name) if said is None else Proof(said == wanted, f"{name}: {said}")
 
@@ -351,6 +443,16 @@ def _bbr_of(agent: AgentEvidence) -> str | None:
     return on_off(agent.bandwidth_manager and agent.congestion_control == "bbr")
 
 
+def _large(size: int | None) -> str | None:
+    return None if size is None else on_off(size > BIG_TCP_ABOVE)
+
+
+def _encrypted(values: Flat) -> str | None:
+    if not is_true(values, "encryption.enabled"):
+        return None
+    return str(values.get("encryption.type", "ipsec")).lower()
+
+
 # -- the registry -------------------------------------------------------------------------------
 
 
@@ -395,7 +497,7 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
             ),
         ),
         summary=("bandwidth_manager",),
-        needs=Needs(kernel=Kernel(5, 1), fq=True),
+        needs=Needs(kernel=Kernel(5, 1), features=(Feature.FQ,)),
         options=("enable-bandwidth-manager",),
     ),
     Toggle(
@@ -406,7 +508,11 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         prove=bbr,
         aspects=(Aspect("BBR", _switch("bandwidthManager.bbr"), _bbr_of),),
         summary=("congestion_control",),
-        needs=Needs(toggles=("bandwidthManager", "hostRouting"), kernel=Kernel(5, 18), bbr=True),
+        needs=Needs(
+            toggles=("bandwidthManager", "hostRouting"),
+            kernel=Kernel(5, 18),
+            features=(Feature.BBR,),
+        ),
         options=("enable-bbr",),
     ),
     Toggle(
@@ -543,6 +649,66 @@ _ENTRIES: tuple[CiliumToggle, ...] = (
         note=lambda scenario, facts: xdp_support(facts).why,
         options=("bpf-lb-acceleration",),
         north_south=True,
+    ),
+    Toggle(
+        name="netkit",
+        title="netkit devices",
+        on=_constant({"bpf": {"datapathMode": "netkit"}}),
+        off={"bpf": {"datapathMode": "veth"}},
+        prove=netkit,
+        aspects=(
+            Aspect("device mode", _word("bpf.datapathMode"), lambda agent: agent.device_mode),
+        ),
+        summary=("device_mode",),
+        needs=Needs(
+            toggles=("hostRouting",),
+            kernel=Kernel(6, 8),
+            features=(Feature.NETKIT,),
+            obstacle=_netkit_obstacle,
+        ),
+        note=_netkit_note,
+        options=("datapath-mode",),
+    ),
+    Toggle(
+        name="bigTCP",
+        title="BIG TCP",
+        on=_constant({"enableIPv4BIGTCP": True}),
+        off={"enableIPv4BIGTCP": False, "enableIPv6BIGTCP": False},
+        prove=big_tcp,
+        aspects=(
+            Aspect(
+                "IPv4 BIG TCP",
+                _switch("enableIPv4BIGTCP"),
+                lambda agent: _large(agent.big_tcp_ipv4),
+            ),
+            Aspect(
+                "IPv6 BIG TCP",
+                _switch("enableIPv6BIGTCP"),
+                lambda agent: _large(agent.big_tcp_ipv6),
+            ),
+        ),
+        summary=("big_tcp_ipv4", "big_tcp_ipv6"),
+        needs=Needs(
+            # The agent stops in tunnel mode, and with host routing by iptables.
+            toggles=("nativeRouting", "hostRouting"),
+            kernel=Kernel(6, 3),
+            obstacle=_big_tcp_obstacle,
+        ),
+        note=_big_tcp_note,
+        beside=_big_tcp_ipv6,
+        options=("enable-ipv4-big-tcp", "enable-ipv6-big-tcp"),
+    ),
+    Toggle(
+        name="wireguard",
+        title="WireGuard encryption",
+        on=_constant({"encryption": {"enabled": True, "type": "wireguard"}}),
+        # The chart's default. What else encrypts is the scenario's to set.
+        off={},
+        prove=wireguard,
+        aspects=(Aspect("encryption", _encrypted, lambda agent: _lower(agent.encryption)),),
+        summary=("encryption",),
+        needs=Needs(kernel=Kernel(5, 6), features=(Feature.WIREGUARD,)),
+        options=("enable-wireguard",),
     ),
 )
 

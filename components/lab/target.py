@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pulumi
@@ -16,6 +16,7 @@ from cni.kubernetes import VERSIONS
 from cni.platform import (
     DESCRIPTIONS,
     ClusterEndpoint,
+    Feature,
     Kernel,
     LabFabric,
     PlatformFacts,
@@ -129,17 +130,26 @@ def facts(settings: Settings) -> PlatformFacts:
         arch=platform.machine(),
         vcpus=kernel.cpus(),
         memory_mib=kernel.memory_mib(),
-        # Network namespaces have no net.core.default_qdisc, without which the agent's Bandwidth
-        # Manager does not start, whatever the kernel offers.
-        has_fq=False,
-        has_bbr="bbr" in kernel.congestion_controls(),
+        lacks=frozenset(_lacking()),
     )
     known = known_facts(settings.section(EksSettings).instance_type, kernel=mine.kernel)
     if known is None:
         return mine
-    return dataclasses.replace(
-        known, memory_mib=mine.memory_mib, has_fq=mine.has_fq, has_bbr=mine.has_bbr
-    )
+    return dataclasses.replace(known, memory_mib=mine.memory_mib, lacks=mine.lacks)
+
+
+def _lacking() -> Iterator[Feature]:
+    """What no node of a lab on this machine has."""
+    # Network namespaces have no net.core.default_qdisc, without which the agent's Bandwidth
+    # Manager does not start, whatever the kernel offers.
+    yield Feature.FQ
+    if "bbr" not in kernel.congestion_controls():
+        yield Feature.BBR
+    # By the names of their options.
+    options = kernel.kernel_options()
+    for feature in (Feature.NETKIT, Feature.WIREGUARD):
+        if options is not None and feature.name not in options:
+            yield feature
 
 
 def _basis(instance_type: str) -> str:

@@ -149,7 +149,7 @@ def test_a_generator_that_is_the_limit(session: FakeSession) -> None:
 def test_loss_credited_to_a_bandwidth_manager_that_is_off(session: FakeSession) -> None:
     agents = recorded_agents("scenario-b")
     facts = lab_facts(
-        kernel=Kernel(6, 1), arch="x86_64", vcpus=4, memory_mib=16_000, has_fq=True, has_bbr=True
+        kernel=Kernel(6, 1), arch="x86_64", vcpus=4, memory_mib=16_000, lacks=frozenset()
     )
     b = Scenario.model_validate(stack_scenario("scenario-b"), by_alias=True, by_name=False)
     states = {state.toggle: state for state in verify(decide(b, facts), agents)}

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from cni.cilium.versions import DEFAULT, VERSIONS
-from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, known_facts, lab_facts
+from cni.platform import (
+    ClusterEndpoint,
+    Feature,
+    Kernel,
+    PlatformFacts,
+    known_facts,
+    lab_facts,
+)
 from cni.scenario import Scenario
 from lab.errors import ToolchainError
 from lab.toolchain.build import Toolchain
@@ -41,9 +48,13 @@ def m6i() -> PlatformFacts:
 
 @pytest.fixture
 def lab() -> PlatformFacts:
-    """A lab on a kernel without fq."""
+    """A lab on a kernel without fq, netkit and WireGuard."""
     return lab_facts(
-        kernel=Kernel(6, 18), arch="x86_64", vcpus=2, memory_mib=24105, has_fq=False, has_bbr=True
+        kernel=Kernel(6, 18),
+        arch="x86_64",
+        vcpus=2,
+        memory_mib=24105,
+        lacks=frozenset({Feature.FQ, Feature.NETKIT, Feature.WIREGUARD}),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cni.cilium.toggles import CtTables
 from cni.decisions import Variant, with_toggle, without_toggle
-from cni.platform import PlatformFacts
+from cni.platform import Feature, Kernel, PlatformFacts
 from cni.registry import TOGGLES
 from tests.cni.stackfiles import Load
 
@@ -16,7 +16,7 @@ from tests.cni.stackfiles import Load
 @pytest.fixture
 def no_fq(m6i: PlatformFacts) -> PlatformFacts:
     """The study's instances without fq, as in the lab."""
-    return replace(m6i, has_fq=False, has_bbr=True)
+    return replace(m6i, lacks=frozenset({Feature.FQ, Feature.NETKIT, Feature.WIREGUARD}))
 
 
 def _plus(load: Load, facts: PlatformFacts) -> dict[str, Variant]:
@@ -49,6 +49,18 @@ def test_what_can_be_added_to_d(load: Load, no_fq: PlatformFacts) -> None:
     assert "needs bandwidthManager" in reasons["bbr"]
     assert "ENA" in reasons["dsr"]
     assert "ENA" in reasons["xdp"]
+    # What the tuned scenario does not have is tried all the same, where the nodes can.
+    assert "netkit devices" in reasons["netkit"]
+    assert "ENA" in reasons["bigTCP"]
+    assert "WireGuard" in reasons["wireguard"]
+
+
+def test_newer_toggles_are_tried_where_nodes_have_them(load: Load, m6i: PlatformFacts) -> None:
+    able = replace(m6i, driver="mlx5_core", kernel=Kernel(6, 18))
+    variants = _plus(load, able)
+    assert variants["netkit"].along == ("hostRouting", "bpfMasquerade")
+    assert variants["bigTCP"].along == ("hostRouting", "bpfMasquerade")
+    assert _applied(variants["wireguard"]) == {"nativeRouting", "wireguard"}
 
 
 def test_a_toggle_that_brings_another_is_added_without_it(load: Load, no_fq: PlatformFacts) -> None:
@@ -59,7 +71,7 @@ def test_a_toggle_that_brings_another_is_added_without_it(load: Load, no_fq: Pla
 
 
 def test_with_fq_bbr_takes_all_that_it_needs(load: Load, m6i: PlatformFacts) -> None:
-    variants = _plus(load, replace(m6i, has_fq=True, has_bbr=True))
+    variants = _plus(load, m6i)
     assert variants["bandwidthManager"].along == ()
     assert set(variants["bbr"].along) == {"bandwidthManager", "hostRouting", "bpfMasquerade"}
     assert _applied(variants["bbr"]) == {"nativeRouting", "bbr", *variants["bbr"].along}

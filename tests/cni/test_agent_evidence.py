@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from cni.cilium.evidence import AgentEvidence
 from cni.decisions import ToggleState, decide, verify
-from cni.platform import PlatformFacts
+from cni.platform import Kernel, PlatformFacts
 from cni.toggles import EvidenceError
 from tests.cni.stackfiles import Load, recorded_agents
+
+NEWER = ("netkit", "bigTCP", "wireguard")
 
 
 def _states(
@@ -37,6 +40,7 @@ def test_a_recorded_agent_is_read() -> None:
         devices=("eth0",),
         map_sizes=agent.map_sizes,
         hubble="Disabled",
+        kinds={},
         xdp={},
         qdiscs=dict.fromkeys(("lo", "eth0", "cilium_host"), frozenset({"noqueue"})),
         config=agent.config,
@@ -60,6 +64,7 @@ def test_scenario_e_in_the_lab(load: Load, lab: PlatformFacts) -> None:
         "hubbleOff": proven,
         "dsr": proven,
         "xdp": left_out,
+        **dict.fromkeys(NEWER, (False, False, None)),
     }
     assert states["ctTables"].evidence == (
         "node-1: conntrack maps: TCP 1048576, any 524288",
@@ -93,7 +98,9 @@ def test_one_toggle_is_the_difference(load: Load, lab: PlatformFacts) -> None:
 
 
 def test_an_agent_that_disabled_it_in_silence(load: Load, lab: PlatformFacts) -> None:
-    states = _states(load, "scenario-e", replace(lab, has_fq=None), recorded_agents("scenario-e"))
+    states = _states(
+        load, "scenario-e", replace(lab, lacks=frozenset()), recorded_agents("scenario-e")
+    )
     state = states["bandwidthManager"]
     assert (state.requested, state.applied, state.verified) == (True, False, False)
     assert state.reason == (
@@ -218,6 +225,117 @@ def test_socket_lb_of_the_host_alone_is_no_proof(load: Load, m6i: PlatformFacts)
     assert state.evidence == ("node-1: Socket LB: Enabled, Coverage: Hostns-only",)
 
 
+def test_big_tcp_on_veth_was_at_work(load: Load, lab: PlatformFacts) -> None:
+    asked = dict.fromkeys(("bpfMasquerade", "hostRouting", "bigTCP"), True)
+    agents = recorded_agents("scenario-d-big-tcp", "1.20.2")
+    states = _states(load, "scenario-d", lab, agents, **asked)
+    assert (states["bigTCP"].applied, states["bigTCP"].verified) == (True, True)
+    assert {name: states[name].evidence for name in NEWER} == {
+        "netkit": ("node-1: Device Mode: veth",),
+        "bigTCP": ("node-1: BIG TCP: IPv4 196608",),
+        "wireguard": ("node-1: Encryption: Disabled",),
+    }
+
+
+# As `pkg/status`, `pkg/wireguard/agent` and `api/v1/models` of 1.16.5 and 1.20.2 write it: the
+# lab's kernel had neither netkit nor WireGuard.
+_NEWER = {
+    "datapath-mode": "netkit",
+    "ipv4-big-tcp": {"enabled": True, "maxGRO": 196608, "maxGSO": 196608},
+    "ipv6-big-tcp": {"maxGRO": 65536, "maxGSO": 65536},
+    "encryption": {
+        "mode": "Wireguard",
+        "wireguard": {
+            "node-encryption": "Disabled",
+            "interfaces": [{"name": "cilium_wg0", "listen-port": 51871, "peer-count": 2}],
+        },
+    },
+}
+_KINDS = [
+    {"ifname": "ens5"},
+    {"ifname": "lxc1b14086930ee", "linkinfo": {"info_kind": "netkit"}},
+    {"ifname": "cilium_wg0", "linkinfo": {"info_kind": "wireguard"}},
+]
+
+
+def _newer_states(
+    load: Load, facts: PlatformFacts, *, links: list[Any] | None = None, **sections: object
+) -> dict[str, ToggleState]:
+    status, shown = {**_NEWER, **sections}, _KINDS if links is None else links
+    outputs = {"status": json.dumps(status), "links": json.dumps(shown)}
+    agent = AgentEvidence.parse("node-1", outputs)
+    able = replace(facts, driver="mlx5_core", kernel=Kernel(6, 18))
+    return _states(load, "scenario-e", able, [agent], **dict.fromkeys(NEWER, True))
+
+
+def test_netkit_big_tcp_and_wireguard_are_proven_by_what_an_agent_has(
+    load: Load, m6i: PlatformFacts
+) -> None:
+    states = _newer_states(load, m6i)
+    assert {name: (states[name].verified, states[name].evidence[0]) for name in NEWER} == {
+        "netkit": (True, "node-1: Device Mode: netkit"),
+        "bigTCP": (True, "node-1: BIG TCP: IPv4 196608"),
+        "wireguard": (True, "node-1: Encryption: Wireguard, cilium_wg0 with 2 peers"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("toggle", "section", "said"),
+    [
+        ("netkit", {"datapath-mode": "veth"}, "Device Mode: veth"),
+        (
+            "netkit",
+            {"links": [{"ifname": "lxc1", "linkinfo": {"info_kind": "veth"}}]},
+            "Device Mode: netkit, but pods' devices are veth",
+        ),
+        # What 1.16.5 says where the kernel has refused the size: enabled, and as it was.
+        (
+            "bigTCP",
+            {"ipv4-big-tcp": {"enabled": True, "maxGRO": 65536, "maxGSO": 65536}},
+            "BIG TCP: IPv4 65536",
+        ),
+        # And 1.20.2, where a device sends 64 KiB at most.
+        (
+            "bigTCP",
+            {"ipv4-big-tcp": {"enabled": True, "maxGRO": 196608, "maxGSO": 65536}},
+            "BIG TCP: IPv4 65536",
+        ),
+        (
+            "bigTCP",
+            {"ipv4-big-tcp": {"maxGRO": 196608, "maxGSO": 196608}},
+            "BIG TCP: IPv4 Disabled",
+        ),
+        (
+            "bigTCP",
+            {"ipv6-big-tcp": {"enabled": True, "maxGRO": 65536, "maxGSO": 65536}},
+            "BIG TCP: IPv4 196608, IPv6 65536",
+        ),
+        ("wireguard", {"encryption": {"mode": "Disabled"}}, "Encryption: Disabled"),
+        (
+            "wireguard",
+            {"encryption": {"mode": "Wireguard", "msg": "failed to get device: …"}},
+            "Encryption: Wireguard, no cilium_wg0",
+        ),
+        (
+            "wireguard",
+            {
+                "encryption": {
+                    "mode": "Wireguard",
+                    "wireguard": {"interfaces": [{"name": "cilium_wg0"}]},
+                }
+            },
+            "Encryption: Wireguard, cilium_wg0 with 0 peers",
+        ),
+    ],
+)
+def test_an_agent_without_it_is_told(
+    load: Load, m6i: PlatformFacts, toggle: str, section: dict[str, Any], said: str
+) -> None:
+    state = _newer_states(load, m6i, **section)[toggle]
+    assert (state.applied, state.verified) == (False, False)
+    assert state.evidence == (f"node-1: {said}",)
+
+
 def test_an_empty_status_proves_nothing(load: Load, m6i: PlatformFacts) -> None:
     silent = AgentEvidence.parse("node-1", {"status": "{}"})
     for state in _states(load, "scenario-e", m6i, [silent]).values():
@@ -232,7 +350,7 @@ def test_an_empty_status_proves_nothing(load: Load, m6i: PlatformFacts) -> None:
         ({"status": "Cannot get status"}, "node-1: cilium-dbg status -o json: no JSON"),
         ({"status": ""}, "no JSON .*: nothing"),
         ({"status": "[]"}, "node-1: cilium-dbg status -o json: a list, not dict"),
-        ({"status": "{}", "links": "{}"}, "node-1: ip -json link show: a dict, not list"),
+        ({"status": "{}", "links": "{}"}, "node-1: ip -json -details link show: a dict, not list"),
     ],
 )
 def test_unusable_outputs_name_the_node_and_the_command(

@@ -91,7 +91,7 @@ def test_the_chart_renders_dsr_and_xdp_where_the_hardware_has_them(
     load: Load, lab: PlatformFacts, endpoint: ClusterEndpoint, helm: Path, chart: Path
 ) -> None:
     scenario = load("scenario-e")
-    metal = replace(lab, driver="mlx5_core", bare_metal=True, has_fq=True)
+    metal = replace(lab, driver="mlx5_core", bare_metal=True, lacks=frozenset())
     values = Cilium().values(scenario, decide(scenario, metal), endpoint)
     config = cilium_config(helm, chart, values, KUBE_VERSION)
     _check(config, {"bpf-lb-mode": "dsr", "bpf-lb-acceleration": "native"})

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from cni.cilium.dataplane import Cilium
+from cni.cilium.versions import version_of
 from cni.decisions import decide
-from cni.platform import ClusterEndpoint, PlatformFacts
+from cni.platform import ClusterEndpoint, Kernel, PlatformFacts
 from cni.registry import TOGGLES
 from tests.cni.charts import config_of, manifests
 from tests.cni.stackfiles import Load
@@ -76,16 +77,19 @@ ALONE: dict[str, tuple[str, dict[str, object], dict[str, tuple[str | None, str |
     "hubbleOff": ("scenario-d", {}, {"enable-hubble": ("true", "false")}),
     "dsr": ("scenario-d", {}, {"bpf-lb-mode": (None, "dsr")}),
     "xdp": ("scenario-d", {}, {"bpf-lb-acceleration": ("disabled", "native")}),
+    "netkit": ("scenario-e", {}, {"datapath-mode": ("veth", "netkit")}),
+    "bigTCP": ("scenario-e", {}, {"enable-ipv4-big-tcp": ("false", "true")}),
+    "wireguard": ("scenario-b", {}, {"enable-wireguard": (None, "true")}),
 }
-# What the chart itself leaves out with Hubble, beside the switch.
-_FOLLOWS = {"hubbleOff": re.compile("hubble-.*")}
+# What the chart itself leaves out or puts in beside the switch.
+_FOLLOWS = {"hubbleOff": re.compile("hubble-.*"), "wireguard": re.compile("wireguard-.*")}
 _ASKED = {"ctTables": {"tcpMax": 1_048_576, "anyMax": 524_288}}
 
 
 @pytest.fixture
 def metal(m6i: PlatformFacts) -> PlatformFacts:
     """Nodes on which no toggle falls back."""
-    return replace(m6i, bare_metal=True, driver="mlx5_core", has_fq=True, has_bbr=True)
+    return replace(m6i, bare_metal=True, driver="mlx5_core", kernel=Kernel(6, 18))
 
 
 @pytest.fixture
@@ -137,12 +141,37 @@ def test_a_toggle_that_is_switched_off_is_off(render: Render, toggle: str) -> No
         "hubbleOff": ("enable-hubble", "true"),
         "dsr": ("bpf-lb-mode", "snat"),
         "xdp": ("bpf-lb-acceleration", "disabled"),
+        "netkit": ("datapath-mode", "veth"),
+        "bigTCP": ("enable-ipv4-big-tcp", "false"),
+        "wireguard": ("enable-wireguard", None),
     }
     option, value = options[toggle]
     assert after.get(option) == value
     assert {key: after.get(key) for key in before.keys() - {option}} == {
         key: before[key] for key in before.keys() - {option}
     }
+
+
+def test_every_versions_chart_takes_netkit_big_tcp_and_wireguard(
+    load: Load,
+    metal: PlatformFacts,
+    endpoint: ClusterEndpoint,
+    helm: Path,
+    release: tuple[str, Path],
+) -> None:
+    version, chart = release
+    toggles = {"netkit": True, "bigTCP": True, "wireguard": True}
+    # Not refused with ENI addresses from there on.
+    has_ipv6 = version_of(version).since("1.20")
+    given = {"ipv6": {"enabled": has_ipv6}, "ipv6NativeRoutingCIDR": "fd00::/104"}
+    scenario = load("scenario-e", toggles, strict=True, cniVersion=version, values=given)
+    values = Cilium().values(scenario, decide(scenario, metal), endpoint)
+    assert Cilium().unknown_values(version, values) == []
+    config = config_of(manifests(helm, chart, values))
+    assert config["datapath-mode"] == "netkit"
+    assert config["enable-ipv4-big-tcp"] == config["enable-wireguard"] == "true"
+    assert config["enable-ipv6-big-tcp"] == config["enable-ipv6"] == str(has_ipv6).lower()
+    assert "enable-ipsec" not in config
 
 
 @pytest.mark.parametrize("stack", ["scenario-b", "scenario-c", "scenario-d", "scenario-e"])

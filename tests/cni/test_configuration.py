@@ -10,7 +10,7 @@ from cni.cilium.evidence import AgentEvidence
 from cni.cilium.versions import DEFAULT
 from cni.dataplane import Setting, configuration
 from cni.decisions import decide, verify
-from cni.platform import ClusterEndpoint, LabFabric, PlatformFacts
+from cni.platform import ClusterEndpoint, Feature, LabFabric, PlatformFacts
 from cni.registry import DATAPLANES
 from tests.cni.stackfiles import Load, recorded_agents
 
@@ -59,7 +59,7 @@ def test_agents_of_the_default_version_are_as_their_scenario_asks(
 ) -> None:
     scenario = load(stack)
     # As the lab that they ran in decides it.
-    decisions = decide(scenario, replace(m6i, has_fq=False))
+    decisions = decide(scenario, replace(m6i, lacks=frozenset({Feature.FQ})))
     values, _ = CILIUM.lab_values(scenario, decisions, endpoint, LabFabric(pod_cidr=None))
     agents, proxy = recorded_agents(stack, DEFAULT), scenario.kube_proxy
     settings = configuration(CILIUM, values, agents, kube_proxy=(proxy, proxy))

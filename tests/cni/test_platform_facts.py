@@ -17,6 +17,7 @@ from cni.platform import (
     from_describe_instance_types,
     known_facts,
 )
+from tests.cni.stackfiles import Load
 
 
 def test_m6i_xlarge_is_read_from_the_apis_fields() -> None:
@@ -107,23 +108,25 @@ def test_a_driver_has_xdp_from_some_kernel_on(driver: str, before: tuple[int, in
 
 
 @pytest.mark.parametrize("instance_type", ["c5.metal", "m6i.metal"])
-def test_ec2_bare_metal_attaches_natively_and_never_stops_the_agent(instance_type: str) -> None:
+def test_ec2_bare_metal_attaches_natively_and_never_stops_the_agent(
+    load: Load, instance_type: str
+) -> None:
     facts = known_facts(instance_type, kernel=Kernel(6, 1))
     assert facts is not None
     assert xdp_support(facts).acceleration == "best-effort"
-    assert dsr_obstacle(facts) is None
+    assert dsr_obstacle(load("scenario-d"), facts) is None
 
 
 @pytest.mark.parametrize(
     "instance_type",
     ["m6i.xlarge", "c6i.xlarge", "c6in.xlarge", "m6in.xlarge", "m7g.xlarge", "c7g.xlarge"],
 )
-def test_virtualised_ena_has_neither_xdp_nor_dsr(instance_type: str) -> None:
+def test_virtualised_ena_has_neither_xdp_nor_dsr(load: Load, instance_type: str) -> None:
     facts = known_facts(instance_type, kernel=Kernel(6, 1))
     assert facts is not None
     assert xdp_support(facts).acceleration is None
     assert "no XDP bpf_link support" in xdp_support(facts).why
-    assert dsr_obstacle(facts)
+    assert dsr_obstacle(load("scenario-d"), facts)
 
 
 def test_it_is_the_facts_that_decide_and_not_the_name() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cni.cilium.toggles import dynamic_conntrack_sizes
 from cni.decisions import GuardError, decide
-from cni.platform import Kernel, PlatformFacts, known_facts
+from cni.platform import Feature, Kernel, PlatformFacts, known_facts
 from cni.registry import TOGGLES
 from cni.scenario import Scenario
 from cni.toggles import Decision
@@ -23,8 +23,9 @@ def _by_name(scenario: Scenario, facts: PlatformFacts) -> dict[str, Decision]:
 def test_scenario_e_on_the_studys_instances(load: Load, m6i: PlatformFacts) -> None:
     decisions = _by_name(load("scenario-e"), m6i)
     assert list(decisions) == list(TOGGLES)
-    assert all(decision.requested for decision in decisions.values())
-    not_applied = {name: d.reason for name, d in decisions.items() if not d.applied}
+    not_asked = {name for name, decision in decisions.items() if not decision.requested}
+    assert not_asked == {"netkit", "bigTCP", "wireguard"}
+    not_applied = {name: d.reason for name, d in decisions.items() if d.requested and not d.applied}
     assert not_applied == {
         "dsr": "direct server return crashes the agent on virtualised EC2 instances with ENA",
         "xdp": "the ENA driver on virtualised EC2 instances has no XDP bpf_link support, so XDP "
@@ -63,18 +64,18 @@ def test_the_load_balancer_by_hardware(
         ("bandwidthManager", {"kernel": Kernel(5, 0)}, "needs kernel 5.1, nodes have 5.0"),
         (
             "bandwidthManager",
-            {"has_fq": False},
+            {"lacks": frozenset({Feature.FQ})},
             "needs the fq queueing discipline, which nodes cannot use",
         ),
         ("bbr", {"kernel": Kernel(5, 17)}, "needs kernel 5.18, nodes have 5.17"),
         (
             "bbr",
-            {"has_bbr": False},
+            {"lacks": frozenset({Feature.BBR})},
             "needs the kernel's BBR congestion control, which nodes do not have",
         ),
         (
             "bbr",
-            {"has_fq": False},
+            {"lacks": frozenset({Feature.FQ})},
             "needs bandwidthManager, which is not applied (needs the fq queueing discipline, "
             "which nodes cannot use)",
         ),
@@ -124,6 +125,57 @@ def test_an_unknown_kernel_is_no_obstacle_but_a_note(load: Load, m6i: PlatformFa
     decision = _by_name(load("scenario-e"), replace(m6i, kernel=None))["hostRouting"]
     assert decision.applied
     assert decision.notes == ("wants kernel 5.10; the nodes' kernel is not known yet",)
+
+
+@pytest.mark.parametrize(
+    ("toggle", "settings", "facts", "reason"),
+    [
+        ("netkit", {}, {"kernel": Kernel(6, 18)}, None),
+        ("netkit", {}, {"kernel": Kernel(6, 1)}, "needs kernel 6.8, nodes have 6.1; with ENI"),
+        (
+            "netkit",
+            {},
+            {"kernel": Kernel(6, 12)},
+            "with ENI addresses agents stop without the scrub attributes of netkit, which are sure "
+            "to be there from kernel 6.13 on only, nodes have 6.12",
+        ),
+        ("netkit", {"cniVersion": "1.16.5"}, {"kernel": Kernel(6, 12)}, None),
+        ("netkit", {}, {"lacks": frozenset({Feature.NETKIT})}, "needs netkit devices, which the"),
+        ("netkit", {"toggles": {"hostRouting": False}}, {}, "needs hostRouting, which is not"),
+        ("bigTCP", {}, {"driver": "mlx5_core"}, None),
+        ("bigTCP", {}, {}, "the ENA driver takes packets of 64 KiB at most"),
+        ("bigTCP", {}, {"driver": "mlx5_core", "kernel": Kernel(6, 1)}, "needs kernel 6.3, nodes"),
+        ("bigTCP", {"stack": "scenario-c"}, {"driver": "mlx5_core"}, "needs nativeRouting, which"),
+        ("wireguard", {}, {"kernel": Kernel(6, 1)}, None),
+        ("wireguard", {"stack": "scenario-b"}, {}, None),
+        ("wireguard", {}, {"kernel": Kernel(5, 4)}, "needs kernel 5.6, nodes have 5.4"),
+        ("wireguard", {}, {"lacks": frozenset({Feature.WIREGUARD})}, "needs WireGuard, which the"),
+    ],
+)
+def test_needs_of_netkit_big_tcp_and_wireguard(
+    load: Load,
+    m6i: PlatformFacts,
+    toggle: str,
+    settings: dict[str, Any],
+    facts: dict[str, Any],
+    reason: str | None,
+) -> None:
+    asked = {**settings.get("toggles", {}), toggle: True}
+    scenario = load(**{"stack": "scenario-e"} | settings | {"toggles": asked})
+    decision = _by_name(scenario, replace(m6i, **{"kernel": Kernel(6, 18)} | facts))[toggle]
+    assert decision.applied == (reason is None)
+    assert (decision.reason or "").startswith(reason or "")
+
+
+def test_notes_on_netkit_and_big_tcp(load: Load, m6i: PlatformFacts) -> None:
+    facts = replace(m6i, driver="mlx5_core", kernel=Kernel(6, 12))
+    toggles = {"netkit": True, "bigTCP": True, "wireguard": True}
+    decisions = _by_name(load("scenario-e", toggles, cniVersion="1.16.5"), facts)
+    assert all(decisions[name].applied for name in toggles)
+    assert "network policies may take a pod's own node" in decisions["netkit"].notes[0]
+    assert "without encryption only" in decisions["bigTCP"].notes[0]
+    later = _by_name(load("scenario-e", toggles), replace(facts, kernel=Kernel(6, 18)))
+    assert later["netkit"].notes == ()
 
 
 def test_strict_lists_every_toggle_that_would_fall_back(load: Load, m6i: PlatformFacts) -> None:

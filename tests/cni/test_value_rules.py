@@ -13,13 +13,13 @@ from cni.cilium.rules import OWNED_OPTIONS, OWNED_VALUES
 from cni.cilium.versions import DEFAULT
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, PlatformFacts
+from cni.registry import TOGGLES
 from cni.settings import CombinationError, merge
 from lab.dataplane.cilium.agents import cilium_config
 from lab.errors import CommandError
 from tests.cni.stackfiles import Load
 
 IPSEC = {"encryption": {"enabled": True}}
-WIREGUARD = {"encryption": {"enabled": True, "type": "wireguard"}}
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
@@ -83,7 +83,19 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "scenario-e",
         IPSEC,
         "values.encryption.enabled: true: the agent silently drops toggles.bandwidthManager with "
-        "IPsec. Fix: values.encryption.type: wireguard",
+        "IPsec. Fix: remove values.encryption.enabled",
+    ),
+    (
+        "scenario-d",
+        {"encryption": {"type": "wireguard"}},
+        "values.encryption.type: wireguard: follows from the setting toggles.wireguard. "
+        "Fix: remove values.encryption.type",
+    ),
+    (
+        "scenario-d",
+        {"bpf": {"datapathMode": "netkit-l2"}},
+        "values.bpf.datapathMode: netkit-l2: follows from the setting toggles.netkit. "
+        "Fix: remove values.bpf.datapathMode",
     ),
     (
         "scenario-b",
@@ -208,14 +220,7 @@ REFUSED_UNTIL: list[tuple[str, str, dict[str, Any], str]] = [
         "scenario-e",
         IPSEC,
         "values.encryption.enabled: true: the agent silently drops toggles.hostRouting and "
-        "toggles.bandwidthManager with IPsec. Fix: values.encryption.type: wireguard",
-    ),
-    (
-        "1.16.5",
-        "scenario-d",
-        {"bpf": {"datapathMode": "auto"}},
-        "values.bpf.datapathMode: auto: must be one of veth, netkit, netkit-l2. "
-        "Fix: values.bpf.datapathMode: veth",
+        "toggles.bandwidthManager with IPsec. Fix: remove values.encryption.enabled",
     ),
 ]
 
@@ -242,7 +247,6 @@ def test_values_that_are_refused(
         ("scenario-e", {"egressGateway": {"enabled": True}}),
         ("scenario-d", {"enableIPv4Masquerade": False}),
         ("scenario-d", {"autoDirectNodeRoutes": True, "directRoutingSkipUnreachable": True}),
-        ("scenario-e", WIREGUARD),
         ("scenario-d", IPSEC),
         ("scenario-c", {"socketLB": {"hostNamespaceOnly": True}}),
         ("scenario-d", {"hubble": {"relay": {"enabled": True}, "ui": {"enabled": True}}}),
@@ -257,6 +261,22 @@ def test_values_that_are_refused(
 )
 def test_values_that_are_possible(load: Load, stack: str, values: dict[str, Any]) -> None:
     assert load(stack, values=values).values == values
+
+
+@pytest.mark.parametrize(
+    ("toggle", "values", "words"),
+    [
+        ("netkit", {"bpf": {"tproxy": True}}, "netkit's programs cannot hand packets"),
+        ("bigTCP", IPSEC, "the agent stops with toggles.bigTCP and IPsec"),
+        ("wireguard", IPSEC, "follows from the setting toggles.wireguard"),
+    ],
+)
+def test_values_that_are_refused_with_a_toggle_only(
+    load: Load, toggle: str, values: dict[str, Any], words: str
+) -> None:
+    assert load("scenario-d", values=values)
+    with pytest.raises(ValidationError, match=words):
+        load("scenario-d", {toggle: True}, values=values)
 
 
 def test_the_agent_fits_its_default_nat_size_to_smaller_tables_itself(load: Load) -> None:
@@ -334,5 +354,5 @@ def test_extra_options_come_last(
 
 def test_owned_options_follow_from_settings_that_exist(load: Load) -> None:
     settings = {setting for setting in OWNED_VALUES.values() if setting}
-    known = {setting.partition(".anyMax")[0] for setting in settings}
+    known = settings | {f"toggles.{name}" for name in TOGGLES}
     assert set(OWNED_OPTIONS.values()) <= known

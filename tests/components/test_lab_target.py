@@ -10,7 +10,8 @@ from typing import Any
 import pulumi
 import pytest
 
-from cni.decisions import ToggleState, decide
+from cni.decisions import GuardError, ToggleState, decide
+from cni.platform import Feature
 from cni.settings import leaves
 from cni.toggles import Decision
 from components.lab import target
@@ -61,11 +62,11 @@ def test_the_network_card_is_the_instance_types_and_the_machine_is_this_one() ->
     assert (facts.instance_type, facts.driver, facts.bare_metal) == ("m6i.xlarge", "ena", False)
     assert facts.memory_mib == 16_000
     assert str(facts.kernel) == "6.12"
-    assert facts.has_bbr
+    assert Feature.BBR not in facts.lacks
 
 
 def test_network_namespaces_cannot_use_fq_whatever_the_instance_type() -> None:
-    assert target.facts(read("scenario-e")).has_fq is False
+    assert Feature.FQ in target.facts(read("scenario-e")).lacks
     decided = _decided("scenario-e")
     for toggle in ("bandwidthManager", "bbr"):
         assert decided[toggle].requested
@@ -78,6 +79,41 @@ def test_an_instance_type_that_nothing_is_known_of_is_decided_as_the_lab_itself(
     assert target.facts(read("scenario-e", changes)).driver != "ena"
     _, adaptations = _spec("scenario-e", changes)
     assert any("nothing is known of z9.mega" in each for each in adaptations)
+
+
+@pytest.mark.parametrize(
+    ("toggle", "options", "lacking"),
+    [
+        ("netkit", {"WIREGUARD": "m"}, "needs netkit devices, which the nodes' kernel does not"),
+        ("wireguard", {"NETKIT": "y"}, "needs WireGuard, which the nodes' kernel does not have"),
+        ("netkit", {"NETKIT": "y"}, None),
+        ("wireguard", {"WIREGUARD": "m"}, None),
+        ("wireguard", None, None),
+    ],
+)
+def test_what_this_kernel_lacks_is_refused_before_anything_is_up(
+    monkeypatch: pytest.MonkeyPatch,
+    toggle: str,
+    options: dict[str, str] | None,
+    lacking: str | None,
+) -> None:
+    monkeypatch.setattr(kernel, "kernel_options", lambda: options)
+    monkeypatch.setattr(kernel, "release", lambda: "6.18.1")
+    asked: dict[str, object] = {f"scenario.toggles.{toggle}": True}
+    decision = _decided("scenario-e", asked)[toggle]
+    assert decision.applied == (lacking is None)
+    assert (decision.reason or "").startswith(lacking or "")
+    if lacking:
+        with pytest.raises(GuardError, match=f"toggles.{toggle}: strict is set, .* {lacking}"):
+            _decided("scenario-e", {**asked, "scenario.strict": True})
+
+
+def test_big_tcp_is_what_the_labs_own_devices_can_do() -> None:
+    asked: dict[str, object] = {"scenario.toggles.bigTCP": True}
+    assert "ENA" in str(_decided("scenario-e", asked)["bigTCP"].reason)
+    veth: dict[str, object] = {"eks.instanceType": "z9.mega", "lab.eni": "routed"}
+    made, _ = _spec("scenario-e", asked | veth)
+    assert made.values["enableIPv4BIGTCP"] is True
 
 
 @pytest.mark.parametrize("toggle", ["dsr", "xdp"])

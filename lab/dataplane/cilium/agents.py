@@ -75,6 +75,9 @@ ADAPTATIONS = (
     "Router addresses and the MACs of cilium_host and of the tunnel's device are the same in every "
     "lab, so that the agents' compiled datapath can be cached.",
 )
+LARGE_PACKETS = (
+    "The router between nodes passes packets of BIG TCP on in one piece, not cut to its MTU.",
+)
 #: By the names of ``tools/programs.toml``.
 PATCHED = {
     "modules-list": "The agent reads a file of the lab in place of /proc/modules, which a kernel "
@@ -106,7 +109,12 @@ class Cilium(LabDataplane):
     @property
     def adaptations(self) -> tuple[str, ...]:
         patches = VERSIONS[self._parts.version].patches
-        return (*ADAPTATIONS, *(PATCHED[name] for name in patches))
+        large = LARGE_PACKETS if self._big_tcp else ()
+        return (*ADAPTATIONS, *large, *(PATCHED[name] for name in patches))
+
+    @property
+    def _big_tcp(self) -> bool:
+        return bool(self._parts.values.get("enableIPv4BIGTCP"))
 
     def _program(self, name: str) -> Path:
         return self._toolchain.program(name, self._parts.version)
@@ -154,6 +162,8 @@ class Cilium(LabDataplane):
         by_node = {instance.node: instance for instance in instances}
         create_cilium_nodes(api, nodes, self._values, by_node)
         for node in nodes:
+            if self._big_tcp:
+                network.take_large_packets(self._sandbox, node.address.port)
             self.start_agent(node)
         if self._values["routingMode"] == "native" and self._cloud is None:
             subnets = pod_subnets(nodes, self._values)
