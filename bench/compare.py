@@ -30,8 +30,10 @@ fixed here, by its unit.
 A comparison has some forty metrics. At 5 % each, two of them would differ between a scenario and
 itself. Holm's method (Scandinavian Journal of Statistics 6 (1979) 65) keeps the chance of even one
 false verdict in a family of metrics at 5 %, whatever the dependence between metrics, and metrics
-of one probe depend on each other a great deal. The primary metrics are a family, all others are a
-second one, so that what a comparison is made for does not pay for what stands beside it. Benjamini
+of one probe depend on each other a great deal. The primary metrics of all pairs of scenarios that
+are compared at once are one family, and advice rests on them alone. All others are exploratory: a
+family for each pair, so that what a comparison is made for does not pay for what stands beside it.
+Benjamini
 & Hochberg's would need fewer runs, but bounds the share of false verdicts in the whole table: a
 single one, which is what a reader acts upon, may then be wrong more often than 5 %, the more so the
 more other metrics truly differ.
@@ -40,18 +42,18 @@ more other metrics truly differ.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import truediv
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, ValidationError
 
 from bench import stats
 from bench.environment import Model
-from bench.metrics import CPU_MICROSECONDS, MICROSECONDS, PRIMARY, TIMES, Better, Metric, shown_rank
+from bench.metrics import PRIMARY, TIMES, Better, Metric, shown_rank
 from bench.results import MetricResult, Place, Results, grouped
 from bench.text import number, problem
 
@@ -85,7 +87,7 @@ _MUST_AGREE = (
 
 
 class Absolute(Model):
-    """An effect in a unit: of rates of data as estimated, of latencies at the baseline's median."""
+    """A relative effect in the metric's unit, at the baseline's median."""
 
     value: float
     low: float
@@ -101,8 +103,7 @@ class Effect(Model):
     interval is not widened for the others; 0 where there is no interval. The spreads are standard
     deviations on the same scale as ``value`` (of rates of data: as their time): ``spread_within`` a
     bring-up (over its slices or rounds) and ``spread_between`` bring-ups, of pairs where pairs are
-    tested; None where there is none. ``absolute`` is of relative effects on times and rates of
-    data.
+    tested; None where there is none. ``absolute`` is of relative effects.
     """
 
     value: float
@@ -153,7 +154,7 @@ class MetricComparison(Model):
         return f"{text} ({_signed(effect.low)} to {_signed(effect.high)})"
 
     def absolute_text(self) -> str:
-        """A relative effect on a time or a rate of data: ``-1.1 µs``; empty of others."""
+        """A relative effect in the metric's unit: ``-1.1 µs``; empty of others."""
         absolute = self.effect.absolute
         return f"{_signed(absolute.value)} {absolute.unit}" if absolute else ""
 
@@ -180,11 +181,12 @@ class MetricComparison(Model):
 class Comparison(Model):
     """Result b against result a.
 
-    ``primary`` and ``family`` are the numbers of metrics in the two families: of the primary ones
-    and of all others that both sides were to measure and that have a direction, also where samples
-    are missing. ``runs_needed`` is how many bring-ups (rounds, where ``scope`` is this bring-up) a
-    side make a verdict possible on any of them. ``not_compared`` has the reason by metric;
-    ``warnings`` say what else differs between the two than what they are called.
+    ``primary`` and ``family`` are the numbers of tests in the two families: of the primary metrics,
+    of all pairs that were compared at once, and of this pair's other metrics; of all that both
+    sides were to measure and that have a direction, also where samples are missing.
+    ``runs_needed`` is how many bring-ups (rounds, where ``scope`` is this bring-up) a side make a
+    verdict possible on any of them. ``not_compared`` has the reason by metric; ``warnings`` say
+    what else differs between the two than what they are called.
     """
 
     schema_: Literal["cni-benchmark/comparison/v2"] = Field(default=SCHEMA, alias="schema")
@@ -240,7 +242,10 @@ def from_dict(data: Mapping[str, Any]) -> Comparison:
         raise ComparisonError(f"no comparison of schema {SCHEMA}: {problem(error)}") from None
 
 
-def holm(p_values: Mapping[str, float], family: int | None = None) -> dict[str, float]:
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+def holm(p_values: Mapping[_Key, float], family: int | None = None) -> dict[_Key, float]:
     """Corrected p-values (0 to 1) by name: at most ``alpha`` is a verdict at level ``alpha``.
 
     Not by statsmodels, which collects garbage at every call (70 ms).
@@ -255,10 +260,15 @@ def holm(p_values: Mapping[str, float], family: int | None = None) -> dict[str, 
     return dict(zip(p_values, map(float, p), strict=True))
 
 
-def largest_family(metrics: Iterable[Metric]) -> int:
-    """How many metrics the larger of the two families has, of these that are to be measured."""
+def primary_tests(scenarios: int, metrics: Collection[str] = PRIMARY) -> int:
+    """How many there are of these primary metrics, of all pairs of so many scenarios."""
+    return math.comb(scenarios, 2) * len(metrics)
+
+
+def largest_family(metrics: Iterable[Metric], scenarios: int = 2) -> int:
+    """How many tests the larger family has, where so many scenarios are compared by these."""
     names = {metric.name for metric in metrics if metric.better != "neither"}
-    return max(len(names & set(PRIMARY)), len(names - set(PRIMARY)))
+    return max(primary_tests(scenarios, names & set(PRIMARY)), len(names - set(PRIMARY)))
 
 
 def runs_needed(family: int, *, paired: bool = False, alpha: float = ALPHA) -> int:
@@ -278,6 +288,19 @@ def _signed(value: float) -> str:
     return f"+{number(value)}" if value > 0 else number(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two results to be compared: b against a.
+
+    ``interleaved``: run i of both was made in the same round, right after each other.
+    """
+
+    a: Results
+    b: Results
+    labels: tuple[str, str] = ("a", "b")
+    interleaved: bool = False
+
+
 def compare(
     a: Results,
     b: Results,
@@ -287,49 +310,112 @@ def compare(
     metrics: Collection[str] | None = None,
     alpha: float = ALPHA,
 ) -> Comparison:
-    """What differs in ``b`` from ``a``.
+    """What differs in ``b`` from ``a``; see :class:`Pair` and :func:`compare_together`.
 
-    :param interleaved: run i of both was made in the same round, right after each other.
+    :raises ValueError: ``metrics`` has a name that neither result has.
+    """
+    if unknown := sorted(set(metrics or ()) - a.metrics.keys() - b.metrics.keys()):
+        raise ValueError(f"neither result has the metrics {', '.join(unknown)}")
+    (found,) = compare_together([Pair(a, b, labels, interleaved)], metrics=metrics, alpha=alpha)
+    return found
+
+
+def compare_together(
+    pairs: Sequence[Pair], *, metrics: Collection[str] | None = None, alpha: float = ALPHA
+) -> list[Comparison]:
+    """What differs in each pair, with the primary metrics of all pairs as one family.
+
     :param metrics: names of those to compare, chosen before any was looked at; by default all.
         The fewer there are, the fewer runs a verdict takes.
     :param alpha: chance of one or more false verdicts in a family where nothing differs.
-    :raises ValueError: ``metrics`` has a name that neither result has.
     """
-    names = _chosen({**a.metrics, **b.metrics}, metrics)
-    refused = {n: why for n in names if (why := _refusal(a, b, n))}
-    sides = {n: (a.metrics[n], b.metrics[n]) for n in names if n not in refused}
-    families = _families(a, b, metrics)
-    several = min(_bring_ups(a), _bring_ups(b)) > 1
-    levels = {name: alpha / max(1, _size(families, name)) for name in sides}
-    outcomes = {
-        name: _outcome(samples_of(*pair), levels[name], several=several, interleaved=interleaved)
-        for name, pair in sides.items()
-    }
-    corrected = {name: outcome.p for name, outcome in outcomes.items()}
-    for family in families:
-        corrected |= holm({n: outcomes[n].p for n in family if n in outcomes}, len(family))
-    primary, others = map(len, families)
-    return Comparison(
-        labels=labels,
-        alpha=alpha,
-        interleaved=interleaved,
-        scope="bring-ups" if several else "this bring-up",
-        primary=primary,
-        family=others,
-        runs_needed=2 if several else runs_needed(max(1, primary, others), alpha=alpha),
-        metrics={
-            name: _compared(sides[name], outcome, corrected[name], alpha, levels[name])
-            for name, outcome in outcomes.items()
+    tested = [_Tested.of(pair, metrics) for pair in pairs]
+    primary = sum(len(each.primary) for each in tested)
+    outcomes = [each.outcomes(primary, alpha) for each in tested]
+    corrected = holm(
+        {
+            (place, name): outcome.p
+            for place, (each, found) in enumerate(zip(tested, outcomes, strict=True))
+            for name, outcome in found.items()
+            if name in each.primary
         },
-        not_compared=refused,
-        warnings=list(differences(a, b)),
+        primary,
     )
+    return [
+        each.compared(
+            found, {name: p for (of, name), p in corrected.items() if of == place}, primary, alpha
+        )
+        for place, (each, found) in enumerate(zip(tested, outcomes, strict=True))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    """A pair with the metrics that it has in both families, and those that are not compared."""
+
+    pair: Pair
+    sides: Mapping[str, tuple[MetricResult, MetricResult]]
+    refused: Mapping[str, str]
+    primary: frozenset[str]
+    others: frozenset[str]
+    several: bool
+
+    @classmethod
+    def of(cls, pair: Pair, metrics: Collection[str] | None) -> _Tested:
+        a, b = pair.a, pair.b
+        names = _chosen({**a.metrics, **b.metrics}, metrics)
+        refused = {n: why for n in names if (why := _refusal(a, b, n))}
+        sides = {n: (a.metrics[n], b.metrics[n]) for n in names if n not in refused}
+        several = min(_bring_ups(a), _bring_ups(b)) > 1
+        return cls(pair, sides, refused, *_families(a, b, metrics), several)
+
+    def level(self, name: str, primary: int, alpha: float) -> float:
+        """That of one metric, after the strictest correction."""
+        if name in self.primary:
+            return alpha / primary
+        return alpha / (len(self.others) if name in self.others else 1)
+
+    def outcomes(self, primary: int, alpha: float) -> dict[str, _Outcome]:
+        return {
+            name: _outcome(
+                samples_of(*sides), self.level(name, primary, alpha),
+                several=self.several, interleaved=self.pair.interleaved,
+            )
+            for name, sides in self.sides.items()
+        }  # fmt: skip
+
+    def compared(
+        self,
+        outcomes: Mapping[str, _Outcome],
+        corrected: Mapping[str, float],
+        primary: int,
+        alpha: float,
+    ) -> Comparison:
+        others = {name: outcomes[name].p for name in self.others if name in outcomes}
+        p_values = {name: outcome.p for name, outcome in outcomes.items()}
+        p_values |= {**corrected, **holm(others, len(self.others))}
+        largest = max(1, primary, len(self.others))
+        return Comparison(
+            labels=self.pair.labels,
+            alpha=alpha,
+            interleaved=self.pair.interleaved,
+            scope="bring-ups" if self.several else "this bring-up",
+            primary=primary,
+            family=len(self.others),
+            runs_needed=2 if self.several else runs_needed(largest, alpha=alpha),
+            metrics={
+                name: _compared(
+                    self.sides[name], outcome, p_values[name], alpha,
+                    self.level(name, primary, alpha),
+                )
+                for name, outcome in outcomes.items()
+            },
+            not_compared=dict(self.refused),
+            warnings=list(differences(self.pair.a, self.pair.b)),
+        )  # fmt: skip
 
 
 def _chosen(known: Mapping[str, MetricResult], wanted: Collection[str] | None) -> list[str]:
-    unknown = sorted(set(wanted or ()) - known.keys())
-    if unknown:
-        raise ValueError(f"neither result has the metrics {', '.join(unknown)}")
     names = [name for name in known if wanted is None or name in wanted]
     return sorted(names, key=lambda name: shown_rank(name, known[name].group)[0])
 
@@ -355,10 +441,6 @@ def _families(
         )
     )
     return tested & set(PRIMARY), tested - set(PRIMARY)
-
-
-def _size(families: Iterable[Collection[str]], name: str) -> int:
-    return next((len(family) for family in families if name in family), 1)
 
 
 def _bring_ups(results: Results) -> int:
@@ -535,10 +617,7 @@ def _effect(outcome: _Outcome, baseline: MetricResult) -> Effect:
     value, *ends = map(samples.effect, (shift.value, shift.low, shift.high))
     low, high = sorted(ends)
     absolute = None
-    if samples.scale == "time":
-        unit = TIMES[baseline.unit][0]
-        absolute = Absolute(value=shift.value, low=shift.low, high=shift.high, unit=unit)
-    elif samples.scale == "ratio" and baseline.unit in (MICROSECONDS, CPU_MICROSECONDS):
+    if samples.scale != "plain":
         one = baseline.median / 100
         absolute = Absolute(value=one * value, low=one * low, high=one * high, unit=baseline.unit)
     return Effect(
@@ -633,7 +712,7 @@ def samples_of(a: MetricResult, b: MetricResult) -> Samples:
     scale: Literal["ratio", "time", "plain"] = "plain"
     if all(value > 0 for value in (*a.samples, *b.samples)):
         scale = "time" if a.unit in TIMES else "ratio"
-        scaled = partial(truediv, TIMES[a.unit][1]) if scale == "time" else math.log
+        scaled = partial(truediv, TIMES[a.unit]) if scale == "time" else math.log
     first, second = (
         {place: scaled(value) for place, value in side.by_place().items()} for side in (a, b)
     )

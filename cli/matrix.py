@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bench.compare import ALPHA, largest_family, runs_needed
+from bench.compare import ALPHA, largest_family, primary_tests, runs_needed
 from bench.interleave import Step, shuffled
 from bench.plan import MAX_RUNS, Plan, PlanError, plan_for
 from bench.probes import build_probes
@@ -40,9 +40,11 @@ from cli.common import (
     interrupted_by_term,
     progress,
 )
+from cli.report import write_report
 from components.state import history
 from components.targets import named_in, open_session
 from report.history import keep_result
+from report.sources import load
 from studies.matrix.run import (
     AT_ONCE,
     Display,
@@ -59,7 +61,7 @@ _SEEDS = 2**31
 _READY_SECONDS = 5
 """What preconditions and warm-up of a stack take, roughly, for forecasts."""
 _ROUNDS = 5
-"""Of a single bring-up, where nobody says."""
+"""Of a single bring-up, where nobody says: more, where verdicts on so many stacks take more."""
 _EPILOG = """A stopped matrix (Ctrl-C, a kill, a reboot) goes on with the same command; of several
 bring-ups, the one that was interrupted begins anew. With a single one, stacks that were up before
 are measured as they are, get the results and stay up; with several, none may be up.
@@ -133,7 +135,7 @@ def _asked(options: argparse.Namespace) -> MatrixState:
     """A new matrix as the arguments say."""
     stacks = _stacks(options.stacks)
     bring_ups = _bring_ups(options.bring_ups, stacks)
-    usual = 1 if bring_ups > 1 else _ROUNDS
+    usual = 1 if bring_ups > 1 else max(_ROUNDS, runs_needed(primary_tests(len(stacks))))
     rounds = options.rounds if options.rounds is not None else usual
     try:
         plan = plan_for(options.profile, runs=rounds, seconds=options.seconds, allow=options.allow)
@@ -282,14 +284,14 @@ def _outlook(state: MatrixState, folder: Path) -> str:
     )
     if state.anew:
         return text
-    metrics = largest_family(metric for probe in probes for metric in probe.metrics)
-    needed = runs_needed(metrics)
+    tests = largest_family((metric for probe in probes for metric in probe.metrics), count)
+    needed = runs_needed(tests)
     if plan.runs >= needed:
         return text
-    most = max((n for n in range(1, metrics) if runs_needed(n) <= plan.runs), default=0)
+    most = max((n for n in range(1, tests) if runs_needed(n) <= plan.runs), default=0)
     return (
-        f"{text}\n{plan.runs} rounds allow verdicts on at most {most} metrics at once (at "
-        f"{100 * ALPHA:g} % for all); for all {metrics}: --rounds {min(needed, MAX_RUNS)}"
+        f"{text}\n{plan.runs} rounds allow verdicts by at most {most} tests at once (at "
+        f"{100 * ALPHA:g} % for all); for all {tests}: --rounds {min(needed, MAX_RUNS)}"
     )
 
 
@@ -322,7 +324,9 @@ def _report_end(folder: MatrixFolder, state: MatrixState, *, down: bool) -> int:
     measured = [stack for stack in state.stacks if folder.results_file(stack).exists()]
     if not measured:
         raise FatalError(SESSION, "no scenario could be measured")
-    progress(f"results: {folder.path}; next: python -m bench report {folder.path}")
+    progress(f"results: {folder.path}")
+    command = shlex.join(["python", "-m", "bench", "report", str(folder.path)])
+    write_report(load([str(folder.path)]), folder.path / "report", command)
     unfinished = state.status != "finished"
     return MISSING_NUMBERS if state.failed or lost or state.warnings or unfinished else OK
 

@@ -29,7 +29,9 @@ from cli.common import (
     progress,
     writing,
 )
+from cni.platform import known_facts
 from components.state import history as kept
+from report.cost import NodePrice
 from report.history import metric_lines, run_table
 from report.show import print_results
 from report.sidebyside import FORMATS, SideBySide, as_csv, judge, render, side_by_side
@@ -123,9 +125,6 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    # Draws with matplotlib, which no other command needs.
-    from report import page
-
     if options.sources == [DEFAULT] and not Path(DEFAULT).is_dir():
         raise FatalError(
             NO_RESULTS,
@@ -135,12 +134,23 @@ def _report(options: argparse.Namespace) -> int:
     collection = load(options.sources)
     if not collection.scenarios:
         raise FatalError(NO_RESULTS, "report: no scenario among the sources, only experiments")
-    folder = Path(options.out)
+    command = shlex.join(["python", "-m", "bench", "report", *options.sources])
+    write_report(collection, Path(options.out), command)
+    return OK
+
+
+def write_report(collection: Collection, folder: Path, command: str) -> None:
+    """Write the report of one scenario or more into a folder, and say what it begins with.
+
+    :param command: what makes it again.
+    """
+    # Draws with matplotlib, which no other command needs.
+    from report import page
+
     with writing("the report"):  # drawing takes a while: refuse before it
         folder.mkdir(parents=True, exist_ok=True)
     side = _side_by_side(collection, None)
-    command = shlex.join(["python", "-m", "bench", "report", *options.sources])
-    values = page.context(collection, side, command, progress)
+    values = page.context(collection, side, command, progress, price=_price(side))
     files = {
         PAGE: page.html(values),
         MARKDOWN: page.markdown(values),
@@ -152,8 +162,23 @@ def _report(options: argparse.Namespace) -> int:
     with writing("the report"):
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
+    for line in page.spoken(values["summary"]):
+        progress(line)
     progress(f"report: {folder / PAGE}")
-    return OK
+
+
+def _price(side: SideBySide) -> NodePrice | None:
+    """Of a node of the baseline's type, or of the type whose limits the lab has."""
+    # Asks AWS with boto3, which no other command here needs.
+    from components.eks.preflight.cost import look_up_node
+
+    environment = side.baseline.environment
+    name = environment.instance_type or environment.emulated_instance_type
+    region = environment.region
+    if not isinstance(name, str) or isinstance(region, list):
+        return None  # of several types or regions
+    facts, found = known_facts(name), look_up_node(name, region)
+    return NodePrice(name, facts.vcpus, *found) if facts and found else None
 
 
 def _side_by_side(collection: Collection, metrics: Sequence[str] | None) -> SideBySide:

@@ -115,11 +115,23 @@ class Change:
     label: str
     comparison: MetricComparison
 
+    def told(self) -> str:
+        """The effect in short: ``+17 %, +20 µs``."""
+        effect = self.comparison.effect
+        absolute = effect.absolute
+        text = f"{_signed(effect.value)} %"
+        return f"{text}, {_signed(absolute.value)} {absolute.unit}" if absolute else text
 
-def effects(name: str, rows: Sequence[Change]) -> str:
-    """By how much each row differs, in %, with its interval; filled where there is a verdict.
+
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{number(value, 2)}".replace("-", "−")
+
+
+def effects(name: str, rows: Sequence[Change], *, told: bool = False) -> str:
+    """By how much each row differs, in %, with its interval; coloured where there is a verdict.
 
     :param rows: one or more, all relative.
+    :param told: write each effect beside its row, in % and in the metric's unit.
     """
     with figure(name, height=0.7 + 0.26 * max(3, len(rows)), width=NARROW) as drawn:
         axes = drawn.subplots()
@@ -130,10 +142,15 @@ def effects(name: str, rows: Sequence[Change]) -> str:
             if effect.level > 0:
                 axes.plot([effect.low, effect.high], [place] * 2, color=colour, lw=1.8)
             axes.plot(effect.value, place, marker, ms=6, color=colour)
+            if told:
+                axes.annotate(
+                    row.told(), (1.02, place), xycoords=("axes fraction", "data"), va="center",
+                    annotation_clip=False,
+                )  # fmt: skip
         label_rows(axes, [row.label for row in reversed(rows)])
         axes.grid(axis="x", lw=0.5)
         axes.set_axisbelow(True)
-        axes.set_xlabel("% (▲ better, ▼ worse, ● no verdict)")
+        axes.set_xlabel("%" if told else "% (▲ better, ▼ worse, ● no verdict)")
         spoken = [
             f"{row.label} {row.comparison.effect_text()}, {row.comparison.verdict}" for row in rows
         ]

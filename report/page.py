@@ -1,6 +1,7 @@
 """The report as one HTML page, and as Markdown: both from the same data.
 
-Its first screen (:class:`Summary`) says what to choose, how sure that is, on what it was measured.
+Its first screen is for a reader with a minute: one sentence, one figure, what to choose. Then what
+it costs, then why. All else is folded.
 """
 
 import csv
@@ -14,11 +15,12 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.compare import MetricComparison
-from bench.metrics import ARROWS, ARROWS_TEXT
+from bench.metrics import ARROWS, ARROWS_TEXT, PRIMARY
 from bench.results import MetricResult
 from bench.text import number
-from report import facts, figures, published
-from report.recommend import BETTER, WORTH, Advice, advise
+from report import cost, facts, figures, published
+from report.recommend import WORTH, Advice, advise
+from report.sentence import Sentence, first_sentence
 from report.show import ANSWERS
 from report.sidebyside import (
     Cell,
@@ -36,11 +38,16 @@ from studies.experiments.model import Experiment, Point, Series
 
 LAB_CAVEAT = (
     "These are the lab's numbers: real CNIs, kernel and load, but client, servers and packet "
-    "processing share one machine's CPUs. Compare scenarios with each other; EKS has other "
-    "absolute figures."
+    "processing share one machine's CPUs."
 )
 
-_ADVICE = "The recommendations look at a few metrics each, for which fewer runs suffice."
+_ADVICE = "More bring-ups or rounds would allow them."
+_PLAIN: Mapping[str, str] = {
+    "rtt_p50": "Round trip", "connect_p50": "New connection to a Service",
+    "http_p50": "Request over a kept connection", "dns_p50": "DNS query",
+    "tcp_throughput": "TCP throughput", "cpu_per_request": "CPU time of a request, all nodes",
+}  # fmt: skip
+"""What the primary metrics are called on the first screen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +61,10 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """In plain words; ``failed`` are scenarios that should have been here, ``marks`` preconditions
-    that did not hold, with the scenarios of which."""
+    """``failed`` are scenarios that should have been here, ``marks`` preconditions that did not
+    hold, with the scenarios of which."""
 
-    headline: str
+    sentence: Sentence
     choices: tuple[Choice, ...]
     sure: str
     where: str
@@ -67,9 +74,9 @@ class Summary:
 
 
 def summary(collection: Collection, side: SideBySide, advice: Sequence[Advice]) -> Summary:
-    """What the first screen says."""
+    """What the first screen and the terminal say."""
     return Summary(
-        headline=_headline(side, advice),
+        sentence=first_sentence(side),
         choices=tuple(_choices(collection, advice)),
         sure=certainty(side, _ADVICE),
         where=where(collection.scenarios),
@@ -79,38 +86,21 @@ def summary(collection: Collection, side: SideBySide, advice: Sequence[Advice]) 
     )
 
 
+def spoken(shown: Summary) -> Iterator[str]:
+    """The first screen for a terminal, line by line."""
+    yield shown.sentence.text
+    yield from filter(None, (shown.sentence.absolute, shown.sentence.carries))
+    for choice in shown.choices:
+        told = (f"{_lower_first(each.workload.title)} ({each.sure})" for each in choice.advice)
+        yield f"{choice.scenario}: {', '.join(told)}"
+
+
 def _marks(scenarios: Sequence[MeasuredScenario]) -> dict[str, list[str]]:
     failed: dict[str, list[str]] = {}
     for scenario in scenarios:
         for check in scenario.results.marks:
             failed.setdefault(check.name, []).append(scenario.name)
     return failed
-
-
-def _headline(side: SideBySide, advice: Sequence[Advice]) -> str:
-    baseline = side.baseline.name
-    if not side.comparisons:
-        return f"{baseline} alone was measured: nothing can be compared with it."
-    decided = [each for each in advice if each.decided]
-    if not decided:
-        return (
-            "No verdict yet: what was measured is too little, or too noisy. What follows rests on "
-            "features and on what was published."
-        )
-    lab = "In the lab, " if side.baseline.environment.shared_machine else ""
-    alone = [each for each in decided if "feature" not in each.bases]
-    beaten = [each for each in alone if each.choice != baseline and each.sure == BETTER]
-    if not beaten:
-        nothing = "nothing" if lab else "Nothing"
-        return (
-            f"{lab}{nothing} measured speaks for leaving {baseline}. The other scenarios are for "
-            "what they can do, not for their speed."
-        )
-    better = list(dict.fromkeys(each.choice for each in beaten if each.choice))
-    return (
-        f"{lab}{', '.join(better)} measurably beat{'s' if len(better) == 1 else ''} {baseline} for "
-        f"{len(beaten)} of the {len(alone)} kinds of workload that measurements alone decide."
-    )
 
 
 def _choices(collection: Collection, advice: Sequence[Advice]) -> list[Choice]:
@@ -146,26 +136,71 @@ def where(scenarios: Sequence[MeasuredScenario]) -> str:
 
 
 Progress = Callable[[str], None]
+_NOTHING = Markup()
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One metric of the first figure: the effects on the baseline, whose median is ``usual``."""
+
+    name: str
+    title: str
+    usual: str
+    better: str
+    svg: Markup
+
+
+def panels(side: SideBySide) -> Iterator[Panel]:
+    """The first figure: primary metrics of all scenarios that took turns with the baseline."""
+    for name in PRIMARY:
+        changes = [
+            figures.Change(each.labels[1], each.metrics[name])
+            for each in side.comparisons
+            if each.interleaved and name in each.metrics and each.metrics[name].effect.relative
+        ]
+        if changes:
+            usual = side.baseline.results.metrics[name]
+            yield Panel(
+                name,
+                _PLAIN[name],
+                f"{number(usual.median)} {usual.unit} in {side.baseline.name}",
+                "more is better" if usual.better == "higher" else "less is better",
+                Markup(figures.effects(f"{name}, effect on the baseline", changes, told=True)),
+            )
 
 
 def context(
-    collection: Collection, side: SideBySide, command: str, say: Progress
+    collection: Collection,
+    side: SideBySide,
+    command: str,
+    say: Progress,
+    *,
+    price: cost.NodePrice | None = None,
+    why: Markup = _NOTHING,
 ) -> dict[str, Any]:
     """All that the templates show.
 
     :param side: the collection's scenarios side by side.
     :param command: what made this report.
+    :param price: of a node of the type that was measured, or that the lab takes for its limits.
+    :param why: a part of the page that tells where the time goes; none without its data.
     """
     rows = list(side.rows())
     say(f"drawing {len(rows)} metrics")
     drawn = {row.name: _drawn(row) for row in rows}
     say(f"drawing {len(collection.experiments)} experiments")
-    advice = advise(collection)
+    advice = advise(side, collection.experiments)
     return {
         "side": side,
         "rows": rows,
         "names": [scenario.name for scenario in side.scenarios],
         "figures": drawn,
+        "panels": list(panels(side)),
+        "spent": list(cost.spent(side)),
+        "price": price,
+        "month": cost.month,
+        "rate": cost.RATE,
+        "why": why,
         "levels": _levels(rows),
         "tallies": list(map(tally, side.comparisons)),
         "caveats": caveats(side),
@@ -205,9 +240,14 @@ def _render(template: str, values: Mapping[str, Any], *, html: bool) -> str:
     environment = templates(html=html)
     environment.filters["groupby_in_order"] = _grouped
     environment.filters["pairs"] = _pairs
-    environment.filters["lower_first"] = _lower_first
+    environment.filters["money"] = money
     environment.filters["in_cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")
     return environment.get_template(template).render(**values)
+
+
+def money(usd: float) -> str:
+    """US dollars: ``$0.0034``, ``-$12``."""
+    return f"{'-' if usd < 0 else ''}${number(abs(usd), 2)}"
 
 
 def _drawn(row: Row) -> Markup:

@@ -4,35 +4,38 @@
    the order in which the user named them: the first is the simplest, each later one a further
    change.
 2. The first candidate is kept until a later one beats it: at least one deciding metric is better,
-   none is worse, by the verdicts of :mod:`bench.compare` over the deciding metrics alone (so that
-   few runs suffice) and by at least :data:`WORTH` %. Those metrics are fixed there, before any is
-   looked at.
-3. A metric that an HTTP server or a load generator limited decides nothing (but the CNI's own cost,
-   which is not of the network).
+   none is worse, by verdicts and by at least :data:`WORTH` %. The verdicts are those of the table:
+   of scenarios that took turns, by the one family that has the primary metrics of all pairs. Only
+   primary metrics decide, and which do is fixed in ``use_cases.yaml``, before any is looked at.
+   What is exploratory (``beside``) is told beside them and decides nothing.
+3. A metric that an HTTP server or a load generator limited decides nothing.
 4. With too few runs for a verdict, or where no difference below :data:`NOISY` % could have been
    seen, nothing beats the first candidate, and the advice says so; what was published is quoted,
    and never counted as a verdict, since it is of single runs.
-5. Where an experiment measures the workload's own axis (``curve``), its deciding metrics at the
-   furthest point that two subjects share decide in place of the others, by the same rules.
+5. Experiments along a workload's own axis (``curve``) are each of one lab at a time, so nothing is
+   concluded between them. Each tells whether its own scenario gets slower up to the size asked.
+   Where nothing else tells (``only_curve``), the first scenario whose own run does not is kept.
 
-Below: the use cases; then contests, which of several is best by some metrics; then experiments as
-evidence, what an axis of services, hops or policies says about scenarios; then the advice.
+Below: the use cases; then contests, which of several is best by some metrics; then what a
+scenario's own curve says of it; then the advice.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import yaml
 
-from bench.compare import Comparison, MetricComparison, Verdict, compare
+from bench.compare import Comparison, MetricComparison, Verdict
 from bench.environment import Model
-from bench.metrics import CNI_COST, LimitedBy
-from bench.results import MetricResult, Results
+from bench.metrics import LimitedBy
+from bench.results import MetricResult
 from bench.text import number
 from report.facts import Traits, traits
-from report.sources import Collection, MeasuredScenario
+from report.sentence import listed
+from report.sidebyside import SideBySide
+from report.sources import MeasuredScenario
 from studies.experiments.model import Experiment, Point, Series
 
 WORTH: Final = 5.0
@@ -56,10 +59,11 @@ _MET: Final[Mapping[str, Callable[[Traits], bool | None]]] = {
 
 
 class Curve(Model):
-    """The experiment along a workload's own axis, by the axis's unit, and what decides there."""
+    """The experiments along a workload's own axis, by its unit; up to what size, and by what."""
 
     unit: str
-    deciding: tuple[str, ...]
+    at: float
+    metrics: tuple[str, ...]
 
 
 class Need(Model):
@@ -77,7 +81,8 @@ class Need(Model):
 class UseCase(Model):
     """A kind of workload.
 
-    ``when`` is how a reader knows that theirs is one, ``why`` the reason for the deciding metrics.
+    ``when`` is how a reader knows that theirs is one, ``why`` the reason for the deciding metrics,
+    which are primary ones; those ``beside`` them are exploratory.
     ``only_curve``: without the experiment nothing measured speaks for or against anything.
     ``published`` is the corrected reading of what the study has on it; ``change`` what would change
     the advice. ``any_cni``: why the choice of CNI does not matter to it, as ``source`` has it.
@@ -86,6 +91,7 @@ class UseCase(Model):
     title: str
     when: str
     deciding: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     why: str = ""
     change: str
     needs: Need | None = None
@@ -115,28 +121,17 @@ UNDECIDED: frozenset[Outcome] = frozenset({"too noisy", "too few runs"})
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """What takes part: a scenario, or a subject of an experiment at one point."""
-
-    name: str
-    results: Results
-
-
-@dataclass(frozen=True, slots=True)
 class Contest:
     """One against the one kept so far, over the deciding metrics.
 
-    A difference counts from ``worth`` % on; where none below ``noisy`` % could have been seen in
-    any of the metrics, nothing is said. ``unusable`` has the reason by metric for those that decide
-    nothing.
+    A difference counts from :data:`WORTH` % on; where none below :data:`NOISY` % could have been
+    seen in any of the metrics, nothing is said. ``unusable`` has the reason by metric for those
+    that decide nothing.
     """
 
-    kept: str
-    other: str
-    worth: float
-    noisy: float
     comparison: Comparison
-    unusable: dict[str, str]
+    metrics: Mapping[str, MetricComparison]
+    unusable: Mapping[str, str]
 
     @property
     def outcome(self) -> Outcome:
@@ -146,18 +141,16 @@ class Contest:
             return "mixed"
         if gains or losses:
             return "better" if gains else "worse"
-        if self.comparison.verdicts("too few runs"):
+        if any(metric.verdict == "too few runs" for metric in self.metrics.values()):
             return "too few runs"
-        return "too noisy" if self.finest > self.noisy else "no evidence"
+        return "too noisy" if self.finest > NOISY else "no evidence"
 
     @property
     def finest(self) -> float:
         """The smallest difference in % that would have been seen, in the metric that shows it best;
         0 where nothing varies."""
         known = [
-            metric.smallest or 0.0
-            for metric in self.comparison.metrics.values()
-            if metric.effect.relative
+            metric.smallest or 0.0 for metric in self.metrics.values() if metric.effect.relative
         ]
         return min(known, default=0.0)
 
@@ -173,32 +166,33 @@ class Contest:
             case "too few runs":
                 return f"{pair}: too few runs for a verdict ({self._runs()})"
             case "no evidence":
-                return f"{pair}: no evidence of a difference of {self.worth:g} %{self._seen()}"
+                return f"{pair}: no evidence of a difference of {WORTH:g} %{self._seen()}"
             case "too noisy":
                 return f"{pair}: too noisy to tell{self._seen()}"
 
     def _worthwhile(self, verdict: Verdict) -> dict[str, MetricComparison]:
+        """An effect that is not in % (some sample is 0) cannot be told to be worth it."""
         return {
             name: metric
-            for name, metric in self.comparison.metrics.items()
+            for name, metric in self.metrics.items()
             if metric.verdict == verdict
-            and (not metric.effect.relative or abs(metric.effect.value) >= self.worth)
+            and metric.effect.relative
+            and abs(metric.effect.value) >= WORTH
         }
 
     def _runs(self) -> str:
         compared = self.comparison
-        have = min(min(compared.metrics[name].n) for name in compared.verdicts("too few runs"))
-        count = len(compared.metrics)
+        have = min(min(each.n) for each in self.metrics.values() if each.verdict == "too few runs")
         return (
-            f"{have} of the {compared.runs_needed} {compared.runs} that "
-            f"{count} metric{'s' if count > 1 else ''} take"
+            f"{have} of the {compared.runs_needed} {compared.runs} that {compared.primary} tests "
+            "take"
         )
 
     def _seen(self) -> str:
         """What would have been seen, metric by metric."""
         limits = [
             f"{name} from {number(metric.smallest, 2)} %"
-            for name, metric in self.comparison.metrics.items()
+            for name, metric in self.metrics.items()
             if metric.smallest is not None and metric.effect.relative
         ]
         return f" (would have been seen: {', '.join(limits)})" if limits else ""
@@ -209,7 +203,7 @@ def _effects(metrics: dict[str, MetricComparison]) -> str:
 
 
 def best(
-    contenders: Sequence[Contender], metrics: Sequence[str], *, worth: float, noisy: float
+    side: SideBySide, contenders: Sequence[MeasuredScenario], metrics: Sequence[str]
 ) -> tuple[str, tuple[Contest, ...]]:
     """The name of the best, and the contests that made it so.
 
@@ -220,7 +214,7 @@ def best(
     kept, *others = contenders
     contests = []
     for other in others:
-        held = _contest(kept, other, metrics, worth, noisy)
+        held = _contest(side.pairs[kept.name, other.name], kept, other, metrics)
         if held is None:
             continue
         contests.append(held)
@@ -230,46 +224,44 @@ def best(
 
 
 def _contest(
-    kept: Contender, other: Contender, metrics: Sequence[str], worth: float, noisy: float
+    comparison: Comparison,
+    kept: MeasuredScenario,
+    other: MeasuredScenario,
+    metrics: Sequence[str],
 ) -> Contest | None:
-    """None where no metric can decide."""
-    unusable = dict(_unusable(kept, other, metrics))
-    usable = [name for name in metrics if name not in unusable]
-    if not usable:
+    """None where no metric can decide, or the two did not take turns."""
+    unusable = {**_unusable(kept, other, metrics), **comparison.not_compared}
+    usable = {
+        name: comparison.metrics[name]
+        for name in metrics
+        if name in comparison.metrics and name not in unusable
+    }
+    if not usable or not comparison.interleaved:
         return None
-    comparison = compare(
-        kept.results,
-        other.results,
-        labels=(kept.name, other.name),
-        interleaved=kept.results.interleaved_with(other.results),
-        metrics=usable,
+    return Contest(
+        comparison, usable, {name: why for name, why in unusable.items() if name in metrics}
     )
-    if not comparison.metrics:
-        return None
-    unusable |= comparison.not_compared
-    return Contest(kept.name, other.name, worth, noisy, comparison, unusable)
 
 
 def _unusable(
-    kept: Contender, other: Contender, metrics: Sequence[str]
-) -> Iterator[tuple[str, str]]:
-    for name in metrics:
-        for side in (kept, other):
-            if reason := _why_not(side.results.metrics.get(name)):
-                yield name, f"{side.name}: {reason}"
-                break
+    kept: MeasuredScenario, other: MeasuredScenario, metrics: Sequence[str]
+) -> dict[str, str]:
+    return {
+        name: f"{side.name}: {reason}"
+        for name in metrics
+        for side in (other, kept)
+        if (reason := _why_not(side.results.metrics.get(name)))
+    }
 
 
 def _why_not(metric: MetricResult | None) -> str | None:
     """Why a metric decides nothing.
 
     A machine's CPUs that all share are part of what is compared: the CPU that the packets' way
-    takes. A server's or a generator's own limit is not, but for what the CNI uses meanwhile.
+    takes. A server's or a generator's own limit is not.
     """
     if metric is None:
         return "not measured"
-    if metric.group == CNI_COST:
-        return None
     sides: tuple[LimitedBy, ...] = ("server", "client")
     for by in sides:
         if note := metric.limited_by(by):
@@ -278,90 +270,57 @@ def _why_not(metric: MetricResult | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class CurveEnd:
-    """The furthest point that at least two subjects share: where they differ most, if they do."""
+class Own:
+    """What a scenario's own run along an axis says: whether it gets slower up to the size asked."""
 
-    at: str
-    contenders: tuple[Contender, ...]
+    slower: bool
+    said: str
 
 
-def find_experiments(
-    experiments: Sequence[Experiment], unit: str, deciding: Sequence[str]
-) -> tuple[Experiment, ...]:
-    """The experiments along an axis of that unit: one with several subjects, or one of each.
-
-    Of several axes (kinds of policies, say) the one with most subjects.
-
-    :param deciding: metrics, of which an experiment has to have one: more than one goes along an
-        axis of Services.
-    """
-    axes: dict[str, list[Experiment]] = {}
-    for each in experiments:
-        if (each.axis.unit or each.axis.name).lower() != unit:
+def own_curves(
+    curve: Curve,
+    experiments: Sequence[Experiment],
+    scenarios: Sequence[MeasuredScenario],
+    known: Mapping[str, Traits],
+) -> dict[str, Own]:
+    """By scenario, in their order; those without such a run are not in it."""
+    found: dict[str, Own] = {}
+    for experiment in experiments:
+        if (experiment.axis.unit or experiment.axis.name).lower() != curve.unit:
             continue
-        if any(_decides(series, deciding) for series in each.series):
-            axes.setdefault(each.axis.name, []).append(each)
-    most: list[Experiment] = max(axes.values(), key=_subjects, default=[])
-    return tuple(most)
-
-
-def _decides(series: Series, deciding: Sequence[str]) -> bool:
-    return any(point.x is not None for point in series.points) and any(
-        name in point.metrics for point in series.points for name in deciding
-    )
-
-
-def _subjects(experiments: Iterable[Experiment]) -> int:
-    return len({series.subject for each in experiments for series in each.series if series.points})
-
-
-def end_of(experiments: Sequence[Experiment]) -> CurveEnd | None:
-    """Where subjects are compared; None where no two share a point."""
-    places: dict[float, dict[str, tuple[Experiment, Point]]] = {}
-    for experiment in experiments:
         for series in experiment.series:
-            for point in series.points:
-                if point.x is not None:
-                    places.setdefault(point.x, {})[series.subject] = (experiment, point)
-    shared = [x for x, subjects in places.items() if len(subjects) > 1]
-    if not shared:
+            name = scenario_of(series.subject, scenarios, known)
+            own = _own(curve, series, experiment.axis.unit)
+            if name is not None and own is not None:
+                found.setdefault(name, own)
+    return {each.name: found[each.name] for each in scenarios if each.name in found}
+
+
+def _own(curve: Curve, series: Series, unit: str) -> Own | None:
+    points = sorted((point.x, point) for point in series.points if point.x is not None)
+    large = [each for each in points if each[0] >= curve.at]
+    if not large or points[0] == large[0]:
         return None
-    subjects = places[max(shared)]
-    return CurveEnd(
-        at=f"{max(shared):,g} {experiments[0].axis.unit or experiments[0].axis.name}",
-        contenders=tuple(
-            Contender(subject, results_at(experiment, point))
-            for subject, (experiment, point) in subjects.items()
-        ),
-    )
+    (_, first), (x, there) = points[0], large[0]
+    metrics = [name for name in curve.metrics if name in first.metrics and name in there.metrics]
+    if not metrics:
+        return None
+    growing = {fit.metric for fit in series.fits if fit.form != "constant" and fit.slope_ci[0] > 0}
+    slower = [name for name in metrics if name in growing and _change(first, there, name) >= WORTH]
+    said = [
+        f"{name} {_change(first, there, name):+.0f} % ({number(first.metrics[name].median)} to "
+        f"{number(there.metrics[name].median)} {there.metrics[name].unit}"
+        f"{'' if name in slower else ', no growth shown'})"
+        for name in metrics
+    ]
+    sentence = f"from {first.label} to {x:,g} {unit}, in a lab of its own: {', '.join(said)}"
+    return Own(bool(slower), sentence)
 
 
-def results_at(experiment: Experiment, point: Point) -> Results:
-    """A point's metrics as results, so that they can be compared as any others."""
-    return Results(
-        **experiment.record(),
-        profile=str(experiment.plan.get("profile", experiment.name)),
-        started=experiment.started,
-        finished=experiment.finished,
-        seconds=experiment.seconds,
-        plan=experiment.plan,
-        metrics=point.metrics,
-        probes={},
-        tools=experiment.tools,
-        environment=experiment.environment,
-        placement=[],
-        checks=experiment.checks,
-        warnings=[],
-    )
-
-
-def fit_sentences(experiments: Sequence[Experiment], deciding: Sequence[str]) -> Iterator[str]:
-    """How the deciding metrics of each subject grow, in a sentence each."""
-    for experiment in experiments:
-        for series in experiment.series:
-            for fit in series.fits:
-                if fit.metric in deciding:
-                    yield f"{series.subject}, {fit.metric}: {fit.verdict}"
+def _change(first: Point, there: Point, name: str) -> float:
+    """In %, of a metric's medians."""
+    start = first.metrics[name].median
+    return 100 * (there.metrics[name].median / start - 1) if start else 0.0
 
 
 def scenario_of(
@@ -391,6 +350,9 @@ def _served_so(subject: str, traits: Traits) -> bool:
 
 BETTER = "measurably better"
 """How sure a choice is that verdicts put in the place of a simpler one."""
+_APART = "not measured in turns: no verdict"
+_UNTOLD = "what it costs or gains was not measured here"
+_EXPLORATORY = "no primary metric tells of it, so nothing measured decides"
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,9 +360,10 @@ class Advice:
     """What to choose for a workload.
 
     ``choice`` is a scenario's name; None where any will do, or none fits. ``sure`` is how sure
-    that is, in a few words; ``because`` are the reasons with their figures; ``decided`` says
-    whether verdicts, and not just features, made the choice. Without ``bases`` nothing speaks for
-    it but that it is the first.
+    that is, in a few words; ``because`` are the reasons with their figures, ``beside`` what is
+    exploratory; ``eks`` is what of it carries over to EKS. ``decided`` says whether verdicts, and
+    not just features, made the choice. Without ``bases`` nothing speaks for it but that it is the
+    first.
     """
 
     workload: UseCase
@@ -409,6 +372,8 @@ class Advice:
     sure: str
     because: tuple[str, ...]
     decided: bool = False
+    beside: tuple[str, ...] = ()
+    eks: str = "The same: it rests on no measurement."
 
     @property
     def headline(self) -> str:
@@ -416,27 +381,32 @@ class Advice:
         return self.choice or ("any" if self.workload.any_cni else "none of these")
 
 
-def advise(collection: Collection) -> tuple[Advice, ...]:
-    """The advice for every kind of workload.
-
-    :param collection: at least one scenario.
-    """
-    known = {scenario.name: traits(scenario) for scenario in collection.scenarios}
-    return tuple(_advice(workload, collection, known) for workload in USE_CASES)
+def advise(side: SideBySide, experiments: Sequence[Experiment] = ()) -> tuple[Advice, ...]:
+    """The advice for every kind of workload."""
+    known = {scenario.name: traits(scenario) for scenario in side.scenarios}
+    return tuple(_advice(workload, side, experiments, known) for workload in USE_CASES)
 
 
-def _advice(workload: UseCase, collection: Collection, known: dict[str, Traits]) -> Advice:
+def _advice(
+    workload: UseCase,
+    side: SideBySide,
+    experiments: Sequence[Experiment],
+    known: dict[str, Traits],
+) -> Advice:
     if workload.any_cni:
         return Advice(workload, None, ("feature",), "by its design", (workload.any_cni,))
-    measured = _by_curve(workload, workload.curve, collection, known) if workload.curve else None
-    if measured:
-        return measured
-    candidates, unknown = _candidates(workload.needs, collection.scenarios, known)
+    curves = (
+        own_curves(workload.curve, experiments, side.scenarios, known) if workload.curve else {}
+    )
+    own = [f"{name}, {each.said}" for name, each in curves.items()]
+    if workload.only_curve and curves:
+        return _by_own_curves(workload, side, curves, own)
+    candidates, unknown = _candidates(workload.needs, side.scenarios, known)
     if not candidates:
         wanted = f"needs {workload.needs.says}" if workload.needs else "no scenario"
         because = (f"{wanted}; no scenario here is known to be so", *unknown)
         return Advice(workload, None, ("feature",), "no candidate", because)
-    return _by_metrics(workload, collection, candidates, unknown)
+    return _by_metrics(workload, side, candidates, [*unknown, *own], known)
 
 
 def _candidates(
@@ -452,61 +422,100 @@ def _candidates(
 
 def _by_metrics(
     workload: UseCase,
-    collection: Collection,
+    side: SideBySide,
     candidates: list[MeasuredScenario],
-    unknown: list[str],
+    known_of: list[str],
+    known: Mapping[str, Traits],
 ) -> Advice:
+    """:param known_of: what else is to be told of the candidates."""
     first = candidates[0]
     feature: tuple[Basis, ...] = ("feature",) if workload.needs else ()
     because = [f"needs {workload.needs.says}"] if workload.needs else []
     published: tuple[Basis, ...] = ("published",) if workload.published else ()
+    beside = tuple(_beside(workload, side, candidates))
     if len(candidates) == 1 and not workload.needs:
         return Advice(workload, first.name, (), "nothing to compare with", ())
-    if workload.only_curve:
-        because += [*unknown, "what it costs or gains was not measured here"]
-        return Advice(workload, first.name, (*feature, *published), "by its design", tuple(because))
-    choice, contests = best(
-        [Contender(scenario.name, scenario.results) for scenario in candidates],
-        workload.deciding,
-        worth=WORTH,
-        noisy=NOISY,
-    )
-    because += [*unknown, *(contest.sentence() for contest in contests), *_set_aside(contests)]
+    if not workload.deciding or workload.only_curve:
+        because += [*known_of, _UNTOLD if workload.only_curve else _EXPLORATORY]
+        sure = "by its design" if feature else "the simplest: nothing measured decides"
+        return Advice(
+            workload, first.name, (*feature, *published), sure, tuple(because), beside=beside
+        )
+    choice, contests = best(side, candidates, workload.deciding)
+    because += [*known_of, *(contest.sentence() for contest in contests), *_set_aside(contests)]
     sure = _how_sure(len(candidates), choice == first.name, contests)
+    if any(not side.pairs[first.name, each.name].interleaved for each in candidates[1:]):
+        sure = _APART
     decided = any(contest.outcome not in UNDECIDED for contest in contests)
     bases: tuple[Basis, ...] = (*feature, "measured") if decided else (*feature, *published)
-    return Advice(workload, choice, bases, sure, tuple(because), decided)
+    eks = _carried_over(workload, side, contests, known) if decided else "Nothing yet."
+    return Advice(workload, choice, bases, sure, tuple(because), decided, beside, eks)
 
 
-def _by_curve(
-    workload: UseCase, curve: Curve, collection: Collection, known: dict[str, Traits]
-) -> Advice | None:
-    """By the experiment along the workload's own axis; None where there is none that decides."""
-    experiments = find_experiments(collection.experiments, curve.unit, curve.deciding)
-    end = end_of(experiments)
-    if end is None:
-        return None
-    winner, contests = best(end.contenders, curve.deciding, worth=WORTH, noisy=NOISY)
-    if not contests:
-        return None
-    # What the experiment measures takes the place of what was expected of the design.
-    need = None if workload.only_curve else workload.needs
-    candidates, _ = _candidates(need, collection.scenarios, known)
-    choice = scenario_of(winner, candidates, known)
-    if choice is None:
-        return None
-    first = end.contenders[0].name
-    decided = any(contest.outcome not in UNDECIDED for contest in contests)
-    because = (
-        *([f"needs {need.says}"] if need else []),
-        f"experiment {experiments[0].name}, at {end.at}, by {', '.join(curve.deciding)}: "
-        + (f"nothing beats {winner}" if winner == first else f"{winner} is best"),
-        *(contest.sentence() for contest in contests),
-        *fit_sentences(experiments, curve.deciding),
+def _by_own_curves(
+    workload: UseCase, side: SideBySide, curves: Mapping[str, Own], said: Sequence[str]
+) -> Advice:
+    """The first whose own run does not get slower, of those that have one."""
+    steady = [name for name, each in curves.items() if not each.slower]
+    without = [each.name for each in side.scenarios if each.name not in curves]
+    because = [*said, *([f"no run of {', '.join(without)}"] if without else [])]
+    sure = "its own run gets no slower; scenarios were not compared" if steady else "each slows"
+    return Advice(
+        workload, steady[0] if steady else None, ("measured",), sure, tuple(because),
+        decided=True, eks="That it grows, or does not; not the times.",
+    )  # fmt: skip
+
+
+_CONNECT: Final = "connect_p50"
+
+
+def _carried_over(
+    workload: UseCase, side: SideBySide, contests: Sequence[Contest], known: Mapping[str, Traits]
+) -> str:
+    """What of a lab's verdicts holds on EKS: directions and CPU time."""
+    if not side.baseline.environment.shared_machine:
+        return "Measured on a cluster of its own machines."
+    text = "Which is faster"
+    if "cpu_per_request" in workload.deciding:
+        text += ", and the CPU time it takes"
+    text += "; not by how much."
+    if "tcp_throughput" in workload.deciding:
+        text += " No throughput: there the instance's bandwidth is the limit."
+    flows = sorted(
+        {
+            name
+            for each in contests
+            if each.metrics.get(_CONNECT) and each.metrics[_CONNECT].verdict in ("better", "worse")
+            for name in each.comparison.labels
+            if known[name].flows != known[_other(each.comparison.labels, name)].flows
+            if known[name].flows
+        }
     )
-    bases: tuple[Basis, ...] = ("measured",) if decided else ()
-    sure = _how_sure(len(end.contenders), winner == first, contests)
-    return Advice(workload, choice, ("feature", *bases) if need else bases, sure, because, decided)
+    if flows:
+        text += (
+            f" Hubble is on in {listed(flows)}: it takes CPU time at every new connection, and "
+            "here the CPUs are full. With CPUs to spare less of it is felt."
+        )
+    return text
+
+
+def _other(labels: tuple[str, str], name: str) -> str:
+    return labels[1] if name == labels[0] else labels[0]
+
+
+def _beside(
+    workload: UseCase, side: SideBySide, candidates: Sequence[MeasuredScenario]
+) -> Iterator[str]:
+    """Exploratory metrics of each candidate against the first."""
+    first, *others = candidates
+    for name in workload.beside:
+        effects = [
+            f"{other.name} {metric.effect_text()}"
+            for other in others
+            if (metric := side.pairs[first.name, other.name].metrics.get(name))
+        ]
+        if effects:
+            yield f"{name} against {first.name}: {'; '.join(effects)}"
 
 
 def _how_sure(candidates: int, kept: bool, contests: Sequence[Contest]) -> str:

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import combinations, groupby
 from typing import Any, Final, Literal
 
 from rich.console import Group, RenderableType
@@ -19,7 +19,16 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import benchstat
-from bench.compare import ALPHA, Comparison, MetricComparison, Scope, Verdict, compare
+from bench.compare import (
+    ALPHA,
+    Comparison,
+    MetricComparison,
+    Pair,
+    Scope,
+    Verdict,
+    compare,
+    compare_together,
+)
 from bench.metrics import ARROWS, ARROWS_TEXT, PRIMARY, Better, LimitedBy, shown_rank, table_heading
 from bench.results import MetricResult, Results
 from bench.text import number
@@ -41,7 +50,8 @@ _STYLES: dict[Verdict, str] = {
 _LEGEND = (
     f"{ARROWS_TEXT}. The effect is that of the scenario on the baseline, with the "
     "95 % interval of this one metric (less where so few runs allow no more); the verdict is "
-    "corrected for the number of primary metrics, or of the others. "
+    "corrected for the number of tests: of the primary metrics, of all pairs of scenarios; of the "
+    "others, which are exploratory, of this pair. "
     "± is the standard deviation of the effect within and between bring-ups."
 )
 
@@ -77,14 +87,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """Some scenarios; ``comparisons`` are of all but the first, each against the first.
+    """Some scenarios; ``pairs`` has the comparison of each with every later one, by their names.
 
-    ``chosen`` are the metrics that were asked for; None for all.
+    All pairs' primary metrics are one family, so that no page, table or advice needs a test of its
+    own. ``chosen`` are the metrics that were asked for; None for all.
     """
 
     scenarios: tuple[MeasuredScenario, ...]
-    comparisons: tuple[Comparison, ...]
+    pairs: Mapping[tuple[str, str], Comparison]
     chosen: frozenset[str] | None = None
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Those against the baseline."""
+        return tuple(self.pairs[self.baseline.name, each.name] for each in self.scenarios[1:])
 
     @property
     def scope(self) -> Scope:
@@ -125,33 +141,24 @@ def side_by_side(
     metrics: Collection[str] | None = None,
     alpha: float = ALPHA,
 ) -> SideBySide:
-    """Compare every scenario with the first; by pairs where they share their rounds.
+    """Compare every scenario with every other; by pairs where they share their rounds.
 
     :param metrics: those to compare, chosen before any was looked at; by default all.
-    :param alpha: chance of one or more false verdicts in each comparison.
+    :param alpha: chance of one or more false verdicts in each family.
     :raises ValueError: no scenario, or ``metrics`` has a name that no scenario has.
     """
     if not scenarios:
         raise ValueError("no scenario to compare")
-    first, *others = scenarios
     known = {name for scenario in scenarios for name in scenario.results.metrics}
-    unknown = sorted(set(metrics or ()) - known)
-    if unknown:
+    if unknown := sorted(set(metrics or ()) - known):
         raise ValueError(f"no scenario has the metrics {', '.join(unknown)}")
-    comparisons = []
-    for other in others:
-        have = first.results.metrics.keys() | other.results.metrics.keys()
-        comparison = compare(
-            first.results,
-            other.results,
-            labels=(first.name, other.name),
-            interleaved=first.results.interleaved_with(other.results),
-            metrics=None if metrics is None else [name for name in metrics if name in have],
-            alpha=alpha,
-        )
-        comparisons.append(comparison)
+    pairs = [
+        Pair(a.results, b.results, (a.name, b.name), a.results.interleaved_with(b.results))
+        for a, b in combinations(scenarios, 2)
+    ]
+    found = compare_together(pairs, metrics=metrics, alpha=alpha)
     chosen = None if metrics is None else frozenset(metrics)
-    return SideBySide(tuple(scenarios), tuple(comparisons), chosen)
+    return SideBySide(tuple(scenarios), {each.labels: each for each in found}, chosen)
 
 
 def qualified(metric: MetricResult) -> list[str]:
@@ -202,13 +209,15 @@ def certainty(side: SideBySide, advice: str) -> str:
     """
     if not side.comparisons:
         return "One scenario alone: nothing is compared."
-    chance = f"{100 * side.comparisons[0].alpha:g} %"
+    first = side.comparisons[0]
+    chance = f"{100 * first.alpha:g} %"
     rounds = "in common interleaved rounds" if side.interleaved else "in separate runs"
-    many = ", each" if len(side.comparisons) > 1 else ""
+    all_pairs = f"all {len(side.pairs)} pairs of scenarios" if len(side.pairs) > 1 else "the pair"
     sentence = (
-        f"Measured {rounds}; the chance of even one false verdict is at most {chance} among the "
-        f"primary metrics, and {chance} among the others, in "
-        f"{len(side.comparisons)} comparison{'s' if many else ''}{many}. {_SCOPES[side.scope]}"
+        f"Measured {rounds}. The chance of even one false verdict among the {first.primary} tests "
+        f"of primary metrics, of {all_pairs}, is at most {chance}. All other metrics are "
+        f"exploratory: each pair's have {chance} of their own, and no advice rests on them. "
+        f"{_SCOPES[side.scope]}"
     )
     short = []
     for each in side.comparisons:

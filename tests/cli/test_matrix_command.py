@@ -18,6 +18,7 @@ from bench.text import minutes
 from cli import matrix as command
 from cli.main import main
 from cli.matrix import display
+from cli.report import write_report
 from components import automation
 from components.state import history
 from studies.matrix.run import Matrix
@@ -35,6 +36,8 @@ def stacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeStacks:
     fitted = partial(Matrix, clock=made.time.clock())
     monkeypatch.setattr(command, "open_session", made.connect)
     monkeypatch.setattr(command, "Matrix", fitted)
+    # Drawing takes longer than all else here; one test draws.
+    monkeypatch.setattr(command, "write_report", lambda *_: None)
     monkeypatch.setitem(PROFILES, "quick", PLAN)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
@@ -61,13 +64,26 @@ def test_it_measures_tells_and_remembers(
     assert once(*AB, "--rounds", "2", "--seed", "7") == 0
     told = capsys.readouterr().err
     assert "2 scenarios, 1 bring-up of 2 rounds of recorded, seed 7: some " in told
-    assert "2 rounds allow verdicts on at most 0 metrics at once" in told
+    assert "2 rounds allow verdicts by at most 0 tests at once" in told
     assert re.search(r"\[(\d+)/\1\] round 2 of 2: scenario-", told)
-    assert "results: matrix; next: python -m bench report matrix" in told
+    assert "results: matrix" in told
     assert record()["seed"] == 7
     assert Path("matrix/.gitignore").read_text() == "*\n"
     assert sorted(history().runs()["stack"]) == list(AB)
     assert stacks.done[-1] == "close"
+
+
+def test_it_ends_with_the_reports_first_sentence_and_path(
+    stacks: FakeStacks, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "write_report", write_report)
+    assert once(*AB, "--rounds", "2") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "report: matrix/report/index.html"
+    page = Path("matrix/report/index.html").read_text()
+    (sentence,) = re.findall(r"<h1>(.*?)</h1>", page)
+    assert sentence in lines
+    assert "python -m bench report matrix" in page
 
 
 def test_by_default_all_scenarios_and_five_bring_ups_of_a_round(

@@ -58,7 +58,9 @@ STACKS: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 
 FACTORS: Mapping[str, Mapping[str, float]] = {
-    "scenario-b": {"tcp": 0.75, "udp_max": 0.7, "rtt": 1.3, "http": 1.2, "cni_m": 3.0},
+    "scenario-b": {
+        "cpu_per_r": 1.6, "tcp": 0.75, "udp_max": 0.7, "rtt": 1.3, "http": 1.2, "cni_m": 3.0,
+    },
     "scenario-c": {"tcp": 0.76, "udp_max": 0.7, "rtt": 1.3, "http": 1.15, "cni_m": 2.8},
     "scenario-d": {"tcp": 1.02, "rtt": 0.98, "cni_m": 2.6},
     "scenario-e": {

@@ -6,37 +6,32 @@ from typing import Any
 
 import pytest
 
-from bench.metrics import CNI_COST, Note
-from bench.results import Results
+from bench.metrics import PRIMARY, Note
+from bench.results import Results, SharedRounds
 from report.facts import Traits, traits
-from report.recommend import (
-    USE_CASES,
-    Advice,
-    Contender,
-    advise,
-    best,
-    end_of,
-    find_experiments,
-    fit_sentences,
-    scenario_of,
-)
-from report.sources import Collection, MeasuredScenario
-from studies.experiments.model import Fit, Series
+from report.recommend import USE_CASES, Advice, advise, best, own_curves, scenario_of
+from report.sidebyside import side_by_side
+from report.sources import MeasuredScenario
+from studies.experiments.model import Experiment
 from tests.bench.sample_results import metric, results
 from tests.report.samples import STACKS, scenario_results, service_scaling
 
-CONNECT = ("connect_p50_last",)
+STEADY = [100.0, 101.0, 99.0, 100.5, 99.5, 100.2, 99.8, 100.1]
+SHARED = SharedRounds(id="one", labels=["a", "b", "c"])
 
-STEADY = [100.0, 101.0, 99.0, 100.5, 99.5]
 
-
-def measured(factor: float, n: int = 5, **more: Any) -> Results:
+def measured(factor: float, n: int = 8, **more: Any) -> Results:
     return results({"rtt_p50": metric([factor * each for each in STEADY[:n]], **more)})
 
 
-def decided(*sides: Results, metrics: tuple[str, ...] = ("rtt_p50",)) -> tuple[str, list[str]]:
-    contenders = [Contender(name, side) for name, side in zip("abc", sides, strict=False)]
-    winner, contests = best(contenders, metrics, worth=5.0, noisy=25.0)
+def decided(
+    *sides: Results, metrics: tuple[str, ...] = ("rtt_p50",), rounds: SharedRounds | None = SHARED
+) -> tuple[str, list[str]]:
+    named = [
+        MeasuredScenario(name, each.model_copy(update={"rounds": rounds}))
+        for name, each in zip("abc", sides, strict=False)
+    ]
+    winner, contests = best(side_by_side(named), named, metrics)
     return winner, [contest.outcome for contest in contests]
 
 
@@ -54,8 +49,25 @@ def test_a_later_one_has_to_beat_the_best_so_far() -> None:
     assert decided(measured(1.0), measured(0.8), measured(0.6)) == ("c", ["better", "better"])
 
 
+def test_between_what_did_not_take_turns_nothing_is_decided() -> None:
+    assert decided(measured(1.0), measured(0.1), rounds=None) == ("a", [])
+    apart = [
+        MeasuredScenario(name, scenario_results(name, shared=False))
+        for name in ("scenario-a", "scenario-e")
+    ]
+    advice = {each.workload.title: each for each in advise(side_by_side(apart))}
+    assert advice["Latency-sensitive"].choice == "scenario-a"
+    assert advice["Latency-sensitive"].sure == "not measured in turns: no verdict"
+    assert "measured" not in advice["Latency-sensitive"].bases
+
+
 def test_a_sure_difference_too_small_to_matter_changes_nothing() -> None:
     assert decided(measured(1.0), measured(0.96)) == ("a", ["no evidence"])
+
+
+def test_an_effect_that_is_not_in_percent_decides_nothing() -> None:
+    zero = results({"rtt_p50": metric([0.0] * 8)})
+    assert decided(zero, measured(1.0)) == ("a", ["no evidence"])
 
 
 def test_with_too_few_runs_nothing_is_better() -> None:
@@ -64,9 +76,9 @@ def test_with_too_few_runs_nothing_is_better() -> None:
 
 def test_where_nothing_smaller_could_have_been_seen_nothing_is_said() -> None:
     wild = [60.0, 160.0, 90.0, 130.0, 75.0]
-    noisy = results({"rtt_p50": metric(wild)})
-    contenders = [Contender("a", noisy), Contender("b", noisy)]
-    _, (contest,) = best(contenders, ("rtt_p50",), worth=5.0, noisy=25.0)
+    noisy = results({"rtt_p50": metric(wild)}).model_copy(update={"rounds": SHARED})
+    contenders = [MeasuredScenario("a", noisy), MeasuredScenario("b", noisy)]
+    _, (contest,) = best(side_by_side(contenders), contenders, ("rtt_p50",))
     assert contest.outcome == "too noisy"
     assert contest.finest > 25.0
     assert "too noisy to tell (would have been seen: rtt_p50 from" in contest.sentence()
@@ -89,35 +101,29 @@ def test_what_a_server_or_a_generator_limited_decides_nothing(kind: Any) -> None
     assert decided(measured(1.0), limited) == ("a", [])
 
 
-def test_the_machine_that_all_share_and_the_cost_of_the_cni_still_decide() -> None:
+def test_the_machine_that_all_share_still_decides() -> None:
     assert decided(measured(1.0), measured(0.5, notes=[Note(kind="machine-limit")])) == (
         "b",
         ["better"],
     )
-    cost = metric([50.0] * 5, notes=[Note(kind="server-limit")]).model_copy(
-        update={"group": CNI_COST}
-    )
-    other = cost.model_copy(update={"samples": [20.0, 20.1, 20.2, 20.3, 20.4]})
-    sides = results({"rtt_p50": cost}), results({"rtt_p50": other})
-    assert decided(*sides)[1] == ["better"]
 
 
-def collection(runs: int = 8, *stacks: str, **more: Any) -> Collection:
-    names = stacks or tuple(STACKS)
-    return Collection(
-        tuple(MeasuredScenario(name, scenario_results(name, runs)) for name in names), **more
-    )
+def by_title(
+    runs: int = 8, *stacks: str, experiments: tuple[Experiment, ...] = ()
+) -> dict[str, Advice]:
+    side = side_by_side(measured_scenarios(runs, *stacks))
+    return {each.workload.title: each for each in advise(side, experiments)}
 
 
-def by_title(found: Collection) -> dict[str, Advice]:
-    return {each.workload.title: each for each in advise(found)}
+def measured_scenarios(runs: int, *stacks: str) -> list[MeasuredScenario]:
+    return [MeasuredScenario(name, scenario_results(name, runs)) for name in stacks or STACKS]
 
 
 def test_five_scenarios_give_the_advice_that_their_differences_call_for() -> None:
-    found = by_title(collection())
+    found = by_title()
     chosen = {title: advice.choice for title, advice in found.items()}
     assert chosen == {
-        "Small and simple": "scenario-a",  # E is faster, but uses more memory
+        "Small and simple": "scenario-e",
         "UDP-heavy": "scenario-a",
         "Network policies required": "scenario-e",
         "500 services and more": "scenario-c",  # by design: nothing is measured along that axis
@@ -128,102 +134,127 @@ def test_five_scenarios_give_the_advice_that_their_differences_call_for() -> Non
         "Multi-hop pipelines": "scenario-e",
         "Training with EFA": None,
     }
-    assert found["Small and simple"].sure.startswith("better in one thing, worse in another")
     assert found["Latency-sensitive"].bases == ("measured",)
     assert found["Short of addresses"].bases == ("feature", "measured")
     assert found["500 services and more"].bases == ("feature", "published")
     assert found["Training with EFA"].headline == "any"
-    assert any("rtt_p50 -1" in text for text in found["Latency-sensitive"].because)
+    assert any("rtt_p50 -" in text for text in found["Latency-sensitive"].because)
+
+
+def test_advice_and_table_give_the_same_verdicts_by_one_family() -> None:
+    side = side_by_side(measured_scenarios(8))
+    assert {each.primary for each in side.pairs.values()} == {10 * len(PRIMARY)}
+    latency = next(each for each in advise(side) if each.workload.title == "Latency-sensitive")
+    against = side.pairs["scenario-a", "scenario-e"].metrics
+    (said,) = (text for text in latency.because if text.startswith("scenario-e against scenario-a"))
+    for name in ("rtt_p50", "connect_p50", "http_p50"):
+        verdict = against[name].verdict
+        assert (f"{name} {against[name].effect_text()}" in said) == (verdict == "better")
+
+
+def test_only_primary_metrics_decide_and_others_are_told_as_exploratory() -> None:
+    for workload in USE_CASES:
+        assert set(workload.deciding) <= set(PRIMARY)
+        assert not set(workload.beside) & set(PRIMARY)
+    simple = by_title()["Small and simple"]
+    assert any(text.startswith("cni_memory against scenario-a") for text in simple.beside)
+    assert not any("cni_memory" in text for text in simple.because)
+
+
+def test_what_carries_over_to_eks_stands_at_the_advice() -> None:
+    found = by_title()
+    assert found["Small and simple"].eks.startswith("Which is faster, and the CPU time it takes; ")
+    assert "No throughput" in found["Short of addresses"].eks
+    # D shows flows and E does not, and E sets up connections faster.
+    assert "Hubble is on in" in found["Network policies required"].eks
+    assert "Hubble" not in found["Small and simple"].eks
+    assert found["Training with EFA"].eks == "The same: it rests on no measurement."
+    own = [
+        MeasuredScenario(
+            each.name,
+            each.results.model_copy(
+                update={"environment": each.environment.with_facts(shared_machine=False)}
+            ),
+        )
+        for each in measured_scenarios(8)
+    ]
+    here = {each.workload.title: each.eks for each in advise(side_by_side(own))}
+    assert here["Latency-sensitive"] == "Measured on a cluster of its own machines."
 
 
 def test_with_three_runs_nothing_rests_on_measurement() -> None:
-    for title, advice in by_title(collection(3)).items():
+    found = by_title(3)
+    for title, advice in found.items():
         assert "measured" not in advice.bases, title
-    assert by_title(collection(3))["Multi-hop pipelines"].bases == ()
-    assert by_title(collection(3))["Latency-sensitive"].sure == "too few runs for a verdict"
-
-
-def test_five_rounds_suffice_for_the_deciding_metrics() -> None:
-    assert by_title(collection(5))["Latency-sensitive"].bases == ("measured",)
-    assert max(len(each.deciding) for each in USE_CASES) <= 6
+    assert found["Multi-hop pipelines"].bases == ()
+    assert found["Latency-sensitive"].sure == "too few runs for a verdict"
 
 
 def test_a_need_that_nobody_fulfils_is_told() -> None:
-    found = by_title(collection(5, "scenario-a"))
+    found = by_title(5, "scenario-a")
     assert found["Short of addresses"].choice is None
     assert found["Short of addresses"].headline == "none of these"
     assert "no scenario here is known" in found["Short of addresses"].because[0]
 
 
 def test_results_that_do_not_tell_are_no_candidates() -> None:
-    silent = MeasuredScenario("mine", results({"rtt_p50": metric(STEADY)}))
-    found = by_title(Collection((silent,)))
+    silent = side_by_side([MeasuredScenario("mine", results({"rtt_p50": metric(STEADY)}))])
+    found = {each.workload.title: each for each in advise(silent)}
     assert "mine: its results do not tell" in found["Network policies required"].because
 
 
-def test_the_services_experiment_decides_in_place_of_the_design() -> None:
-    found = by_title(collection(8, experiments=(service_scaling(),)))
-    advice = found["500 services and more"]
+SERVICES = next(each.curve for each in USE_CASES if each.only_curve)
+
+
+def test_services_are_decided_by_each_scenarios_own_run_in_the_scenarios_order() -> None:
+    advice = by_title(experiments=(service_scaling(),))["500 services and more"]
     assert (advice.choice, advice.bases) == ("scenario-c", ("measured",))
-    assert advice.because[0].startswith("experiment scale, at 5,000 services, by connect_p50_last")
-    assert advice.because[0].endswith(": Cilium eBPF is best")
+    assert advice.because[0].startswith(
+        "scenario-a, from 4 to 1,000 services, in a lab of its own: connect_p50_last +1"
+    )
+    assert advice.because[-1] == "no run of scenario-b, scenario-d, scenario-e"
+    # The files' order says nothing: A's own run, flat, is enough to keep the simplest.
     flat = service_scaling().model_copy(update={"series": [service_scaling().series[1].model_copy(
-        update={"subject": name}) for name in ("kube-proxy iptables", "Cilium eBPF")]})  # fmt: skip
-    same = by_title(collection(8, experiments=(flat,)))["500 services and more"]
+        update={"subject": name}) for name in ("Cilium eBPF", "kube-proxy iptables")]})  # fmt: skip
+    same = by_title(experiments=(flat,))["500 services and more"]
     assert (same.choice, same.bases) == ("scenario-a", ("measured",))
 
 
-def test_axes_are_told_apart_by_their_unit() -> None:
-    services = service_scaling()
-    hops = services.model_copy(
-        update={"axis": services.axis.model_copy(update={"name": "services in the chain",
-                                                         "unit": "hops"})}
-    )  # fmt: skip
-    assert find_experiments([services, hops], "services", CONNECT) == (services,)
-    assert find_experiments([services, hops], "hops", CONNECT) == (hops,)
-
-
-def test_another_experiment_along_the_same_axis_is_no_curve_of_what_decides() -> None:
-    services = service_scaling()
-    creating = services.model_copy(
-        update={"name": "creation", "series": [_only(each, "create") for each in services.series]}
-    )
-    assert find_experiments([services, creating], "services", CONNECT) == (services,)
-    found = by_title(collection(8, experiments=(services, creating)))
-    assert found["500 services and more"].choice == "scenario-c"
-
-
-def _only(series: Series, name: str) -> Series:
-    points = [
-        point.model_copy(update={"metrics": {name: next(iter(point.metrics.values()))}})
-        for point in series.points
-    ]
-    return series.model_copy(update={"points": points, "fits": []})
-
-
-def test_only_what_decides_has_its_growth_told() -> None:
-    fit = Fit(
-        metric="connect_p50_last", form="linear", constant=0, slope=1, slope_ci=(0.5, 2),
-        level=0.95, verdict="grows",
-    )  # fmt: skip
+def test_the_size_that_is_asked_decides_not_the_furthest() -> None:
+    assert SERVICES is not None
     scaling = service_scaling()
-    fitted = [fit, fit.model_copy(update={"metric": "cni_memory"})]
-    first = scaling.series[0].model_copy(update={"fits": fitted})
-    told = list(fit_sentences([scaling.model_copy(update={"series": [first]})], CONNECT))
-    assert told == [f"{first.subject}, connect_p50_last: grows"]
+    late = scaling.series[0].model_copy(
+        update={
+            "points": [
+                # Only at 5,000 it is slower.
+                point if (point.x or 0) > 1_000
+                else point.model_copy(update={"metrics": scaling.series[0].points[0].metrics})
+                for point in scaling.series[0].points
+            ]
+        }
+    )  # fmt: skip
+    scenarios = measured_scenarios(1)
+    known = {each.name: traits(each) for each in scenarios}
+    whole = own_curves(SERVICES, [scaling], scenarios, known)
+    assert {name: each.slower for name, each in whole.items()} == {
+        "scenario-a": True, "scenario-c": False,
+    }  # fmt: skip
+    changed = scaling.model_copy(update={"series": [late]})
+    assert not own_curves(SERVICES, [changed], scenarios, known)["scenario-a"].slower
 
 
-def test_of_several_axes_that_with_most_subjects_is_taken() -> None:
-    both = service_scaling()
-    other = both.model_copy(
-        update={"axis": both.axis.model_copy(update={"name": "x"}), "series": both.series[:1]}
+def test_axes_are_told_apart_by_their_unit() -> None:
+    assert SERVICES is not None
+    hops = service_scaling().model_copy(
+        update={"axis": service_scaling().axis.model_copy(update={"unit": "hops"})}
     )
-    assert find_experiments([other, both], "services", CONNECT) == (both,)
-    assert find_experiments([], "services", CONNECT) == ()
+    scenarios = measured_scenarios(1)
+    known = {each.name: traits(each) for each in scenarios}
+    assert own_curves(SERVICES, [hops], scenarios, known) == {}
 
 
 def choice_of(subject: str, *stacks: str) -> str | None:
-    scenarios = collection(1, *stacks).scenarios
+    scenarios = measured_scenarios(1, *stacks)
     return scenario_of(subject, scenarios, {each.name: traits(each) for each in scenarios})
 
 
@@ -252,11 +283,6 @@ def test_kube_proxy_beside_cilium_serves_no_pod() -> None:
     assert choice_of("kube-proxy iptables", "scenario-b") is None
 
 
-def test_one_subject_alone_decides_nothing() -> None:
-    alone = service_scaling().model_copy(update={"series": service_scaling().series[:1]})
-    assert end_of([alone]) is None
-
-
 def test_traits_come_from_what_ran() -> None:
     known = {name: traits(MeasuredScenario(name, scenario_results(name, 1))) for name in STACKS}
     assert known["scenario-a"] == Traits(
@@ -275,4 +301,4 @@ def test_every_kind_of_workload_says_what_would_change_the_advice() -> None:
     assert len(USE_CASES) == 10
     for workload in USE_CASES:
         assert workload.change and workload.when
-        assert workload.deciding or workload.any_cni
+        assert workload.deciding or workload.beside or workload.only_curve or workload.any_cni

@@ -106,7 +106,8 @@ def test_without_a_source_the_folder_of_a_matrix_is_reported(
     monkeypatch.chdir(tmp_path)
     assert "there is no folder matrix here" in refused(capsys, 5, "report")
     (tmp_path / "matrix").symlink_to(folder)
-    monkeypatch.setattr("report.page.context", lambda *_: {"sections": ()})
+    monkeypatch.setattr("report.page.context", lambda *_, **__: {"sections": (), "summary": None})
+    monkeypatch.setattr("report.page.spoken", lambda _: ())
     monkeypatch.setattr("report.page.html", lambda _: "page")
     monkeypatch.setattr("report.page.markdown", lambda _: "text")
     assert main(["report"]) == 0

@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import boto3
+
 from bench.interleave import time_bound
 from bench.plan import Plan
 from bench.probes import build_probes
 from cni.settings import Problem
-from components.eks.aws import Finding
+from components.eks.aws import AwsError, Finding, connect, first_line
 from components.eks.preflight.facts import FACTS, Product
 
 if TYPE_CHECKING:
@@ -134,6 +136,24 @@ def complete(listed: Mapping[str, float | str], region: str, instance_type: str)
         source = f"{dated}: {reasons})" + ("" if every else f" and {source}")
     known = {field: price for field, price in listed.items() if not isinstance(price, str)}
     return Prices(**known, **{field: table[field] for field in missing}, source=source)
+
+
+def look_up_node(instance_type: str, region: str | None) -> tuple[float, str] | None:
+    """A node's price in US dollars an hour and its source; None where nobody knows one.
+
+    Without credentials or a network it is the table's, and the source says so.
+    """
+    table, region = FACTS.prices, region or FACTS.prices.region
+    try:
+        pricing = connect(boto3.Session(), region).pricing
+        listed = look_up_price(pricing, products(instance_type)["node_hour"], region)
+    except AwsError as error:
+        listed = first_line(error)
+    if not isinstance(listed, str):
+        return listed, f"AWS's price list for {region}"
+    known = table.prices(region, instance_type).get("node_hour")
+    why = f"a table of {table.date:%Y-%m-%d} (the price list was not read: {listed.rstrip('.')})"
+    return None if known is None else (known, why)
 
 
 # -- the estimate -----------------------------------------------------------------------------
