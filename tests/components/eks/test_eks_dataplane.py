@@ -102,6 +102,15 @@ def test_cilium_is_the_release_of_the_scenarioschart_values(
     assert values["operator"]["replicas"] == 1
 
 
+@pytest.mark.parametrize(("version", "devices"), [("1.35", "veth"), ("1.36", "netkit")])
+def test_toggles_follow_the_kernel_of_the_versions_nodes(version: str, devices: str) -> None:
+    toggles = {f"scenario.toggles.{name}": True for name in ("netkit", "bigTCP", "wireguard")}
+    values = chart_values(eks_mocks.program("scenario-e", {"eks.version": version, **toggles}))
+    assert values["bpf"]["datapathMode"] == devices
+    assert values["enableIPv4BIGTCP"] is False  # ENA
+    assert values["encryption"] == {"enabled": True, "type": "wireguard"}
+
+
 @pytest.mark.parametrize("stack", ["scenario-d", "scenario-e"])
 def test_eni_values_name_the_nodes_subnet_the_operators_role_and_the_tags(
     stack: str, programs: dict[str, Program]
