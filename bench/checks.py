@@ -5,20 +5,23 @@ dataplane is set, that the clocks agree, that every server answers, that the pat
 and that new connections are led to a Service by what the settings ask for. Those of a quiet machine
 and of the load generator follow after the warm-up (:mod:`bench.readiness`).
 
-No latency here is the difference of two machines' clocks: each is measured on one, with its
-monotonic clock. But a node whose clock is off makes logs and results contradict each other, and
-one that reads its time slowly (a system call in place of a read of the CPU's counter) slows every
-load generator, which asks for the time twice per request.
+No latency of a benchmark is the difference of two machines' clocks: each is measured on one, with
+its monotonic clock. Where an experiment asks the API server for a change and a client sees it, the
+offset of both clocks is read (:func:`read_clock`). But a node whose clock is off makes logs and
+results contradict each other, and one that reads its time slowly (a system call in place of a read
+of the CPU's counter) slows every load generator, which asks for the time twice per request.
 """
 
 import json
+import math
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bench.environment import Environment
 from bench.limits import growth
+from bench.metrics import Note
 from bench.plan import ALLOWABLE
 from bench.probes.base import Bench, Invocation, SampleError
 from bench.probes.dns import parse_dig
@@ -132,10 +135,13 @@ _SOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 _ROLES = ("iperf3-client", "iperf3-server")
 _READINGS = 3
 _SECONDS = 2.0
+_US = 1e6
+MOST_DOUBT = 0.1
+"""Share of a time that the error of a clock's reading may be, without a note."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class ClockReading:
     """A node's clock against ours: offset in seconds, known to ± ``error``; its source."""
 
     node: str
@@ -143,12 +149,24 @@ class _Reading:
     error: float
     source: str
 
+    @property
+    def certain(self) -> float:
+        """As much of the offset as is certain: 0 where both may be the same clock."""
+        return math.copysign(max(0.0, abs(self.offset) - self.error), self.offset)
+
+    def doubts(self, values: Mapping[str, float]) -> dict[str, tuple[Note, ...]]:
+        """A note on each time in µs, taken from one clock to the other, that the error may change
+        by :data:`MOST_DOUBT` or more."""
+        error = float(f"{_US * self.error:.1g}")
+        note = Note(kind="two-clocks", figures={"error_us": error})
+        return {name: (note,) for name, value in values.items() if error >= MOST_DOUBT * value}
+
 
 def clocks(bench: Bench) -> Check:
     """Client's and server's clocks agree, and are fast to read."""
     try:
-        client, server = (_read(bench, role) for role in _ROLES)
-    except (SampleError, ParseError) as error:
+        client, server = (read_clock(bench, role) for role in _ROLES)
+    except SampleError as error:
         return Check("clocks", False, str(error))
     skew, error_ = server.offset - client.offset, server.error + client.error
     slow = [each for each in (client, server) if each.source in SLOW_SOURCES]
@@ -161,8 +179,12 @@ def clocks(bench: Bench) -> Check:
     return Check("clocks", abs(skew) - error_ <= MOST_SKEW_SECONDS and not slow, evidence)
 
 
-def _read(bench: Bench, role: str) -> _Reading:
-    best: _Reading | None = None
+def read_clock(bench: Bench, role: str) -> ClockReading:
+    """The best of a few readings of a pod's clock.
+
+    :raises SampleError: it cannot be asked, or does not tell.
+    """
+    best: ClockReading | None = None
     for _ in range(_READINGS):
         reading = _read_once(bench, role)
         if best is None or reading.error < best.error:
@@ -171,7 +193,7 @@ def _read(bench: Bench, role: str) -> _Reading:
     return best
 
 
-def _read_once(bench: Bench, role: str) -> _Reading:
+def _read_once(bench: Bench, role: str) -> ClockReading:
     script = f"echo $EPOCHREALTIME $(<{_SOURCE})"
     start = bench.clock.now().timestamp()
     result = bench.run(Invocation(role, ("bash", "-c", script)), _SECONDS)
@@ -181,9 +203,9 @@ def _read_once(bench: Bench, role: str) -> _Reading:
         there, source = float(words[0]), words[1]
     except (IndexError, ValueError):
         said = tail(result.stdout + result.stderr)
-        raise ParseError(f"no time and clock source from {role}: {said or 'nothing'}") from None
+        raise SampleError(f"no time and clock source from {role}: {said or 'nothing'}") from None
     half = (end - start) / 2
-    return _Reading(bench.targets.one(role).node, there - (start + half), half, source)
+    return ClockReading(bench.targets.one(role).node, there - (start + half), half, source)
 
 
 ALLOWANCES = "allowances"
@@ -205,6 +227,8 @@ def allowances(bench: Bench) -> Callable[[], Check]:
         seconds = bench.clock.monotonic() - start
         if not after:
             return Check(ALLOWANCES, True, "this platform has none")
+        if unread := [node for node, counters in after.items() if not counters]:
+            return Check(ALLOWANCES, False, f"{', '.join(unread)}: the counters cannot be read")
         grown = growth(before, after)
         if grown:
             listed = "; ".join(f"{node}: {tally(counters)}" for node, counters in grown.items())
@@ -362,7 +386,7 @@ def mtu(bench: Bench) -> Check:
                 f"no packet of {size} bytes, the client's MTU, arrived: {error}"
             ) from None
         arrived = report.end.sum_received.arrived
-        if arrived < _DATAGRAMS / 2:
+        if arrived < _ENOUGH * _DATAGRAMS:
             raise ParseError(f"only {arrived} of {_DATAGRAMS} packets of {size} bytes arrived")
         return f"{size} bytes: {arrived} of {_DATAGRAMS} unfragmented packets of that size arrived"
 

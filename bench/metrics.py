@@ -191,6 +191,7 @@ Kind = Literal[
     "lower-bound",
     "throttled",
     "disturbed",
+    "two-clocks",
     "remark",
 ]
 LimitedBy = Literal["machine", "server", "client", "none", "unknown"]
@@ -211,6 +212,7 @@ TEXTS: Final[Mapping[Kind, str]] = {
     "server was too slow, not the network",
     "lower-bound": "no loss at the highest rate tried: a lower bound",
     "throttled": "the platform held traffic back",
+    "two-clocks": "from one machine's clock to another's, which are known to {error_us} µs only",
     "disturbed": "others used more than {percent} % of a machine's CPUs",
 }
 """The text of each kind, with its figures filled in; a remark has its own text."""

@@ -214,7 +214,8 @@ class Session(Protocol):
         """Traffic that the platform held back so far: counters by node, then by name.
 
         Cumulative since the device came up, such as the ENA driver's ``bw_in_allowance_exceeded``;
-        empty where the platform has no such limit. Read before and after every sample.
+        empty where the platform has no such limit, and a node's where they cannot be read. Read
+        before and after every sample.
         """
         ...
 

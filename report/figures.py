@@ -29,6 +29,7 @@ from report.web import (
     svg,
     svg_file,
 )
+from studies.experiments.growth import MISFIT
 from studies.experiments.model import Axis, Experiment, ExperimentError, Fit, Point, Series
 
 _ROW = 0.36
@@ -206,10 +207,10 @@ def _curve(axes: Axes, curve: Curve, style: int) -> None:
             axes.plot([x, x], metric.ci, color=colour, lw=2.2)
     medians = [metric.median for _, metric in curve.points]
     axes.plot(xs, medians, marker, ls="-", lw=1, ms=6, color=colour, label=curve.subject)
-    if curve.fit:
+    if curve.fit and (curve.fit.off or 0.0) <= MISFIT:
         fit = curve.fit
         fine = [min(xs) + (max(xs) - min(xs)) * step / 60 for step in range(61)]
-        grown = [fit.constant + fit.slope * x**fit.power for x in fine]
+        grown = [fit.at(x) for x in fine]
         axes.plot(fine, grown, ls="--", lw=1, color=MUTED, label=f"fit of {curve.subject}")
 
 
@@ -371,4 +372,4 @@ def _effect_panel(axes: Axes, measured: Sequence[Series], name: str, *, labelled
     axes.set_yticks(range(len(subjects)), subjects)
     title = f"{name} ({', '.join(sorted(units))}){_TOWARDS[better]}"
     axes.set_title(title, fontsize=8, loc="left")
-    axes.set_xlabel("change by the toggle in %, with its 95 % interval", fontsize=7)
+    axes.set_xlabel("change by the toggle in %, with its interval", fontsize=7)

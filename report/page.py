@@ -29,6 +29,7 @@ from report.sidebyside import (
     as_markdown,
     caveats,
     certainty,
+    levels,
     qualified,
     tally,
 )
@@ -204,6 +205,7 @@ def context(
         "levels": _levels(rows),
         "tallies": list(map(tally, side.comparisons)),
         "caveats": caveats(side),
+        "effect_levels": levels(side),
         "sections": sections(collection.experiments),
         "advice": advice,
         "summary": summary(collection, side, advice),

@@ -475,10 +475,9 @@ def _carried_over(
     """What of a lab's verdicts holds on EKS: directions and CPU time."""
     if not side.baseline.environment.shared_machine:
         return "Measured on a cluster of its own machines."
-    text = "Which is faster"
+    text = "Which is faster; not by how much."
     if "cpu_per_request" in workload.deciding:
-        text += ", and the CPU time it takes"
-    text += "; not by how much."
+        text = "Which is faster, not by how much; and the CPU time it takes."
     if "tcp_throughput" in workload.deciding:
         text += " No throughput: there the instance's bandwidth is the limit."
     flows = sorted(

@@ -48,8 +48,8 @@ _STYLES: dict[Verdict, str] = {
     "no direction": "dim",
 }  # fmt: skip
 _LEGEND = (
-    f"{ARROWS_TEXT}. The effect is that of the scenario on the baseline, with the "
-    "95 % interval of this one metric (less where so few runs allow no more); the verdict is "
+    f"{ARROWS_TEXT}. The effect is that of the scenario on the baseline, with the interval of this "
+    "one metric; the verdict is "
     "corrected for the number of tests: of the primary metrics, of all pairs of scenarios; of the "
     "others, which are exploratory, of this pair. "
     "± is the standard deviation of the effect within and between bring-ups."
@@ -202,6 +202,19 @@ def named(text: str, comparison: Comparison) -> str:
     return _SIDE.sub(lambda side: sides[side[0]], text)
 
 
+def levels(side: SideBySide) -> str:
+    """Of the effects' intervals: ``95 %``, or ``93 to 99 %`` where ranks allow no others."""
+    known = sorted(
+        {
+            round(100 * metric.effect.level)
+            for comparison in side.comparisons
+            for metric in comparison.metrics.values()
+            if metric.effect.level > 0
+        }
+    )
+    return " to ".join(map(str, dict.fromkeys(known[:1] + known[-1:]))) + " %" if known else "none"
+
+
 def certainty(side: SideBySide, advice: str) -> str:
     """How sure the verdicts are, in a sentence or two.
 
@@ -217,7 +230,7 @@ def certainty(side: SideBySide, advice: str) -> str:
         f"Measured {rounds}. The chance of even one false verdict among the {first.primary} tests "
         f"of primary metrics, of {all_pairs}, is at most {chance}. All other metrics are "
         f"exploratory: each pair's have {chance} of their own, and no advice rests on them. "
-        f"{_SCOPES[side.scope]}"
+        f"{_SCOPES[side.scope]} Intervals of effects have {levels(side)} each."
     )
     short = []
     for each in side.comparisons:

@@ -6,7 +6,8 @@ What is measured takes hours in all, so each part can be made by itself:
 - ``validation``: docs/validation (30 minutes);
 - ``upgrade``: the example of docs/upgrade.md, from the study's Cilium (20 minutes);
 - ``experiments``: docs/experiments, each file by the command that it says it was made by (hours);
-- ``tables``: figures and tables from the data that is there, without measuring.
+- ``example``: the report in docs/example from its data, without measuring;
+- ``tables``: that, and figures and tables from all data that is there, without measuring.
 
 A part replaces what is in docs/ only once it is whole.
 """
@@ -43,7 +44,9 @@ from studies.upgrade import RECORD, SIDES, Upgrade
 PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
 EXAMPLE, EXPERIMENTS, UPGRADE = DOCS / "example", DOCS / "experiments", DOCS / "upgrade"
-SHOWN = EXAMPLE / "scenario-e.json"
+MEASURED = EXAMPLE / "data"
+"""The results behind the example's report."""
+SHOWN = MEASURED / "scenario-e.json"
 """The results that the README shows."""
 _SCREENS = {"first-screen.png": (1280, 900), "phone.png": (390, 844)}
 
@@ -51,6 +54,8 @@ COPIES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "scale-iptables": ("scenario-a", {"scenario": {"kubeProxy": "iptables"}}),
     "scale-nftables": ("scenario-a", {"scenario": {"kubeProxy": "nftables"}}),
     "scale-ebpf": ("scenario-d", {}),
+    # The other scenarios': which of them suits many Services is each one's own run to say.
+    **{f"scale-{letter}": (f"scenario-{letter}", {}) for letter in "bce"},
     **{
         f"scale-{mode}-{version}": (
             "scenario-a",
@@ -62,7 +67,7 @@ COPIES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 }
 """Stacks of experiments that are copies of a scenario, on two nodes: of which, and what differs, by
 section. kube-proxy is that of the default Kubernetes, and of the lab's oldest and newest."""
-_SCALE = ("scale", "--points", "4,1000,5000,10000", "--rounds", "3")
+_SCALE = ("scale", "--points", "4,500,1000,5000,10000", "--rounds", "3")
 """What is measured on a copy that has no data yet."""
 PLOTS = {
     "scale.svg": (
@@ -105,12 +110,22 @@ def matrix() -> None:
     with tempfile.TemporaryDirectory() as folder:
         measured = Path(folder, "matrix")
         bench("matrix", "--out", str(measured))
-        bench("report", str(measured), "--out", str(EXAMPLE))
-        shown = from_json((measured / SHOWN.name).read_text(encoding="utf-8"))
-        SHOWN.write_text(shown.to_json() + "\n", encoding="utf-8")
+        shutil.rmtree(MEASURED, ignore_errors=True)
+        MEASURED.mkdir(parents=True)
+        for file in sorted(measured.glob("scenario-*.json")):
+            results = from_json(file.read_text(encoding="utf-8"))
+            (MEASURED / file.name).write_text(results.to_json() + "\n", encoding="utf-8")
+    tables()
+
+
+def example() -> None:
+    """The report of the results in docs/example."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench("report", str(MEASURED.relative_to(PROJECT)), "--out", folder)
+        for name in ("index.html", "report.md", "metrics.csv"):
+            shutil.copy(Path(folder, name), EXAMPLE / name)
     for name, size in _SCREENS.items():
         screenshot(EXAMPLE / "index.html", EXAMPLE / name, size)
-    tables()
 
 
 def validation() -> None:
@@ -192,6 +207,7 @@ def copied(stack: str) -> dict[str, Any]:
 
 def tables() -> None:
     """Figures and tables from the data that is there."""
+    example()
     for name, (patterns, metrics) in PLOTS.items():
         files = [str(file) for each in patterns for file in sorted(EXPERIMENTS.glob(each))]
         out = str(EXPERIMENTS / name)
@@ -226,7 +242,7 @@ def upgrade_example() -> str:
 
 
 FILLED = {
-    PROJECT / "README.md": ("results: docs/example/scenario-e.json", primary_metrics),
+    PROJECT / "README.md": ("results: docs/example/data/scenario-e.json", primary_metrics),
     DOCS / "upgrade.md": ("upgrade: upgrade/upgrade.json", upgrade_example),
 }
 """Documents with a place for what their data gives: how it is marked, and what makes the text."""
@@ -250,7 +266,9 @@ def screenshot(page: Path, image: Path, size: tuple[int, int]) -> None:
     )  # fmt: skip
 
 
-PARTS = {each.__name__: each for each in (matrix, validation, upgrade, experiments, tables)}
+PARTS = {
+    each.__name__: each for each in (matrix, example, validation, upgrade, experiments, tables)
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

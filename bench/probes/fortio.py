@@ -274,7 +274,7 @@ TIMER_US = 1_200.0
 """Timers of an idle Go program are up to a millisecond late, by the resolution of its poller, plus
 the time to wake (p99.9 of a run without others 1.28 ms), whatever the server does; what is more is
 a want of CPU."""
-LATE_US = 5_000.0
+LATE_US = TIMER_US
 """A request that leaves so much after it was due, although its connection is free, is late."""
 LATE_SHARE = 0.01
 COARSE_SPREAD = 0.26

@@ -193,8 +193,7 @@ class KubernetesSession(KeepsObjects):
         with as_session_error():
             limited = [each.name for each in self._node_facts if each.driver == "ena"]
             outputs = pods.on_nodes(self._api, lambda node: facts.ALLOWANCES_COMMAND, limited)
-        counters = {node: facts.parse_allowances(text) for node, text in outputs.items()}
-        return {node: each for node, each in counters.items() if each}
+        return {node: facts.parse_allowances(text) for node, text in outputs.items()}
 
     def environment(self) -> Environment:
         with as_session_error():

@@ -15,6 +15,8 @@ machine did meanwhile, and would make every interval too narrow.
   by :data:`ENOUGH` or more, and the interval of its exponent excludes 1
   (Burnham & Anderson, Model Selection and Multimodel Inference, 2nd ed., section 2.4). Both are
   fitted with weights in proportion to the values, since timings spread in proportion.
+- A curve that some visit lies off by more than :data:`MISFIT` of its value is none: growth is told,
+  with the misfit, and no curve is drawn. So a line is what data follow, not what is left over.
 
 Round by round
 --------------
@@ -39,6 +41,7 @@ from studies.experiments.model import Fit, Point
 LEVEL = 0.95
 ENOUGH = 4.0
 """Of Akaike's criterion: seven times as likely."""
+MISFIT = 0.25
 _LEAST_VISITS = 5
 _LEAST_SIZES = 4
 _STEP = 1_000
@@ -80,19 +83,29 @@ def growth(metric: str, unit: str, axis: str, visits: Sequence[Place]) -> Fit | 
         middle = float(np.median(y))
         return fit(form="constant", constant=middle, slope=slope, slope_ci=ci, verdict=verdict)
     power = _power(x, y) if slope > 0 and y.min() > 0 else None
+    verb = "grows" if slope > 0 else "falls"
     if power is not None:
         verdict = (
             f"grows as {axis} to the power of {power.exponent:.2f} "
             f"({power.low:.2f} to {power.high:.2f}): "
             f"{'more' if power.exponent > 1 else 'less'} than in proportion"
         )
-        return fit(
+        found = fit(
             form="power", constant=power.constant, slope=power.slope,
             slope_ci=power.slope_ci, power=power.exponent, verdict=verdict,
         )  # fmt: skip
-    verb = "grows" if slope > 0 else "falls"
-    verdict = f"{verb} in a line: {_signed(_STEP * slope)} ({most})"
-    return fit(form="linear", constant=intercept, slope=slope, slope_ci=ci, verdict=verdict)
+    else:
+        verdict = f"{verb} in a line: {_signed(_STEP * slope)} ({most})"
+        found = fit(form="linear", constant=intercept, slope=slope, slope_ci=ci, verdict=verdict)
+    off = max(abs(found.at(visit.x) - visit.y) / abs(visit.y or 1.0) for visit in visits)
+    if off <= MISFIT:
+        said = f"{verdict}; every visit lies within {math.ceil(100 * off)} % of it"
+    else:
+        said = (
+            f"{verb}, on no curve that was tried: of the nearest one a visit lies "
+            f"{100 * off:.0f} % off"
+        )
+    return found.model_copy(update={"off": off, "verdict": said})
 
 
 @dataclass(frozen=True, slots=True)

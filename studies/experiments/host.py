@@ -1,7 +1,9 @@
-"""What the network gives without a CNI: the probes between the nodes' own namespaces.
+"""What the nodes' own network gives: the probes between the nodes' own namespaces.
 
 Each probe is run from pod to pod and from node to node, on the same two nodes, in turn in every
-round, so that the CNI's part of every figure can be read as a share of what the network gives.
+round, so that the pods' part of every figure can be read as a share of what the nodes have. That is
+not the network without a CNI: Cilium's programs sit on the nodes' devices, so the nodes' traffic
+passes them, too.
 """
 
 from collections.abc import Sequence

@@ -54,7 +54,8 @@ class Fit(Model):
     """Growth of one metric along the axis: ``metric = constant + slope * x ** power``.
 
     ``slope_ci`` is the slope's interval at ``level`` (0 to 1), in the metric's unit per ``x``.
-    ``verdict`` is what the interval allows to say.
+    ``off`` is by which share (0 …) of its value the visit that fits worst lies off the curve; None
+    where that was not looked at. ``verdict`` is what interval and fit allow to say.
     """
 
     metric: str
@@ -64,7 +65,12 @@ class Fit(Model):
     slope_ci: tuple[float, float]
     power: float = 1.0
     level: float
+    off: float | None = None
     verdict: str
+
+    def at(self, x: float) -> float:
+        """The curve's value, in the metric's unit."""
+        return float(self.constant + self.slope * x**self.power)
 
 
 class RateWithin(Model):

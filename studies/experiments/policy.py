@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from bench.checks import read_clock
 from bench.compare import Comparison, compare
 from bench.interleave import Side, abba, interleave
 from bench.metrics import MICROSECONDS, Metric, Note
@@ -205,6 +206,8 @@ PATIENCE_MS = 20
 ENFORCED_RATE, ENFORCED_CONNECTIONS = 100, 4
 """Connections/s, by so many in turn that a denied one does not keep the next from being tried:
 their distance of 10 ms is the resolution of both times."""
+_BESIDE = "iperf3-client"
+"""On the load generator's node, with a shell."""
 _LEAD_SECONDS = 1.0
 _US_PER_SECOND = 1e6
 
@@ -242,15 +245,20 @@ class EnforcedProbe:
         )  # fmt: skip
 
     def measure(self, bench: Bench) -> Reading:
-        clock = bench.clock
+        clock, invocation = bench.clock, self.invocation(bench.targets)
+        client = read_clock(bench, _BESIDE)
         with ThreadPoolExecutor(1) as pool:
-            load = pool.submit(bench.run, self.invocation(bench.targets), self.seconds)
+            load = pool.submit(bench.run, invocation, self.seconds)
             clock.sleep(_LEAD_SECONDS)
             created = _change(bench, self.admit)
             clock.sleep(max(0.0, self.window - (_now(bench) - created) / _US_PER_SECOND))
             deleted = _change(bench, self.refuse)
             result = load.result()
-        return read_enforced(result, created, deleted, self.window * _US_PER_SECOND)
+        ahead = client.certain * _US_PER_SECOND
+        reading = read_enforced(
+            result, created + ahead, deleted + ahead, self.window * _US_PER_SECOND
+        )
+        return replace(reading, notes=client.doubts(reading.values))
 
     def summary(self, reading: Reading) -> str:
         shown = {metric.name: reading.values.get(metric.name) for metric in self.metrics}

@@ -9,7 +9,9 @@ spread between bring-ups is known better: they are cut into comparisons, one aft
 A/A. Three equal clusters make three pairs. The shift of the median over all bring-ups has to stay
 below 1 %, and the comparisons' uncorrected p-values of 0.05 or less may not be more than chance
 makes of 5 %. Pairs share clusters, so three of them count as two. Metrics of one bring-up share its
-machine, but not their turns, and count as independent.
+machine, but not their turns, and count as independent. Verdicts are looked at as a report gives
+them, whose advice rests on nothing else: of all pairs as one family, in which a false one may be by
+chance once in twenty times.
 
 Sensitivity. What a delay has to do to the turns is arithmetic: bring-up by bring-up, the difference
 between what turns saw and that has an interval that covers 0.
@@ -45,7 +47,15 @@ from scipy import stats as distributions
 
 from bench import stats
 from bench.benchstat import benchstat
-from bench.compare import ALPHA, Comparison, MetricComparison, compare, samples_of
+from bench.compare import (
+    ALPHA,
+    Comparison,
+    MetricComparison,
+    Pair,
+    compare,
+    compare_together,
+    samples_of,
+)
 from bench.merge import merge
 from bench.metrics import PRIMARY
 from bench.results import Results, grouped
@@ -99,6 +109,7 @@ def judge(bring_ups: Sequence[BringUp]) -> Judged:
     p_values = equal_p_values(bring_ups)
     checks, equalities = judge_equal(bring_ups)
     checks.append(judge_p_values(p_values, len(list(combinations(LABELS, 2)))))
+    checks.append(judge_false_verdicts(bring_ups))
     found: list[Sensitivity] = []
     for imposed in IMPOSED:
         made, sensitivity = judge_delay(bring_ups, imposed)
@@ -201,6 +212,35 @@ def judge_p_values(p_values: Sequence[float], pairs: int) -> Check:
         interval=f"so many or more by chance: {100 * chance:.3g} % ({counted} of {units} that "
         "count as independent)",
         passed=chance > CHANCE,
+    )
+
+
+def judge_false_verdicts(bring_ups: Sequence[BringUp]) -> Check:
+    """Whether comparisons of equal clusters, each with its pairs as one family, have false verdicts
+    no more often than chance makes of 5 %."""
+    found = []
+    blocks = comparisons(bring_ups)
+    for block in blocks:
+        equal = over_bring_ups([each.equal for each in block])
+        pairs = [Pair(equal[a], equal[b], (a, b), True) for a, b in combinations(equal, 2)]
+        found.append(
+            [
+                f"{name} of {' and '.join(each.labels)}"
+                for each in compare_together(pairs, metrics=PRIMARY)
+                for name in each.verdicts("better", "worse")
+            ]
+        )
+    false = sum(map(bool, found))
+    chance = float(distributions.binom.sf(false - 1, len(blocks), ALPHA))
+    return Check(
+        part="A/A",
+        name="false verdicts, all pairs as one family",
+        expectation=f"none in {100 * (1 - ALPHA):g} % of comparisons (binomial, one-sided "
+        f"{100 * CHANCE:g} %)",
+        measured=f"some in {false} of {len(blocks)}",
+        interval=f"so many or more by chance: {100 * chance:.3g} %",
+        passed=chance > CHANCE,
+        remarks=[text for each in found for text in each],
     )
 
 
@@ -374,7 +414,7 @@ def covers(
     )
 
 
-def for_benchstat(first: BringUp) -> dict[str, "Pair"]:
+def for_benchstat(first: BringUp) -> dict[str, "Rounds"]:
     """Slices of one bring-up as rounds: of equal clusters, and of one that is delayed."""
     found = {"equal": (first.equal[LABELS[0]], first.equal[LABELS[1]])}
     for metric, sides in first.delayed.items():
@@ -396,10 +436,10 @@ _SAME_MEDIAN = 5e-6
 _SAME_P = 0.00051
 _EXACT_ROUNDS = 25
 
-Pair = tuple[Results, Results]
+Rounds = tuple[Results, Results]
 
 
-def agree(program: Path, compared: Mapping[str, Pair]) -> tuple[list[Check], list[Agreement]]:
+def agree(program: Path, compared: Mapping[str, Rounds]) -> tuple[list[Check], list[Agreement]]:
     """Compare pairs of results, by name, with benchstat and by ourselves.
 
     Sides must have as many samples as each other: see :class:`bench.benchstat.Row`.
@@ -444,7 +484,7 @@ def agree(program: Path, compared: Mapping[str, Pair]) -> tuple[list[Check], lis
     return checks, agreements
 
 
-def _rows(program: Path, name: str, sides: Pair) -> list[Agreement]:
+def _rows(program: Path, name: str, sides: Rounds) -> list[Agreement]:
     ours = compare(*sides).metrics
     with tempfile.TemporaryDirectory() as folder:
         theirs = benchstat(program, *sides, Path(folder))

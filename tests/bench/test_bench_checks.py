@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.checks import Check, Gate, PreconditionError, check_cluster
+from bench.checks import Check, ClockReading, Gate, PreconditionError, check_cluster
 from bench.interleave import run_benchmark
 from bench.plan import ALLOWABLE, PROFILES, Plan
 from bench.probes.base import Bench
@@ -258,10 +258,37 @@ def few_arrived(result: CommandResult) -> CommandResult:
     return replace(result, stdout=json.dumps(report))
 
 
-def test_a_path_that_loses_most_large_packets_is_refused(session: FakeSession) -> None:
-    session.spoil["iperf3-unfragmented"] = [few_arrived]
-    with pytest.raises(PreconditionError, match="only 3 of 20 packets of 1500 bytes arrived"):
+def half_arrived(result: CommandResult) -> CommandResult:
+    report = json.loads(result.stdout)
+    report["end"]["sum_received"] |= {"packets": 20, "lost_packets": 10}
+    return replace(result, stdout=json.dumps(report))
+
+
+@pytest.mark.parametrize(("spoil", "arrived"), [(few_arrived, 3), (half_arrived, 10)])
+def test_a_path_that_loses_large_packets_is_refused(
+    session: FakeSession, spoil: Callable[[CommandResult], CommandResult], arrived: int
+) -> None:
+    session.spoil["iperf3-unfragmented"] = [spoil]
+    words = f"only {arrived} of 20 packets of 1500 bytes arrived"
+    with pytest.raises(PreconditionError, match=words):
         check(session)
+
+
+def test_allowance_counters_that_cannot_be_read_are_not_none(session: FakeSession) -> None:
+    session.held_back["node-2"] = {}
+    with pytest.raises(PreconditionError, match="node-2: the counters cannot be read"):
+        ready(session)
+
+
+def test_a_clock_is_corrected_by_as_much_as_is_certain() -> None:
+    behind = ClockReading("node-1", -0.5, 0.1, "tsc")
+    assert behind.certain == pytest.approx(-0.4)
+    assert ClockReading("node-1", 0.02, 0.05, "tsc").certain == 0
+    told = behind.doubts({"slow": 5e6, "quick": 8_000.0})
+    assert list(told) == ["quick"]
+    assert told["quick"][0].text() == (
+        "from one machine's clock to another's, which are known to 100,000 µs only"
+    )
 
 
 def test_a_service_path_other_than_the_one_asked_for_is_refused(session: FakeSession) -> None:
@@ -434,7 +461,10 @@ def test_what_cannot_be_told_is_not_taken_for_quiet(session: FakeSession, lackin
 
 
 def test_traffic_held_back_while_idle_is_refused(session: FakeSession) -> None:
-    session.held_back = {"node-1": {"bw_in_allowance_exceeded": 5}, "node-2": {}}
+    session.held_back = {
+        "node-1": {"bw_in_allowance_exceeded": 5},
+        "node-2": {"pps_allowance_exceeded": 0},
+    }
     assert "no counter of node-1, node-2 grew" in ready(session)["allowances"].evidence
     slept = session.time.sleep
 

@@ -207,7 +207,9 @@ def test_no_other_number_is_on_it(screen: Screen) -> None:
     left = text(left)
     assert f"corrected for {screen.tests} tests" in left
     assert screen.tests == 10 * len(PRIMARY)
-    assert re.findall(r"\d+", left.replace(f"for {screen.tests} tests", "")) == ["95"]
+    left = left.replace(f"for {screen.tests} tests", "")
+    # Eight rounds of ranks allow no interval of exactly 95 %.
+    assert re.findall(r"[\d,.]*\d", left) == ["95", "96"]
 
 
 def test_the_terminal_says_the_same(

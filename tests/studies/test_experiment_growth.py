@@ -87,3 +87,23 @@ def test_too_few_visits_say_nothing() -> None:
     visits = [Place(x, x) for x in SIZES[:3] * 2]
     assert growth("x", "µs", "Services", visits) is None
     assert fits({"x": visits}, {"x": "µs"}, "Services") == []
+
+
+def test_how_well_a_curve_fits_is_told() -> None:
+    fit = growth("sync", "µs", "Services", _visits(lambda x: 20_000 + 8 * x, 0.03, 1))
+    assert fit is not None and fit.off is not None and fit.off < 0.12
+    assert f"every visit lies within {int(100 * fit.off) + 1} % of it" in fit.verdict
+
+
+def test_what_lies_on_no_curve_is_called_no_line() -> None:
+    # A full sync of iptables: 0.25 s at 4 Services, 110 s at 10,000, where a line says 45.
+    seconds = {4.0: 0.25, 1_000.0: 1.6, 5_000.0: 17.0, 10_000.0: 110.0}
+    visits = [Place(x, 1e6 * seconds[x] * more) for x in seconds for more in (0.97, 1.04)]
+    fit = growth("full_sync", "µs", "Services", visits)
+    assert fit is not None and fit.slope_ci[0] > 0
+    if fit.form == "linear":
+        assert fit.off is not None and fit.off > 0.25
+        assert fit.verdict.startswith("grows, on no curve that was tried")
+        assert "in a line" not in fit.verdict
+    else:
+        assert "more than in proportion" in fit.verdict

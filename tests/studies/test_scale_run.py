@@ -185,12 +185,43 @@ def test_visits_that_would_take_too_long_are_left_out() -> None:
     assert found.seconds < whole.seconds
 
 
-def test_comparisons_are_of_few_metrics_with_the_smallest_size() -> None:
+def test_sizes_that_did_not_take_turns_are_not_compared_by_their_rounds() -> None:
     (series,) = _run(ScaleSession(), 4, 10).series
-    (compared,) = series.comparisons
-    assert compared.labels == ("4", "10")
-    assert {"change_sync", "connect_p50_last"} <= set(compared.metrics) | set(compared.not_compared)
-    assert "connect_p99_last" not in compared.metrics
+    assert series.comparisons == []
+
+
+def test_what_a_larger_size_leaves_is_waited_for_and_else_not_measured() -> None:
+    class Leaving(ScaleSession):
+        """Keeps a chain's rule of each Service that there ever was, until so many changes later."""
+
+        most, changes, clears_after = 0, 0, 3
+
+        def merge_object(self, manifest: Mapping[str, object]) -> None:
+            super().merge_object(manifest)
+            self.changes += 1
+
+        def run_beside(
+            self, component: str, node: str, argv: Sequence[str], *, timeout: float
+        ) -> CommandResult:
+            done = super().run_beside(component, node, argv, timeout=timeout)
+            if "save" not in argv[0]:
+                return done
+            rules = done.stdout.count("\n-A")
+            if rules > self.most:
+                self.most, self.changes = rules, 0
+            left = self.most - rules if self.changes <= self.clears_after else 0
+            return replace(done, stdout=done.stdout + left * "\n-A KUBE-SEP-X")
+
+    found = _run(Leaving(), 4, 20)
+    assert found.plan["visits"][-1] == "4 Services, on the way down"
+    assert not [text for text in found.warnings if "another state" in text]
+    for_ever = Leaving()
+    for_ever.clears_after = 10**9
+    found = _run(for_ever, 4, 20)
+    (told,) = [text for text in found.warnings if "another state" in text]
+    assert told.startswith("4 Services, on the way down: not measured")
+    smallest = found.series[0].points[0].metrics["connect_p50_last"]
+    assert {place.round for place in smallest.by_place()} == {1, 2}
 
 
 def test_the_largest_is_visited_once_for_as_many_rounds() -> None:

@@ -22,6 +22,7 @@ from studies.validate.verdicts import (
     effects,
     for_benchstat,
     judge,
+    judge_false_verdicts,
     judge_p_values,
     over_bring_ups,
 )
@@ -246,3 +247,13 @@ def test_packets_are_held_for_as_long_as_the_effect_wants() -> None:
     assert rtt.nanoseconds(usual) == 900
     # Throughput falls by 5 % where an operation takes a nineteenth longer: 210 µs, 24 packets.
     assert tcp.nanoseconds(usual) == round(2**23 / 40 / 19 / 24)
+
+
+def test_false_verdicts_of_a_report_are_counted_by_comparison() -> None:
+    check = judge_false_verdicts(bring_ups(count=15))
+    assert check.passed
+    assert check.measured in ("some in 0 of 3", "some in 1 of 3")
+    found = judge_false_verdicts(bring_ups(count=15, biased={"rtt_p50": 1.01}))
+    assert not found.passed
+    assert found.measured == "some in 3 of 3"
+    assert any(text.startswith("rtt_p50 of a and c") for text in found.remarks)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
+from bench.checks import read_clock
 from bench.metrics import MICROSECONDS, Metric
 from bench.probes.base import Bench, Invocation, Reading, SampleError, WrappedProbe
 from bench.probes.cost import read_usage
@@ -54,8 +55,8 @@ _ASK_UNTIL = Path(__file__).with_name("ask_until.sh").read_text(encoding="utf-8"
 class ChangeProbe:
     """Changes the backend of a Service under a client's eyes.
 
-    ``wall`` is the time of day in seconds since 1970; the client's node must agree with it (the
-    precondition "clocks").
+    ``wall`` is the time of day in seconds since 1970, as the bench's clock has it. The client's
+    node has another clock: as much of its offset as is certain is taken off.
     """
 
     changing: Changing
@@ -76,6 +77,7 @@ class ChangeProbe:
         key = (node, self.dataplane.component)
         before, cpu_before = self._told(bench, node), read_usage(bench)[0].cpu_seconds[key]
         invocation = self.invocation(bench.targets)
+        client = read_clock(bench, invocation.role)
         with ThreadPoolExecutor(1) as pool:
             asking = pool.submit(bench.run, invocation, _SECONDS)
             bench.clock.sleep(_LEAD_SECONDS)
@@ -86,7 +88,8 @@ class ChangeProbe:
                 raise SampleError(f"the endpoint cannot be changed: {error}") from error
             result = asking.result()
         served = first_served(result, invocation.argv[-2])
-        values = {CHANGE_SERVED.name: _US * (served - changed)}
+        values = {CHANGE_SERVED.name: _US * (served - changed - client.certain)}
+        notes = client.doubts(values)
         missing = {}
         if before is None:
             missing[CHANGE_SYNC.name] = f"this {self.dataplane.component} does not tell it"
@@ -95,7 +98,7 @@ class ChangeProbe:
             took = (after.seconds - before.seconds) / (after.count - before.count)
             values[CHANGE_SYNC.name] = _US * took
         values[CHANGE_CPU.name] = 1e3 * (read_usage(bench)[0].cpu_seconds[key] - cpu_before)
-        return Reading(values, missing)
+        return Reading(values, missing, notes=notes)
 
     def _told(self, bench: Bench, node: str) -> Syncs | None:
         assert isinstance(bench.session, ComponentMetrics)

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from bench.compare import compare
 from bench.interleave import Entry, Side, interleave
 from bench.plan import Plan
 from bench.probes.base import Probe, SampleError
@@ -31,16 +30,15 @@ from studies.experiments.model import Context, Findings, Series, point
 from studies.experiments.scale.probes import Aim, ChangeProbe, EndsInTurns, FullSyncProbe, Towards
 from studies.experiments.scale.services import Changing, Fillers, dataplane_of
 
+Facts = dict[str, str | int | float]
+"""What was counted at a size."""
 RATE = 1_000
 """Requests/s over kept connections: the study's."""
-COMPARED = (
-    "full_sync", "change_sync", "change_served", "connect_p50_first", "connect_p50_last",
-    f"http_{RATE}_p50_last",
-)  # fmt: skip
-"""What a size is compared by with the smallest: few, so that few rounds make a verdict."""
 FULL_SYNCS = 1
 """In each visit: a restart takes many times as long as any other sample."""
 _SETTLE_SECONDS = 90.0
+_CLEAR_SECONDS = 120.0
+_CLEAR_LOOK_SECONDS = 10.0
 _QUIET_WINDOWS = 2
 """So many in a row: kube-proxy waits for up to a second between two syncs."""
 _COMMAND_SECONDS = 60.0
@@ -125,12 +123,15 @@ class _Experiment:
     def _measure(self, visit: Visit) -> None:
         self._settle(visit.size)
         label, known = f"{visit.size:,}", self._size(visit)
-        # What a visit from above leaves is told apart: kube-proxy clears chains late.
-        counted = self._counted()
-        known.facts |= {
-            name if known.facts.get(name, count) == count else f"{name}, on the way down": count
-            for name, count in counted.items()
-        }
+        counted = self._cleared(known.facts)
+        if _differs(known.facts, counted):
+            left = ", ".join(f"{name} {count:,}" for name, count in counted.items())
+            self._warnings.append(
+                f"{visit}: not measured, the dataplane is in another state than on the way up: "
+                f"{left}"
+            )
+            return
+        known.facts |= counted
         bench, dataplane = self._context.bench, self._dataplane
         if dataplane.full is not None and isinstance(bench.session, ComponentRestart):
             full = FullSyncProbe(dataplane.component, dataplane.full)
@@ -154,13 +155,26 @@ class _Experiment:
             watch=self._context.watch,
         )[label]
 
+    def _cleared(self, before: Facts) -> Facts:
+        """What the dataplane holds, once it has cleared what a larger size has left.
+
+        kube-proxy does so with a sync, at most every 30 s, and syncs when something changes.
+        """
+        clock = self._context.bench.clock
+        end = clock.monotonic() + _CLEAR_SECONDS
+        while _differs(before, found := self._counted()) and clock.monotonic() < end:
+            self._context.say("waiting until what a larger size has left is cleared")
+            clock.sleep(_CLEAR_LOOK_SECONDS)
+            self.changing.change()
+        return found
+
     def _others(self) -> int:
         """The cluster's Services that are not fillers."""
         return len(self._store.list_objects("v1", "Service")) - len(self.fillers)
 
-    def _counted(self) -> dict[str, str | int | float]:
+    def _counted(self) -> Facts:
         services = len(self._store.list_objects("v1", "Service"))
-        facts: dict[str, str | int | float] = {"services": services}
+        facts: Facts = {"services": services}
         try:
             facts |= self._dataplane.size(self._command)
             self._assert_complete(services)
@@ -234,15 +248,15 @@ class _Experiment:
         )
 
     def findings(self) -> Findings:
-        """Every size as a point, growth, and each size against the smallest."""
+        """Every size as a point, and growth over the visits, which is what repeats: sizes are not
+        measured in turns, so none is compared with another by its rounds."""
         context, sizes = self._context, self._sizes
         for label, size in sizes.items():
             self._warnings += [f"{label} Services: {text}" for text in size.results.warnings]
-        smallest, *others = sizes
         self._warnings += [
             f"{label} Services: visited once; what the machine did just then is in every sample"
-            for label in others
-            if len(sizes[label].samples.ends) == 1
+            for label, size in sizes.items()
+            if len(size.samples.ends) == 1
         ]
         series = Series(
             subject=f"{context.subject} ({self._dataplane.title})",
@@ -251,15 +265,6 @@ class _Experiment:
                 for label, size in sizes.items()
             ],
             fits=fits(self._medians(), _units(sizes.values()), "Services"),
-            comparisons=[
-                compare(
-                    sizes[smallest].results,
-                    sizes[label].results,
-                    labels=(smallest, label),
-                    metrics=_compared(sizes[smallest].results, sizes[label].results),
-                )
-                for label in others
-            ],
         )
         plan = {
             "visits": self._visited,
@@ -277,8 +282,12 @@ class _Experiment:
         return places
 
 
-def _compared(*results: Results) -> list[str]:
-    return [name for name in COMPARED if any(name in each.metrics for each in results)]
+def _differs(before: Facts, found: Facts) -> bool:
+    """By more than what comes and goes with a single Service."""
+    return any(
+        abs(float(before.get(name, count)) - float(count)) > max(2.0, 0.01 * float(count))
+        for name, count in found.items()
+    )
 
 
 def _units(sizes: Iterable[Size]) -> dict[str, str]:
@@ -346,7 +355,7 @@ class Size:
 
     samples: Samples = field(default_factory=Samples)
     full: Samples = field(default_factory=Samples)
-    facts: dict[str, str | int | float] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
 
     @property
     def results(self) -> Results:
