@@ -71,6 +71,17 @@ _1_16_5 = CiliumVersion(
     ),
 )
 
+# A release's first, with faults that later patches mend: what an upgrade should be warned of.
+_1_19_0 = CiliumVersion(
+    version="1.19.0",
+    commit="7c6667e1",
+    released="2026-02-03T20:34:58+00:00",
+    module="cilium-1.19.0",
+    kubernetes=("1.31", "1.34"),
+    llvm=19,
+    patches=("first-addresses", "definitions"),
+)
+
 _1_19_7 = CiliumVersion(
     version="1.19.7",
     commit="unknown",
@@ -91,7 +102,9 @@ _1_20_2 = CiliumVersion(
     patches=("first-addresses", "definitions"),
 )
 
-VERSIONS: Mapping[str, CiliumVersion] = {each.version: each for each in (_1_16_5, _1_19_7, _1_20_2)}
+VERSIONS: Mapping[str, CiliumVersion] = {
+    each.version: each for each in (_1_16_5, _1_19_0, _1_19_7, _1_20_2)
+}
 """Every supported version by its number, oldest first."""
 
 DEFAULT = _1_20_2.version

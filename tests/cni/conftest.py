@@ -20,7 +20,7 @@ from cni.platform import (
 from cni.scenario import Scenario
 from lab.errors import ToolchainError
 from lab.toolchain.build import Toolchain
-from tests.cni.stackfiles import Load, stack_scenario
+from tests.cni.stackfiles import ChartOf, Load, stack_scenario
 
 
 @pytest.fixture
@@ -78,6 +78,12 @@ def helm() -> Path:
 def chart() -> Path:
     """The chart of the default version of Cilium."""
     return _chart(DEFAULT)
+
+
+@pytest.fixture(scope="session")
+def chart_of() -> ChartOf:
+    """The charts of all versions."""
+    return _chart
 
 
 @pytest.fixture(scope="session", params=VERSIONS)

@@ -18,6 +18,10 @@ Load = Callable[..., Scenario]
 """Loads a stack's scenario with settings changed: `load("scenario-e", strict=True)`."""
 
 
+ChartOf = Callable[[str], Path]
+"""The chart of a version of Cilium; skips where it is not there."""
+
+
 def stack_scenario(stack: str) -> dict[str, Any]:
     """A stack file's scenario, as data."""
     config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]

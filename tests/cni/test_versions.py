@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+from shutil import copyfile
+from typing import cast
 
 import pytest
+from pydantic import ValidationError
 
 from cni import kubernetes
+from cni.cilium import values
 from cni.cilium import versions as cilium
 from cni.cilium.values import chart_keys
-from cni.platform import Kernel, version_numbers
+from cni.decisions import decide
+from cni.platform import ClusterEndpoint, Kernel, PlatformFacts, version_numbers
 from cni.registry import DATAPLANES
 from cni.vpc_cni import versions as vpc_cni
+from lab.dataplane.cilium.agents import cilium_config
+from tests.cni.charts import KUBE_VERSION
+from tests.cni.stackfiles import ChartOf, Load
 
 ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "cni" / "cilium"
 
 
 @pytest.mark.parametrize("version", cilium.VERSIONS.values(), ids=str)
@@ -95,6 +106,42 @@ def test_what_is_told_of_a_vpc_cni_on_a_kubernetes() -> None:
     assert told("1.19.2", "1.31") == told(vpc_cni.DEFAULT, kubernetes.DEFAULT) == []
     # EKS has versions that are not in the table.
     assert told("1.21.1", "1.35") == []
+
+
+def test_a_version_is_added_by_the_documented_steps(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    load: Load,
+    m6i: PlatformFacts,
+    endpoint: ClusterEndpoint,
+    helm: Path,
+    chart_of: ChartOf,
+) -> None:
+    """docs/versions.md, as if 1.19.0 were new: the scenario is refused, then renders."""
+    new, base = "1.19.0", "1.19.7"
+    chart, versions = chart_of(new), cast("dict[str, cilium.CiliumVersion]", cilium.VERSIONS)
+    entry = versions[new]
+    monkeypatch.delitem(versions, new)
+    with pytest.raises(ValidationError, match=f"made for cilium .*{cilium.DEFAULT} only"):
+        load("scenario-e", cniVersion=new)
+    for each in versions:
+        copyfile(SOURCES / f"chart-{each}.json", tmp_path / f"chart-{each}.json")
+    monkeypatch.setattr(values, "__file__", str(tmp_path / "values.py"))
+    values.chart_keys.cache_clear()
+    try:
+        argv = [sys.executable, "-m", "cni.cilium.values", str(chart), base]
+        made = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        (tmp_path / f"chart-{new}.json").write_text(made)
+        monkeypatch.setitem(versions, new, entry)
+        scenario = load("scenario-e", cniVersion=new)
+        rendered = scenario.dataplane.values(scenario, decide(scenario, m6i), endpoint)
+        assert scenario.dataplane.unknown_values(new, rendered) == []
+        assert scenario.dataplane.unknown_values(new, {"bpf": {"masqerade": True}}) != []
+        config = cilium_config(helm, chart, rendered, KUBE_VERSION)
+        assert config["enable-bpf-masquerade"] == "true"
+    finally:
+        values.chart_keys.cache_clear()
+    assert made == (SOURCES / f"chart-{new}.json").read_text()
 
 
 def test_the_suggested_versions_are_supported() -> None:
