@@ -36,7 +36,7 @@ FROM, TO = SIDES = ("from", "to")
 FEW: Final = 10
 SERVICES, BRING_UPS, TOLERATE = 5_000, 5, 5.0
 TURN_SECONDS = 2.0
-_SETTLE_SECONDS = 90.0
+_SERVED_SECONDS, _SETTLE_SECONDS = 600.0, 90.0
 _WINDOW_SECONDS = 3.0
 _OBJECTS_PER_SECOND = 400.0
 
@@ -152,15 +152,15 @@ class ServicesProbe:
     """Memory and CPU of agents, and of an operator where there is one, with few and with many
     Services, which stay.
 
-    Asked a second time, since others were busy meanwhile, it gives the same figures: theirs do not
-    depend on others, and the agents would not be as new as they were.
+    Asked a second time, since it failed or others were busy meanwhile, it says the same: the agents
+    would not be as new as they were, and the figures do not depend on others.
     """
 
     sizes: tuple[int, int]
     whose: tuple[str, ...]
     say: Progress
     name: str = "services"
-    _taken: list[Reading] = field(default_factory=list)
+    _taken: list[Reading | SampleError] = field(default_factory=list)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -181,8 +181,17 @@ class ServicesProbe:
         return None
 
     def measure(self, bench: Bench) -> Reading:
-        if self._taken:
-            return self._taken[0]
+        if not self._taken:
+            try:
+                self._taken.append(self._measured(bench))
+            except SampleError as error:
+                self._taken.append(error)
+        (taken,) = self._taken
+        if isinstance(taken, SampleError):
+            raise taken
+        return taken
+
+    def _measured(self, bench: Bench) -> Reading:
         session = bench.session
         assert isinstance(session, ObjectStore)
         values: dict[str, float] = {}
@@ -196,8 +205,7 @@ class ServicesProbe:
                 values.update(self._at(size, bench, fillers, max(0, size - others)))
         except SessionError as error:
             raise SampleError(str(error)) from error
-        self._taken.append(Reading({each.name: values[each.name] for each in self.metrics}))
-        return self._taken[0]
+        return Reading({each.name: values[each.name] for each in self.metrics})
 
     def _at(
         self, size: int, bench: Bench, fillers: Fillers, wanted: int
@@ -235,18 +243,18 @@ def _millicores(cost: Cost, whose: str) -> float:
 
 
 def _await_last(bench: Bench, fillers: Fillers) -> None:
-    """Wait until the Service that was created last leads somewhere.
+    """Wait until the Service that was created last leads somewhere; agents may be minutes behind.
 
     :raises SampleError: it does not, in time.
     """
-    client, end = bench.targets.one("fortio-client"), bench.clock.monotonic() + _SETTLE_SECONDS
+    client, end = bench.targets.one("fortio-client"), bench.clock.monotonic() + _SERVED_SECONDS
     if (service := fillers.last()) is None:
         return
     url = f"http://{service.host}:{service.port}{REQUEST_PATH}"
     argv = ("fortio", "curl", "-quiet", "-timeout", "2s", url)
     while bench.session.run(client, argv, timeout=10).returncode:
         if bench.clock.monotonic() > end:
-            raise SampleError(f"{service.name} does not answer after {_SETTLE_SECONDS:.0f} s")
+            raise SampleError(f"{service.name} does not answer after {_SERVED_SECONDS:.0f} s")
         bench.clock.sleep(0.5)
 
 

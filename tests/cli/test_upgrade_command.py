@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ import pytest
 from bench.environment import About
 from bench.metrics import PRIMARY
 from bench.plan import PROFILES
-from bench.session import ComponentUsage
+from bench.session import CommandResult, ComponentUsage, Pod
 from cli import upgrade as command
 from cli.main import main
 from components.lab import upgrade as lab_side
@@ -37,9 +38,18 @@ class UpgradeSession(Store, FakeSession):
     def __init__(self, per_service: float) -> None:
         Store.__init__(self)
         FakeSession.__init__(self)
-        self.per_service = per_service
+        self.per_service, self.behind, self.first_asked = per_service, 0.0, math.inf
         self.cpu_per_read = 0.001
         self.objects[("Service", "httpbin")] = {"metadata": {"labels": {}}, "spec": {}}
+
+    def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
+        """Many Services are served only after ``behind`` seconds."""
+        answer = super().run(pod, argv, timeout=timeout)
+        if argv[:2] != ("fortio", "curl") or len(self.objects) < 50:
+            return answer
+        self.first_asked = min(self.first_asked, self.time.seconds)
+        early = self.time.seconds < self.first_asked + self.behind
+        return replace(answer, returncode=int(early))
 
     def create_objects(self, manifests: Sequence[Manifest], say: Progress) -> None:
         """At a hundred per second."""
@@ -59,10 +69,12 @@ class UpgradeSession(Store, FakeSession):
 @dataclass
 class FakeLabs(FakeStacks):
     """In the place of the lab's; ``longer`` is how much longer the new side's operations take, and
-    ``per_service`` its agents' memory for each Service in MiB. No two bring-ups are quite alike."""
+    ``per_service`` its agents' memory for each Service in MiB, and ``behind`` how long they take to
+    serve many. No two bring-ups are quite alike."""
 
     longer: float = 1.0
     per_service: float = 0.05
+    behind: float = 0.0
     told: dict[str, dict[str, str]] = field(default_factory=dict)
     waited: int = 0
 
@@ -79,6 +91,7 @@ class FakeLabs(FakeStacks):
         session = UpgradeSession(self.per_service * chance if new else 0.05)
         session.time, session.told = self.time, About(bring_up=f"{side}{boot}")
         session.longer = self.longer * chance if new else 1.0
+        session.behind = self.behind if new else 0.0
         self.told = {"from": {"Old": "1", "Renamed": "1"}, "to": {"Old": "2", "New": "1"}}
         return session
 
@@ -170,6 +183,19 @@ def test_memory_with_many_services_is_a_regression_and_with_few_is_not(
     labs.per_service = 0.5
     assert run("--to", "2", "--bring-ups", "3", "--format", "json") == 7
     assert json.loads(capsys.readouterr().out)["worse"] == ["agents_memory_100"]
+
+
+def test_agents_that_are_minutes_behind_are_waited_for_and_told_of_if_they_never_serve(
+    labs: FakeLabs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labs.per_service, labs.behind = 0.5, 300
+    assert run("--to", "2", "--bring-ups", "2", "--format", "json") == 7
+    assert json.loads(capsys.readouterr().out)["worse"] == ["agents_memory_100"]
+    labs.behind = 700
+    assert run("--to", "3", "--bring-ups", "2", "--out", "never") == 1
+    told = capsys.readouterr()
+    assert "does not answer after 600 s" in told.err
+    assert "nothing can be said of agents_memory_100" in told.out
 
 
 def test_a_stopped_upgrade_leaves_no_lab_and_goes_on(
