@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.environment import Environment
-from bench.limits import growth
+from bench.limits import faults, growth
 from bench.metrics import Note
 from bench.plan import ALLOWABLE
 from bench.probes.base import Bench, Invocation, SampleError
@@ -104,6 +104,19 @@ def placement(targets: Targets) -> Check:
     if shared:
         return Check("placement", False, f"clients and servers share {', '.join(shared)}: {where}")
     return Check("placement", True, where)
+
+
+def health(bench: Bench) -> Check:
+    """Everything that the scenario consists of is at work.
+
+    It stays so: every sample is taken between two looks at it (:func:`bench.limits.faults`).
+    """
+    try:
+        there = bench.session.health()
+    except SessionError as error:
+        return Check("health", False, str(error))
+    wrong = "; ".join(faults(there, there))
+    return Check("health", not wrong, wrong or f"{len(there)} processes, all at work")
 
 
 CONFIGURATION = "configuration"
@@ -535,6 +548,7 @@ def _cluster(bench: Bench, versions: dict[str, str]) -> Iterator[Check]:
     yield placement(bench.targets)
     yield from tools(bench, versions)
     yield from endpoints(bench)
+    yield health(bench)
     yield configuration(bench)
     yield mtu(bench)
     yield service_path(bench)

@@ -2,8 +2,9 @@
 
 A load that the CPUs of a server, of a load generator or of their machine cannot carry measures
 these CPUs and not the network; each sample says so. The same readings tell of traffic that the
-platform held back, of CPU time that a hypervisor withheld, of other work on the machines, and of a
-time of day that was set meanwhile.
+platform held back, of CPU time that a hypervisor withheld, of other work on the machines, of a
+time of day that was set meanwhile, and of what the scenario consists of: an agent that has ended is
+not measured at rest.
 """
 
 import math
@@ -12,7 +13,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bench.metrics import LimitedBy
-from bench.session import ComponentUsage, MachineUsage, Session, SessionError, WorkloadUsage
+from bench.session import (
+    ComponentUsage,
+    Health,
+    MachineUsage,
+    Session,
+    SessionError,
+    WorkloadUsage,
+)
 from bench.workloads import Side, roles
 
 FULL = 0.95
@@ -53,6 +61,7 @@ class Snapshot:
     workloads: tuple[WorkloadUsage, ...]
     allowances: Mapping[str, Mapping[str, int]]
     components: tuple[ComponentUsage, ...] | None = None
+    health: tuple[Health, ...] = ()
 
 
 def take(session: Session, at: float) -> Snapshot:
@@ -68,6 +77,7 @@ def take(session: Session, at: float) -> Snapshot:
         tuple(session.workload_usage()),
         {node: dict(counters) for node, counters in session.allowances().items()},
         None if told else _components(session),
+        _health(session),
     )
 
 
@@ -77,6 +87,14 @@ def _components(session: Session) -> tuple[ComponentUsage, ...] | None:
         return tuple(session.cni_usage())
     except SessionError:
         return None
+
+
+def _health(session: Session) -> tuple[Health, ...]:
+    """A cluster that does not tell is at fault itself: its API server may be what has ended."""
+    try:
+        return tuple(session.health())
+    except SessionError as error:
+        return (Health("the cluster", "", f"cannot be asked how it is: {error}"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +122,7 @@ class Observation:
     ``nodes`` are those of each machine, and of each of its ``parts``; ``stolen`` the CPU seconds
     that a hypervisor withheld, ``held_back`` the growth of the platform's counters by node (only
     what grew), ``clock_step`` by how many seconds a time of day was set, as far as that is certain:
-    the largest of all machines.
+    the largest of all machines. ``faults`` are those of the scenario's processes, in words.
     """
 
     seconds: float
@@ -115,6 +133,7 @@ class Observation:
     held_back: Mapping[str, Mapping[str, int]]
     clock_step: float = 0.0
     parts: tuple[Load, ...] = ()
+    faults: tuple[str, ...] = ()
 
     def limit(self, servers: Collection[str]) -> Limit:
         """Who was at its limit: a pod with a CPU limit first, then a machine, then a node's part
@@ -212,7 +231,26 @@ def between(before: Snapshot, after: Snapshot, *, alone: bool = True) -> Observa
         held_back=growth(before.allowances, after.allowances),
         clock_step=max((_step(then, now) for then, now in pairs), key=abs, default=0.0),
         parts=tuple(load(then, now) for then, now in parts),
+        faults=tuple(faults(before.health, after.health)),
     )
+
+
+def faults(before: Iterable[Health], after: Iterable[Health]) -> Iterator[str]:
+    """What was wrong with the scenario's processes at either moment, or was started in between.
+
+    A process that is there only afterwards is no fault, but for what is wrong with it: somebody
+    has asked for it.
+    """
+    earlier = {each.name: each for each in before}
+    now = {each.name: each for each in after}
+    for name in earlier | now:
+        then, later = earlier.get(name), now.get(name)
+        if fault := (then and then.fault) or (later and later.fault):
+            yield f"{name} {fault}"
+        elif then and not later:
+            yield f"{name} ended meanwhile"
+        elif then and later and then.identity != later.identity:
+            yield f"{name} was started anew meanwhile"
 
 
 def _pairs(

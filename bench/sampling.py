@@ -138,7 +138,7 @@ def _watched(bench: Bench) -> Callable[[Reading, bool], Outcome]:
     was alone at work.
 
     Counters that cannot be read cost no sample. It raises :class:`SampleError` where a clock was
-    set.
+    set, or a process that the scenario consists of was at fault.
     """
     try:
         before = bench.snapshot()
@@ -154,6 +154,8 @@ def _watched(bench: Bench) -> Callable[[Reading, bool], Outcome]:
         if abs(seen.clock_step) > MOST_STEP_SECONDS:
             step = f"{1e3 * seen.clock_step:+.0f} ms"
             raise SampleError(f"the wall clock was set by {step} meanwhile")
+        if seen.faults:
+            raise SampleError("; ".join(seen.faults))
         limit = reading.limit or seen.limit(bench.targets.nodes("server"))
         return Outcome(reading, observation=seen, limit=limit)
 

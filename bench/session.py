@@ -86,6 +86,19 @@ class WorkloadUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """One process that the scenario consists of (an agent, the API server, a pod), as it is now.
+
+    ``identity`` is another one after every start of it. ``fault`` is why it does not do its work,
+    such as "has ended"; empty where it seems to do it.
+    """
+
+    name: str
+    identity: str
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TimeOfDay:
     """By how many seconds a machine's time of day is ahead of its clock that only grows, known to
     ± ``error``. Only a change means something: it is a step. Slewing (NTP) moves both alike."""
@@ -200,6 +213,14 @@ class Session(Protocol):
 
     def machines(self) -> Sequence[MachineUsage]:
         """CPU time of every machine that has a node, now."""
+        ...
+
+    def health(self) -> Sequence[Health]:
+        """Everything that the scenario consists of, now.
+
+        Asked for before and after every sample, so it takes a moment only. What is started or ended
+        by the session itself is no fault.
+        """
         ...
 
     def configuration(self) -> Sequence[Setting]:

@@ -20,8 +20,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -118,6 +118,17 @@ def refuse_hidden(places: Iterable[Path]) -> None:
                 )
 
 
+def _is_own(pid: int) -> bool:
+    """Whether a process is the caller's, and in the caller's user namespace: any user makes
+    namespaces in one of their own, and must not have root enter them."""
+    process = Path(f"/proc/{pid}")
+    try:
+        of_user = set(psutil.Process(pid).uids()) == {os.geteuid()}
+        return of_user and (process / "ns/user").readlink() == Path("/proc/self/ns/user").readlink()
+    except (psutil.Error, OSError):
+        return False
+
+
 def _is_first(pid: int) -> bool:
     """Whether a process is number 1 of a PID namespace below ours.
 
@@ -129,6 +140,19 @@ def _is_first(pid: int) -> bool:
         return False
     numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
     return len(numbers) > 1 and numbers[-1] == "1"
+
+
+_KEPT = ("PATH", "HOME", "TMPDIR")
+
+
+def environment() -> dict[str, str]:
+    """The environment of whatever runs in a lab: nearly nothing of the user's.
+
+    A proxy keeps agents from the API server; GOMAXPROCS, GODEBUG and LD_PRELOAD change what is
+    measured, a locale what is read.
+    """
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {"LC_ALL": "C.UTF-8", **kept}
 
 
 # -- namespaces ----------------------------------------------------------------------------------
@@ -155,6 +179,15 @@ def _setns(fd: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Process:
+    """A spawned process: ``started`` tells one from another of the same name. ``state`` is a letter
+    of proc_pid_stat(5); empty once it has ended."""
+
+    started: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where in the sandbox a command runs; the defaults are the sandbox's own namespaces.
 
@@ -168,6 +201,12 @@ class Place:
     holder: int | None = None
     cgroup: Path | None = None
     cpus: tuple[int, ...] = ()
+
+
+def _joining(cgroup: Path) -> list[str]:
+    """The words before a command that have it join a cgroup first."""
+    join = f'echo 0 > {shlex.quote(str(cgroup / "cgroup.procs"))} && exec "$@"'
+    return ["sh", "-c", join, "sh"]
 
 
 class Sandbox:
@@ -188,7 +227,12 @@ class Sandbox:
         argv += [sys.executable, "-I", "-S", str(INIT), self.paths.lab_id]
         with log:
             subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                start_new_session=True,
             )
         until(
             "the sandbox's first process",
@@ -239,7 +283,8 @@ class Sandbox:
         # that file may have them too, but is no process 1 of another PID namespace.
         if len(argv) != 5 or not argv[3].endswith("lab/init.py"):
             return False
-        return argv[1:] == ["-I", "-S", argv[3], self.paths.lab_id] and _is_first(pid)
+        alike = argv[1:] == ["-I", "-S", argv[3], self.paths.lab_id]
+        return alike and _is_own(pid) and _is_first(pid)
 
     # -- commands -----------------------------------------------------------------------------
 
@@ -270,8 +315,7 @@ class Sandbox:
         argv += ["timeout", "--signal=KILL", f"{limit:.3f}"]
         if place.cgroup is not None:
             # Joined before the mount namespace is entered: a node's own /sys hides the hierarchy.
-            join = f'echo 0 > {shlex.quote(str(place.cgroup / "cgroup.procs"))} && exec "$@"'
-            argv = ["sh", "-c", join, "sh", *argv]
+            argv = [*_joining(place.cgroup), *argv]
         if place.cpus:
             argv = ["taskset", "--cpu-list", ",".join(map(str, place.cpus)), *argv]
         return argv
@@ -290,7 +334,7 @@ class Sandbox:
 
         :param timeout: seconds after which it is killed.
         :param stdin: its standard input; empty when left out.
-        :param env: variables on top of our own.
+        :param env: variables on top of :func:`environment`.
         :param check: whether a failure is an error.
         :raises CommandError: it was killed, or ``check`` and it fails.
         """
@@ -300,7 +344,7 @@ class Sandbox:
             capture_output=True,
             text=True,
             errors="replace",
-            env={**os.environ, **(env or {})},
+            env={**environment(), **(env or {})},
             check=False,
         )
         if done.returncode == KILLED:
@@ -323,19 +367,29 @@ class Sandbox:
         place: Place = Place(),
         *,
         env: Mapping[str, str] | None = None,
+        again: bool = False,
     ) -> int:
         """Start a process that outlives us, with its own log.
 
         ``setsid --fork`` leaves it to the sandbox's process 1 as soon as it runs, so no process of
         ours stays behind for it on the host.
 
+        :param again: whenever it ends, it is started again a second later, as a kubelet does.
         :returns: its PID inside the sandbox.
         :raises LabError: it has not started within 10 s.
         """
         pidfile = self.paths.pids / name
         pidfile.unlink(missing_ok=True)
         log = shlex.quote(str(self.paths.log(name)))
-        launch = f'exec >>{log} 2>&1 </dev/null; echo $$ > {shlex.quote(str(pidfile))}; exec "$@"'
+        tell = f"> {shlex.quote(str(pidfile))}"
+        launch = f'echo $$ {tell}; exec "$@"'
+        if again:
+            # What keeps it running is no part of it, so it alone joins the cgroup.
+            if place.cgroup is not None:
+                argv = [*_joining(place.cgroup), *argv]
+                place = replace(place, cgroup=None)
+            launch = f'while :; do "$@" & echo $! {tell}; wait $!; sleep 1; done'
+        launch = f"exec >>{log} 2>&1 </dev/null; {launch}"
         self.run(["setsid", "--fork", "sh", "-c", launch, "sh", *argv], place, env=env, timeout=10)
 
         def started() -> str | None:
@@ -357,15 +411,39 @@ class Sandbox:
                 timeout=timeout,
                 interval=0.05,
             )
+        self.forget(name)
+
+    def forget(self, name: str) -> None:
+        """Miss a spawned process no more: it was ended on purpose."""
+        (self.paths.pids / name).unlink(missing_ok=True)
 
     def pid_of(self, name: str) -> int | None:
         """PID (inside the sandbox) of a spawned process that still runs, by its name."""
         try:
             pid = int((self.paths.pids / name).read_text())
-            state = (self.proc(pid) / "stat").read_text().rpartition(")")[2].split()[0]
         except (OSError, ValueError):
             return None
-        return None if state == "Z" else pid
+        return pid if self._process(self.proc(pid)).state else None
+
+    def processes(self) -> dict[str, Process]:
+        """All that were spawned and not ended by :meth:`end`, by name; those that have ended by
+        themselves, too."""
+        found = {}
+        proc = self.proc("")
+        for pidfile in sorted(self.paths.pids.iterdir()):
+            with suppress(FileNotFoundError):  # forgotten meanwhile
+                if pid := pidfile.read_text().strip():
+                    found[pidfile.name] = self._process(proc / pid)
+        return found
+
+    @staticmethod
+    def _process(proc: Path) -> Process:
+        try:
+            fields = (proc / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return Process("", "")
+        state, started = fields[0], fields[19]
+        return Process(started, "" if state in "ZX" else state)
 
     # -- connections --------------------------------------------------------------------------
 

@@ -183,6 +183,7 @@ class Pods:
         pid = self._sandbox.pid_of(spec.name)
         if pid is not None:
             self._sandbox.run(["kill", "-KILL", str(pid)])
+        self._sandbox.forget(spec.name)
         self._cni("del", spec, node)
         self._sandbox.script(f"ip netns del {spec.name}")
         self._api.delete(POD, spec.name, spec.namespace, [("gracePeriodSeconds", "0")])

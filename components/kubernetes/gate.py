@@ -14,6 +14,7 @@ from bench.workloads import DNS_SERVICE
 from cni.dataplane import Dataplane
 from cni.registry import DATAPLANES
 from components.kubernetes.manifests import LINUX_NODES, SYSTEM_NAMESPACE
+from components.kubernetes.pods import DNS_LABEL
 from kube.client import Kube
 from kube.exec import Container
 from kube.objects import (
@@ -110,7 +111,7 @@ def wait(api: Kube, spec: GateSpec, waiter: Waiter) -> None:
             "the cluster's DNS to have endpoints",
             lambda: endpoints_missing(api.items(ENDPOINT_SLICE, SYSTEM_NAMESPACE, labels=_OF_DNS)),
             timeout=_READY_SECONDS,
-            evidence=_evidence(api, "k8s-app=kube-dns"),
+            evidence=_evidence(api, DNS_LABEL),
         )
 
 

@@ -12,6 +12,8 @@ from kube.client import Kube
 from kube.exec import Container
 from kube.objects import POD, Json, KubernetesError, TornError, is_ready
 
+DNS_LABEL = "k8s-app=kube-dns"
+"""Selects CoreDNS's pods."""
 _SECONDS = 30.0
 _AT_ONCE = 16
 _END_SECONDS = 20.0
@@ -25,6 +27,16 @@ def ready(api: Kube, namespace: str, selector: str) -> list[Json]:
     pods = api.items(POD, namespace, labels=selector)
     lasting = [pod for pod in pods if is_ready(pod) and "deletionTimestamp" not in pod["metadata"]]
     return sorted(lasting, key=lambda pod: str(pod["metadata"]["name"]))
+
+
+def listed(api: Kube, wanted: Sequence[tuple[str, str]]) -> list[list[Json]]:
+    """The pods of each namespace (all, where it is empty) and label selector, asked all at once.
+
+    :raises KubernetesError: the cluster cannot be asked.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = pool.map(lambda each: api.items(POD, each[0], labels=each[1]), wanted)
+        return [list(pods) for pods in found]
 
 
 def container(pod: Json, name: str) -> Container:

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from bench.environment import About, Environment, NodeFacts
 from bench.session import (
     CommandResult,
     ComponentUsage,
+    Health,
     MachineUsage,
     Pod,
     Service,
@@ -181,6 +183,21 @@ class KubernetesSession(KeepsObjects):
             for node, time in times.items()
         ]
 
+    def health(self) -> Sequence[Health]:
+        components = self._requested.dataplane.components
+        wide = [each.label for each in components if each.cluster_wide]
+        local = [each.label for each in components if not each.cluster_wide]
+        wanted = [(NAMESPACE, ROLE_LABEL), (SYSTEM_NAMESPACE, pods.DNS_LABEL)]
+        wanted += [("", label) for label in (*wide, *local, KUBE_PROXY_PODS.label)]
+        with as_session_error():
+            found = pods.listed(self._api, wanted)
+        # A large cluster has nodes that come and go; the measurement meets only some of them.
+        used = {pod["spec"].get("nodeName") for pod in found[0]}
+        there = list(chain.from_iterable(found[: 2 + len(wide)]))
+        agents = chain.from_iterable(found[2 + len(wide) :])
+        there += [pod for pod in agents if pod["spec"].get("nodeName") in used]
+        return [_health(pod) for pod in there]
+
     def configuration(self) -> Sequence[Setting]:
         with as_session_error():
             return dataplane.settings(self._api, self._requested)
@@ -344,6 +361,14 @@ class KubernetesSession(KeepsObjects):
                 where = pods.container(pod, MAIN)
                 return facts.pod_facts(pods.output(self._api, where, facts.POD_COMMAND))
         raise KubernetesError(f"there is no ready pod of the role {_ASKED_ROLE}")
+
+
+def _health(pod: Json) -> Health:
+    metadata = pod["metadata"]
+    statuses = pod["status"].get("containerStatuses", ())
+    restarts = sum(each["restartCount"] for each in statuses)
+    fault = "" if is_ready(pod) else "is not ready"
+    return Health(metadata["name"], f"{metadata['uid']} {restarts}", fault)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import psutil
 
 from bench.session import MachineUsage, TimeOfDay
 from lab.placement import as_list
+from lab.sandbox import environment
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PF_KTHREAD = 0x00200000
@@ -32,10 +33,14 @@ class Done:
 
 
 def run(argv: Sequence[str]) -> Done:
-    """Run a command to its end, with pipes for its output and no input."""
+    """Run a command of a lab to its end, with pipes for its output and no input."""
     # wait4(2) is the only call that tells the CPU time of one child; Popen's own do not.
     process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
     )
     assert process.stdout is not None
     assert process.stderr is not None

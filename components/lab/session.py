@@ -15,6 +15,7 @@ from bench.environment import About, Environment
 from bench.session import (
     CommandResult,
     ComponentUsage,
+    Health,
     MachineUsage,
     Pod,
     Service,
@@ -39,13 +40,14 @@ from lab.controlplane import KUBE_PROXY
 from lab.errors import LabError
 from lab.kernel import IdleHold
 from lab.network import Node
-from lab.sandbox import KILLED
+from lab.sandbox import KILLED, environment
 from lab.workloads import NAMESPACE, PodSpec
 from studies.experiments.capabilities import PodRequest
 
 _LONGEST_TURNS = 3_600.0
 """Seconds after which a client that was left behind ends."""
 _FRESH_SECONDS = 5.0
+_FAULTS = {"": "has ended", "T": "is stopped", "t": "is stopped"}
 TARGET = "lab: network namespaces of one machine, no cloud"
 
 
@@ -88,6 +90,9 @@ class LabSession(KeepsObjects):
         self._commands_cpu: defaultdict[str, float] = defaultdict(float)
         self._lock = Lock()
         self._told: tuple[float, list[Evidence]] | None = None
+        self._restarted: dict[tuple[str, str], str] = {}
+        """Identity before, of what :meth:`restart_component` has restarted, by name and identity
+        after it."""
         self._on_nodes: set[str] = set()
         """Names of the pods that run in their node's network."""
 
@@ -121,6 +126,7 @@ class LabSession(KeepsObjects):
                 [program, "run"],
                 input=plan.encode(),
                 capture_output=True,
+                env=environment(),
                 timeout=timeout,
                 check=False,
             )
@@ -169,6 +175,17 @@ class LabSession(KeepsObjects):
         with _as_session_error():
             nodes = tuple(node.name for node in self._lab.nodes)
             return [cpu.of_machine("this machine", nodes, _measured(), self._lab.cpus)]
+
+    def health(self) -> Sequence[Health]:
+        with _as_session_error():
+            return [
+                Health(
+                    name,
+                    self._restarted.get((name, each.started), each.started),
+                    _FAULTS.get(each.state, ""),
+                )
+                for name, each in self._lab.sandbox.processes().items()
+            ]
 
     def configuration(self) -> Sequence[Setting]:
         lab = self._lab
@@ -232,8 +249,13 @@ class LabSession(KeepsObjects):
             }
 
     def restart_component(self, component: str, node: str) -> None:
+        before = {each.name: each.identity for each in self.health()}
         with _as_session_error():
             self._lab.restart(component, node)
+            after = self._lab.sandbox.processes()
+        self._restarted |= {
+            (name, each.started): before[name] for name, each in after.items() if name in before
+        }
 
     @contextmanager
     def experiment_pods(self, wanted: Sequence[PodRequest]) -> Iterator[Sequence[Pod]]:

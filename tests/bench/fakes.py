@@ -15,6 +15,7 @@ from bench.session import (
     Clock,
     CommandResult,
     ComponentUsage,
+    Health,
     MachineUsage,
     Pod,
     Service,
@@ -89,6 +90,7 @@ class FakeSession:
     that somebody else uses, and ``set_clock`` the seconds by which the time of day is set.
     ``told`` is what the stack told the session; ``path`` is what leads connections to the Service;
     ``skew`` is in seconds, by role; ``received_per_read`` are the receive softirqs of each CPU.
+    ``agent`` is how its agent is.
     ``longer`` is how many times as long its operations in turns take, also in another's run.
     ``turns`` answers a plan of turns otherwise.
     """
@@ -109,6 +111,7 @@ class FakeSession:
         self._others_used = 0.0
         self.set_clock: dict[str, list[float]] = {}
         self.set_by = 0.0
+        self.agent = Health("node-1-cilium-agent", "1")
         self.pod_cpu = {"fortio-client": 0.4, "httpbin": 0.3}
         self.pod_limit: float | None = None
         self.held_back: dict[str, dict[str, int]] = {}
@@ -229,6 +232,12 @@ class FakeSession:
             )
             for node, share in self.busy.items()
         ]
+
+    def health(self) -> Sequence[Health]:
+        """See ``bench.session.Session``."""
+        if "health" in self.lacking:
+            raise SessionError("no answer today")
+        return [self.agent, Health("etcd", "1")]
 
     def configuration(self) -> Sequence[Setting]:
         """See ``bench.session.Session``."""

@@ -22,6 +22,7 @@ from bench.environment import About, Environment
 from bench.session import (
     CommandResult,
     ComponentUsage,
+    Health,
     MachineUsage,
     Pod,
     Service,
@@ -162,6 +163,10 @@ class NetnsSession:
     def machines(self) -> Sequence[MachineUsage]:
         """See ``bench.session.Session``: both "nodes" are this machine."""
         return [cpu.of_machine("this machine", ("client", "server"), ())]
+
+    def health(self) -> Sequence[Health]:
+        """See ``bench.session.Session``: nothing but the pods' own programs."""
+        return []
 
     def configuration(self) -> Sequence[Setting]:
         """See ``bench.session.Session``: there is no dataplane to configure."""

@@ -22,7 +22,7 @@ from bench.readiness import (
     settled,
 )
 from bench.results import CalibrationResult
-from bench.session import CommandResult, ComponentUsage, resolve_targets
+from bench.session import CommandResult, ComponentUsage, Health, resolve_targets
 from cni.dataplane import Setting
 from tests.bench.fakes import PLAN, FakeSession, failing, instead
 
@@ -59,6 +59,7 @@ def test_all_hold_and_say_why(session: FakeSession) -> None:
     assert evidence["tool iperf3"] == "3.12"
     assert evidence["httpbin Service answers"].endswith(" requests, none failed")
     assert evidence["DNS answers kubernetes.default.svc.cluster.local."].startswith("answered in")
+    assert evidence["health"] == "2 processes, all at work"
     assert evidence["configuration"] == "routing native"
     assert evidence["congestion-control"] == (
         "a transfer's sockets have cubic (client) and cubic (server); pods say cubic"
@@ -97,7 +98,7 @@ def test_what_is_allowed_to_fail_is_marked_in_the_results(session: FakeSession) 
         text.startswith("precondition 'placement' does not hold and was allowed: clients and")
         for text in results.warnings
     )
-    at = lines.index("18 preconditions hold, placement allowed to fail")
+    at = lines.index("19 preconditions hold, placement allowed to fail")
     assert lines[at + 1].startswith("MARKED: precondition 'placement' does not hold")
     assert results.plan["allow"] == ["placement"]
 
@@ -289,6 +290,12 @@ def test_a_clock_is_corrected_by_as_much_as_is_certain() -> None:
     assert told["quick"][0].text() == (
         "from one machine's clock to another's, which are known to 100,000 µs only"
     )
+
+
+def test_a_component_that_has_ended_is_refused(session: FakeSession) -> None:
+    session.agent = Health("node-1-cilium-agent", "1", "has ended")
+    with pytest.raises(PreconditionError, match="'health' failed: node-1-cilium-agent has ended"):
+        check(session)
 
 
 def test_a_service_path_other_than_the_one_asked_for_is_refused(session: FakeSession) -> None:

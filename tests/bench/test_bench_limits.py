@@ -8,15 +8,17 @@ from dataclasses import replace
 import pytest
 
 from bench.interleave import run_benchmark
-from bench.limits import Observation, Snapshot, between, growth
+from bench.limits import Observation, Snapshot, between, growth, take
 from bench.metrics import Note
 from bench.probes.base import Bench
 from bench.probes.iperf import CpuShare, PerGigabyte, limit_of, tcp_probe, threads_of
 from bench.probes.turns import in_turns
 from bench.results import Results
-from bench.sampling import Outcome, sample_in_turn
+from bench.sampling import Outcome, sample, sample_in_turn
 from bench.session import (
+    CommandResult,
     ComponentUsage,
+    Health,
     MachineUsage,
     TimeOfDay,
     WorkloadUsage,
@@ -374,6 +376,55 @@ def test_a_clock_that_was_set_voids_the_sample(session: FakeSession) -> None:
         "run 1: the wall clock was set by +48 ms meanwhile",
         "run 3: the wall clock was set by -48 ms meanwhile",
     ]
+
+
+def _transfer(session: FakeSession, *agents: Health) -> Outcome:
+    """A transfer's sample, of two attempts at most; what the agent has become after each."""
+    became = list(agents)
+
+    def breaking(result: CommandResult) -> CommandResult:
+        session.agent = became.pop(0)
+        return result
+
+    session.spoil["iperf3-tcp"] = [breaking] * len(became)
+    bench = Bench(session, resolve_targets(session), session.time.clock())
+    return sample(tcp_probe(PLAN), bench, attempts=2)
+
+
+AGENT = "node-1-cilium-agent"
+
+
+@pytest.mark.parametrize(
+    ("became", "why"),
+    [
+        (Health(AGENT, "1", "has ended"), f"{AGENT} has ended"),
+        (Health(AGENT, "1", "is stopped"), f"{AGENT} is stopped"),
+        (Health(AGENT, "2"), f"{AGENT} was started anew meanwhile"),
+        (Health("another", "1"), f"{AGENT} ended meanwhile"),
+    ],
+)
+def test_a_component_at_fault_voids_the_sample(
+    session: FakeSession, became: Health, why: str
+) -> None:
+    once = _transfer(session, became)
+    if became.fault:  # it stays so
+        assert (once.reading, once.failures) == (None, (why, why))
+    else:
+        assert once.reading
+        assert once.failures == (why,)
+
+
+def test_a_component_that_comes_back_is_measured_from_then_on(session: FakeSession) -> None:
+    ended, back = Health(AGENT, "1", "has ended"), Health(AGENT, "2")
+    assert _transfer(session, ended, back).reading is None
+    assert _transfer(session, back).reading
+
+
+def test_a_cluster_that_cannot_be_asked_voids_the_sample(session: FakeSession) -> None:
+    before = take(session, 0.0)
+    session.lacking.add("health")
+    seen = between(before, take(session, 1.0))
+    assert "the cluster cannot be asked how it is: no answer today" in seen.faults
 
 
 # -- sides in turns -------------------------------------------------------------------------------

@@ -159,7 +159,11 @@ def test_restarts_lose_no_traffic(lab: EniLab, late_server: Pod) -> None:
         lab.end(RECONCILER)
         lab.cloud.start_reconciler()
         lab.end(OPERATOR)
-        lab.cilium.start_operator(lab.node(SERVERS))
+        until(
+            "the operator to be started again",
+            lambda: None if lab.running.lab.sandbox.pid_of(OPERATOR) else "not yet",
+            timeout=10,
+        )
         lab.end(f"{SERVERS}-{AGENT}")
         lab.cilium.start_agent(lab.node(SERVERS))
         assert codes() == {"200": 20 * 50}

@@ -7,15 +7,20 @@ The order of the tests matters at the end: there the labs are stopped, one after
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
 
 from bench.checks import placement as pods_placement
-from bench.session import Pod, SessionError, resolve_targets
+from bench.metrics import Metric
+from bench.probes.base import Bench, Invocation, Reading
+from bench.sampling import Outcome, sample
+from bench.session import Pod, SessionError, Targets, resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.evidence import AgentEvidence
 from components.lab import ablation, rollout
@@ -23,7 +28,7 @@ from kube.objects import NODE, ApiError
 from lab import cgroups, congestion, placement
 from lab.cgroups import AGENTS
 from lab.cluster import Lab
-from lab.dataplane.cilium.agents import CILIUM_NODE
+from lab.dataplane.cilium.agents import CILIUM_NODE, OPERATOR
 from lab.wait import until
 from tests.lab.leftovers import Footprint, Host
 from tests.lab.running import RunningLab, bring_up
@@ -49,7 +54,13 @@ def labs(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
     """Both labs, running at once."""
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("a state's folder")))
+        # Nothing of it may get into a lab: with this proxy no agent reaches anything.
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            patch.setenv(name, "http://127.0.0.1:9")
+            patch.setenv(name.lower(), "http://127.0.0.1:9")
+        patch.setenv("GOMAXPROCS", "1")
+        patch.setenv("LC_ALL", "tr_TR.UTF-8")
         running = {}
         for name in STACKS:
             running[name] = bring_up(name, CHANGES[name])
@@ -391,7 +402,7 @@ def test_the_toggles_are_judged_on_the_running_agents(overlay: RunningLab) -> No
     lab = overlay.lab
     states = rollout.toggle_states(lab, overlay.decisions)
     by_name = {state.toggle: state for state in states}
-    assert len(by_name) == 10
+    assert len(by_name) == 13
     # With kube-proxy replaced the agent load-balances sockets, requested or not.
     assert by_name["socketLB"].applied
     assert by_name["socketLB"].verified
@@ -406,6 +417,80 @@ def test_the_baseline_has_no_agents_to_ask(baseline: RunningLab) -> None:
     assert {state.evidence for state in states} == {()}
     assert all((state.reason or "").startswith("not applicable") for state in states)
     assert baseline.session.environment().agents == {}
+
+
+# -- faults ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class During:
+    """A probe that does something to the lab instead of measuring."""
+
+    what: Callable[[], object]
+    name: str = "during"
+    seconds: float = 1.0
+    metrics: tuple[Metric, ...] = ()
+
+    def invocation(self, targets: Targets) -> Invocation | None:
+        return None
+
+    def measure(self, bench: Bench) -> Reading:
+        self.what()
+        return Reading({"a": 1.0})
+
+    def summary(self, reading: Reading) -> str:
+        return ""
+
+
+def _sampled(running: RunningLab, what: Callable[[], object]) -> Outcome:
+    # Whatever else runs on this machine.
+    bench = Bench(running.session, resolve_targets(running.session), most_others=math.inf)
+    return sample(During(what), bench, attempts=1)
+
+
+def _signal(running: RunningLab, name: str, signal: str) -> None:
+    sandbox = running.lab.sandbox
+    sandbox.run(["kill", f"-{signal}", str(sandbox.pid_of(name))])
+    state = "T" if signal == "STOP" else "S"
+    if signal != "KILL":
+        until(
+            f"{name} to take {signal}",
+            lambda: None if sandbox.processes()[name].state in state + "R" else "not yet",
+            timeout=5,
+        )
+
+
+@pytest.mark.parametrize("name", ["etcd", "kube-apiserver", "node-2-cilium-agent", "httpbin-1"])
+def test_a_sample_beside_a_stopped_process_is_none(overlay: RunningLab, name: str) -> None:
+    assert name in overlay.lab.sandbox.processes()
+    assert _sampled(overlay, lambda: None).reading
+    try:
+        outcome = _sampled(overlay, lambda: _signal(overlay, name, "STOP"))
+    finally:
+        _signal(overlay, name, "CONT")
+    assert (outcome.reading, outcome.failures) == (None, (f"{name} is stopped",))
+    assert _sampled(overlay, lambda: None).reading
+
+
+def test_a_sample_beside_an_operators_end_is_none_and_it_is_started_again(
+    overlay: RunningLab,
+) -> None:
+    outcome = _sampled(overlay, lambda: _signal(overlay, OPERATOR, "KILL"))
+    assert outcome.reading is None
+    assert outcome.failures[0].removeprefix(OPERATOR) in FAULTS
+    running = lambda: None if overlay.lab.sandbox.pid_of(OPERATOR) else "not yet"  # noqa: E731
+    until("the operator to be started again", running, timeout=10)
+    assert _sampled(overlay, lambda: None).reading
+
+
+FAULTS = (" has ended", " was started anew meanwhile")
+
+
+def test_what_the_session_itself_restarts_is_no_fault(baseline: RunningLab) -> None:
+    session, proxy = baseline.session, "kube-proxy"
+    assert _sampled(baseline, lambda: session.restart_component(proxy, "node-1")).reading
+    again = _sampled(baseline, lambda: baseline.lab.restart(proxy, "node-1"))
+    assert again.failures == ("node-1-kube-proxy was started anew meanwhile",)
 
 
 # -- side by side, and gone ---------------------------------------------------------------------

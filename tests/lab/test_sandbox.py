@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lab.errors import CommandError, LabError
-from lab.sandbox import INIT, LabPaths, Place, Sandbox, refuse_hidden, state_root
+from lab.sandbox import (
+    INIT,
+    LabPaths,
+    Place,
+    Process,
+    Sandbox,
+    environment,
+    refuse_hidden,
+    state_root,
+)
 from lab.wait import until
 
 ID = "pytest-0a1b2c3d"
@@ -81,6 +92,37 @@ def test_this_process_and_nonsense_are_no_sandbox(sandbox: Sandbox) -> None:
     assert not sandbox._is_init(2**30)
 
 
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A folder that any user may read."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+@pytest.mark.parametrize("user", [0, 65534])
+def test_another_users_process_is_no_sandbox(sandbox: Sandbox, readable: Path, user: int) -> None:
+    init = readable / "lab" / "init.py"
+    init.parent.mkdir()
+    init.write_text("input()")
+    argv = ["unshare", "--pid", "--fork", "--kill-child"]
+    argv += ["setpriv", f"--reuid={user}", "--clear-groups"]
+    argv += [sys.executable, "-I", "-S", str(init), ID]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
+        try:
+            until("its Python", lambda: None if _python(process.pid) else "none", timeout=10)
+            assert sandbox.alive() is (user == 0)
+        finally:
+            process.kill()
+
+
+def _python(pid: int) -> bool:
+    """Whether a child of a process runs Python by now."""
+    children = psutil.Process(pid).children()
+    return any(child.cmdline()[0] == sys.executable for child in children)
+
+
 # -- entering it ------------------------------------------------------------------------------
 
 
@@ -116,6 +158,18 @@ def test_a_place_names_its_network_and_its_holders_mounts(entered: Sandbox) -> N
     # The holder's PID is one of the sandbox's, so it is looked up in the sandbox's /proc.
     assert f"--mount=/proc/{INIT_PID}/root/proc/17/ns/mnt" in words
     assert f"--pid=/proc/{INIT_PID}/ns/pid" in words
+
+
+def test_the_users_environment_stays_outside(
+    entered: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "GOMAXPROCS", "GODEBUG", "LD_PRELOAD", "LANG", "LC_NUMERIC"):
+        monkeypatch.setenv(name, "")
+    told = entered.run(["env"], env={"ASKED": "1"}).stdout.partition("--\n")[2]
+    names = {line.partition("=")[0] for line in told.splitlines()}
+    assert names - {"PWD", "SHLVL", "_"} <= {"PATH", "HOME", "TMPDIR", "LC_ALL", "ASKED"}
+    assert {"PATH", "LC_ALL", "ASKED"} <= names
+    assert environment()["LC_ALL"] == "C.UTF-8"
 
 
 def test_the_cgroup_is_joined_first_and_any_words_arrive_as_they_are(
@@ -196,6 +250,23 @@ def test_a_pid_file_alone_is_no_process(entered: Sandbox) -> None:
     for text in ("", "no number", "4194305"):
         (entered.paths.pids / "etcd").write_text(text)
         assert entered.pid_of("etcd") is None
+
+
+@pytest.mark.parametrize(("state", "told"), [("S", "S"), ("T", "T"), ("Z", ""), ("X", "")])
+def test_processes_are_told_by_state_and_start(
+    entered: Sandbox, monkeypatch: pytest.MonkeyPatch, state: str, told: str
+) -> None:
+    entered.paths.make()
+    (entered.paths.pids / "etcd").write_text("12\n")
+    (entered.paths.pids / "beginning").write_text("")
+    monkeypatch.setattr(Sandbox, "proc", lambda self, pid: entered.paths.root / "proc" / str(pid))
+    proc = entered.proc(12)
+    proc.mkdir(parents=True)
+    (proc / "stat").write_text(f"12 (a) b) {state} " + " ".join(map(str, range(4, 40))))
+    assert entered.processes() == {"etcd": Process("22", told)}
+    assert entered.pid_of("etcd") == (12 if told else None)
+    entered.forget("etcd")
+    assert entered.processes() == {}
 
 
 # -- its files --------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ class Cilium(LabDataplane):
                 network.route_to(self._sandbox, node.address, str(subnet))
 
     def start_operator(self, node: Node) -> None:
-        """Start the operator, as a pod of a node's own network; also again, after its end."""
+        """Start the operator, as a pod of a node's own network."""
         env = {"K8S_NODE_NAME": node.name, "CILIUM_K8S_NAMESPACE": "kube-system"}
         if self._cloud is not None:
             env |= {"AWS_ENDPOINT_URL_EC2": self._cloud.endpoint}
@@ -183,6 +183,8 @@ class Cilium(LabDataplane):
             [str(self._program(OPERATOR)), *self._configuration],
             Place(netns=node.name, cgroup=cgroup),
             env=env,
+            # It ends itself when the API server does not answer in time.
+            again=True,
         )
 
     def start_agent(self, node: Node) -> None:

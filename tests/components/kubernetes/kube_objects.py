@@ -71,7 +71,7 @@ def pod(
     """
     return {
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "metadata": {"name": name, "namespace": namespace, "labels": labels, "uid": f"uid-{name}"},
         "spec": {
             "nodeName": on,
             "containers": [

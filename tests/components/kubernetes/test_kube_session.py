@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bench.limits import faults
 from bench.session import Pod, Service, Session, SessionError, TimeOfDay, resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.dataplane import PER_PACKET, SOCKET
@@ -263,6 +264,37 @@ def test_usage_beside_kube_proxy(connect: Open) -> None:
         session = connect(api, cni="vpc-cni", kube_proxy="iptables", values=None)
         components = {each.component for each in session.cni_usage()}
     assert components == {"aws-node", "aws-eks-nodeagent", "kube-proxy"}
+
+
+# -- what it consists of ------------------------------------------------------------------------
+
+
+def test_everything_that_is_measured_is_at_work(session: Session) -> None:
+    there = session.health()
+    names = {each.name for each in there}
+    assert {"cilium-node-1", "cilium-operator-0", "fortio-client-0", "httpbin-1"} <= names
+    assert len(names) == len(there)
+    assert list(faults(there, session.health())) == []
+
+
+@pytest.mark.parametrize("name", ["cilium-node-2", "cilium-operator-0", "iperf3-server-0"])
+def test_a_pod_that_breaks_is_told(api: KubeApi, session: Session, name: str) -> None:
+    pod = api.object("Pod", name)
+    before = session.health()
+    pod["status"]["containerStatuses"][0]["restartCount"] += 1
+    assert list(faults(before, session.health())) == [f"{name} was started anew meanwhile"]
+    pod["status"]["conditions"][0]["status"] = "False"
+    assert list(faults(before, session.health())) == [f"{name} is not ready"]
+    api.remove("Pod", name, pod["metadata"]["namespace"])
+    assert list(faults(before, session.health())) == [f"{name} ended meanwhile"]
+
+
+def test_agents_of_nodes_that_are_not_measured_may_come_and_go(
+    api: KubeApi, session: Session
+) -> None:
+    before = session.health()
+    api.put(kube_objects.pod("cilium-far", "kube-system", "far", {"k8s-app": "cilium"}, {"a": "b"}))
+    assert list(session.health()) == list(before)
 
 
 def test_a_cgroup_that_is_not_found_is_an_error(api: KubeApi, session: Session) -> None:
