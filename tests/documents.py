@@ -109,7 +109,12 @@ def matrix() -> None:
     """The report of all scenarios."""
     with tempfile.TemporaryDirectory() as folder:
         measured = Path(folder, "matrix")
-        bench("matrix", "--out", str(measured))
+        try:
+            bench("matrix", "--out", str(measured))
+        except BaseException:
+            # The folder goes, and with it what would take its stacks down later.
+            bench("matrix", "--out", str(measured), "--down")
+            raise
         shutil.rmtree(MEASURED, ignore_errors=True)
         MEASURED.mkdir(parents=True)
         for file in sorted(measured.glob("scenario-*.json")):

@@ -158,14 +158,15 @@ class Builder:
         return [
             program
             for program in family.programs
-            if program.need in needs and not self.program_path(family, program).exists()
+            if program.need in needs
+            and not self.cache.whole(self.program_path(family, program).parent)
         ]
 
     def missing_share(self, family: Family, needs: Collection[Need]) -> Share | None:
         share = family.share
-        if share is None or share.need not in needs or self.share_path(family, share).is_dir():
+        if share is None or share.need not in needs:
             return None
-        return share
+        return None if self.cache.whole(self.share_path(family, share)) else share
 
     def download(self, go: Go, family: Family, programs: Sequence[Program]) -> None:
         """Fetch the modules that the programs import: network work, for another's compiling."""
@@ -327,11 +328,7 @@ class Toolchain:
         """
         family, program = program_of(name, version)
         path = self.builder.program_path(family, program)
-        if not path.exists():
-            raise NotBuiltError(
-                f"{name} {family.version_of(program)} is not built yet; "
-                "run `make setup` in the checkout"
-            )
+        self._require(path.parent, f"{name} {family.version_of(program)}")
         return path
 
     def share(self, name: str, version: str | None = None) -> Path:
@@ -343,12 +340,13 @@ class Toolchain:
         """
         family, share = share_of(name, version)
         path = self.builder.share_path(family, share)
-        if not path.is_dir():
-            raise NotBuiltError(
-                f"the files of {name} {family.version} are not there yet; "
-                "run `make setup` in the checkout"
-            )
+        self._require(path, f"the folder of {name} {family.version}")
         return path
+
+    def _require(self, folder: Path, what: str) -> None:
+        if not self.builder.cache.whole(folder):
+            state = "damaged" if folder.exists() else "not built yet"
+            raise NotBuiltError(f"{what} is {state}; run `make setup` in the checkout")
 
     def command(self, name: str, cni_version: str | None = None) -> str:
         """The path of a program of the toolchain, else of the host's packages.

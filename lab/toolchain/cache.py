@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -47,11 +48,44 @@ def digest_files(files: Iterable[Path], *more: str) -> str:
     return digest([*parts, *more])
 
 
+def _digests(folder: Path) -> dict[str, str]:
+    """The digest of every file of a folder, by its path in it; a link counts as where it points."""
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        name = str(file.relative_to(folder))
+        if file.is_symlink():
+            found[name] = f"-> {file.readlink()}"
+        elif file.is_file() and name not in (_CONTENTS, _VERIFIED):
+            with file.open("rb") as opened:
+                found[name] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return found
+
+
+def _to_disk(folder: Path) -> None:
+    for place in (*folder.rglob("*"), folder):
+        if place.is_dir() or (place.is_file() and not place.is_symlink()):
+            fd = os.open(place, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
+_CONTENTS = ".contents.json"
+_VERIFIED = ".verified"
+"""Holds the boot id at which a folder's files were last read and found to be as published."""
+
+
+_READ: set[Path] = set()
+"""Folders that this process has found to be whole."""
+
+
 class Cache:
     """A folder of finished things.
 
-    What is being made lives under ``tmp/`` and is renamed into its place when it is
-    complete, so an interrupted set-up never leaves something half-built to be used.
+    What is being made lives under ``tmp/``, is written to the disk and renamed into its place when
+    it is complete, so an interrupted set-up or a power cut never leaves something half-built to be
+    used.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -72,14 +106,43 @@ class Cache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, folder: Path, target: Path) -> Path:
-        """Move a finished folder to its place; what is there already wins."""
+        """Move a finished folder to its place; what is there already wins, if it is whole."""
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
+        (folder / _CONTENTS).write_text(json.dumps(_digests(folder), indent=1) + "\n")
+        _to_disk(folder)
+        if target.exists() and not self.whole(target):
+            with self.scratch("damaged") as scratch:
+                target.rename(scratch / target.name)
         with contextlib.suppress(FileExistsError, OSError):
             folder.rename(target)
         if not target.is_dir():
             raise OSError(f"could not move {folder} to {target}")
         return target
+
+    def whole(self, target: Path) -> bool:
+        """Whether a published folder is there, with the contents that it was published with.
+
+        Its files are read at the first use after a start of the machine: a disk or file system that
+        lost some has mostly lost them by then. A folder of an earlier version of this program has
+        no list of its contents, and counts as whole.
+        """
+        if target in _READ:
+            return target.is_dir()
+        try:
+            wanted = json.loads((target / _CONTENTS).read_text())
+        except FileNotFoundError:
+            return target.is_dir()
+        except (OSError, ValueError):
+            return False
+        boot, verified = Path("/proc/sys/kernel/random/boot_id").read_text(), target / _VERIFIED
+        if not (verified.is_file() and verified.read_text() == boot):
+            if _digests(target) != wanted:
+                return False
+            with contextlib.suppress(OSError):  # a folder that may only be read is read again
+                verified.write_text(boot)
+        _READ.add(target)
+        return True
 
     def clear_leftovers(self) -> None:
         """Remove the scratch folders of processes that are gone."""

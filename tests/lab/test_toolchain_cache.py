@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.toolchain.cache import _READ as READ
+from lab.toolchain.cache import _VERIFIED as VERIFIED
 from lab.toolchain.cache import Cache, default_cache, digest, digest_files
 
 
@@ -55,6 +57,66 @@ def test_only_leftovers_of_the_dead_are_removed(tmp_path: Path) -> None:
         cache.clear_leftovers()
         assert alive.is_dir()
     assert not dead.exists()
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A program in a cache that was set up before the machine was started."""
+    cache, target = Cache(tmp_path), tmp_path / "programs" / "x-1"
+    with cache.scratch("x") as scratch:
+        (scratch / "x").mkdir()
+        (scratch / "x" / "program").write_text("all of it")
+        cache.publish(scratch / "x", target)
+    assert cache.whole(target)
+    _restart(target)
+    return target
+
+
+def _restart(target: Path) -> None:
+    READ.clear()
+    (target / VERIFIED).write_text("another boot")
+
+
+@pytest.mark.parametrize("left", ["", "all of", None])
+def test_what_a_power_cut_has_damaged_is_found_and_replaced(
+    published: Path, left: str | None
+) -> None:
+    cache, program = Cache(published.parents[1]), published / "program"
+    assert cache.whole(published)
+    _restart(published)
+    if left is None:
+        program.unlink()
+    else:
+        program.write_text(left)
+    assert not cache.whole(published)
+    with cache.scratch("x") as scratch:
+        (scratch / "x").mkdir()
+        (scratch / "x" / "program").write_text("all of it")
+        cache.publish(scratch / "x", published)
+    assert cache.whole(published)
+    assert program.read_text() == "all of it"
+    assert list(cache.path("tmp").iterdir()) == []
+
+
+def test_contents_are_read_once_after_a_start_of_the_machine(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(published.parents[1])
+    assert cache.whole(published)
+    READ.clear()  # another process
+    monkeypatch.setattr("lab.toolchain.cache._digests", None)
+    assert cache.whole(published)
+
+
+def test_a_list_of_contents_that_is_damaged_itself_is_no_proof(published: Path) -> None:
+    (published / ".contents.json").write_text("{")
+    assert not Cache(published.parents[1]).whole(published)
+
+
+def test_folders_without_a_list_are_of_an_earlier_version(published: Path) -> None:
+    (published / ".contents.json").unlink()
+    assert Cache(published.parents[1]).whole(published)
+    assert not Cache(published.parents[1]).whole(published.with_name("none"))
 
 
 def test_published_folder_is_never_replaced(tmp_path: Path) -> None:
