@@ -22,6 +22,26 @@ SCHEMA: Final = "cni-benchmark/rounds/v2"
 _ENTRY = TypeAdapter(Entry)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of text, whole and on the disk, or not at all: what was there stays until then.
+
+    :raises OSError: that is not possible.
+    """
+    if path.exists() and not path.is_file():  # a pipe, a terminal
+        path.write_text(text, encoding="utf-8")
+        return
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
 class JournalError(Exception):
     """A file that is no journal; the message says why, and what to do."""
 
@@ -54,7 +74,7 @@ class Journal:
 
         :raises OSError: it cannot be written.
         """
-        path.write_text(header.model_dump_json(by_alias=True) + "\n", encoding="utf-8")
+        write_whole(path, header.model_dump_json(by_alias=True) + "\n")
         return cls(path, header)
 
     @classmethod

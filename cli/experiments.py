@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from bench.journal import write_whole
 from cli.common import (
     NO_RESULTS,
     OK,
@@ -189,7 +190,7 @@ def write_experiment(experiment: Experiment, file: Path) -> None:
     :raises OSError: it cannot be written.
     """
     text = json.dumps(_rounded(experiment.to_dict()), indent=1, ensure_ascii=False)
-    file.write_text(text + "\n", encoding="utf-8")
+    write_whole(file, text + "\n")
 
 
 def _rounded(data: Any) -> Any:

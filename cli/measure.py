@@ -9,6 +9,7 @@ from rich.console import Console
 
 from bench.benchstat import export
 from bench.interleave import BenchmarkError, run_benchmark
+from bench.journal import write_whole
 from bench.plan import plan_for
 from bench.results import ResultsError, from_json
 from cli.common import (
@@ -84,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
         return code
     if options.out:
         with writing("the results"):
-            Path(options.out).write_text(results.to_json(indent=2) + "\n", encoding="utf-8")
+            write_whole(Path(options.out), results.to_json(indent=2) + "\n")
     print_results(Console(), render(results))
     return code
 

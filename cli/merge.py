@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from bench.journal import write_whole
 from bench.merge import MergeError, merge
 from bench.results import Results, ResultsError, from_json
 from cli.common import NO_RESULTS, OK, USAGE, Commands, FatalError, progress, writing
@@ -30,7 +31,7 @@ def _merge(options: argparse.Namespace) -> int:
     except MergeError as error:
         raise FatalError(USAGE, str(error)) from None
     with writing("the results"):
-        Path(options.out).write_text(whole.to_json(indent=2) + "\n", encoding="utf-8")
+        write_whole(Path(options.out), whole.to_json(indent=2) + "\n")
     progress(f"{len(parts)} bring-ups in {options.out}")
     return OK
 

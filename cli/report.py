@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
+from bench.journal import write_whole
 from bench.results import Results, ResultsError
 from cli.common import (
     NO_RESULTS,
@@ -161,7 +162,7 @@ def write_report(collection: Collection, folder: Path, command: str) -> None:
         files[EXPERIMENTS] = page.experiments_csv(values["sections"])
     with writing("the report"):
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_whole(folder / name, text)
     for line in page.spoken(values["summary"]):
         progress(line)
     progress(f"report: {folder / PAGE}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.journal import write_whole
 from bench.plan import Plan, plan_for
 from cli.common import (
     CHECK_FAILED,
@@ -74,7 +75,7 @@ def _validate(options: argparse.Namespace) -> int:
                         labs, plan, program, progress,
                         minutes=options.minutes, bring_ups=options.bring_ups,
                     )  # fmt: skip
-            (folder / DATA).write_text(report.to_json() + "\n", encoding="utf-8")
+            write_whole(folder / DATA, report.to_json() + "\n")
         _write_page(report, folder)
     except ValidationLabError as error:
         raise FatalError(SESSION, str(error)) from None

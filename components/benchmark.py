@@ -25,6 +25,7 @@ from pydantic import BaseModel
 
 from bench.checks import PreconditionError
 from bench.interleave import BenchmarkError, run_benchmark
+from bench.journal import write_whole
 from bench.plan import Plan
 from bench.results import Results, ResultsError, from_dict
 from bench.session import SessionError
@@ -151,7 +152,7 @@ class BenchmarkProvider(RepeatableProvider):
         except BenchmarkError as error:
             kept = failed_results(props["stack"])
             kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(error.results.to_json())
+            write_whole(kept, error.results.to_json())
             raise UserError(
                 f"the benchmark failed: {error}\nWhat was measured is in {kept}; see it by: "
                 f"python -m bench show --file {kept}"

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from kube.objects import NODE, POD, Json
 from lab.errors import LabError
 from lab.network import Node, NodeAddress, add_namespace
-from lab.sandbox import Sandbox
+from lab.sandbox import Sandbox, environment
 from lab.toolchain.build import Toolchain
 from lab.wait import until
 
@@ -239,7 +239,9 @@ def await_services(
 
         def refusal() -> str | None:
             words = pod_command(pod.name, pod.node, argv, _TRY_SECONDS)
-            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                words, capture_output=True, text=True, env=environment(), check=False
+            )
             if done.returncode == 0:
                 return None
             return done.stderr.strip() or f"no answer within {_TRY_SECONDS} s"
@@ -254,9 +256,8 @@ def await_services(
 def dns_pod(sandbox: Sandbox, node: str) -> PodSpec:
     """CoreDNS's pod on a node; writes its Corefile."""
     corefile = sandbox.paths.config / "Corefile"
-    corefile.write_text(
-        _COREFILE.format(domain=CLUSTER_DOMAIN, kubeconfig=sandbox.paths.kubeconfig)
-    )
+    kubeconfig = json.dumps(str(sandbox.paths.kubeconfig))  # quoted: a path may have spaces
+    corefile.write_text(_COREFILE.format(domain=CLUSTER_DOMAIN, kubeconfig=kubeconfig))
     argv = (COREDNS, "-conf", str(corefile))
     return PodSpec(name=COREDNS, app=COREDNS, node=node, argv=argv, namespace=DNS_NAMESPACE)
 

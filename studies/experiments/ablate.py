@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from bench.compare import Comparison, compare, largest_family
 from bench.interleave import Side, abba, interleave, prepare
+from bench.journal import write_whole
 from bench.plan import Plan
 from bench.probes import build_probes
 from bench.probes.base import Probe
@@ -326,7 +327,7 @@ def _measured(stage: Stage, work: Work, trial: Trial, folder: Path) -> Experimen
         base = prepared(work, work.base_name, first)
         variant = prepared(work, trial.label(work.base_name), second)
         part = run_trial(work, trial, base, variant)
-    trial_file(trial, folder).write_text(part.to_json(indent=1) + "\n", encoding="utf-8")
+    write_whole(trial_file(trial, folder), part.to_json(indent=1) + "\n")
     for line in effects(part):
         work.say(line)
     return part

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.journal import RoundsHeader
+from bench.journal import RoundsHeader, write_whole
 from bench.results import Results, from_json
 from bench.session import Clock
 
@@ -216,9 +216,7 @@ class MatrixFolder:
 
         :raises OSError: that is not possible.
         """
-        fresh = path.with_suffix(".new")
-        fresh.write_text(text + "\n", encoding="utf-8")
-        fresh.replace(path)
+        write_whole(path, text + "\n")
 
 
 class StateKeeper:

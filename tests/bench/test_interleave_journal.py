@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from pathlib import Path
 
 import pytest
 
 from bench.interleave import Entry, Side, abba, interleave
-from bench.journal import Journal, JournalError, RoundsHeader
+from bench.journal import Journal, JournalError, RoundsHeader, write_whole
 from bench.limits import Limit, Load, Observation
 from bench.metrics import Note
 from bench.probes import build_probes
@@ -146,3 +148,24 @@ def test_rounds_that_go_on_give_the_results_of_rounds_at_one_go(tmp_path: Path) 
         assert {len(m.samples) for m in went_on.metrics.values()} == {2, 2 * SLICES}
         assert went_on.metrics["tcp_streams_throughput"] == whole.metrics["tcp_streams_throughput"]
         assert went_on.probes["tcp"] == whole.probes["tcp"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "results.json"
+    write_whole(file, "first")
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(file, "second")
+    assert file.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_no_file_is_written_to_as_it_is() -> None:
+    write_whole(Path(os.devnull), "text")
+    assert not Path(os.devnull).is_file()
