@@ -43,6 +43,7 @@ class Cluster:
     :param issuer: of service accounts' tokens, without scheme.
     :param oidc_provider: ARN of the issuer's provider in IAM.
     :param kubernetes: the provider of everything in the cluster; its kubeconfig is a secret.
+    :param resource: with which everything in the cluster ends.
     """
 
     name: pulumi.Output[str]
@@ -50,6 +51,7 @@ class Cluster:
     issuer: pulumi.Output[str]
     oidc_provider: pulumi.Output[str]
     kubernetes: kubernetes.Provider
+    resource: pulumi.Resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,17 @@ class Place:
     def after(self, *resources: pulumi.Resource) -> pulumi.ResourceOptions:
         """Options of a resource here that comes after others, and goes before them."""
         return pulumi.ResourceOptions(parent=self.parent, depends_on=list(resources))
+
+    def inside(self, *resources: pulumi.Resource) -> pulumi.ResourceOptions:
+        """The same of what is in the cluster, and so needs no removal of its own where the cluster
+        goes too: its API server may be out of reach by then, or have no nodes left to work with.
+
+        `deleteUnreachable` of pulumi-kubernetes is no way to that: it does not look at it for Helm
+        releases (its issue 2675), and a refresh that does not reach the cluster would forget
+        everything in it.
+        """
+        within = pulumi.ResourceOptions(deleted_with=self.cluster.resource)
+        return pulumi.ResourceOptions.merge(self.after(*resources), within)
 
 
 def make_cluster(
@@ -129,9 +142,6 @@ def make_cluster(
         kubeconfig=kubeconfig,
         # Another way to log in to the same cluster replaces nothing in it.
         cluster_identifier=name,
-        # What is in the cluster ends with it: a destroy from where the API cannot be reached, or
-        # after the cluster has gone, must not stop there.
-        delete_unreachable=True,
         opts=pulumi.ResourceOptions(parent=parent),
     )
     return Cluster(
@@ -140,6 +150,7 @@ def make_cluster(
         issuer=component.oidc_issuer,
         oidc_provider=component.oidc_provider_arn,
         kubernetes=access,
+        resource=component,
     )
 
 

@@ -83,7 +83,7 @@ def deploy(
     )
     dns = make_coredns(place, gate)
     workloads = Workloads(
-        "workloads", place.cluster.kubernetes, revision, place.after(dns, verified)
+        "workloads", place.cluster.kubernetes, revision, place.inside(dns, verified)
     )
     return Deployment(
         session=session_descriptor(

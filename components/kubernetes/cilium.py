@@ -66,6 +66,8 @@ class CiliumRelease(pulumi.ComponentResource):
                 # What a failed attempt has left goes before the next one.
                 cleanup_on_fail=True,
             ),
-            pulumi.ResourceOptions(parent=self, provider=provider),
+            pulumi.ResourceOptions(
+                parent=self, provider=provider, deleted_with=opts.deleted_with if opts else None
+            ),
         )
         self.register_outputs({})

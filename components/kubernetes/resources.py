@@ -105,6 +105,7 @@ class Workloads(pulumi.ComponentResource):
     ) -> None:
         super().__init__("cni-benchmark:kubernetes:Workloads", name, None, opts)
         self._provider = provider
+        self._deleted_with = opts.deleted_with if opts else None
         spaces = self._make(manifests.namespaces(), [])
         probe = self._make([manifests.node_probe()], spaces)
         services = self._make(manifests.services(), spaces)
@@ -124,6 +125,7 @@ class Workloads(pulumi.ComponentResource):
             parent=self,
             provider=self._provider,
             depends_on=list(after),
+            deleted_with=self._deleted_with,
             custom_timeouts=_TIMEOUTS,
             # Names are fixed, so a replacement must not stand beside what it replaces.
             delete_before_replace=True,

@@ -109,6 +109,7 @@ def _options(request: Any) -> dict[str, Any]:
     return {
         **({"timeouts": bounds} if bounds else {}),
         **({"delete_before_replace": True} if request.deleteBeforeReplace else {}),
+        **({"deleted_with": _name(request.deletedWith)} if request.deletedWith else {}),
     }
 
 

@@ -52,7 +52,7 @@ class Cilium(EksDataplane):
         inputs = [place.cluster.api_host, place.network.nodes.id, *([role.arn] if role else [])]
         made = pulumi.Output.all(*inputs).apply(values)
         release = CiliumRelease(
-            "cilium", scenario.cni_version, made, place.cluster.kubernetes, place.after(*before)
+            "cilium", scenario.cni_version, made, place.cluster.kubernetes, place.inside(*before)
         )
         return Installed([release], made, made)
 

@@ -120,10 +120,14 @@ def test_a_profile_is_used_by_everything_that_logs_in() -> None:
     assert user["exec"]["args"][-2:] == ["--profile", "bench"]
 
 
-def test_a_destroy_does_not_stop_at_an_api_server_that_is_out_of_reach(
-    programs: dict[str, Program],
-) -> None:
-    assert programs["scenario-e"].resources["kubernetes"].inputs["deleteUnreachable"] == "true"
+@pytest.mark.parametrize("stack", STACKS)
+def test_what_is_in_a_cluster_ends_with_it(stack: str, programs: dict[str, Program]) -> None:
+    inside = [
+        each for each in programs[stack].resources.values() if each.type.startswith("kubernetes:")
+    ]
+    assert {"httpbin", "fortio-client"} <= {each.name for each in inside}
+    assert (stack != "scenario-a") == ("cilium" in {each.name for each in inside})
+    assert {each.options.get("deleted_with") for each in inside} == {"cluster"}
 
 
 @pytest.mark.parametrize("stack", STACKS)

@@ -32,6 +32,8 @@ SHORT: dict[str, object] = {"benchmark": {"profile": "quick", "runs": 1, "durati
 NO_NODES = "NodeCreationFailure: Instances failed to join the kubernetes cluster"
 MARKS = {"io.cilium/cilium-managed": "true"}
 AT_ONCE = 2
+OUT_OF_REACH = "eks-d"
+"""The stack whose API server does not answer any more once all is measured."""
 
 
 @dataclass
@@ -48,6 +50,8 @@ class Life:
     """What `pulumi stack output` shows then."""
     left: dict[str, Any] = field(default_factory=dict)
     """Resources in the state at the end."""
+    after_refresh: set[str] = field(default_factory=set)
+    """Resources in the state after a refresh without the API server."""
     clusters: list[str] = field(default_factory=list)
     """Of the account at the end."""
     interfaces: dict[str, str] = field(default_factory=dict)
@@ -206,6 +210,10 @@ def _live(made: World, server: Server, story: Story) -> Life:
     life.state = made.pulumi("stack", "export")
     life.steps["again"] = made.must(*UP, "--expect-no-changes")
     life.interfaces = _leave_interfaces(made, life.outputs["cluster"]["name"])
+    if made.stack == OUT_OF_REACH:
+        server.stop()
+        life.steps["refresh"] = made.step("refresh", "--yes", "--skip-preview", "--non-interactive")
+        life.after_refresh = set(made.checkout.resources(made.stack))
     life.steps["destroy"] = made.must(*DESTROY)
     life.left = made.checkout.resources(made.stack)
     life.clusters = list(json.loads(made.account.read_text()).get("clusters", {}))

@@ -201,7 +201,7 @@ def test_the_janitor_takes_the_clusters_own_interfaces_only(life: Life, stack: s
 
 
 class TestNodesThatDoNotJoin:
-    """Scenario D: the node group's first creation fails."""
+    """Scenario D: the node group's first creation fails; in the end the API server is away."""
 
     @pytest.fixture
     def life(self, going: dict[str, Future[Life]]) -> Life:
@@ -217,6 +217,18 @@ class TestNodesThatDoNotJoin:
 
     def test_what_is_there_costs_and_the_way_out_is_told(self, life: Life) -> None:
         _assert_the_way_out_is_told(life["failed"], "eks-d")
+
+    def test_a_refresh_out_of_the_api_servers_reach_forgets_nothing(self, life: Life) -> None:
+        refreshed = life["refresh"]
+        assert refreshed.code != 0
+        assert "unreachable" in refreshed.told
+        kept = {name.rpartition("::")[2] for name in life.after_refresh}
+        assert {"cilium", "httpbin", "nodes"} <= kept
+
+    def test_a_destroy_out_of_its_reach_asks_it_for_nothing(self, life: Life) -> None:
+        destroyed = _ok(life["destroy"])
+        assert [each for each in destroyed.asked() if each.type.startswith("kubernetes:")] == []
+        assert {"Release cilium", "Deployment httpbin"} <= destroyed.events.did("delete")
 
     def test_the_next_up_goes_on_from_there(self, life: Life) -> None:
         up = life["up"]

@@ -116,6 +116,9 @@ class Aws:
         if resource.type == CLUSTER:
             self._clusters.remove(inputs["name"])
 
+    def present(self, resource: Resource) -> bool:
+        return True
+
     def _identity(self, resource: Resource, inputs: Props) -> str:
         if resource.type == VPC:
             return self._vpc

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+from tests.engine.eks.standins.journal import StepFailedError
 from tests.engine.eks.standins.package import Props, Resource
 
 RELEASE = "kubernetes:helm.sh/v3:Release"
@@ -15,8 +19,21 @@ class Kubernetes:
 
     version = "4.34.2"
 
+    def __init__(self) -> None:
+        self._server = ""
+        self._lenient = False
+
     def configure(self, config: Mapping[str, Any]) -> None:
-        pass
+        kubeconfig = config.get("kubeconfig")
+        if kubeconfig:
+            self._server = json.loads(kubeconfig)["clusters"][0]["cluster"]["server"]
+        self._lenient = str(config.get("deleteUnreachable")).lower() == "true"
+
+    def _reachable(self) -> bool:
+        place = urlsplit(self._server)
+        with socket.socket() as probe:
+            probe.settimeout(5)
+            return probe.connect_ex((place.hostname, place.port or 443)) == 0
 
     def check(self, resource: Resource, inputs: Props, olds: Props) -> Props:
         name = f"{resource.name}-{resource.token(8)}"
@@ -39,7 +56,22 @@ class Kubernetes:
         return self._outputs(resource, inputs)
 
     def delete(self, resource: Resource, inputs: Props) -> None:
-        pass
+        """As the provider answers without a cluster (provider.go, `Delete`: a release is handed on
+        before `deleteUnreachable` is looked at, and refused in helm_release.go)."""
+        if self._reachable():
+            return
+        if resource.type == RELEASE:
+            raise StepFailedError("can't delete Helm Release with unreachable cluster")
+        if not self._lenient:
+            raise StepFailedError("configured Kubernetes cluster is unreachable")
+
+    def present(self, resource: Resource) -> bool:
+        """As the provider reads without a cluster (provider.go, `Read`)."""
+        if self._reachable():
+            return True
+        if self._lenient:
+            return False
+        raise StepFailedError("failed to read resource state due to unreachable cluster")
 
     def _outputs(self, resource: Resource, inputs: Props) -> Props:
         if resource.type != RELEASE:

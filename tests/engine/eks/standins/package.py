@@ -50,7 +50,16 @@ class Package(Protocol):
         """The outputs beside the inputs, after a change."""
 
     def delete(self, resource: Resource, inputs: Props) -> None:
-        """Forget a resource."""
+        """Forget a resource.
+
+        :raises StepFailedError: it cannot be deleted.
+        """
+
+    def present(self, resource: Resource) -> bool:
+        """Whether a resource is still there.
+
+        :raises StepFailedError: that cannot be told.
+        """
 
     def invoke(self, token: str, arguments: Props) -> Props:
         """The answer to a look-up.

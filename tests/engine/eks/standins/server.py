@@ -99,7 +99,13 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         return provider_pb2.UpdateResponse(properties=message(inputs | outputs))
 
     def Read(self, request: provider_pb2.ReadRequest, context: Any) -> Any:  # noqa: N802
-        self._step(context, Resource(request.urn), "read", {}, id_=request.id)
+        resource = Resource(request.urn)
+        self._step(context, resource, "read", {}, id_=request.id)
+        try:
+            if not self._package.present(resource):
+                return provider_pb2.ReadResponse()
+        except StepFailedError as told:
+            context.abort(grpc.StatusCode.UNKNOWN, str(told))
         return provider_pb2.ReadResponse(
             id=request.id, properties=request.properties, inputs=request.inputs
         )
@@ -107,7 +113,10 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def Delete(self, request: provider_pb2.DeleteRequest, context: Any) -> empty_pb2.Empty:  # noqa: N802
         inputs, resource = plain(request.old_inputs), Resource(request.urn)
         self._step(context, resource, "delete", inputs, id_=request.id)
-        self._package.delete(resource, inputs)
+        try:
+            self._package.delete(resource, inputs)
+        except StepFailedError as told:
+            context.abort(grpc.StatusCode.UNKNOWN, str(told))
         return empty_pb2.Empty()
 
     def _step(
