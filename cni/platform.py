@@ -156,6 +156,8 @@ class ClusterEndpoint:
     """The nodes' own interfaces, as an iptables pattern. Amazon Linux 2023 names them ens5 …"""
     eni_role: str | None = None
     """ARN of the role by which the CNI manages ENIs; None where it has none to manage."""
+    region: str = ""
+    """AWS's, where the CNI manages ENIs."""
     eni_tags: Mapping[str, str] = field(default_factory=dict)
     """Tags of the ENIs that the CNI makes, beside its own."""
 

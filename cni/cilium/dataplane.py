@@ -38,6 +38,8 @@ from cni.settings import Problem, ScenarioSettings, TunnelProtocol, Values, leav
 from cni.toggles import Decision, Evidence, Flat
 
 CLUSTER_TAG = "io.cilium/cluster-name"
+OPERATOR_ACCOUNT = "cilium-operator"
+"""The operator's service account, as the chart names it."""
 """On every ENI that Cilium makes (`pkg/defaults`, ENIGarbageCollectionTag…)."""
 MANAGED_TAG = "io.cilium/cilium-managed"
 
@@ -315,10 +317,16 @@ def _one_of(said: object, *values: str) -> bool | None:
 
 
 def _eni_permissions(cluster: ClusterEndpoint) -> Values:
-    """By what the operator manages ENIs; a scenario's own values cannot change it."""
+    """By what the operator manages ENIs; a scenario's own values cannot change it.
+
+    The region is said, since the operator does not always find it out (cilium issue 39307).
+    """
     if cluster.eni_role is None:
         return {}
-    return {"eni": {"iamRole": cluster.eni_role, "eniTags": dict(cluster.eni_tags)}}
+    return {
+        "eni": {"iamRole": cluster.eni_role, "eniTags": dict(cluster.eni_tags)},
+        "operator": {"extraEnv": [{"name": "AWS_REGION", "value": cluster.region}]},
+    }
 
 
 def _service_values(scenario: ScenarioSettings, cluster: ClusterEndpoint) -> Values:

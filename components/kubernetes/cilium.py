@@ -11,6 +11,7 @@ from cni.settings import Values, merge
 from components.kubernetes.manifests import OWNER_ANNOTATION, SYSTEM_NAMESPACE
 
 REPOSITORY: Final = "https://helm.cilium.io/"
+RELEASE: Final = "cilium"
 
 
 def release_values(values: Mapping[str, object], owner: str) -> Values:
@@ -54,7 +55,7 @@ class CiliumRelease(pulumi.ComponentResource):
         self.release = Release(
             name,
             ReleaseArgs(
-                name="cilium",
+                name=RELEASE,
                 namespace=SYSTEM_NAMESPACE,
                 chart="cilium",
                 version=version,

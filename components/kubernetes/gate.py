@@ -25,6 +25,7 @@ from kube.objects import (
     EVENT,
     NODE,
     POD,
+    SERVICE_ACCOUNT,
     ApiError,
     Json,
     KubernetesError,
@@ -42,6 +43,10 @@ _OPERATOR_SECONDS = 600
 _CRD_SECONDS = 120
 _AGENTS_SECONDS = 600
 _READY_SECONDS = 300
+
+ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
+"""Of a service account: the role whose credentials EKS gives to its pods, as they are made."""
+_ROLE_VARIABLE = "AWS_ROLE_ARN"
 
 # How much of a pod's last words is shown.
 _EVENTS = 5
@@ -125,6 +130,25 @@ def _cni(api: Kube, cni: Dataplane, nodes: int, waiter: Waiter) -> None:
         _absent(api, waiter, rival)
     if objects.operator:
         name, label = objects.operator
+
+        def no_pod() -> str | None:
+            return None if api.items(POD, SYSTEM_NAMESPACE, labels=label) else "none yet"
+
+        waiter.until(
+            f"{name} to have its pods",
+            no_pod,
+            timeout=_OPERATOR_SECONDS,
+            evidence=_evidence(api, label),
+        )
+        # A pod that EKS has missed runs with the node's role for good, and is refused everything.
+        if missed := _without_role(api, label):
+            for pod in missed:
+                api.delete(POD, pod, SYSTEM_NAMESPACE)
+            waiter.until(
+                f"{name} to have its role",
+                lambda: no_pod() or ", ".join(_without_role(api, label)) or None,
+                timeout=_CRD_SECONDS,
+            )
         waiter.until(
             f"{name} to run",
             lambda: deployment_missing(api.find(DEPLOYMENT, name, SYSTEM_NAMESPACE)),
@@ -138,6 +162,18 @@ def _cni(api: Kube, cni: Dataplane, nodes: int, waiter: Waiter) -> None:
             evidence=_evidence(api, label),
         )
     _daemonset(api, waiter, objects.daemonset, nodes)
+
+
+def _without_role(api: Kube, label: str) -> list[str]:
+    """Pods without the credentials of their service account's role, where it has one."""
+    found = []
+    for pod in api.items(POD, SYSTEM_NAMESPACE, labels=label):
+        account = api.find(
+            SERVICE_ACCOUNT, pod["spec"].get("serviceAccountName", "default"), SYSTEM_NAMESPACE
+        )
+        if account is not None and lacks_role(pod, account):
+            found.append(str(pod["metadata"]["name"]))
+    return found
 
 
 def _daemonset(api: Kube, waiter: Waiter, name: str, nodes: int) -> None:
@@ -169,6 +205,21 @@ def _evidence(api: Kube, selector: str) -> Callable[[], str]:
 def _agent_taints() -> set[str | None]:
     """Those that are set on new nodes, and taken away once the CNI's agent runs there."""
     return {each.rollout.taint for each in DATAPLANES.values()}
+
+
+def lacks_role(pod: Json, account: Json) -> bool:
+    """Whether a pod has not got what EKS adds for the role of its service account.
+
+    (amazon-eks-pod-identity-webhook: the variables AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE.)
+    """
+    wanted = account["metadata"].get("annotations", {}).get(ROLE_ANNOTATION)
+    told = [
+        variable.get("value")
+        for container in pod["spec"]["containers"]
+        for variable in container.get("env", ())
+        if variable["name"] == _ROLE_VARIABLE
+    ]
+    return wanted is not None and wanted not in told
 
 
 def crds_missing(crds: Iterable[Json], wanted: Collection[str]) -> str | None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from cni.cilium.dataplane import OPERATOR_ACCOUNT
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, PlatformFacts
 from components.kubernetes.cilium import release_values
+from components.kubernetes.gate import ROLE_ANNOTATION
 from tests.cni.charts import config_of, manifests
 from tests.cni.stackfiles import Load
 
@@ -33,7 +35,7 @@ def objects(
     """All objects of the stack's release."""
     scenario = load(stack)
     role = _ROLE if scenario.ipam == "eni" else None
-    cluster = replace(endpoint, eni_role=role, eni_tags=_TAGS)
+    cluster = replace(endpoint, eni_role=role, eni_tags=_TAGS, region="ap-northeast-2")
     values = scenario.dataplane.values(scenario, decide(scenario, m6i), cluster)
     return manifests(helm, chart, release_values(values, stack))
 
@@ -58,15 +60,20 @@ def test_interfaces_get_the_stacks_tags_and_the_clusters_name(
 def test_the_operator_that_makes_interfaces_has_its_role(
     objects: list[dict[str, Any]], stack: str
 ) -> None:
-    account = _one(objects, "ServiceAccount", "cilium-operator")
+    account = _one(objects, "ServiceAccount", OPERATOR_ACCOUNT)
     annotations = account["metadata"].get("annotations", {})
     operator = _one(objects, "Deployment", "cilium-operator")
-    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    pod = operator["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    region = [each for each in container["env"] if each["name"] == "AWS_REGION"]
+    assert pod["serviceAccountName"] == OPERATOR_ACCOUNT
     if stack in _ENI:
-        assert annotations["eks.amazonaws.com/role-arn"] == _ROLE
+        assert annotations[ROLE_ANNOTATION] == _ROLE
+        assert region == [{"name": "AWS_REGION", "value": "ap-northeast-2"}]
         assert "/operator-aws:" in container["image"]
     else:
-        assert "eks.amazonaws.com/role-arn" not in annotations
+        assert ROLE_ANNOTATION not in annotations
+        assert region == []
         assert "/operator-generic:" in container["image"]
     # Keys of old would be wanted from a Secret that nobody makes.
     assert "AWS_ACCESS_KEY_ID" not in {each["name"] for each in container["env"]}

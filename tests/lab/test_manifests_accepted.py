@@ -90,6 +90,7 @@ def _release(stack: str, facts: PlatformFacts, chart: tuple[Path, Path]) -> list
         eni_subnet_ids=["subnet-1"],
         eni_role=_ROLE if scenario.ipam == "eni" else None,
         eni_tags=_TAGS,
+        region="ap-northeast-2",
     )
     values = scenario.dataplane.values(scenario, decide(scenario, facts), endpoint)
     return manifests(*chart, release_values(values, stack))

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 import pulumi
+import pulumi_kubernetes as kubernetes
 
 from cni.cilium.dataplane import CLUSTER_TAG as CILIUM_CLUSTER_TAG
+from cni.cilium.dataplane import OPERATOR_ACCOUNT
 from cni.platform import ClusterEndpoint
 from cni.scenario import Scenario
 from cni.settings import Values, leaves
@@ -13,10 +15,9 @@ from components.eks.cluster import Place
 from components.eks.dataplane.interface import EksDataplane, Installed, make_janitor
 from components.eks.iam import Document, Role, document, trust_in
 from components.eks.settings import CLUSTER_TAG, interface_tags
-from components.kubernetes.cilium import CiliumRelease
-
-_OPERATOR = "cilium-operator"
-"""The operator's service account, as the chart names it."""
+from components.kubernetes.cilium import RELEASE, CiliumRelease
+from components.kubernetes.gate import ROLE_ANNOTATION
+from components.kubernetes.manifests import SYSTEM_NAMESPACE
 
 # Only where it is told to pass over instances (the chart's `eni.instanceTagsFilter`).
 _READS_INSTANCES = "ec2:DescribeInstances"
@@ -36,7 +37,8 @@ class Cilium(EksDataplane):
         role = _operator_role(scenario, place) if scenario.ipam == "eni" else None
         before: list[pulumi.Resource] = []
         if role is not None:
-            before = [role, make_janitor(interface_tags(scenario.cni, place.name), role, place)]
+            janitor = make_janitor(interface_tags(scenario.cni, place.name), role, place)
+            before = [role, janitor, _operator_account(role, place)]
 
         def values(known: Sequence[str]) -> Values:
             host, subnet, *arn = known
@@ -46,6 +48,7 @@ class Cilium(EksDataplane):
                 eni_subnet_ids=[subnet],
                 eni_role=arn[0] if arn else None,
                 eni_tags=place.tags,
+                region=place.settings.region,
             )
             return scenario.dataplane.values(scenario, decisions, endpoint)
 
@@ -71,8 +74,32 @@ def _operator_role(scenario: Scenario, place: Place) -> Role:
             filters_instances=filtered,
         )
     )
-    trust = trust_in(cluster.oidc_provider, cluster.issuer, _OPERATOR)
-    return Role(_OPERATOR, place.partition, trust, place.after(), policy=policy)
+    trust = trust_in(cluster.oidc_provider, cluster.issuer, OPERATOR_ACCOUNT)
+    return Role(OPERATOR_ACCOUNT, place.partition, trust, place.after(), policy=policy)
+
+
+def _operator_account(role: Role, place: Place) -> kubernetes.core.v1.ServiceAccount:
+    """The operator's service account, with its role, before the Deployment that uses it.
+
+    Made in the same moment by the chart, EKS could miss it, and the operator would run without its
+    role. The chart makes no permissions for an account that it does not make, so Helm is led to
+    believe that this one is its own already (helm.sh, "adopting resources").
+    """
+    within = pulumi.ResourceOptions(provider=place.cluster.kubernetes)
+    return kubernetes.core.v1.ServiceAccount(
+        f"{OPERATOR_ACCOUNT}-account",
+        metadata=kubernetes.meta.v1.ObjectMetaArgs(
+            name=OPERATOR_ACCOUNT,
+            namespace=SYSTEM_NAMESPACE,
+            labels={"app.kubernetes.io/managed-by": "Helm"},
+            annotations={
+                ROLE_ANNOTATION: role.arn,
+                "meta.helm.sh/release-name": RELEASE,
+                "meta.helm.sh/release-namespace": SYSTEM_NAMESPACE,
+            },
+        ),
+        opts=pulumi.ResourceOptions.merge(place.inside(role), within),
+    )
 
 
 def operator_policy(

@@ -123,6 +123,23 @@ def test_eni_values_name_the_nodes_subnet_the_operators_role_and_the_tags(
 
 
 @pytest.mark.parametrize("stack", ["scenario-d", "scenario-e"])
+def test_the_operators_account_has_its_role_before_the_release_and_is_helms(
+    stack: str, programs: dict[str, Program]
+) -> None:
+    resources = programs[stack].resources
+    account, release = resources["cilium-operator-account"], resources["cilium"]
+    named = account.inputs["metadata"]
+    assert (named["name"], named["namespace"]) == ("cilium-operator", "kube-system")
+    assert named["labels"] == {"app.kubernetes.io/managed-by": "Helm"}
+    assert named["annotations"] == {
+        "eks.amazonaws.com/role-arn": f"arn:aws:iam::{ACCOUNT}:role/cilium-operator",
+        "meta.helm.sh/release-name": "cilium",
+        "meta.helm.sh/release-namespace": "kube-system",
+    }
+    assert "cilium-operator-account" in release.after | resources[release.parent].after
+
+
+@pytest.mark.parametrize("stack", ["scenario-d", "scenario-e"])
 def test_the_operators_policy_is_about_this_cluster_and_this_vpc(
     stack: str, programs: dict[str, Program]
 ) -> None:

@@ -27,6 +27,7 @@ _GROUPS = {
     "Node": "/api/v1/nodes",
     "Namespace": "/api/v1/namespaces",
     "Pod": "/api/v1/pods",
+    "ServiceAccount": "/api/v1/serviceaccounts",
     "Service": "/api/v1/services",
     "ConfigMap": "/api/v1/configmaps",
     "Event": "/api/v1/events",

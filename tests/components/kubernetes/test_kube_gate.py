@@ -64,12 +64,65 @@ def test_a_cluster_that_is_up_is_not_waited_for(up: KubeApi, client: Kube, time:
     assert _awaited(time) == [
         "nodes to join",
         "aws-node to be absent",
+        "cilium-operator to have its pods",
         "cilium-operator to run",
         "Cilium's CRDs to be established",
         "cilium to run on every node",
         "kube-proxy to be absent",
         "every node to be ready",
     ]
+
+
+ROLE = "arn:aws:iam::123456789012:role/cilium-operator"
+
+
+def _operator(server: KubeApi, role: str | None, name: str = "cilium-operator-0") -> None:
+    """An operator's pod with these credentials, in place of any other; its account has a role."""
+    server.remove("Pod", "cilium-operator-0", "kube-system")
+    account = {
+        "kind": "ServiceAccount",
+        "metadata": {
+            "name": "cilium-operator",
+            "namespace": "kube-system",
+            "annotations": {gate.ROLE_ANNOTATION: ROLE},
+        },
+    }
+    labels, image = {"io.cilium/app": "operator"}, {"cilium-operator": "operator-aws"}
+    pod = kube_objects.pod(name, "kube-system", "node-1", labels, image)
+    pod["spec"]["serviceAccountName"] = "cilium-operator"
+    if role is not None:
+        pod["spec"]["containers"][0]["env"] = [{"name": "AWS_ROLE_ARN", "value": role}]
+    server.put(account, pod)
+
+
+def test_an_operator_with_its_role_stays(up: KubeApi, client: Kube, time: Time) -> None:
+    _operator(up, ROLE)
+    gate.wait(client, CILIUM, time.waiter())
+    assert ("DELETE", "/api/v1/namespaces/kube-system/pods/cilium-operator-0") not in up.requests
+    assert time.now == 0
+
+
+@pytest.mark.parametrize("role", [None, "arn:aws:iam::123456789012:role/another"])
+def test_an_operator_that_was_missed_is_replaced(
+    up: KubeApi, client: Kube, time: Time, role: str | None
+) -> None:
+    _operator(up, role)
+    time.then = {10: lambda: _operator(up, ROLE, "cilium-operator-1")}
+    gate.wait(client, CILIUM, time.waiter())
+    deleted = [path for method, path in up.requests if method == "DELETE"]
+    assert [path.rpartition("/")[2] for path in deleted] == ["cilium-operator-0"]
+    assert "cilium-operator to have its role: yes" in "\n".join(time.said)
+
+
+def test_an_operator_that_gets_no_role_at_all_is_an_error(
+    up: KubeApi, client: Kube, time: Time
+) -> None:
+    _operator(up, None)
+    time.then = {10: lambda: _operator(up, None, "cilium-operator-1")}
+    with pytest.raises(
+        KubernetesError, match="cilium-operator to have its role: cilium-operator-1"
+    ):
+        gate.wait(client, CILIUM, time.waiter())
 
 
 def test_the_vpc_cni_and_kube_proxy(server: KubeApi, client: Kube, time: Time) -> None:
