@@ -75,7 +75,9 @@ def deploy(
         lambda name: to_json(EksAccess(cluster=name, region=eks.region, profile=eks.profile))
     )
     revision = _revision(eks, installed, nodes)
-    awaited = GateSpec(cni=scenario.cni, kube_proxy=kube_proxy, nodes=eks.nodes)
+    # A group that could not be created stays as it is: for the engine it has been made.
+    anew = f"pulumi up -s {pulumi.get_stack()} --replace '**::nodes'"
+    awaited = GateSpec(cni=scenario.cni, kube_proxy=kube_proxy, nodes=eks.nodes, anew=anew)
     gate = ReadinessGate("gate", access, awaited, revision, place.after(nodes))
     agents = eks.nodes if scenario.dataplane.agents else 0
     verified = VerifiedToggles(

@@ -5,7 +5,7 @@ anew, with the credentials of the machine that it runs on.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -69,3 +69,16 @@ def connect(descriptor: str | Mapping[str, Any]) -> Kube:
 
         return eks_login.connect(access.cluster, access.region, access.profile)
     return Kube(settings_of(access.path, access.context))
+
+
+def watch_nodes(descriptor: str) -> Callable[[], str]:
+    """What tells why nodes do not come up, as far as whoever runs them knows; empty for nothing.
+
+    :raises KubernetesError: the credentials are missing.
+    """
+    access = read_access(descriptor)
+    if isinstance(access, EksAccess):
+        from components.kubernetes import eks_login
+
+        return eks_login.watch_nodes(access.cluster, access.region, access.profile)
+    return lambda: ""

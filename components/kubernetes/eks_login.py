@@ -22,6 +22,7 @@ from kube.client import Kube
 from kube.objects import KubernetesError
 
 if TYPE_CHECKING:
+    from mypy_boto3_eks import EKSClient
     from mypy_boto3_sts import STSClient
 
 _PREFIX = "k8s-aws-v1."
@@ -80,6 +81,40 @@ class Tokens:
             raise KubernetesError(f"no login to the EKS cluster: {error}") from None
         encoded = base64.urlsafe_b64encode(url.encode()).decode()
         return _PREFIX + encoded.rstrip("=")
+
+
+_BROKEN = ("CREATE_FAILED", "DEGRADED")
+
+
+def broken_nodes(eks: EKSClient, cluster: str) -> str:
+    """Why a cluster's node groups do not come up, in EKS's words; empty where nothing is known.
+
+    (DescribeNodegroup: a group that could not be created stays, with its paid instances, and its
+    ``health`` has the issues.)
+    """
+    found = []
+    try:
+        for name in eks.list_nodegroups(clusterName=cluster)["nodegroups"]:
+            group = eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]
+            issues = group.get("health", {}).get("issues", [])
+            if group["status"] in _BROKEN or issues:
+                told = "; ".join(f"{each['code']}: {each['message']}" for each in issues)
+                found.append(f"the node group {name} is {group['status']}: {told or 'no reason'}")
+    except (BotoCoreError, ClientError):
+        return ""  # without the permission to ask, the wait goes on as before
+    return "; ".join(found)
+
+
+def watch_nodes(cluster: str, region: str, profile: str | None) -> Callable[[], str]:
+    """What asks :func:`broken_nodes`, with the AWS credentials of this machine.
+
+    :raises KubernetesError: there are none.
+    """
+    try:
+        eks = boto3.Session(profile_name=profile, region_name=region).client("eks", config=_CALLS)
+    except (BotoCoreError, ClientError) as error:
+        raise KubernetesError(f"EKS cluster {cluster} in {region}: {error}") from None
+    return lambda: broken_nodes(eks, cluster)
 
 
 def connect(cluster: str, region: str, profile: str | None) -> Kube:

@@ -39,6 +39,7 @@ _OF_DNS = f"kubernetes.io/service-name={DNS_SERVICE}"
 
 # Seconds. Images are pulled meanwhile, and the operator starts only with the first node.
 _JOIN_SECONDS = 600
+_ASK_SECONDS = 30
 _OPERATOR_SECONDS = 600
 _CRD_SECONDS = 120
 _AGENTS_SECONDS = 600
@@ -62,12 +63,14 @@ class GateSpec:
     :param kube_proxy: whether kube-proxy must run on every node, or must not be there at all.
     :param nodes: how many nodes must have joined.
     :param dns: whether the cluster's DNS must have come up too, where it is not put there later.
+    :param anew: the command that makes nodes that do not come up anew.
     """
 
     cni: str
     kube_proxy: bool
     nodes: int
     dns: bool = False
+    anew: str = ""
 
     def to_json(self) -> str:
         """As a resource's input."""
@@ -91,16 +94,24 @@ def read_spec(text: str) -> GateSpec:
     return spec
 
 
-def wait(api: Kube, spec: GateSpec, waiter: Waiter) -> None:
+def wait(api: Kube, spec: GateSpec, waiter: Waiter, broken: Callable[[], str] = lambda: "") -> None:
     """Wait until the cluster's network is as ``spec`` says.
 
+    :param broken: why nodes will not come up, where somebody knows; asked twice a minute.
     :raises KubernetesError: what was waited for in vain, with its pods' last words.
     """
-    waiter.until(
-        "nodes to join",
-        lambda: _joined(len(api.items(NODE, labels=LINUX_NODES)), spec.nodes),
-        timeout=_JOIN_SECONDS,
-    )
+    asked = waiter.monotonic()
+
+    def not_joined() -> str | None:
+        nonlocal asked
+        lacking = _joined(len(api.items(NODE, labels=LINUX_NODES)), spec.nodes)
+        if lacking and waiter.monotonic() - asked >= _ASK_SECONDS:
+            asked = waiter.monotonic()
+            if why := broken():
+                raise KubernetesError(f"{lacking}: {why}. Fix: {spec.anew}")
+        return lacking
+
+    waiter.until("nodes to join", not_joined, timeout=_JOIN_SECONDS)
     _cni(api, DATAPLANES[spec.cni], spec.nodes, waiter)
     if spec.kube_proxy:
         _daemonset(api, waiter, "kube-proxy", spec.nodes)

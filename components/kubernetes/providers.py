@@ -15,7 +15,7 @@ from cni.registry import DATAPLANES
 from cni.toggles import Decision, Evidence, EvidenceError
 from components.dynamic import RepeatableProvider, UserError, inputs, say
 from components.kubernetes import gate
-from components.kubernetes.access import connect
+from components.kubernetes.access import connect, watch_nodes
 from components.kubernetes.dataplane import collect
 from components.kubernetes.manifests import LINUX_NODES
 from components.target import toggle_outputs
@@ -33,7 +33,8 @@ class GateProvider(RepeatableProvider):
 
     def outputs(self, props: Mapping[str, Any]) -> dict[str, Any]:
         with _as_user_error("the cluster's network is not ready"):
-            gate.wait(connect(props["access"]), gate.read_spec(props["spec"]), Waiter(say))
+            spec, broken = gate.read_spec(props["spec"]), watch_nodes(props["access"])
+            gate.wait(connect(props["access"]), spec, Waiter(say), broken)
         return inputs(props, self.names)
 
 

@@ -30,6 +30,7 @@ def test_the_gate_waits_for_what_the_scenario_has(stack: str, programs: dict[str
         "kube_proxy": stack in ("scenario-a", "scenario-b"),
         "nodes": 3,
         "dns": False,
+        "anew": f"pulumi up -s {stack} --replace '**::nodes'",
     }
 
 

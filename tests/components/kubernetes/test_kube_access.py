@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 from moto import mock_aws
 from moto.eks.models import eks_backends
 
@@ -201,3 +202,48 @@ def test_a_kubeconfig_is_used_as_kubectl_would(server: KubeApi, tmp_path: Path) 
     api = access.connect({"kind": "kubeconfig", "path": str(file), "context": "test"})
     assert api.version() == "v1.31.4"
     assert api.host == server.url
+
+
+# -- why nodes do not come up ---------------------------------------------------------------------
+
+_ISSUE = {
+    "code": "NodeCreationFailure",
+    "message": "Instances failed to join the kubernetes cluster",
+    "resourceIds": ["i-1"],
+}
+
+
+def _told(status: str, issues: list[dict[str, Any]]) -> str:
+    eks = boto3.client("eks", region_name=REGION, aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(eks) as stub:
+        stub.add_response("list_nodegroups", {"nodegroups": ["nodes-1"]}, {"clusterName": "c"})
+        stub.add_response(
+            "describe_nodegroup",
+            {"nodegroup": {"status": status, "health": {"issues": issues}}},
+            {"clusterName": "c", "nodegroupName": "nodes-1"},
+        )
+        return eks_login.broken_nodes(eks, "c")
+
+
+def test_a_node_group_that_could_not_be_created_is_told_in_ekss_words() -> None:
+    assert _told("CREATE_FAILED", [_ISSUE]) == (
+        "the node group nodes-1 is CREATE_FAILED: NodeCreationFailure: Instances failed to join "
+        "the kubernetes cluster"
+    )
+    assert _told("CREATE_FAILED", []).endswith("is CREATE_FAILED: no reason")
+
+
+def test_nodes_that_come_up_are_no_trouble() -> None:
+    assert _told("CREATING", []) == ""
+    assert _told("ACTIVE", []) == ""
+
+
+def test_who_may_not_ask_waits_as_before() -> None:
+    eks = boto3.client("eks", region_name=REGION, aws_access_key_id="x", aws_secret_access_key="x")
+    with Stubber(eks) as stub:
+        stub.add_client_error("list_nodegroups", "AccessDeniedException")
+        assert eks_login.broken_nodes(eks, "c") == ""
+
+
+def test_another_clusters_nodes_have_nobody_to_ask() -> None:
+    assert access.watch_nodes('{"kind": "kubeconfig"}')() == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,6 +197,17 @@ def test_too_few_nodes(up: KubeApi, client: Kube, time: Time) -> None:
     spec = GateSpec(cni="cilium", kube_proxy=False, nodes=3)
     with pytest.raises(KubernetesError, match="waited 600 s for nodes to join: 2 of 3 have joined"):
         gate.wait(client, spec, time.waiter())
+
+
+def test_nodes_that_their_maker_knows_to_be_broken_are_not_waited_for(
+    up: KubeApi, client: Kube, time: Time
+) -> None:
+    up.remove("Node", "node-2")
+    spec = replace(CILIUM, anew="pulumi up --replace")
+    why = "the node group nodes is CREATE_FAILED: NodeCreationFailure: no"
+    with pytest.raises(KubernetesError, match=f"1 of 2 have joined: {why}. Fix: {spec.anew}"):
+        gate.wait(client, spec, time.waiter(), lambda: why if time.now > 40 else "")
+    assert time.now == 60  # not every five seconds
 
 
 def test_dns_that_somebody_else_has_installed(up: KubeApi, client: Kube, time: Time) -> None:
