@@ -216,7 +216,10 @@ def test_counters_that_cannot_be_read_cost_no_sample(session: FakeSession) -> No
 
 
 def test_samples_taken_while_traffic_was_held_back_are_marked(session: FakeSession) -> None:
-    session.held_back = {"node-1": {"bw_in_allowance_exceeded": 100}, "node-2": {"bw_in_allowance_exceeded": 0}}
+    session.held_back = {
+        "node-1": {"bw_in_allowance_exceeded": 100},
+        "node-2": {"bw_in_allowance_exceeded": 0},
+    }
     # The first two are those of the precondition and the warm-up.
     session.throttle["iperf3-tcp"] = [0, 0, 0, 42, 0]
     results = run(session)

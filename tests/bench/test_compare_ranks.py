@@ -176,8 +176,7 @@ def test_holm_keeps_the_chance_of_any_false_verdict() -> None:
     draw = np.random.default_rng(3)
     rounds = 4_000
     false = sum(
-        min(holm(dict(enumerate(draw.uniform(size=20)))).values()) <= 0.05
-        for _ in range(rounds)
+        min(holm(dict(enumerate(draw.uniform(size=20)))).values()) <= 0.05 for _ in range(rounds)
     )
     assert false / rounds == pytest.approx(0.05, abs=0.012)
 
