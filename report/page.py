@@ -29,6 +29,7 @@ from report.sidebyside import (
     as_markdown,
     caveats,
     certainty,
+    level_text,
     levels,
     qualified,
     tally,
@@ -202,7 +203,9 @@ def context(
         "month": cost.month,
         "rate": cost.RATE,
         "why": why,
-        "levels": _levels(rows),
+        "levels": level_text(
+            cell.result.ci_level for row in rows for cell in row.cells if cell.result
+        ),
         "tallies": list(map(tally, side.comparisons)),
         "caveats": caveats(side),
         "effect_levels": levels(side),
@@ -269,14 +272,6 @@ def _ours(rows: Iterable[Row]) -> Callable[[str, str], Cell | None]:
     return lambda letter, metric: cells.get((letter, metric))
 
 
-def _levels(rows: Iterable[Row]) -> str:
-    """ " (75 %)" where all intervals have that coverage."""
-    levels = {cell.result.ci_level for row in rows for cell in row.cells if cell.result}
-    if levels == {0.0}:
-        return " (of a single run: none)"
-    return f" ({100 * levels.pop():.0f} %)" if len(levels) == 1 else ""
-
-
 def _grouped(rows: Iterable[Row], field: str) -> list[tuple[str, list[Row]]]:
     """Rows by a field, in their own order."""
     return [(str(key), list(group)) for key, group in groupby(rows, key=attrgetter(field))]
@@ -337,6 +332,11 @@ class Section:
         """What is to be said of all verdicts: " of this bring-up", or nothing."""
         every = (each for series in self.series() for each in series.comparisons)
         return next((each.reach for each in every if each.reach), "")
+
+    @property
+    def levels(self) -> str:
+        """What the intervals of its medians cover."""
+        return level_text(metric.ci_level for *_, metric in self.numbers())
 
     def comparisons(self) -> Iterator[tuple[str, str, str, str, MetricComparison]]:
         """Subject, both labels, metric and comparison, verdicts first."""

@@ -9,7 +9,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 from typing import Any, Final, Literal
@@ -202,17 +202,20 @@ def named(text: str, comparison: Comparison) -> str:
     return _SIDE.sub(lambda side: sides[side[0]], text)
 
 
+def level_text(levels: Iterable[float]) -> str:
+    """What intervals cover: ``95 %``; ``75 to 96 %`` where so few or so many ranks allow that."""
+    known = sorted({round(100 * each) for each in levels if each > 0})
+    ends = dict.fromkeys(map(str, known[:1] + known[-1:]))
+    return f"{' to '.join(ends)} %" if known else "of single runs: none"
+
+
 def levels(side: SideBySide) -> str:
-    """Of the effects' intervals: ``95 %``, or ``93 to 99 %`` where ranks allow no others."""
-    known = sorted(
-        {
-            round(100 * metric.effect.level)
-            for comparison in side.comparisons
-            for metric in comparison.metrics.values()
-            if metric.effect.level > 0
-        }
+    """Of the effects' intervals."""
+    return level_text(
+        metric.effect.level
+        for comparison in side.comparisons
+        for metric in comparison.metrics.values()
     )
-    return " to ".join(map(str, dict.fromkeys(known[:1] + known[-1:]))) + " %" if known else "none"
 
 
 def certainty(side: SideBySide, advice: str) -> str:
@@ -230,7 +233,7 @@ def certainty(side: SideBySide, advice: str) -> str:
         f"Measured {rounds}. The chance of even one false verdict among the {first.primary} tests "
         f"of primary metrics, of {all_pairs}, is at most {chance}. All other metrics are "
         f"exploratory: each pair's have {chance} of their own, and no advice rests on them. "
-        f"{_SCOPES[side.scope]} Intervals of effects have {levels(side)} each."
+        f"{_SCOPES[side.scope]}"
     )
     short = []
     for each in side.comparisons:
@@ -367,12 +370,16 @@ def as_markdown(side: SideBySide) -> str:
     """One table: medians with intervals, and below each its effect and verdict."""
     names = [scenario.name for scenario in side.scenarios]
     sure = certainty(side, "Fewer metrics need fewer runs.")
+    medians = level_text(
+        cell.result.ci_level for row in side.rows() for cell in row.cells if cell.result
+    )
     lines = [
         f"| metric | unit | {' | '.join(names)} |",
         f"|---|---|{'---|' * len(names)}",
         *(_markdown_row(row) for row in side.rows()),
         "",
-        f"Median (interval); effect on {names[0]} (interval); verdict. {sure}",
+        f"Median (interval, {medians}); effect on {names[0]} (interval, {levels(side)}); verdict. "
+        f"{sure}",
         *(f"- {text}" for text in caveats(side)),
         "",
     ]

@@ -22,6 +22,7 @@ _DRAWN = """[...document.querySelectorAll('.plots svg')].map(each => {
     const box = each.getBoundingClientRect();
     return [box.width, box.height, each.querySelectorAll('use').length,
             each.querySelectorAll('text').length]; })"""
+_SHUT_ALL = "document.querySelectorAll('details').forEach(each => { each.open = false; })"
 _OPEN_ALL = "document.querySelectorAll('details').forEach(each => { each.open = true; })"
 
 
@@ -62,6 +63,21 @@ def test_every_figure_is_drawn_and_nothing_sticks_out(opened: Page, size: str) -
     )
 
 
+def test_the_first_screen_has_the_figure_and_all_else_is_folded(opened: Page) -> None:
+    opened.evaluate(_SHUT_ALL)
+    columns = (
+        "new Set([...document.querySelectorAll('.panels > div')].map(each => each.offsetLeft))"
+    )
+    for size, side_by_side in (("desktop", 3), ("phone", 1)):
+        opened.resize(*SIZES[size])
+        assert opened.evaluate(f"{columns}.size") == side_by_side
+    opened.resize(*SIZES["desktop"])
+    top = opened.evaluate("document.getElementById('effects').offsetTop")
+    assert top < SIZES["desktop"][1] * 2 / 3
+    # Four screens instead of hundreds.
+    assert opened.evaluate("document.documentElement.scrollHeight") < 4_000
+
+
 def test_figures_and_text_turn_light_in_the_dark(opened: Page) -> None:
     def lightness(of: str, what: str) -> float:
         colour = opened.evaluate(f"getComputedStyle(document.querySelector('{of}')).{what}")
@@ -83,12 +99,20 @@ def test_the_keyboard_comes_to_the_content_first(opened: Page) -> None:
 
 
 def test_on_paper_everything_is_unfolded(opened: Page) -> None:
-    opened.evaluate("document.querySelectorAll('details').forEach(each => { each.open = false; })")
+    opened.evaluate(_SHUT_ALL)
     shut = "[...document.querySelectorAll('details pre')].every(each => each.checkVisibility())"
     assert not opened.evaluate(shut)
     opened.media("print")
     assert opened.evaluate(shut)
     opened.media()
+
+
+def test_a_link_opens_the_folded_part_that_it_leads_to(opened: Page) -> None:
+    opened.evaluate(_SHUT_ALL)
+    shown = "document.getElementById('m-rtt_p50').checkVisibility()"
+    assert not opened.evaluate(shown)
+    opened.evaluate("""document.querySelector('a[href="#m-rtt_p50"]').click()""")
+    assert opened.evaluate(shown)
 
 
 @pytest.mark.skipif("PICTURES" not in os.environ, reason="PICTURES names a folder to look at")

@@ -25,6 +25,7 @@ from report.sidebyside import (
     as_markdown,
     caveats,
     certainty,
+    level_text,
     qualified,
     side_by_side,
 )
@@ -96,6 +97,17 @@ def test_too_few_runs_are_told_with_the_number_that_it_takes() -> None:
     alone = MeasuredScenario("a", scenario_results("scenario-a"))
     assert "scenario-e (3 of 7 rounds). Measure more." in certainty(side, "Measure more.")
     assert "Too few" not in certainty(side_by_side([alone]), "")
+
+
+def test_what_an_interval_covers_is_said_as_it_is() -> None:
+    assert level_text([0.95, 0.95]) == "95 %"
+    assert level_text([0.0, 0.9922, 0.95]) == "95 to 99 %"
+    assert level_text([0.0]) == "of single runs: none"
+    few = [MeasuredScenario(n, scenario_results(n, 5)) for n in ("scenario-a", "scenario-e")]
+    side = side_by_side(few, metrics=["rtt_p50"])
+    # Five ranks against five allow no interval nearer to 95 % than this one.
+    assert side.comparisons[0].metrics["rtt_p50"].effect.level == pytest.approx(0.968, abs=0.001)
+    assert "effect on scenario-a (interval, 97 %)" in as_markdown(side)
 
 
 def test_what_limits_a_number_stands_at_it() -> None:

@@ -7,19 +7,21 @@ from typing import Any, get_args
 
 import pytest
 
-from bench.probes.base import SampleError
+from bench.probes.base import Bench, SampleError
 from bench.probes.fortio import Request
-from bench.session import CommandResult
+from bench.session import CommandResult, resolve_targets
 from bench.workloads import WORKLOADS, roles
 from studies.experiments.policies import TARGET_PORT, Kind, allow, deny, many, port_of
 from studies.experiments.policy import (
     ADMIT,
     REFUSE,
+    EnforcedProbe,
     first_admitted,
     first_refused,
     only_outcome,
     read_enforced,
 )
+from tests.bench.fakes import FakeSession
 
 
 def _requests(outcomes: str, step: float = 10.0, took: float = 2.0) -> list[Request]:
@@ -72,6 +74,29 @@ def test_a_policy_that_comes_and_goes() -> None:
     assert reading.values[ADMIT.name] == pytest.approx(10e4 + 500 - 4.5e4)
     assert reading.values[REFUSE.name] == pytest.approx(18e4 - 14.5e4)
     assert reading.missing == {}
+
+
+@pytest.mark.parametrize("ahead", [0.0, 30.0, -4.0])
+def test_a_load_generator_on_a_machine_with_another_clock_tells_the_same(
+    ahead: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = FakeSession()
+    session.skew = {"iperf3-client": ahead}
+    bench = Bench(session, resolve_targets(session), session.time.clock())
+    start = 1e6 * (bench.clock.now().timestamp() + ahead)
+    # Created after 1 s and deleted after 3 s; a request every 10 ms.
+    log = _log("-" * 105 + "+" * 200 + "-" * 100, start, 1e4)
+    run = session.run
+    monkeypatch.setattr(
+        session, "run",
+        lambda pod, argv, *, timeout: log if argv[0] == "fortio" else run(
+            pod, argv, timeout=timeout
+        ),
+    )  # fmt: skip
+    probe = EnforcedProbe("10.0.0.9", admit=lambda: None, refuse=lambda: None)
+    reading = probe.measure(bench)
+    assert reading.values[ADMIT.name] == pytest.approx(50_500, abs=2)
+    assert reading.values[REFUSE.name] == pytest.approx(50_000, abs=2)
 
 
 def test_a_deletion_that_is_not_enforced_is_missing_and_never_zero() -> None:

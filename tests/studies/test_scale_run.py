@@ -65,7 +65,8 @@ class ScaleSession(Store, FakeSession):
         if argv[0] == "bash" and "/status/418" in argv:
             wanted = argv[-2]
             old = "200" if wanted == "418" else "418"
-            text = f"{time.time_ns() // 1000} {old}\n{time.time_ns() // 1000 + 400_000} {wanted}\n"
+            now = time.time_ns() // 1000 + round(1e6 * self.skew.get("iperf3-client", 0.0))
+            text = f"{now} {old}\n{now + 400_000} {wanted}\n"
             return CommandResult(tuple(argv), 0, text, "", 1.0)
         return super().run(pod, argv, timeout=timeout)
 
@@ -151,6 +152,14 @@ def test_every_size_is_visited_on_the_way_up_and_down() -> None:
     once = [warning for warning in found.warnings if "visited once" in warning]
     assert [warning.split(" Services")[0] for warning in once] == ["20"]
     assert from_dict(found.to_dict()) == found
+
+
+def test_a_client_on_a_machine_with_another_clock_sees_a_change_as_soon() -> None:
+    session = ScaleSession()
+    session.skew = dict.fromkeys(("iperf3-client", "iperf3-server"), 30.0)
+    (series,) = _run(session, 4, 10).series
+    for point in series.points:
+        assert 0 < point.metrics["change_served"].median < 2e6
 
 
 def test_nothing_is_left_behind() -> None:
