@@ -225,9 +225,10 @@ def test_socket_lb_of_the_host_alone_is_no_proof(load: Load, m6i: PlatformFacts)
     assert state.evidence == ("node-1: Socket LB: Enabled, Coverage: Hostns-only",)
 
 
-def test_big_tcp_on_veth_was_at_work(load: Load, lab: PlatformFacts) -> None:
+@pytest.mark.parametrize("version", ["1.16.5", "1.20.2"])
+def test_big_tcp_on_veth_was_at_work(load: Load, lab: PlatformFacts, version: str) -> None:
     asked = dict.fromkeys(("bpfMasquerade", "hostRouting", "bigTCP"), True)
-    agents = recorded_agents("scenario-d-big-tcp", "1.20.2")
+    agents = recorded_agents("scenario-d-big-tcp", version)
     states = _states(load, "scenario-d", lab, agents, **asked)
     assert (states["bigTCP"].applied, states["bigTCP"].verified) == (True, True)
     assert {name: states[name].evidence for name in NEWER} == {
