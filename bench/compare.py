@@ -349,6 +349,40 @@ def compare_together(
     ]
 
 
+def one_family(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Comparisons that were made one by one, with the primary metrics of all as one family.
+
+    A family of more tests is stricter, so a verdict may only be lost.
+    """
+    whole = sum(each.primary for each in comparisons)
+    corrected = holm(
+        {
+            (place, name): metric.p
+            for place, each in enumerate(comparisons)
+            for name, metric in each.metrics.items()
+            if name in PRIMARY and metric.better != "neither"
+        },
+        whole,
+    )
+
+    def again(place: int, name: str, metric: MetricComparison) -> MetricComparison:
+        p = corrected.get((place, name), metric.corrected)
+        lost = metric.verdict in ("better", "worse") and p > comparisons[place].alpha
+        return metric.model_copy(
+            update={"corrected": p, "verdict": "no evidence" if lost else metric.verdict}
+        )
+
+    return [
+        each.model_copy(
+            update={
+                "primary": whole,
+                "metrics": {name: again(place, name, m) for name, m in each.metrics.items()},
+            }
+        )
+        for place, each in enumerate(comparisons)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class _Tested:
     """A pair with the metrics that it has in both families, and those that are not compared."""

@@ -32,6 +32,7 @@ from studies.experiments.model import (
     Findings,
     Series,
     SkippedError,
+    as_one_family,
     from_dict,
     point,
 )
@@ -199,6 +200,8 @@ def family_of(plan: Plan, names: Sequence[str]) -> int:
 def merged(work: Work, parts: Sequence[Experiment], skipped: Sequence[Trial]) -> Experiment:
     """All trials as one experiment: those measured, then those that cannot be tried, with why.
 
+    The primary metrics of all trials are one family, so a trial's own verdict may be lost here.
+
     :raises ValueError: nothing was measured.
     """
     if not parts:
@@ -209,7 +212,10 @@ def merged(work: Work, parts: Sequence[Experiment], skipped: Sequence[Trial]) ->
     ]
     return first.model_copy(
         update={
-            "series": [*(series for part in parts for series in part.series), *reasons],
+            "series": [
+                *as_one_family([series for part in parts for series in part.series]),
+                *reasons,
+            ],
             "started": min(part.started for part in parts),
             "finished": max(part.finished for part in parts),
             "seconds": round(sum(part.seconds for part in parts), 1),
@@ -394,4 +400,4 @@ def run_beside(context: Context) -> Findings:
             context.say(line)
         series += part.series
         warnings += part.warnings
-    return Findings(series, {"probes": list(INSIDE)}, warnings)
+    return Findings(as_one_family(series), {"probes": list(INSIDE)}, warnings)

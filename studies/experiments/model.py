@@ -8,11 +8,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from bench.compare import Comparison
+from bench.compare import Comparison, one_family
 from bench.environment import Environment, Model, StackRecord
 from bench.interleave import Side, Step
 from bench.plan import Plan
@@ -109,6 +110,15 @@ class Series(Model):
         for each in (*self.fits, self.within):
             if each is not None:
                 yield each.metric, each.verdict
+
+
+def as_one_family(series: Sequence[Series]) -> list[Series]:
+    """The same, with the primary metrics of all their comparisons as one family."""
+    whole = iter(one_family([each for one in series for each in one.comparisons]))
+    return [
+        one.model_copy(update={"comparisons": list(islice(whole, len(one.comparisons)))})
+        for one in series
+    ]
 
 
 class Experiment(StackRecord):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.checks import read_clock
-from bench.compare import Comparison, compare
+from bench.compare import Comparison, compare, one_family
 from bench.interleave import Side, abba, interleave
 from bench.metrics import MICROSECONDS, Metric, Note
 from bench.plan import Plan
@@ -101,7 +101,7 @@ def _run(kind: Kind, context: Context) -> Findings:
         subject=context.subject,
         points=points,
         fits=[fit for fit in fits if fit],
-        comparisons=[_compared(results, labels[0], label) for label in labels[1:]],
+        comparisons=one_family([_compared(results, labels[0], label) for label in labels[1:]]),
     )
     warnings = [f"{label}: {text}" for label in labels for text in results[label].warnings]
     return Findings([series], {"kind": kind, "rate": HTTP_RATE}, warnings)

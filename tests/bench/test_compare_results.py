@@ -8,8 +8,17 @@ import math
 import numpy as np
 import pytest
 
-from bench.compare import ALPHA, Comparison, ComparisonError, compare, from_dict
-from bench.metrics import Note
+from bench.compare import (
+    ALPHA,
+    Comparison,
+    ComparisonError,
+    Pair,
+    compare,
+    compare_together,
+    from_dict,
+    one_family,
+)
+from bench.metrics import PRIMARY, Note
 from bench.results import CheckResult, MetricResult, MissingSample
 from tests.bench.sample_results import metric, results
 
@@ -263,3 +272,22 @@ def test_one_run_each_is_told_as_too_few() -> None:
     assert found.verdict == "too few runs"
     assert found.effect.level == 0
     assert found.effect_text() == "+100 %, +1 µs"
+
+
+def test_comparisons_made_one_by_one_become_one_family() -> None:
+    a = {name: metric(noisy(100, 5, seed=place)) for place, name in enumerate(PRIMARY)}
+    b = {**a, "rtt_p50": metric([2 * value for value in a["rtt_p50"].samples])}
+    alone = compare(results(a), results(b))
+    assert (alone.metrics["rtt_p50"].verdict, alone.primary) == ("worse", 6)
+    others = [compare(results(a), results(a)) for _ in range(3)]
+    first, *rest = one_family([alone, *others])
+    # As if all had been compared at once: 24 tests, for which so few ranks are not enough.
+    together = compare_together(
+        [Pair(results(a), results(b)), *(Pair(results(a), results(a)) for _ in range(3))]
+    )
+    for found, wanted in zip((first, *rest), together, strict=True):
+        assert found.primary == wanted.primary == 24
+        for name in PRIMARY:
+            assert found.metrics[name].corrected == wanted.metrics[name].corrected
+    assert first.metrics["rtt_p50"].corrected == pytest.approx(24 * 2 / 252)
+    assert first.metrics["rtt_p50"].verdict == "no evidence"
