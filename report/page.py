@@ -128,10 +128,12 @@ def where(scenarios: Sequence[MeasuredScenario]) -> str:
     kernels = dict.fromkeys(str(each.environment.kernel or "?") for each in scenarios)
     cpus = dict.fromkeys(str(each.environment.cpus or "?") for each in scenarios)
     days = sorted({each.results.started[:10] for each in scenarios})
+    bring_ups = max(len(each.results.bring_ups) for each in scenarios)
+    in_bring_ups = f" in {bring_ups} bring-ups" if bring_ups > 1 else ""
     return (
         f"{'; '.join(targets)}. Profile {', '.join(profiles)}, "
         f"{' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))} "
-        f"round{'s' if runs[-1] != 1 else ''}, "
+        f"round{'s' if runs[-1] != 1 else ''}{in_bring_ups}, "
         f"{' to '.join(dict.fromkeys((days[0], days[-1])))}; kernel {', '.join(kernels)}, "
         f"{', '.join(cpus)} CPUs."
     )
