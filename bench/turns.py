@@ -117,8 +117,9 @@ class Turns:
     """The turns of one run, in their order.
 
     By turn: ``subject``, its position; ``slice``, a number that the turns of whole cycles of some
-    200 ms share; ``cpu``, what the subject's nodes spent meanwhile, in µs of CPU time (0 where it
-    is not told). By turn and operation, (turns, drop + batch): ``took`` in ns, NaN for one that
+    200 ms share; ``began``, in ns of the wall clock; ``cpu``, what the subject's nodes spent
+    meanwhile, in µs of CPU time (0 where it is not told), and ``spent``, what they had spent in all
+    before. By turn and operation, (turns, drop + batch): ``took`` in ns, NaN for one that
     failed; ``arrived``, of a burst, the number of datagrams.
 
     By subject: ``errors``, why its turns ended early ("" where they did not); ``own_us``, the CPU
@@ -129,6 +130,8 @@ class Turns:
     drop: int
     subject: NDArray[np.uint32]
     slice: NDArray[np.intp]
+    began: NDArray[np.int64]
+    spent: NDArray[np.float64]
     cpu: NDArray[np.float64]
     took: NDArray[np.float64] = field(repr=False)
     arrived: NDArray[np.uint32] = field(repr=False)
@@ -180,6 +183,8 @@ def parse(output: bytes) -> Turns:
         drop=head.drop,
         subject=rows["subject"],
         slice=_slices(rows["cycle"], rows["start"]),
+        began=rows["start"].astype(np.int64) + rows["clock"],
+        spent=rows["before"].astype(float),
         cpu=(rows["after"] - rows["before"]).astype(float),
         took=np.where(nanoseconds == _FAILED, np.nan, nanoseconds.astype(float)),
         arrived=rows["records"][:, :, 1],

@@ -4,11 +4,24 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from cli import ablate, experiments, matrix, measure, merge, report, sweep, upgrade, validate
+from cli import (
+    ablate,
+    experiments,
+    explain,
+    matrix,
+    measure,
+    merge,
+    report,
+    sweep,
+    upgrade,
+    validate,
+)
 from cli.common import EXIT_CODES, EXPECTED, INTERRUPTED, FatalError, Parser
 
 #: Each adds its commands; a command's function takes the arguments and returns the exit code.
-_GROUPS = (measure, validate, matrix, merge, report, experiments, sweep, ablate, upgrade)
+_GROUPS = (
+    measure, validate, matrix, merge, report, experiments, sweep, ablate, upgrade, explain,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

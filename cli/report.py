@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from markupsafe import Markup
 from rich.console import Console
 
 from bench.journal import write_whole
@@ -32,6 +33,7 @@ from cli.common import (
 )
 from cni.platform import known_facts
 from components.state import history as kept
+from report import explain
 from report.cost import NodePrice
 from report.history import metric_lines, run_table
 from report.show import print_results
@@ -151,7 +153,8 @@ def write_report(collection: Collection, folder: Path, command: str) -> None:
     with writing("the report"):  # drawing takes a while: refuse before it
         folder.mkdir(parents=True, exist_ok=True)
     side = _side_by_side(collection, None)
-    values = page.context(collection, side, command, progress, price=_price(side))
+    why = Markup().join(map(explain.html, collection.explanations))
+    values = page.context(collection, side, command, progress, price=_price(side), why=why)
     files = {
         PAGE: page.html(values),
         MARKDOWN: page.markdown(values),

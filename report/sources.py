@@ -20,6 +20,8 @@ from bench.results import Results, ResultsError
 from bench.text import problem, tail
 from studies.experiments import model as experiments
 from studies.experiments.model import Experiment, ExperimentError
+from studies.explain import finding
+from studies.explain.finding import Explanation, ExplanationError
 from studies.matrix.state import MATRIX, MatrixRecord
 
 EXPERIMENTS: Final = "experiments"
@@ -65,6 +67,7 @@ class Collection:
 
     scenarios: tuple[MeasuredScenario, ...] = ()
     experiments: tuple[Experiment, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
     matrices: tuple[MatrixRecord, ...] = ()
 
     @property
@@ -100,7 +103,10 @@ def load(sources: Sequence[str]) -> Collection:
             f"{', '.join(twice)} is named twice: rename one file, its name is what it is called"
         )
     return Collection(
-        tuple(reader.scenarios), tuple(reader.experiments), tuple(reader.matrices.values())
+        tuple(reader.scenarios),
+        tuple(reader.experiments),
+        tuple(reader.explanations),
+        tuple(reader.matrices.values()),
     )
 
 
@@ -110,6 +116,7 @@ class _Reader:
 
     scenarios: list[MeasuredScenario] = field(default_factory=list)
     experiments: list[Experiment] = field(default_factory=list)
+    explanations: list[Explanation] = field(default_factory=list)
     matrices: dict[Path, MatrixRecord] = field(default_factory=dict)
 
     def folder(self, folder: Path) -> None:
@@ -133,8 +140,11 @@ class _Reader:
             if str(data.get("schema", "")).startswith("cni-benchmark/experiment/"):
                 self.experiments.append(experiments.from_dict(data))
                 return
+            if str(data.get("schema", "")).startswith("cni-benchmark/explain/"):
+                self.explanations.append(finding.from_dict(data))
+                return
             read = results.from_dict(data)
-        except (OSError, ResultsError, ExperimentError) as error:
+        except (OSError, ResultsError, ExperimentError, ExplanationError) as error:
             raise SourceError(f"{path}: {error}") from None
         except ValueError:
             raise SourceError(f"{path}: no JSON") from None

@@ -5,6 +5,7 @@ What is measured takes hours in all, so each part can be made by itself:
 - ``matrix``: the report of all scenarios in docs/example, and the README's figures (20 minutes);
 - ``validation``: docs/validation (30 minutes);
 - ``upgrade``: the example of docs/upgrade.md, from the study's Cilium (20 minutes);
+- ``explain``: the example of docs/explain.md (4 minutes);
 - ``experiments``: docs/experiments, each file by the command that it says it was made by (hours);
 - ``example``: the report in docs/example from its data, without measuring;
 - ``tables``: that, and figures and tables from all data that is there, without measuring.
@@ -37,8 +38,10 @@ from cni.kubernetes import VERSIONS as KUBERNETES
 from cni.platform import version_numbers
 from components.benchmark import LATER, MEASURE
 from components.settings import PROJECT as PROJECT_NAME
+from report.explain import markdown as told
 from report.show import metrics_table
 from report.upgrade import Finding, markdown
+from studies.explain import finding
 from studies.upgrade import RECORD, SIDES, Upgrade
 
 PROJECT = Path(__file__).parents[1]
@@ -46,6 +49,7 @@ DOCS = PROJECT / "docs"
 EXAMPLE, EXPERIMENTS, UPGRADE = DOCS / "example", DOCS / "experiments", DOCS / "upgrade"
 MEASURED = EXAMPLE / "data"
 """The results behind the example's report."""
+EXPLAIN, GRAPH = DOCS / "explain", "roundtrip-scenario-e.svg"
 SHOWN = MEASURED / "scenario-e.json"
 """The results that the README shows."""
 _SCREENS = {"first-screen.png": (1280, 900), "phone.png": (390, 844)}
@@ -157,6 +161,16 @@ def upgrade() -> None:
     tables()
 
 
+def explain() -> None:
+    """Scenario E against scenario A."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench("explain", "--stack", "scenario-e", "--against", "scenario-a", "--out", folder)
+        EXPLAIN.mkdir(exist_ok=True)
+        for name in (finding.RECORD, GRAPH):
+            shutil.copy(Path(folder, name), EXPLAIN / name)
+    tables()
+
+
 def experiments() -> None:
     """Every experiment again, by stack; ablations bring up labs of their own."""
     by_stack: dict[str, list[tuple[Path, list[str]]]] = {}
@@ -246,8 +260,18 @@ def upgrade_example() -> str:
     return f"\n{markdown(finding)}\n"
 
 
+def explain_example() -> str:
+    """What ``--format markdown`` prints of the explanation in docs/explain."""
+    file = EXPLAIN / finding.RECORD
+    if not file.exists():
+        return ""
+    found = finding.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    return f"\n{told(found, {'roundtrip': [f'explain/{GRAPH}']})}\n"
+
+
 FILLED = {
     PROJECT / "README.md": ("results: docs/example/data/scenario-e.json", primary_metrics),
+    DOCS / "explain.md": ("explain: explain/explain.json", explain_example),
     DOCS / "upgrade.md": ("upgrade: upgrade/upgrade.json", upgrade_example),
 }
 """Documents with a place for what their data gives: how it is marked, and what makes the text."""
@@ -272,7 +296,8 @@ def screenshot(page: Path, image: Path, size: tuple[int, int]) -> None:
 
 
 PARTS = {
-    each.__name__: each for each in (matrix, example, validation, upgrade, experiments, tables)
+    each.__name__: each
+    for each in (matrix, example, validation, upgrade, explain, experiments, tables)
 }
 
 

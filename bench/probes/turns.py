@@ -309,7 +309,7 @@ def _run(probes: Sequence[TurnProbe], benches: Sequence[Bench]) -> list[Reading 
     seconds = sum(probe.seconds for probe in probes)
     timeout = min(2 * seconds + GRACE_SECONDS, *(bench.remaining() for bench in benches))
     try:
-        subjects = [_subject(kind, place, bench) for place, bench in enumerate(benches)]
+        subjects = [subject(kind, place, bench) for place, bench in enumerate(benches)]
         # An order of its own for every run.
         seed = zlib.crc32(f"{kind.name} {first.clock.monotonic()}".encode())
         asked = plan(kind.task, subjects, seconds=seconds, seed=seed)
@@ -329,7 +329,11 @@ def _run(probes: Sequence[TurnProbe], benches: Sequence[Bench]) -> list[Reading 
     return [_reading(kind, turns, place, cpu[place]) for place in range(len(probes))]
 
 
-def _subject(kind: Kind, place: int, bench: Bench) -> Subject:
+def subject(kind: Kind, place: int, bench: Bench) -> Subject:
+    """A side's path, for the generator.
+
+    :raises SessionError: it cannot take part.
+    """
     aim = kind.aim(bench.targets)
     client = bench.session.turn_client(bench.targets.one(CLIENT))
     return Subject(str(place), client, aim.address, aim.host, aim.path)

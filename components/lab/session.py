@@ -30,7 +30,7 @@ from cni.dataplane import CountError, Setting, configuration
 from cni.platform import Eni, origin
 from cni.registry import DATAPLANES
 from cni.toggles import Evidence
-from components.lab import cpu, rollout
+from components.lab import cpu, perf, rollout
 from components.objects import KeepsObjects
 from components.programs import TURNS
 from kube.client import Kube
@@ -135,6 +135,19 @@ class LabSession(KeepsObjects):
         if done.returncode:
             raise SessionError(tail(done.stderr.decode(errors="replace")))
         return done.stdout
+
+    @contextmanager
+    def sampling(self) -> Iterator[perf.Recording]:
+        with _as_session_error():
+            program = self._lab.toolchain.command("perf")
+            cpus = sorted({cpu for cpus in self._lab.cpus.values() for cpu in cpus})
+        with perf.recording(program, cpus or placement.machine_cpus()) as made:
+            yield made
+
+    def node_cgroups(self) -> Mapping[str, str]:
+        with _as_session_error():
+            root = cgroups.hierarchy()
+            return {f"/{node.cgroup.relative_to(root)}": node.name for node in self._lab.nodes}
 
     def _words(self, pod: Pod, argv: Sequence[str], timeout: float) -> list[str]:
         if pod.name in self._on_nodes:

@@ -1,4 +1,4 @@
-"""The lab for upgrades: a stack's settings with two versions, a lab for each beside the other."""
+"""The lab for upgrades, and for whatever else compares sides: a lab for each beside the others."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,9 +31,6 @@ from lab.toolchain.pulumi import settings_of_stack
 from studies.matrix.run import Progress, StackFailedError, StackState
 from studies.upgrade import UpgradeRefusedError, UpgradeSide
 
-LAB_ID = "cni-benchmark-upgrade"
-"""And the side of each."""
-
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -59,7 +56,7 @@ class Planned:
         with _refusing():
             if (named := target_of(settings_of_stack(CHECKOUT, stack))) != SETTINGS.name:
                 raise UpgradeRefusedError(
-                    f"{stack} has target {named}, and upgrades are measured in the lab. "
+                    f"{stack} has target {named}, and this is measured in the lab. "
                     f"Fix: a copy of its file with target: {SETTINGS.name}"
                 )
             dataplane = read_settings(stack).scenario.dataplane
@@ -143,27 +140,36 @@ def refused(before: Planned, after: Planned) -> Iterator[str]:
 class UpgradeLabs:
     """A matrix's stacks (:class:`studies.matrix.run.Stacks`): a lab for each side.
 
-    Ids are fixed and only one upgrade runs, so what is there was left by one that was killed, and
-    does not count. ``told`` is what agents have said of their own settings, by side.
+    Ids are fixed and only one such work (``what``) runs, so what is there was left by one that was
+    killed, and does not count. ``told`` is what agents have said of their own settings, by side.
     """
 
     sides: Mapping[str, Planned]
     told: dict[str, dict[str, str]] = field(default_factory=dict)
+    what: str = "upgrade"
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """No other upgrade, and no measurement, on this machine.
+        """No other such work, and no measurement, on this machine.
 
-        :raises UpgradeRefusedError: there is another upgrade.
+        :raises UpgradeRefusedError: there is another one.
         """
-        with _refusing(), only_one(LAB_ID, "upgrade"), machine.measuring("an upgrade"):
+        with (
+            _refusing(),
+            only_one(f"cni-benchmark-{self.what}", self.what),
+            machine.measuring(f"an {self.what}"),
+        ):
             yield
+
+    def lab(self, stack: str) -> Lab:
+        """A side's, whether it is up or not."""
+        return Lab(f"cni-benchmark-{self.what}-{stack}")
 
     def state(self, stack: str) -> StackState:
         return StackState(exists=False)
 
     def up(self, stack: str, say: Progress) -> StackState:
-        side, lab = self.sides[stack], _lab(stack)
+        side, lab = self.sides[stack], self.lab(stack)
         with _failing():
             about = bring_up(lab, side.settings, side.decisions, say)
             if stack not in self.told:
@@ -179,7 +185,7 @@ class UpgradeLabs:
 
     def destroy(self, stack: str, say: Progress) -> None:
         with _failing():
-            _lab(stack).remove()
+            self.lab(stack).remove()
 
     def interrupt(self) -> None:
         """What is under way takes less than a minute."""
@@ -194,10 +200,6 @@ def _failing() -> Iterator[None]:
         yield
     except rollout.FAILURES as error:
         raise StackFailedError(str(error)) from error
-
-
-def _lab(side: str) -> Lab:
-    return Lab(f"{LAB_ID}-{side}")
 
 
 def reported(agents: Sequence[Evidence], lab_id: str) -> dict[str, str]:

@@ -193,6 +193,38 @@ class Outside(Protocol):
         ...
 
 
+class Samples(Protocol):
+    """Looks at what CPUs run, many in a millisecond, since it was made."""
+
+    def stop(self) -> None:
+        """Look no more."""
+        ...
+
+    def data(self) -> bytes:
+        """All of them, as perf has recorded them: by the wall clock, with cgroups."""
+        ...
+
+    def symbols(self) -> str:
+        """The kernel's functions with their addresses (/proc/kallsyms)."""
+        ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Sees which functions the CPUs of the nodes are in."""
+
+    def sampling(self) -> AbstractContextManager[Samples]:
+        """Look at them from now on; what was seen is there for the length of the block.
+
+        :raises SessionError: that is not possible here.
+        """
+        ...
+
+    def node_cgroups(self) -> Mapping[str, str]:
+        """The nodes by their cgroups, as samples tell them."""
+        ...
+
+
 @runtime_checkable
 class Variants(Protocol):
     """Variants of the session's scenario, brought up beside it."""
@@ -211,6 +243,7 @@ _CANNOT: Mapping[type, str] = {
     ComponentMetrics: "read the metrics of the CNI's components",
     ComponentRestart: "restart the CNI's components",
     ExperimentPods: "run pods of an experiment",
+    Sampler: "see which functions its CPUs are in",
     Variants: "bring up variants of its scenario beside it",
 }
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
+from report.explain import to_json
 from tests.report.samples import scenario_results, write_folder
+from tests.studies.test_explain import explanation
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,15 @@ def test_report_writes_page_markdown_and_data(
     assert said.out == ""
     assert said.err.splitlines()[-1].endswith("index.html")
     assert f"python -m bench report {folder}" in (out / "index.html").read_text()
+
+
+def test_an_explanation_among_the_sources_is_the_pages_why(folder: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "explain.json", tmp_path / "report"
+    file.write_text(to_json(explanation()))
+    assert main(["report", str(folder), str(file), "--out", str(out)]) == 0
+    page = (out / "index.html").read_text()
+    assert page.count('id="why"') == 1
+    assert "One round trip takes 2.02 µs less on new than on old" in page
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> str:

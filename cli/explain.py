@@ -1,0 +1,193 @@
+"""``python -m bench explain``: where the CPU time of an operation goes, and why sides differ."""
+
+import argparse
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from bench.plan import MAX_RUNS, plan_for
+from bench.session import Clock
+from bench.text import minutes
+from cli.common import (
+    MISSING_NUMBERS,
+    OK,
+    SESSION,
+    USAGE,
+    Commands,
+    FatalError,
+    add_allow,
+    interrupted_by_term,
+    names,
+    progress,
+)
+from cli.matrix import display
+from components.targets import open_session
+from report.explain import markdown, rendered, to_json
+from report.flame import flame_graph
+from report.show import print_results
+from studies.explain.finding import RECORD, Explanation, Operation, Side
+from studies.explain.profile import Profile, mean_stacks
+from studies.explain.run import KINDS, Asked, ExplainError, bring_up
+from studies.matrix.state import MatrixFolder
+
+if TYPE_CHECKING:
+    from components.lab.upgrade import UpgradeLabs
+
+_FORMATS = ("text", "json", "markdown")
+_WIDTH, _SECONDS = 120, 10.0
+_QUESTION = "Why does a stack take more or less CPU time than another?"
+_EPILOG = f"""The stacks are brought up in the lab, beside whatever is up, and do operations in
+turns, while perf samples what the CPUs run.
+
+exit codes as of every command; {MISSING_NUMBERS} if the parts do not add up to the
+whole, or too much of it is of no known part."""
+
+
+def add_parsers(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "explain", help=_QUESTION, description=_QUESTION, epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.set_defaults(execute=_explain)
+    parser.add_argument(
+        "--stack", required=True, action="append", metavar="NAME",
+        help="a stack for the lab; may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--against", required=True, metavar="NAME", help="the stack to compare with"
+    )
+    parser.add_argument(
+        "--operations", type=names, metavar="O,O", default=[kind.name for kind in KINDS],
+        help="only these: " + ", ".join(kind.name for kind in KINDS),
+    )  # fmt: skip
+    parser.add_argument(
+        "--bring-ups", type=int, default=1, metavar="N", help="of all stacks: 1 by default"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=_SECONDS, metavar="S",
+        help=f"of turns, for each operation and stack: {_SECONDS:g}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", metavar="FOLDER", help=f"for {RECORD} and the flame graphs: explain-<stack>"
+    )
+    parser.add_argument("--format", choices=_FORMATS, default="text", help="text by default")
+    add_allow(parser)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    # The lab, which most commands do without.
+    from components.lab.upgrade import Planned, UpgradeLabs
+
+    _check(options)
+    sides = (options.against, *options.stack)
+    planned = {side: Planned.of(side) for side in sides}
+    asked = Asked(
+        sides=sides,
+        kinds=tuple(kind for kind in KINDS if kind.name in options.operations),
+        seconds=options.seconds,
+        plan=plan_for("quick", runs=1, allow=options.allow),
+    )
+    labs = UpgradeLabs(planned, what="explanation")
+    folder = MatrixFolder(Path(options.out or f"explain-{options.stack[0]}"))
+    described = [
+        Side(
+            name=name,
+            title=each.settings.scenario.title,
+            facts={each.settings.scenario.cni: each.settings.scenario.cni_version},
+        )
+        for name, each in planned.items()
+    ]
+    try:
+        with folder.only_one():
+            found, figures = _measured(folder, asked, described, labs, options.bring_ups)
+    except OSError as error:
+        raise FatalError(USAGE, f"--out: {error}") from None
+    match options.format:
+        case "json":
+            print(to_json(found))
+        case "markdown":
+            print(markdown(found, figures), end="")
+        case _:
+            width = None if sys.stdout.isatty() else _WIDTH
+            print_results(Console(width=width), rendered(found))
+    progress(f"measured in {minutes(found.seconds)}; all of it: {folder.path}")
+    return MISSING_NUMBERS if found.doubts() else OK
+
+
+def _check(options: argparse.Namespace) -> None:
+    sides = [options.against, *options.stack]
+    if len(set(sides)) < len(sides):
+        raise FatalError(USAGE, "a stack is named twice: what is explained are differences")
+    known = [kind.name for kind in KINDS]
+    if unknown := [name for name in options.operations if name not in known]:
+        raise FatalError(USAGE, f"--operations {unknown[0]}: must be of {', '.join(known)}")
+    if not 1 <= options.bring_ups <= MAX_RUNS:
+        raise FatalError(USAGE, f"--bring-ups must be from 1 to {MAX_RUNS:,}")
+    if not 1 <= options.seconds <= 60:
+        raise FatalError(USAGE, "--seconds must be from 1 to 60")
+
+
+def _measured(
+    folder: MatrixFolder,
+    asked: Asked,
+    described: Sequence[Side],
+    labs: "UpgradeLabs",
+    bring_ups: int,
+) -> tuple[Explanation, dict[str, list[str]]]:
+    clock = Clock()
+    started, begun = clock.now(), clock.monotonic()
+    profiles: dict[str, list[dict[str, Profile]]] = {kind.name: [] for kind in asked.kinds}
+    warnings: dict[str, None] = {}
+    shown = display(asked.sides, Console(stderr=True))
+    try:
+        with labs.alone(), shown as screen, interrupted_by_term():
+            for number in range(1, bring_ups + 1):
+                screen.phase(f"bring-up {number} of {bring_ups}")
+                found, marks = bring_up(asked, labs, screen, open_session, clock)
+                warnings.update(dict.fromkeys(marks))
+                for name, by_side in found.items():
+                    profiles[name].append(by_side)
+    except ExplainError as error:
+        raise FatalError(SESSION, str(error)) from None
+    explanation = Explanation(
+        sides=list(described),
+        baseline=asked.sides[0],
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(clock.monotonic() - begun),
+        bring_ups=bring_ups,
+        kernel=platform.release(),
+        operations=[
+            Operation.of(kind.name, kind.what, asked.sides[0], profiles[kind.name])
+            for kind in asked.kinds
+        ],
+        warnings=list(warnings),
+    )
+    folder.write(folder.path / RECORD, to_json(explanation))
+    return explanation, _flames(folder, asked, profiles)
+
+
+def _flames(
+    folder: MatrixFolder, asked: Asked, profiles: dict[str, list[dict[str, Profile]]]
+) -> dict[str, list[str]]:
+    """A flame graph of every operation and pair, and the stacks that it is made of."""
+    baseline, *others = asked.sides
+    files: dict[str, list[str]] = {}
+    for kind in asked.kinds:
+        stacks = {
+            side: mean_stacks([each[side] for each in profiles[kind.name]]) for side in asked.sides
+        }
+        for side, found in stacks.items():
+            lines = (f"{';'.join(stack)} {amount:.4f}" for stack, amount in sorted(found.items()))
+            folder.write(folder.path / f"{kind.name}-{side}.folded", "\n".join(lines))
+        files[kind.name] = [f"{kind.name}-{side}.svg" for side in others]
+        for side, file in zip(others, files[kind.name], strict=True):
+            drawn = flame_graph(
+                stacks[side], stacks[baseline], names=(side, baseline), what=kind.what
+            )
+            folder.write(folder.path / file, drawn)
+    return files

@@ -1,0 +1,110 @@
+"""``python -m bench explain``, with made-up labs and profiles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import components.lab.upgrade as lab_side
+from cli import explain as command
+from cli.main import main
+from report.sources import load
+from studies.explain.profile import Profile
+from studies.explain.run import Asked, ExplainError
+from tests.studies.test_explain import BASE, SIDE, profile_of
+
+
+class FakeLabs:
+    """In the place of the lab's."""
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """See ``components.lab.upgrade``."""
+        yield
+
+
+def _planned(stack: str) -> Any:
+    scenario = SimpleNamespace(title=stack.upper(), cni="cilium", cni_version="1.2")
+    return SimpleNamespace(settings=SimpleNamespace(scenario=scenario))
+
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, dict[str, list[float]]]:
+    """What each side's parts are."""
+    sides = {"old": BASE, "new": SIDE}
+
+    def bring_up(asked: Asked, *_: object) -> tuple[dict[str, dict[str, Profile]], list[str]]:
+        found = {side: profile_of(**sides[side]) for side in asked.sides}
+        return {kind.name: found for kind in asked.kinds}, ["old: noisy"]
+
+    monkeypatch.setattr(command, "bring_up", bring_up)
+    monkeypatch.setattr(lab_side, "Planned", SimpleNamespace(of=_planned))
+    monkeypatch.setattr(lab_side, "UpgradeLabs", lambda sides, what: FakeLabs())
+    monkeypatch.chdir(tmp_path)
+    return sides
+
+
+def run(*words: str) -> int:
+    return main(["explain", "--stack", "new", "--against", "old", *words])
+
+
+def test_the_folder_has_the_record_the_stacks_and_a_graph_of_every_operation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("--operations", "roundtrip,megabyte", "--format", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["schema"] == "cni-benchmark/explain/v1"
+    assert [each["name"] for each in told["operations"]] == ["roundtrip", "megabyte"]
+    assert told["warnings"] == ["old: noisy"]
+    folder = Path("explain-new")
+    assert {each.name for each in folder.iterdir()} >= {
+        "explain.json", "roundtrip-new.svg", "roundtrip-new.folded", "roundtrip-old.folded",
+        "megabyte-new.svg",
+    }  # fmt: skip
+    assert "node-1;netfilter rules 3.0000" in (folder / "roundtrip-old.folded").read_text()
+    assert json.loads((folder / "explain.json").read_text()) == told
+    (read,) = load([str(folder / "explain.json")]).explanations
+    assert read.operations[0].differences["new"].causes()[0][0] == "netfilter rules"
+
+
+def test_text_says_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--operations", "roundtrip") == 0
+    assert "One round trip takes 2.02 µs less on new than on old" in capsys.readouterr().out
+
+
+def test_parts_that_do_not_add_up_are_an_exit_code(made: dict[str, dict[str, list[float]]]) -> None:
+    made["new"] = {**SIDE, "other": [2.0] * 4}
+    assert run("--operations", "roundtrip") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--operations", "lookup"), "--operations lookup: must be of roundtrip"),
+        (("--stack", "old"), "a stack is named twice"),
+        (("--bring-ups", "0"), "--bring-ups must be"),
+        (("--seconds", "0.1"), "--seconds must be"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_labs_that_cannot_be_sampled_end_it_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object) -> None:
+        raise ExplainError("nothing is explained: no perf")
+
+    monkeypatch.setattr(command, "bring_up", refused)
+    assert run() == 4
+    assert capsys.readouterr().err.endswith("bench: nothing is explained: no perf\n")

@@ -1,0 +1,108 @@
+"""Turns, samples and cgroups together, for real: two paths over loopback, in place of labs."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from bench.probes.base import Bench
+from bench.probes.turns import CLIENT, SERVER
+from bench.session import Pod, Session, Targets, TurnClient
+from components.lab.perf import Recording, recording
+from lab import cgroups, placement
+from lab.toolchain.build import Toolchain
+from studies.explain import parts
+from studies.explain.run import KINDS, ExplainError, profile
+
+NODES = ("client", "server")
+
+
+@dataclass(frozen=True)
+class Loopback:
+    """A side: a server on an address of its own, and cgroups for it and for its client."""
+
+    address: str
+    folder: Path
+
+    def enter(self, node: str) -> list[str]:
+        """The words that start a program in a cgroup."""
+        return ["sh", "-c", f'echo $$ > {self.folder / node}/cgroup.procs; exec "$@"', "sh"]
+
+    def turn_client(self, _pod: Pod) -> TurnClient:
+        """See ``bench.session``."""
+        usage = tuple(str(self.folder / node / "cpu.stat") for node in NODES)
+        return TurnClient("here", tuple(self.enter("client")), placement.machine_cpus()[0], usage)
+
+    def take_turns(self, _pod: Pod, plan: str, *, timeout: float) -> bytes:
+        """See ``bench.session``."""
+        words = [Toolchain.default().command("turns"), "run"]
+        done = subprocess.run(
+            words, input=plan.encode(), capture_output=True, timeout=timeout, check=True
+        )
+        return done.stdout
+
+    def sampling(self) -> AbstractContextManager[Recording]:
+        """See ``studies.experiments.capabilities``."""
+        return recording("/usr/bin/perf", placement.machine_cpus())
+
+    def node_cgroups(self) -> Mapping[str, str]:
+        """See ``studies.experiments.capabilities``."""
+        root = cgroups.hierarchy()
+        return {f"/{(self.folder / node).relative_to(root)}": node for node in NODES}
+
+    @contextmanager
+    def serving(self) -> Iterator[Bench]:
+        """The server runs."""
+        for node in NODES:
+            (self.folder / node).mkdir(parents=True)
+        cpu = str(placement.machine_cpus()[-1])
+        words = [*self.enter("server"), Toolchain.default().command("turns"), "serve"]
+        server = subprocess.Popen([*words, "-cpu", cpu, "-host", self.address])
+        time.sleep(0.5)
+        pods = {role: (Pod(role, role, "here", self.address),) for role in (CLIENT, SERVER)}
+        try:
+            yield Bench(cast(Session, self), Targets(pods, cast(Any, None), cast(Any, None), ""))
+        finally:
+            server.terminate()
+            server.wait()
+            time.sleep(0.2)
+            for folder in (*(self.folder / node for node in NODES), self.folder):
+                folder.rmdir()
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(sys.platform != "linux", reason="perf and cgroups are Linux's")
+def test_a_round_trip_over_loopback_is_laid_at_its_parts() -> None:
+    top = cgroups.hierarchy()
+    with ExitStack() as running:
+        benches = [
+            running.enter_context(Loopback(f"127.0.0.{side}", top / f"loopback-{side}").serving())
+            for side in (1, 2)
+        ]
+        found = profile(replace(KINDS[0], batch=300), benches, 2.0)
+    for side in found:
+        assert len(side.whole) >= 3
+        time_of = {part: float(side.of(part).mean()) for part in parts.PARTS}
+        assert time_of[parts.OTHER] < 0.1 * side.whole.mean()
+        assert min(time_of[part] for part in (parts.SOCKETS, parts.WAKING, parts.ROUTING)) > 0.5
+        assert abs(time_of[parts.TUNNEL]) < 0.5
+        # On a busy machine it is not certain whose wake-ups are.
+        told = float(side.of("sampled").mean())
+        assert math.isclose(told, side.whole.mean(), rel_tol=0.4)
+        assert any("tcp_sendmsg" in stack for stack in side.stacks)
+        assert {stack[0] for stack in side.stacks} <= {*NODES, "woken"}
+
+
+def test_a_session_that_cannot_be_sampled_says_so() -> None:
+    bench = Bench(cast(Session, object()), Targets({}, cast(Any, None), cast(Any, None), ""))
+    with pytest.raises(ExplainError, match="cannot see which functions"):
+        profile(KINDS[0], [bench], 1.0)
