@@ -21,7 +21,8 @@ from components.lab.perf import Recording, recording
 from lab import cgroups, placement
 from lab.toolchain.build import Toolchain
 from studies.explain import parts
-from studies.explain.run import KINDS, ExplainError, profile
+from studies.explain.finding import Operation
+from studies.explain.run import KINDS, ExplainError, profile, take
 
 NODES = ("client", "server")
 
@@ -100,6 +101,62 @@ def test_a_round_trip_over_loopback_is_laid_at_its_parts() -> None:
         assert math.isclose(told, side.whole.mean(), rel_tol=0.4)
         assert any("tcp_sendmsg" in stack for stack in side.stacks)
         assert {stack[0] for stack in side.stacks} <= {*NODES, "woken"}
+
+
+COST = """
+struct __sk_buff;
+__attribute__((section("cgroup_skb/egress"), used)) int known_cost(struct __sk_buff *skb)
+{
+    volatile unsigned int spent = 0;
+    for (int i = 0; i < 10000; i++)
+        spent += i;
+    return 1;
+}
+char _license[] __attribute__((section("license"), used)) = "GPL";
+"""
+"""A program for all that a cgroup's sockets send."""
+
+
+@contextmanager
+def _costing(folder: Path, work: Path) -> Iterator[None]:
+    """The program is at work in a cgroup."""
+    source, built, pins = work / "cost.c", work / "cost.o", work / "bpf"
+    source.write_text(COST)
+    pins.mkdir()
+    attached = ["cgroup", "attach", str(folder), "cgroup_inet_egress", "pinned", str(pins / "cost")]
+    _run("clang-16", "-O2", "-target", "bpf", "-c", str(source), "-o", str(built))
+    _run("mount", "-t", "bpf", "bpf", str(pins))
+    try:
+        _run("bpftool", "prog", "load", str(built), str(pins / "cost"))
+        _run("bpftool", *attached)
+        yield
+        _run("bpftool", *(word.replace("attach", "detach") for word in attached))
+    finally:
+        _run("umount", str(pins))
+
+
+def _run(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True)
+
+
+@pytest.mark.integration
+def test_a_known_cost_is_named_with_its_size(tmp_path: Path) -> None:
+    kind, top = replace(KINDS[0], batch=300), cgroups.hierarchy()
+    with ExitStack() as running:
+        sides = [Loopback(f"127.0.0.{n}", top / f"loopback-{n}") for n in (1, 2)]
+        benches = [running.enter_context(side.serving()) for side in sides]
+        running.enter_context(_costing(sides[1].folder / "client", tmp_path))
+        alone = take(kind, benches, 2.0)
+        plain, costing = (
+            float(alone.cpu[alone.of(side)].mean()) / alone.took.shape[1] for side in (0, 1)
+        )
+        found = dict(zip(("plain", "costing"), profile(kind, benches, 4.0), strict=True))
+    operation = Operation.of(kind.name, kind.what, "plain", [found])
+    (part, size), *_ = operation.differences["costing"].causes()
+    assert part == parts.BPF
+    assert next(iter(operation.sides["costing"].symbols[part])) == "known_cost"
+    # As large as the tasks' clocks say without any samples; closer on a quiet machine.
+    assert size.value == pytest.approx(costing - plain, rel=0.4)
 
 
 def test_a_session_that_cannot_be_sampled_says_so() -> None:
