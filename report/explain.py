@@ -9,6 +9,7 @@ from rich.text import Text
 
 from report.show import listing, plain_table
 from studies.explain.finding import SCHEMA, Difference, Explanation, Interval, Operation
+from studies.explain.parts import PARTS
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -40,7 +41,10 @@ def sentence(operation: Operation, side: str, baseline: str) -> str:
     took, before = operation.sides[side].whole, operation.sides[baseline].whole
     figures = f"{micro(took)} µs of CPU time against {micro(before)}"
     if not difference.whole.sure:
-        return f"One {operation.what} takes as much on {side} as on {baseline}: {figures}."
+        return (
+            f"No evidence that one {operation.what} takes more or less on {side} than on "
+            f"{baseline} ({figures}); its parts differ{_because(difference) or ' in nothing'}."
+        )
     word = "more" if difference.whole.value > 0 else "less"
     by = micro(abs(difference.whole.value))
     return (
@@ -59,8 +63,7 @@ def _because(difference: Difference, most: int = 5) -> str:
 def rows(operation: Operation) -> Iterator[tuple[str, ...]]:
     """The table of an operation: part; each side's time; each difference; the largest of it."""
     sides, differences = operation.sides, operation.differences
-    parts = dict.fromkeys(part for taken in sides.values() for part in taken.parts)
-    for part in parts:
+    for part in (each for each in PARTS if any(each in taken.parts for taken in sides.values())):
         yield (
             part,
             *(micro(taken.parts.get(part, 0.0)) for taken in sides.values()),

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from report.explain import html, interval, markdown, rows, sentences, signed
+from report.explain import html, interval, markdown, rows, sentence, sentences, signed
 from report.flame import colour, flame_graph, layout
 from studies.explain.finding import Interval
 from tests.studies.test_explain import explanation
@@ -23,6 +23,18 @@ def test_a_sentence_says_what_differs_and_where_it_lies() -> None:
         "One round trip takes 2.02 µs less on new than on old (3.03 µs of CPU time against 5.05): "
         "−2.00 netfilter rules."
     ]
+
+
+def test_parts_may_differ_where_nothing_shows_that_the_whole_does() -> None:
+    (operation,) = explanation().operations
+    difference = operation.differences["new"]
+    unsure = difference.model_copy(update={"whole": Interval(value=0.1, low=-1.0, high=1.2)})
+    assert sentence(
+        operation.model_copy(update={"differences": {"new": unsure}}), "new", "old"
+    ) == (
+        "No evidence that one round trip takes more or less on new than on old (3.03 µs of CPU "
+        "time against 5.05); its parts differ: −2.00 netfilter rules."
+    )
 
 
 def test_differences_are_signed_and_have_their_bounds() -> None:
