@@ -95,7 +95,7 @@ def test_a_round_trip_over_loopback_is_laid_at_its_parts() -> None:
         assert time_of[parts.OTHER] < 0.1 * side.whole.mean()
         assert min(time_of[part] for part in (parts.SOCKETS, parts.WAKING, parts.ROUTING)) > 0.5
         assert abs(time_of[parts.TUNNEL]) < 0.5
-        # How well they add up is the machine's affair, and in the output; here it is no other thing.
+        # How well they add up is told by the output; here they are of the same size.
         assert 0.4 < float(side.of("sampled").mean()) / side.whole.mean() < 2.5
         assert any("tcp_sendmsg" in stack for stack in side.stacks)
         assert {stack[0] for stack in side.stacks} <= {*NODES, "woken"}
