@@ -120,7 +120,7 @@ def test_another_users_process_is_no_sandbox(sandbox: Sandbox, readable: Path, u
 def _python(pid: int) -> bool:
     """Whether a child of a process runs Python by now."""
     children = psutil.Process(pid).children()
-    return any(child.cmdline()[0] == sys.executable for child in children)
+    return any(child.cmdline()[:1] == [sys.executable] for child in children)
 
 
 # -- entering it ------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def test_a_cilium_that_is_there_is_measured_as_it_is(
     values = json.loads(program.outputs["session"])["args"]["values"]
     assert (values["routingMode"], values["kubeProxyReplacement"]) == ("native", True)
     assert _specs(program) == {
-        "cni": "cilium", "kube_proxy": False, "nodes": 3, "dns": True,
+        "cni": "cilium", "kube_proxy": False, "nodes": 3, "dns": True, "anew": "",
     }  # fmt: skip
     assert program.resources["dataplane"].inputs["expected_nodes"] == "3"
 
