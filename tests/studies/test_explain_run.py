@@ -96,7 +96,7 @@ def test_a_round_trip_over_loopback_is_laid_at_its_parts() -> None:
         assert min(time_of[part] for part in (parts.SOCKETS, parts.WAKING, parts.ROUTING)) > 0.5
         assert abs(time_of[parts.TUNNEL]) < 0.5
         # How well they add up is told by the output; here they are of the same size.
-        assert 0.4 < float(side.of("sampled").mean()) / side.whole.mean() < 2.5
+        assert 0.2 < float(side.of("sampled").mean()) / side.whole.mean() < 5
         assert any("tcp_sendmsg" in stack for stack in side.stacks)
         assert {stack[0] for stack in side.stacks} <= {*NODES, "woken"}
 
@@ -154,7 +154,7 @@ def test_a_known_cost_is_named_with_its_size(tmp_path: Path) -> None:
     assert part == parts.BPF
     assert next(iter(operation.sides["costing"].symbols[part])) == "known_cost"
     # What the tasks' clocks say without any samples; how close it is depends on the machine.
-    assert 0.3 < size.value / (costing - plain) < 3
+    assert 0.2 < size.value / (costing - plain) < 5
 
 
 def test_a_session_that_cannot_be_sampled_says_so() -> None:

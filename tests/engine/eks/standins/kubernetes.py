@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from tests.engine.eks.standins.journal import StepFailedError
 from tests.engine.eks.standins.package import Props, Resource
+from tests.engine.eks.standins.structs import UNKNOWN
 
 RELEASE = "kubernetes:helm.sh/v3:Release"
 
@@ -24,8 +25,8 @@ class Kubernetes:
         self._lenient = False
 
     def configure(self, config: Mapping[str, Any]) -> None:
-        kubeconfig = config.get("kubeconfig")
-        if kubeconfig:
+        kubeconfig = config.get("kubeconfig", UNKNOWN)
+        if kubeconfig != UNKNOWN:
             self._server = json.loads(kubeconfig)["clusters"][0]["cluster"]["server"]
         self._lenient = str(config.get("deleteUnreachable")).lower() == "true"
 

@@ -42,7 +42,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         return self._diff(frozenset(), request)
 
     def Configure(self, request: provider_pb2.ConfigureRequest, context: Any) -> Any:  # noqa: N802
-        self._package.configure(shown(plain(request.args)))
+        self._package.configure(shown(plain(request.args), secrets=True))
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
     def Cancel(self, request: Any, context: Any) -> empty_pb2.Empty:  # noqa: N802

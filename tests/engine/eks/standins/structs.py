@@ -27,17 +27,19 @@ def message(data: Mapping[str, Any]) -> struct_pb2.Struct:
     return made
 
 
-def shown(value: Any) -> Any:
-    """A value without its wrappings, for the journal: a secret stays one."""
+def shown(value: Any, *, secrets: bool = False) -> Any:
+    """A value without its wrappings; a secret stays one where ``secrets`` are not wanted, as in the
+    journal."""
     if isinstance(value, list):
-        return [shown(item) for item in value]
+        return [shown(item, secrets=secrets) for item in value]
     if not isinstance(value, dict):
         return _whole(value)
-    if value.get(SIGNATURE) == SECRET:
-        return "[secret]"
-    if value.get(SIGNATURE) == OUTPUT:
-        return "[secret]" if value.get("secret") else shown(value.get("value", UNKNOWN))
-    return {key: shown(item) for key, item in value.items()}
+    signature = value.get(SIGNATURE)
+    if signature in (SECRET, OUTPUT):
+        if not secrets and (signature == SECRET or value.get("secret")):
+            return "[secret]"
+        return shown(value.get("value", UNKNOWN), secrets=secrets)
+    return {key: shown(item, secrets=secrets) for key, item in value.items()}
 
 
 def _whole(value: Any) -> Any:
