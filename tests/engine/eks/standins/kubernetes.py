@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import yaml
 
 from tests.engine.eks.standins.journal import StepFailedError
 from tests.engine.eks.standins.package import Props, Resource
@@ -27,7 +29,9 @@ class Kubernetes:
     def configure(self, config: Mapping[str, Any]) -> None:
         kubeconfig = config.get("kubeconfig", UNKNOWN)
         if kubeconfig != UNKNOWN:
-            self._server = json.loads(kubeconfig)["clusters"][0]["cluster"]["server"]
+            # The provider takes its text or its path.
+            text = kubeconfig if "clusters" in kubeconfig else Path(kubeconfig).read_text()
+            self._server = yaml.safe_load(text)["clusters"][0]["cluster"]["server"]
         self._lenient = str(config.get("deleteUnreachable")).lower() == "true"
 
     def _reachable(self) -> bool:
