@@ -33,10 +33,9 @@ false verdict in a family of metrics at 5 %, whatever the dependence between met
 of one probe depend on each other a great deal. The primary metrics of all pairs of scenarios that
 are compared at once are one family, and advice rests on them alone. All others are exploratory: a
 family for each pair, so that what a comparison is made for does not pay for what stands beside it.
-Benjamini
-& Hochberg's would need fewer runs, but bounds the share of false verdicts in the whole table: a
-single one, which is what a reader acts upon, may then be wrong more often than 5 %, the more so the
-more other metrics truly differ.
+Benjamini & Hochberg's would need fewer runs, but bounds the share of false verdicts in the whole
+table: a single one, which is what a reader acts upon, may then be wrong more often than 5 %, the
+more so the more other metrics truly differ.
 """
 
 from __future__ import annotations

@@ -11,12 +11,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypeAlias
 
+from rich.console import Console, RenderableType
+
 from bench.benchstat import BenchstatError
 from bench.checks import PreconditionError
 from bench.journal import JournalError
 from bench.plan import ALLOWABLE, PROFILES, PlanError
 from bench.session import SessionError
 from report.history import HistoryError
+from report.show import print_results
 from report.sources import SourceError
 from studies.experiments.ablate import OtherPlanError, TrialFileError
 from studies.experiments.capabilities import StageError
@@ -101,6 +104,41 @@ def add_allow(command: argparse.ArgumentParser) -> None:
         "--allow", action="append", default=[], metavar="NAME",
         help="measure although this precondition fails; once for each: " + ", ".join(ALLOWABLE),
     )  # fmt: skip
+
+
+ANSWERS = ("text", "json", "markdown")
+
+
+def add_answer(command: argparse.ArgumentParser, file: str, folder: str) -> None:
+    """Add the options of a study that answers a question: where it is kept, and how it is told.
+
+    :param file: what ``folder`` has in the end.
+    """
+    command.add_argument("--out", metavar="FOLDER", help=f"for {file}: {folder}")
+    command.add_argument("--format", choices=ANSWERS, default="text", help="text by default")
+    add_allow(command)
+
+
+def print_answer(
+    form: str,
+    *,
+    text: Callable[[], RenderableType],
+    as_json: Callable[[], str],
+    markdown: Callable[[], str],
+    width: int,
+) -> None:
+    """Print an answer in one of :data:`ANSWERS`.
+
+    :param width: of text that goes to no terminal.
+    """
+    match form:
+        case "json":
+            print(as_json())
+        case "markdown":
+            print(markdown(), end="")
+        case _:
+            console = Console(width=None if sys.stdout.isatty() else width)
+            print_results(console, text())
 
 
 def add_profile(command: argparse.ArgumentParser) -> None:

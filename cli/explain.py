@@ -2,7 +2,6 @@
 
 import argparse
 import platform
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,16 +18,16 @@ from cli.common import (
     USAGE,
     Commands,
     FatalError,
-    add_allow,
+    add_answer,
     interrupted_by_term,
     names,
+    print_answer,
     progress,
 )
 from cli.matrix import display
 from components.targets import open_session
 from report.explain import markdown, rendered, to_json
 from report.flame import flame_graph
-from report.show import print_results
 from studies.explain.finding import RECORD, Explanation, Operation, Side
 from studies.explain.profile import Profile, mean_stacks
 from studies.explain.run import KINDS, Asked, ExplainError, bring_up
@@ -37,7 +36,6 @@ from studies.matrix.state import MatrixFolder
 if TYPE_CHECKING:
     from components.lab.upgrade import UpgradeLabs
 
-_FORMATS = ("text", "json", "markdown")
 _WIDTH, _SECONDS = 120, 10.0
 _QUESTION = "Why does a stack take more or less CPU time than another?"
 _EPILOG = f"""The stacks are brought up in the lab, beside whatever is up, and do operations in
@@ -72,11 +70,7 @@ def add_parsers(commands: Commands) -> None:
         "--seconds", type=float, default=_SECONDS, metavar="S",
         help=f"of turns, for each operation and stack: {_SECONDS:g}",
     )  # fmt: skip
-    parser.add_argument(
-        "--out", metavar="FOLDER", help=f"for {RECORD} and the flame graphs: explain-<stack>"
-    )
-    parser.add_argument("--format", choices=_FORMATS, default="text", help="text by default")
-    add_allow(parser)
+    add_answer(parser, f"{RECORD} and the flame graphs", "explain-<stack>")
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -107,14 +101,13 @@ def _explain(options: argparse.Namespace) -> int:
             found, figures = _measured(folder, asked, described, labs, options.bring_ups)
     except OSError as error:
         raise FatalError(USAGE, f"--out: {error}") from None
-    match options.format:
-        case "json":
-            print(to_json(found))
-        case "markdown":
-            print(markdown(found, figures), end="")
-        case _:
-            width = None if sys.stdout.isatty() else _WIDTH
-            print_results(Console(width=width), rendered(found))
+    print_answer(
+        options.format,
+        text=lambda: rendered(found),
+        as_json=lambda: to_json(found),
+        markdown=lambda: markdown(found, figures),
+        width=_WIDTH,
+    )
     progress(f"measured in {minutes(found.seconds)}; all of it: {folder.path}")
     return MISSING_NUMBERS if found.doubts() else OK
 

@@ -1,7 +1,6 @@
 """``python -m bench upgrade``: what becomes of a stack with another version."""
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +17,13 @@ from cli.common import (
     USAGE,
     Commands,
     FatalError,
-    add_allow,
+    add_answer,
     interrupted_by_term,
+    print_answer,
     progress,
 )
 from cli.matrix import display
 from components.targets import open_session
-from report.show import print_results
 from report.upgrade import Finding, markdown, rendered
 from studies.experiments.definition import EXPERIMENTS
 from studies.matrix.state import MatrixFolder, MatrixState
@@ -46,7 +45,6 @@ from studies.upgrade import (
 if TYPE_CHECKING:
     from components.lab.upgrade import UpgradeLabs
 
-_FORMATS = ("text", "json", "markdown")
 _WIDTH = 100
 """Of text that goes to no terminal."""
 _QUESTION = "What becomes of a stack if its CNI or Kubernetes is upgraded?"
@@ -85,11 +83,7 @@ def add_parsers(commands: Commands) -> None:
         "--tolerate", type=float, default=TOLERATE, metavar="PERCENT",
         help=f"what may be worse by so much is no regression: {TOLERATE:g}",
     )  # fmt: skip
-    parser.add_argument(
-        "--out", metavar="FOLDER", help=f"for {RECORD} and the results: upgrade-<stack>"
-    )
-    parser.add_argument("--format", choices=_FORMATS, default="text", help="text by default")
-    add_allow(parser)
+    add_answer(parser, f"{RECORD} and the results", "upgrade-<stack>")
 
 
 def _upgrade(options: argparse.Namespace) -> int:
@@ -122,15 +116,15 @@ def _upgrade(options: argparse.Namespace) -> int:
             finding = _in_folder(folder, upgrade, labs, options.tolerate)
     except OSError as error:
         raise FatalError(USAGE, f"--out: {error}") from None
-    match options.format:
-        case "json":
-            print(finding.to_json())
-        case "markdown":
-            print(markdown(finding), end="")
-        case _:
-            width = None if sys.stdout.isatty() else _WIDTH
-            print_results(Console(width=width), rendered(finding))
-            print(finding.outcome.verdict)
+    print_answer(
+        options.format,
+        text=lambda: rendered(finding),
+        as_json=finding.to_json,
+        markdown=lambda: markdown(finding),
+        width=_WIDTH,
+    )
+    if options.format == "text":
+        print(finding.outcome.verdict)
     if finding.outcome.worse:
         return REGRESSION
     return MISSING_NUMBERS if finding.outcome.undecided else OK

@@ -18,6 +18,7 @@ from bench.probes.turns import CLIENT, SERVER
 from bench.session import Pod, Session, Targets, TurnClient
 from components.lab.perf import Recording, recording
 from lab import cgroups, placement
+from lab.bpf import compile_bpf
 from lab.toolchain.build import Toolchain
 from studies.explain import parts
 from studies.explain.finding import Operation
@@ -118,11 +119,10 @@ char _license[] __attribute__((section("license"), used)) = "GPL";
 @contextmanager
 def _costing(folder: Path, work: Path) -> Iterator[None]:
     """The program is at work in a cgroup."""
-    source, built, pins = work / "cost.c", work / "cost.o", work / "bpf"
-    source.write_text(COST)
+    built, pins = work / "cost.o", work / "bpf"
     pins.mkdir()
     attached = ["cgroup", "attach", str(folder), "cgroup_inet_egress", "pinned", str(pins / "cost")]
-    _run("clang-16", "-O2", "-target", "bpf", "-c", str(source), "-o", str(built))
+    compile_bpf(COST, built)
     _run("mount", "-t", "bpf", "bpf", str(pins))
     try:
         _run("bpftool", "prog", "load", str(built), str(pins / "cost"))
