@@ -48,8 +48,13 @@ data: ## Make the data, tables and figures of docs/ anew (PARTS="matrix validati
 	@$(TOOLCHAIN) ensure --every --dev
 	@$(RUN) python -m tests.documents $(PARTS)
 
-doctor: ## Say whether this machine can run the lab
+doctor: ## Say whether this machine can run the lab; STACK=scenario-e TARGET=eks: what a stack has there, and costs
+ifdef STACK
+	@$(TOOLCHAIN) ensure --python
+	@$(RUN) python -m bench doctor --stack '$(STACK)' $(if $(TARGET),--target '$(TARGET)')
+else
 	@$(TOOLCHAIN) doctor
+endif
 
 check: ## The inner loop: style, types, import contracts, pure tests; no lab, no engine
 	@$(TOOLCHAIN) ensure --python --dev

@@ -11,6 +11,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from bench.results import Results
 from bench.text import tail
 from components.benchmark import LATER, MEASURE, RESULTS, write_handover
+from report.lifetime import overdue
 from studies.matrix.run import Progress, StackFailedError, StackState
 
 PROJECT = Path(__file__).parents[1]
@@ -66,7 +68,7 @@ class PulumiStacks:
                 exported = self._workspace().export_stack(stack)
             except automation.StackNotFoundError:
                 return StackState(exists=False)
-        return read_state(exported.deployment or {})
+        return read_state(stack, exported.deployment or {})
 
     def up(self, stack: str, say: Progress) -> StackState:
         """See :class:`studies.matrix.run.Stacks`."""
@@ -226,14 +228,16 @@ def _children(command: str) -> list[psutil.Process]:
     return children
 
 
-def read_state(deployment: Mapping[str, Any]) -> StackState:
+def read_state(stack: str, deployment: Mapping[str, Any]) -> StackState:
     """A stack's state from its exported deployment."""
     resources = deployment.get("resources") or []
     root: Mapping[str, Any] = next((each for each in resources if each["type"] == _ROOT), {})
     benchmark = next((each for each in resources if each["urn"].endswith("::benchmark")), None)
     session = (benchmark or {}).get("outputs", {}).get("session")
+    told = root.get("outputs", {})
     return StackState(
         exists=any(each["type"] != _ROOT for each in resources),
         session=json.loads(session) if session else None,
-        toggles=root.get("outputs", {}).get("toggles"),
+        toggles=told.get("toggles"),
+        overdue=overdue(stack, told.get("cluster"), datetime.now(UTC)),
     )

@@ -52,6 +52,10 @@ class Prepared:
     warnings: tuple[str, ...] = ()
 
 
+class StandingError(Exception):
+    """What a stack has elsewhere could not be found out; one line for each reason."""
+
+
 class Target(ABC):
     """One target. Importing its class is cheap: it imports the rest of its folder when used."""
 
@@ -63,6 +67,13 @@ class Target(ABC):
 
         :raises pulumi.RunError: it cannot, with one line for each reason.
         """
+
+    def standing(self, settings: Settings, stack: str) -> Iterable[str]:
+        """What of a stack exists and costs money, whatever its state knows, as lines for people.
+
+        :raises StandingError: it cannot be found out.
+        """
+        return [f"{stack} has nothing that costs money: its target is {self.settings.name}"]
 
     @abstractmethod
     def open_session(self, **args: Any) -> Session:

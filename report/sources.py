@@ -8,6 +8,7 @@ Nothing is measured here.
 import json
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from bench import results
 from bench.environment import Environment, ToggleRecord, toggle_records
 from bench.results import Results, ResultsError
 from bench.text import problem, tail
+from report.lifetime import warn_if_overdue
 from studies.experiments import model as experiments
 from studies.experiments.model import Experiment, ExperimentError
 from studies.explain import finding
@@ -200,6 +202,8 @@ def _outputs(stack: str) -> str:
         raise SourceError(f"pulumi did not answer in {_TIMEOUT_SECONDS} s") from None
     if done.returncode != 0:
         raise SourceError(f"pulumi cannot read stack {stack!r}: {tail(done.stderr or done.stdout)}")
+    with suppress(ValueError, AttributeError):  # whoever reads it says so
+        warn_if_overdue(stack, json.loads(done.stdout).get("cluster"))
     return done.stdout
 
 

@@ -1,7 +1,9 @@
 """A cluster of its own on EKS as a target."""
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +13,7 @@ from cni.platform import al2023_kernel
 from components.eks.settings import SETTINGS, EksSettings
 from components.settings import Settings
 from components.target import Prepared, Target
+from report.lifetime import overdue
 
 
 class EksTarget(Target):
@@ -36,6 +39,9 @@ class EksTarget(Target):
             f"costs up to that per hour: pulumi up -s {stack} goes on, {existing['clean_up']} "
             "removes it all."
         )
+        # Nothing to the reader of results, so no warning of theirs.
+        if warning := overdue(stack, existing, datetime.now(UTC)):
+            pulumi.log.warn(warning)
         # EC2 does not know what will boot; the version decides, and EKS's image for it.
         kernel = al2023_kernel(settings.section(EksSettings).version)
         return Prepared(
@@ -44,6 +50,11 @@ class EksTarget(Target):
             existing,
             checked.warnings,
         )
+
+    def standing(self, settings: Settings, stack: str) -> Iterable[str]:
+        from components.eks import inventory
+
+        return inventory.report(settings.section(EksSettings), stack, datetime.now(UTC))
 
     def open_session(self, **args: Any) -> Session:
         from components.kubernetes.session import connect

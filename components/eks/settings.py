@@ -119,6 +119,10 @@ class EksSettings(BaseModel):
         default=10.0, gt=0, allow_inf_nan=False, examples=[10]
     )
     """Ceiling of one run's estimated cost, in US dollars; a preview above it is refused."""
+    ttl_hours: Annotated[float, BeforeValidator(_number)] = Field(
+        default=12.0, gt=0, allow_inf_nan=False, examples=[12]
+    )
+    """For how long the stack is meant to exist: past it, whatever touches it warns of its cost."""
     profile: str | None = Field(default=None, min_length=1, examples=["default"])
     """The AWS profile; None is the AWS tools' own choice."""
     tags: dict[str, str] = Field(default_factory=dict, max_length=_MAX_TAGS)
@@ -187,6 +191,9 @@ SETTINGS = TargetSettings(
 CLUSTER_TAG = f"{PROJECT}:cluster"
 """On everything that a stack makes, with the cluster's name as its value."""
 
+STACK_TAG = f"{PROJECT}:stack"
+"""The same, with the stack's name, for whoever looks for what a stack has made."""
+
 # As cni.platform.ClusterEndpoint wants it: Cilium tags its ENIs with the name.
 _LONGEST = 32
 _DIGEST = 6
@@ -206,7 +213,7 @@ def cluster_name(organization: str, stack: str) -> str:
 
 def tags(cluster: str, stack: str, own: Mapping[str, str]) -> dict[str, str]:
     """The tags of everything that a stack makes: whose it is, then the user's own."""
-    return {CLUSTER_TAG: cluster, f"{PROJECT}:stack": stack, **own}
+    return {CLUSTER_TAG: cluster, STACK_TAG: stack, **own}
 
 
 def interface_tags(cni: str, cluster: str) -> dict[str, str]:

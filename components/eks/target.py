@@ -112,6 +112,8 @@ def existing(settings: Settings, preflight: Preflight) -> dict[str, Any]:
         "region": eks.region,
         "nodes": f"{eks.nodes} x {eks.instance_type}",
         "usd_per_hour": round(preflight.cost.usd_per_hour, 2),
+        "since": preflight.since.isoformat(timespec="seconds"),
+        "ttl_hours": eks.ttl_hours,
         "log_in": f"aws eks update-kubeconfig --name {name} --region {eks.region}{profile}",
         "clean_up": f"pulumi destroy -s {stack}",
     }

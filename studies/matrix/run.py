@@ -41,12 +41,13 @@ class StackState:
     """What is known of a stack.
 
     ``exists``: it has resources. ``session`` is the descriptor of its session, None as long as its
-    workloads are not there.
+    workloads are not there. ``overdue`` says that it exists for longer than was meant.
     """
 
     exists: bool
     session: Mapping[str, Any] | None = None
     toggles: object = None
+    overdue: str | None = None
 
 
 class Display(Protocol):
@@ -255,6 +256,8 @@ class Matrix:
             self._lose(stack, "it came up without a session to measure in")
             return
         self._keeper.record_up(stack, dict(state.session), state.toggles)
+        if state.overdue:
+            self._warn(stack, state.overdue)
         say("up")
 
     def _down(self, stack: str) -> None:

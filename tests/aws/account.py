@@ -60,6 +60,7 @@ class Account:
     :param unpriced: usage types, without a region's name in front, that the price list lacks.
     :param addons: as in :data:`ADDONS`.
     :param clusters: EKS clusters besides moto's, by name: fields of DescribeCluster's answer.
+    :param hours_up: since when these clusters exist.
     :param policy_denies: actions that IAM's simulation denies.
     :param delay: of every answer, in seconds.
     """
@@ -76,6 +77,7 @@ class Account:
     addons: dict[str, dict[str, list[str]]] = field(default_factory=lambda: deepcopy(ADDONS))
     unpriced: list[str] = field(default_factory=list)
     clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    hours_up: float = 1.0
     policy_denies: list[str] = field(default_factory=list)
     delay: float = 0.0
 

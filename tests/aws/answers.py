@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.aws.account import NUMBER, Account
@@ -73,9 +73,9 @@ def describe_cluster(account: Account, asked: Parameters) -> Answer | None:
     name = asked["name"]
     if name not in account.clusters:
         return None
-    return {
-        "cluster": {"name": name, "status": "ACTIVE", "version": "1.35"} | account.clusters[name]
-    }
+    usual = {"name": name, "status": "ACTIVE", "version": "1.35"}
+    made = datetime.now(UTC) - timedelta(hours=account.hours_up)
+    return {"cluster": {**usual, "createdAt": made} | account.clusters[name]}
 
 
 def describe_addon_versions(account: Account, asked: Parameters) -> Answer | None:

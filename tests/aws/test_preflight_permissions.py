@@ -14,8 +14,15 @@ NEEDED = {
     "ec2:DescribeInstanceTypes",
     "eks:DescribeCluster",
 }
-# Asked only in other cases: by scenario A, for a role, and for a quota that nobody has changed.
-ELSEWHERE = {"eks:DescribeAddonVersions", "iam:GetRole", "servicequotas:GetAWSDefaultServiceQuota"}
+# Asked only in other cases: by scenario A, for a role, for a quota that nobody has changed;
+# and by the inventory.
+ELSEWHERE = {
+    "eks:DescribeAddonVersions",
+    "iam:GetRole",
+    "servicequotas:GetAWSDefaultServiceQuota",
+    "ec2:DescribeVolumes",
+    "eks:ListClusters",
+}
 # Has a table in its place.
 PRICES = {"pricing:GetProducts"}
 OPTIONAL = sorted({*POLICY["Statement"][0]["Action"]} - NEEDED - ELSEWHERE - PRICES)

@@ -25,6 +25,7 @@ EKS: dict[str, Any] = {
     "serviceCidr": "10.100.0.0/16",
     "apiCidrs": ["caller"],
     "maxCostUsd": 10,
+    "ttlHours": 12,
 }
 
 Tree = dict[str, Any]

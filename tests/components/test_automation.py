@@ -30,21 +30,31 @@ def failed(text: str) -> automation.CommandError:
 
 @pytest.mark.parametrize("deployment", [{}, {"resources": []}, {"resources": [ROOT]}])
 def test_a_stack_without_resources_does_not_exist(deployment: dict[str, Any]) -> None:
-    state = read_state(deployment)
+    state = read_state("a", deployment)
     assert (state.exists, state.session) == (False, None)
 
 
 def test_without_its_benchmark_a_stack_cannot_be_measured() -> None:
-    state = read_state({"resources": [ROOT, resource("slot"), resource("cluster")]})
+    state = read_state("a", {"resources": [ROOT, resource("slot"), resource("cluster")]})
     assert (state.exists, state.session) == (True, None)
 
 
 def test_a_stack_tells_its_session_and_toggles() -> None:
     root = {**ROOT, "outputs": {"toggles": {"dsr": {"applied": False}}}}
     benchmark = resource("benchmark", session='{"factory": "a:b", "boot": "1"}')
-    state = read_state({"resources": [root, resource("slot"), benchmark]})
+    state = read_state("a", {"resources": [root, resource("slot"), benchmark]})
     assert state.session == {"factory": "a:b", "boot": "1"}
     assert state.toggles == {"dsr": {"applied": False}}
+
+
+def test_a_stack_past_its_time_says_so() -> None:
+    cluster = {"since": "2026-11-28T00:00:00+00:00", "ttl_hours": 12.0, "usd_per_hour": 0.88}
+    root = {**ROOT, "outputs": {"cluster": {**cluster, "clean_up": "pulumi destroy -s a"}}}
+    told = read_state("a", {"resources": [root]}).overdue
+    assert told is not None
+    assert told.startswith("a exists for ")
+    assert told.endswith("To end it: pulumi destroy -s a")
+    assert read_state("a", {"resources": [ROOT]}).overdue is None
 
 
 def test_without_pulumi_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ class FakeStacks:
 
     time: FakeClock = field(default_factory=FakeClock)
     there: set[str] = field(default_factory=set)
+    overdue: dict[str, str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
     fails: dict[str, str] = field(default_factory=dict)
     handed: dict[str, Results] = field(default_factory=dict)
@@ -34,7 +35,8 @@ class FakeStacks:
         if stack not in self.there:
             return StackState(exists=False)
         session = {"factory": "a:fake", "args": {"stack": stack}, "boot": self.boots.get(stack, 0)}
-        return StackState(True, session, {"dsr": {"requested": stack == "e"}})
+        toggles = {"dsr": {"requested": stack == "e"}}
+        return StackState(True, session, toggles, self.overdue.get(stack))
 
     def up(self, stack: str, say: Progress) -> StackState:
         """See ``studies.matrix.run.Stacks``."""

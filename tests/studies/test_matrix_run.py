@@ -123,6 +123,11 @@ def test_all_are_measured_in_the_stored_order_and_taken_down(
     assert [each.name for each in load([str(folder.path)]).scenarios] == list(ABC)
 
 
+def test_a_stack_past_its_time_is_warned_of(folder: MatrixFolder, stacks: FakeStacks) -> None:
+    stacks.overdue["b"] = "b exists for 30 hours"
+    assert matrix(folder, stacks).run().warnings == ["b: b exists for 30 hours"]
+
+
 def test_the_record_says_what_was_done(folder: MatrixFolder, stacks: FakeStacks) -> None:
     matrix(folder, stacks, state_of(("d", "e"))).run()
     record = json.loads((folder.path / "matrix.json").read_text())

@@ -56,6 +56,7 @@ class Preflight:
     :param kube_proxy_build: the same, EKS's own choice for the cluster's version; None for none, or
         where EKS has not said.
     :param warnings: what the reader of the results, and of the bill, should know.
+    :param since: when the stack's cluster was made; now, where it is not there yet.
     """
 
     account: Account
@@ -65,6 +66,7 @@ class Preflight:
     cni_build: str | None
     kube_proxy_build: str | None
     warnings: tuple[str, ...]
+    since: datetime
 
 
 def check(settings: Settings, plan: Plan) -> Preflight:
@@ -73,7 +75,7 @@ def check(settings: Settings, plan: Plan) -> Preflight:
     :raises pulumi.RunError: it cannot; the text has one line for every problem.
     """
     check_pods_programs()
-    stack = pulumi.get_stack()
+    stack, now = pulumi.get_stack(), datetime.now(UTC)
     result = survey(
         Subject(
             eks=settings.section(EksSettings),
@@ -81,7 +83,7 @@ def check(settings: Settings, plan: Plan) -> Preflight:
             plan=plan,
             stack=stack,
             cluster=cluster_name(pulumi.get_organization(), stack),
-            now=datetime.now(UTC),
+            now=now,
         )
     )
     lines = report(result.findings, StackFile(PROJECT, stack))
@@ -96,6 +98,7 @@ def check(settings: Settings, plan: Plan) -> Preflight:
         result.cni_build,
         result.kube_proxy_build,
         lines.warnings,
+        result.since or now,
     )
 
 
@@ -160,6 +163,7 @@ class Survey:
     :param cni_build: the add-on's build, v1.19.2-eksbuild.5; None for a CNI that is no add-on.
     :param kube_proxy_build: the same, EKS's own choice for the cluster's version; None for none, or
         where EKS has not said.
+    :param since: when the stack's cluster was made.
     """
 
     findings: tuple[Finding, ...]
@@ -169,7 +173,7 @@ class Survey:
     cni_build: str | None = None
     kube_proxy_build: str | None = None
     api_cidrs: tuple[str, ...] | None = None
-    stack_exists: bool = False
+    since: datetime | None = None
 
 
 def survey(subject: Subject) -> Survey:
@@ -203,7 +207,7 @@ def _check_account(subject: Subject) -> Survey:
     else:
         with Calls(profile.login) as calls:
             inside = _ask_aws(subject, profile, calls)
-    length = timedelta(minutes=subject.duration(exists=inside.stack_exists).up)
+    length = timedelta(minutes=subject.duration(exists=inside.since is not None).up)
     lasting = credentials.check(loaded, subject.now, length, profile.login)
     return replace(inside, findings=(*lasting, *inside.findings))
 
@@ -304,14 +308,13 @@ class _Inspection:
         estimate = self._check_cost(duration, extended_support=extended)
         self._check_permissions()
         findings = (*self._findings, *self._calls.findings)
-        exists = own is not None
         return Survey(
             findings,
             facts=facts,
             cost=estimate,
             cni_build=build,
             kube_proxy_build=proxy,
-            stack_exists=exists,
+            since=own.created if own else None,
         )
 
     def _check_version(self, own: account.ExistingCluster | None) -> bool:

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,11 +144,12 @@ def check_quota(
 
 @dataclass(frozen=True, slots=True)
 class ExistingCluster:
-    """A cluster with the name of this stack's cluster."""
+    """A cluster with the name of this stack's cluster, made at ``created``."""
 
     version: str
     status: str
     ours: bool
+    created: datetime
 
 
 def existing_cluster(eks: EKSClient, name: str, own: Tag) -> ExistingCluster | None:
@@ -159,7 +161,10 @@ def existing_cluster(eks: EKSClient, name: str, own: Tag) -> ExistingCluster | N
             return None
         raise
     return ExistingCluster(
-        cluster["version"], cluster["status"], cluster.get("tags", {}).get(own[0]) == own[1]
+        cluster["version"],
+        cluster["status"],
+        cluster.get("tags", {}).get(own[0]) == own[1],
+        cluster["createdAt"],
     )
 
 

@@ -138,6 +138,11 @@ def complete(listed: Mapping[str, float | str], region: str, instance_type: str)
     return Prices(**known, **{field: table[field] for field in missing}, source=source)
 
 
+def by_table(field: str, instance_type: str, region: str) -> float | None:
+    """The table's price by its field of :class:`Prices`; None where it has none."""
+    return FACTS.prices.prices(region, instance_type).get(field)
+
+
 def look_up_node(instance_type: str, region: str | None) -> tuple[float, str] | None:
     """A node's price in US dollars an hour and its source; None where nobody knows one.
 
@@ -151,14 +156,14 @@ def look_up_node(instance_type: str, region: str | None) -> tuple[float, str] | 
         listed = first_line(error)
     if not isinstance(listed, str):
         return listed, f"AWS's price list for {region}"
-    known = table.prices(region, instance_type).get("node_hour")
+    known = by_table("node_hour", instance_type, region)
     why = f"a table of {table.date:%Y-%m-%d} (the price list was not read: {listed.rstrip('.')})"
     return None if known is None else (known, why)
 
 
 # -- the estimate -----------------------------------------------------------------------------
 
-_HOURS_PER_MONTH = 730  # as AWS's own calculator counts
+HOURS_PER_MONTH = 730  # as AWS's own calculator counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +229,7 @@ def estimate_cost(footprint: Footprint, prices: Prices, duration: Duration) -> C
         items.append(Item("its extended support", prices.extended_support_hour))
     items += [
         Item(f"{nodes} x {footprint.instance_type}", nodes * prices.node_hour),
-        Item(f"{volumes} GiB gp3", volumes * prices.volume_gib_month / _HOURS_PER_MONTH),
+        Item(f"{volumes} GiB gp3", volumes * prices.volume_gib_month / HOURS_PER_MONTH),
     ]
     if footprint.nat_gateways:
         items.append(Item("NAT gateway", footprint.nat_gateways * prices.nat_gateway_hour))

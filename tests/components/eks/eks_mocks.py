@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pulumi
@@ -98,6 +99,8 @@ class EksMonitor(Monitor):
 
 COST = Cost((Item("everything", 1.236),), 0.1, Duration(20, 40, 10), "a test")
 WARNING = "a warning of the preflight"
+SINCE = datetime(2096, 11, 28, 8, 30, tzinfo=UTC)
+"""No test's day is later."""
 
 
 def checked(settings: Settings) -> Preflight:
@@ -107,7 +110,7 @@ def checked(settings: Settings) -> Preflight:
     account = Account(ACCOUNT, "aws")
     build = VPC_CNI_BUILD if dataplane(settings.scenario.cni).addon else None
     proxy = KUBE_PROXY_BUILD if settings.scenario.kube_proxy != "none" else None
-    return Preflight(account, facts, (CALLER,), COST, build, proxy, (WARNING,))
+    return Preflight(account, facts, (CALLER,), COST, build, proxy, (WARNING,), SINCE)
 
 
 def program(stack: str, changes: dict[str, object] | None = None) -> Program:

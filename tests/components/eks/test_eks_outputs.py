@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pulumi
 import pytest
@@ -141,6 +142,8 @@ def test_the_outputs_say_what_exists_what_it_costs_and_how_it_ends(
         "region": "ap-northeast-2",
         "nodes": "3 x m6i.xlarge",
         "usd_per_hour": 1.24,
+        "since": "2096-11-28T08:30:00+00:00",
+        "ttl_hours": 12.0,
         "log_in": f"aws eks update-kubeconfig --name {name_of(stack)} --region ap-northeast-2",
         "clean_up": f"pulumi destroy -s {stack}",
     }
@@ -158,6 +161,18 @@ def test_the_cost_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatc
     assert "pulumi up -s scenario-e goes on" in cost
     assert "pulumi destroy -s scenario-e removes it all" in cost
     assert warning == eks_mocks.WARNING
+
+
+def test_a_stack_past_its_time_is_warned_of_and_its_results_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", logged.append)
+    monkeypatch.setattr(eks_mocks, "SINCE", datetime(2026, 1, 1, tzinfo=UTC))
+    outputs = eks_mocks.program("scenario-e").outputs
+    assert logged[0].startswith("scenario-e exists for ")
+    assert logged[0].endswith("To end it: pulumi destroy -s scenario-e")
+    assert logged[0] not in outputs["warnings"]
 
 
 # -- refusals ---------------------------------------------------------------------------------

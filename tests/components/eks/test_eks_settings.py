@@ -18,10 +18,12 @@ def _told(changes: dict[str, object], stack: str = STACK) -> list[str]:
 
 
 def test_what_nobody_sets() -> None:
-    needed = {name: EKS[name] for name in EKS if name not in ("apiCidrs", "maxCostUsd")}
+    usual = ("apiCidrs", "maxCostUsd", "ttlHours")
+    needed = {name: EKS[name] for name in EKS if name not in usual}
     eks = EksSettings.model_validate(needed)
     assert eks.api_cidrs == (CALLER,)
     assert eks.max_cost_usd == 10
+    assert eks.ttl_hours == 12
     assert eks.profile is None
     assert eks.tags == {}
 
