@@ -14,9 +14,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from cni.calendar import calendar
 from lab import machine
 from lab.errors import ToolchainError
 from lab.toolchain import doctor, process
@@ -218,6 +220,8 @@ def _make(environment: PythonEnv) -> None:
 
 
 def run_doctor() -> None:
+    for line in calendar(datetime.now(UTC).date()):
+        print(line)
     problems = doctor.missing(doctor.gather())
     if problems:
         raise ToolchainError(doctor.message(problems))

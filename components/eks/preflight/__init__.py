@@ -13,6 +13,7 @@ from botocore.exceptions import UnknownRegionError
 
 from bench.plan import Plan
 from bench.workloads import WORKLOADS
+from cni.kubernetes import EKS_SUPPORT, EKS_SUPPORT_READ
 from cni.platform import PlatformError, PlatformFacts, al2023_kernel, from_describe_instance_types
 from cni.scenario import Scenario
 from cni.settings import Problem
@@ -21,7 +22,6 @@ from components.eks.aws import Calls, Caution, Clients, Finding, Refusal, connec
 from components.eks.cluster import VOLUME_GIB
 from components.eks.dataplane import dataplane
 from components.eks.preflight import account, cost, machine, offers
-from components.eks.preflight.facts import FACTS
 from components.eks.settings import CALLER, CLUSTER_TAG, EksSettings, cluster_name
 from components.programs import check_pods_programs
 from components.settings import PROJECT, Settings, StackFile
@@ -320,9 +320,9 @@ class _Inspection:
     def _check_version(self, own: account.ExistingCluster | None) -> bool:
         """Whether the version is in extended support."""
         name, today = self._eks.version, self._subject.now.date()
-        known = name in FACTS.support.versions
+        known = name in EKS_SUPPORT
         instead = (
-            f"a table of {FACTS.support.date} stands in"
+            f"a table of {EKS_SUPPORT_READ} stands in"
             if known
             else "the estimate has the extended support's surcharge"
         )

@@ -30,20 +30,6 @@ class Minutes(_Model):
     delete: float
 
 
-class Support(_Model):
-    """The days from which a Kubernetes version is without standard and without any support."""
-
-    standard: date
-    extended: date
-
-
-class SupportTable(_Model):
-    """When the support of EKS's versions ends, by version."""
-
-    date: date
-    versions: Mapping[str, Support]
-
-
 class Product(_Model):
     """One price of AWS's list: filters that narrow it down, and its usage type."""
 
@@ -82,7 +68,6 @@ class Facts(_Model):
 
     vcpu_quotas: tuple[VcpuQuota, ...]
     zones_without_eks: frozenset[str]
-    support: SupportTable
     minutes: Mapping[str, Minutes]
     products: Mapping[str, Product]
     prices: PriceTable

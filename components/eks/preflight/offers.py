@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cni.capacity import vpc_cni_max_pods
+from cni.kubernetes import EKS_SUPPORT
 from cni.platform import PlatformFacts, version_numbers
 from cni.settings import Problem, did_you_mean
 from components.eks.aws import Caution, Finding, Refusal
@@ -135,7 +136,7 @@ def versions_by_table(today: date) -> tuple[Version, ...]:
         Version(name, extended=True, ends=support.extended)
         if support.standard <= today
         else Version(name, extended=False, ends=support.standard)
-        for name, support in FACTS.support.versions.items()
+        for name, support in EKS_SUPPORT.items()
         if today < support.extended
     )
 
@@ -168,7 +169,7 @@ def check_version(
         listed = ", ".join(
             f"{each.name} (extended support)" if each.extended else each.name for each in versions
         )
-        known = FACTS.support.versions.get(name)
+        known = EKS_SUPPORT.get(name)
         why = ""
         if known and known.extended <= today:
             why = f" any more: its extended support ended on {known.extended}"
