@@ -4,10 +4,11 @@ Which test is decided by what was planned, never by what the samples look like, 
 of several would be picked:
 
 - *several bring-ups of both sides*: the bring-up is the replicate. Interleaved, each gives the
-  median of its pairs (b less a, of the same round and slice), and Student's t is over them. Not
-  interleaved, each gives its median, and Welch's t is over the two sets. What comes out holds for
-  further bring-ups.
-- *one bring-up, interleaved in slices*: a bootstrap over the slices.
+  middle (:func:`bench.stats.middle`) of its pairs (b less a, of the same round and slice), and
+  Student's t is over them. Not interleaved, each gives its middle, and Welch's t is over the two
+  sets. What comes out holds for further bring-ups.
+- *one bring-up, interleaved in slices*: a bootstrap over blocks of neighbouring slices, since what
+  disturbs one slice disturbs the next.
 - *one bring-up, rounds only*: rank tests. Rounds that are shared are tested by pairs as soon as
   their number lets a signed-rank test reach the corrected level (11 rounds for 45 metrics: pairs
   have only two ways to fall). With fewer, and for separate runs, Mann–Whitney's test serves; on
@@ -72,6 +73,8 @@ ALPHA = 0.05
 """Chance of one or more false verdicts in each family of a comparison of two equal things."""
 
 _MOST_RUNS = 100
+_BLOCK = 4
+"""Slices, some 200 ms."""
 _LEVEL = stats.TARGET_LEVEL
 _FARTHEST = 1e6
 """In %: an interval over few bring-ups at a strict level may reach beyond a float's range."""
@@ -522,7 +525,7 @@ def _outcome(samples: Samples, level: float, *, several: bool, interleaved: bool
 
 def _by_bring_ups(samples: Samples, level: float) -> _Outcome:
     within = _by_bring_up(samples.pairs)
-    effects = [float(np.median(each)) for each in within]
+    effects = [stats.middle(each) for each in within]
     found = stats.mean_shift(effects, _LEVEL)
     between = _spread(effects)
     n = len(effects)
@@ -542,7 +545,7 @@ def _by_bring_ups(samples: Samples, level: float) -> _Outcome:
 
 def _by_sets_of_bring_ups(samples: Samples, level: float) -> _Outcome:
     within_a, within_b = _by_bring_up(samples.a), _by_bring_up(samples.b)
-    a, b = ([float(np.median(each)) for each in side] for side in (within_a, within_b))
+    a, b = ([stats.middle(each) for each in side] for side in (within_a, within_b))
     found = stats.difference_of_means(a, b, _LEVEL)
     between = _spread(a, b)
     return _Outcome(
@@ -560,7 +563,8 @@ def _by_sets_of_bring_ups(samples: Samples, level: float) -> _Outcome:
 
 
 def _by_slices(samples: Samples, level: float) -> _Outcome:
-    pairs = list(samples.pairs.values())
+    blocks = grouped(samples.pairs, lambda place: (place.round, (place.slice - 1) // _BLOCK))
+    pairs = [stats.middle(each) for each in blocks.values()]
     found = stats.bootstrapped_shift(pairs, _LEVEL)
     return _Outcome(
         samples=samples,
@@ -571,7 +575,7 @@ def _by_slices(samples: Samples, level: float) -> _Outcome:
         smallest_p=stats.smallest_paired_p(len(pairs)),
         shift=found.shift,
         smallest=_times(stats.detectable_by_bootstrap(len(pairs), level), found.error),
-        within=_spread(pairs),
+        within=_spread(list(samples.pairs.values())),
     )
 
 

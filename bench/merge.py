@@ -22,7 +22,7 @@ from bench.results import (
 )
 from bench.sampling import summed
 
-_MAY_DIFFER = frozenset({"runs", "allow"})
+_MAY_DIFFER = frozenset({"runs", "allow", "tools"})
 
 
 class MergeError(ValueError):
@@ -142,9 +142,15 @@ class _Numbered:
                 yield each.model_copy(update=moved)
             return
         errors = self.results.errors if self.results else []
-        told = next((each.reason for each in errors if each.metric == name), "it was not measured")
+        told = next((each.reason for each in errors if each.metric == name), "")
+        if self.results and not told and not self.results.plan.get("tools", True):
+            return  # it was not to be measured
         for number in self.numbers():
-            yield MissingSample(round=number, bring_up=self.number, reason=self.reason or told)
+            yield MissingSample(
+                round=number,
+                bring_up=self.number,
+                reason=self.reason or told or "it was not measured",
+            )
 
     def notes(self, metric: MetricResult) -> Iterator[tuple[int, Note]]:
         """Every note of a metric, once for each round that it is about."""
@@ -194,7 +200,7 @@ class _Merged:
                 "started": min(each.started for each in whole),
                 "finished": max(each.finished for each in whole),
                 "seconds": round(sum(each.seconds for each in whole), 1),
-                "plan": {**last.plan, "runs": sum(part.rounds for part in self.parts)},
+                "plan": {**whole[0].plan, "runs": sum(part.rounds for part in self.parts)},
                 "metrics": metrics,
                 "probes": {name: self._probe(found) for name, found in self._of("probes").items()},
                 "bring_ups": [

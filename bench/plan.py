@@ -33,18 +33,20 @@ class PlanError(ValueError):
 class Plan:
     """Everything that decides which commands are run, and how often.
 
-    ``turn_seconds`` are those of each operation in turns, for each side that takes part; a second
-    has some hundred turns. Other durations are whole seconds (iperf3 takes no other) of one run of
-    one probe. ``latency`` is for the round trips without load and during a bulk transfer, ``idle``
-    for the CPU window without load, ``warmup`` for each of the discarded first runs, ``settle`` is
-    how long to wait at most for a quiet machine before anything is measured. Rates are requests per
-    second.
+    ``turn_seconds`` are those of each operation in turns, for each side that takes part, times the
+    operation's own share (:class:`bench.probes.turns.Kind`); a second has some hundred turns. Other
+    durations are whole seconds (iperf3 takes no other) of one run of one probe. ``latency`` is for
+    the round trips without load and during a bulk transfer, ``idle`` for the CPU window without
+    load, ``warmup`` for each of the discarded first runs, ``settle`` is how long to wait at most
+    for a quiet machine before anything is measured. Rates are requests per second.
 
     At the fixed HTTP rates ``from_due_times`` counts latency from when a request was due, and
     ``stagger`` spreads the connections over one period (fortio's ``-uniform``); the published study
     did neither, so its 32 requests left together and hid what a stall delayed.
 
-    With ``tool_latencies`` fortio and dig also measure, one path at a time, what turns measure.
+    Without ``tools`` there is what is measured in turns, and the agents' idle cost: what costs time
+    without deciding anything is left out. With ``tool_latencies`` fortio and dig also measure, one
+    path at a time, what turns measure.
     ``connect_count`` connections are opened one after the other, ``connect_max_count`` by
     ``connect_max_connections`` at once; counts, not durations, since each leaves an entry in
     connection-tracking tables. The search for the highest UDP rate makes some
@@ -79,6 +81,7 @@ class Plan:
     dns_capacity_clients: int = 8
     dns_capacity_outstanding: int = 100
     calibration_seconds: int = 1
+    tools: bool = True
     tool_latencies: bool = False
     attempts: int = 3
     allow: tuple[str, ...] = ()
@@ -114,7 +117,7 @@ _QUICK = Plan(
     http_seconds=1,
     latency_seconds=1,
     idle_seconds=1,
-    turn_seconds=1.0,
+    turn_seconds=0.4,
     settle_seconds=10,
     allow=("generator", "quiet-agents", "quiet-machine", "softirqs"),
 )
@@ -142,6 +145,9 @@ _PUBLISHED = replace(
     from_due_times=False,
     tool_latencies=True,
 )
+_TURN_SECONDS = 1.0
+"""At least, of a comparison over bring-ups: to bring five scenarios up takes a minute or two, and
+this makes a minute and a half of turns that decide."""
 PROFILES = {plan.profile: plan for plan in (_QUICK, _STANDARD, _PUBLISHED)}
 """``published`` has the parameters of the published study (``-t 30 -P 8``, ``-u -b 10G``, fortio
 ``-c 32`` at 1,000 and 5,000, ``-c 64`` at the maximum, 100 DNS queries, 3 runs)."""
@@ -179,6 +185,11 @@ def plan_for(
         number = _whole("HTTP connections", http_connections, MAX_CONNECTIONS)
         plan = replace(plan, http_connections=number)
     return replace(plan, allow=tuple(dict.fromkeys((*plan.allow, *_allowed(allow)))))
+
+
+def over_bring_ups(plan: Plan) -> Plan:
+    """The plan for a comparison that brings up anew for every round or two."""
+    return replace(plan, turn_seconds=max(plan.turn_seconds, _TURN_SECONDS))
 
 
 def _allowed(names: Sequence[str]) -> tuple[str, ...]:

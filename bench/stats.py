@@ -426,6 +426,20 @@ class Estimate:
     error: float
 
 
+def middle(values: Sequence[float]) -> float:
+    """The mean without a tenth of the values at either end, at least one of three or more.
+
+    It withstands outliers as the median does, and varies less: by a fifth where noise is normal
+    (Wilcox, Introduction to Robust Estimation and Hypothesis Testing, 2017, chapter 3).
+
+    :raises ValueError: there is none.
+    """
+    _refuse_empty(values)
+    ordered = np.sort(np.asarray(values, dtype=float))
+    cut = math.ceil(len(ordered) / 10) if len(ordered) > 2 else 0
+    return float(ordered[cut : len(ordered) - cut].mean())
+
+
 def mean_shift(differences: Sequence[float], level: float) -> Estimate:
     """The mean of independent differences b - a, by Student's t.
 

@@ -1,13 +1,18 @@
 """``python -m bench explain``: where the CPU time of an operation goes, and why sides differ."""
 
 import argparse
+import math
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from bench.interleave import Side as Compared
+from bench.journal import write_whole
 from bench.plan import MAX_RUNS, plan_for
 from bench.session import Clock
 from bench.text import minutes
@@ -24,19 +29,23 @@ from cli.common import (
     print_answer,
     progress,
 )
-from cli.matrix import display
+from cli.display import display
 from components.targets import open_session
 from report.explain import markdown, rendered, to_json
 from report.flame import flame_graph
 from studies.explain.finding import RECORD, Explanation, Operation, Side
 from studies.explain.profile import Profile, mean_stacks
-from studies.explain.run import KINDS, Asked, ExplainError, bring_up
-from studies.matrix.state import MatrixFolder
+from studies.explain.run import KINDS, Asked, ExplainError, bring_up, profile
+from studies.matrix.run import Afterwards, Display
+from studies.matrix.state import GRAPHS, MatrixFolder
 
 if TYPE_CHECKING:
     from components.lab.upgrade import UpgradeLabs
 
-_WIDTH, _SECONDS = 120, 10.0
+Profiles = dict[str, list[dict[str, Profile]]]
+"""By operation, bring-up, and side."""
+
+_WIDTH, _SECONDS, _BESIDE_SECONDS = 120, 10.0, 2.0
 _QUESTION = "Why does a stack take more or less CPU time than another?"
 _EPILOG = f"""The stacks are brought up in the lab, beside whatever is up, and do operations in
 turns, while perf samples what the CPUs run.
@@ -134,7 +143,7 @@ def _measured(
 ) -> tuple[Explanation, dict[str, list[str]]]:
     clock = Clock()
     started, begun = clock.now(), clock.monotonic()
-    profiles: dict[str, list[dict[str, Profile]]] = {kind.name: [] for kind in asked.kinds}
+    profiles: Profiles = {kind.name: [] for kind in asked.kinds}
     warnings: dict[str, None] = {}
     shown = display(asked.sides, Console(stderr=True))
     try:
@@ -147,40 +156,85 @@ def _measured(
                     profiles[name].append(by_side)
     except ExplainError as error:
         raise FatalError(SESSION, str(error)) from None
-    explanation = Explanation(
+    spent = clock.monotonic() - begun
+    explanation = _explanation(described, started, spent, profiles, list(warnings))
+    folder.write(folder.path / RECORD, to_json(explanation))
+    return explanation, _flames(folder.path, asked.sides, profiles)
+
+
+def explaining(folder: MatrixFolder, screen: Display) -> Afterwards:
+    """What a matrix does with the clusters of its last bring-up: the record goes to its folder,
+    flame graphs into one of their own.
+
+    Where nothing can be sampled, the screen tells why, and the matrix is none the worse.
+    """
+
+    def explain(sides: Sequence[Compared]) -> None:
+        if len(sides) < 2:
+            return
+        clock, labels = sides[0].bench.clock, [side.label for side in sides]
+        started, begun = clock.now(), clock.monotonic()
+        benches = [replace(side.bench, deadline=math.inf) for side in sides]
+        profiles: Profiles = {}
+        try:
+            for kind in KINDS:
+                screen.phase(f"sampling where CPU time goes: {kind.what}")
+                found = profile(kind, benches, _BESIDE_SECONDS)
+                profiles[kind.name] = [dict(zip(labels, found, strict=True))]
+        except ExplainError as error:
+            screen.phase(f"no CPU time is explained: {error}")
+            return
+        described = []
+        for side in sides:
+            about = side.bench.session.about()
+            facts = {about.cni.name: about.cni.version} if about.cni else {}
+            described.append(Side(name=side.label, title=about.scenario.title, facts=facts))
+        spent = clock.monotonic() - begun
+        explanation = _explanation(described, started, spent, profiles, [])
+        folder.write(folder.path / RECORD, to_json(explanation))
+        graphs = folder.path / GRAPHS
+        graphs.mkdir(exist_ok=True)
+        _flames(graphs, labels, profiles)
+
+    return explain
+
+
+def _explanation(
+    described: Sequence[Side],
+    started: datetime,
+    seconds: float,
+    profiles: Profiles,
+    warnings: list[str],
+) -> Explanation:
+    baseline = described[0].name
+    return Explanation(
         sides=list(described),
-        baseline=asked.sides[0],
+        baseline=baseline,
         started=started.isoformat(timespec="seconds"),
-        seconds=round(clock.monotonic() - begun),
-        bring_ups=bring_ups,
+        seconds=round(seconds),
+        bring_ups=max(map(len, profiles.values())),
         kernel=platform.release(),
         operations=[
-            Operation.of(kind.name, kind.what, asked.sides[0], profiles[kind.name])
-            for kind in asked.kinds
+            Operation.of(kind.name, kind.what, baseline, profiles[kind.name])
+            for kind in KINDS
+            if kind.name in profiles
         ],
-        warnings=list(warnings),
+        warnings=warnings,
     )
-    folder.write(folder.path / RECORD, to_json(explanation))
-    return explanation, _flames(folder, asked, profiles)
 
 
-def _flames(
-    folder: MatrixFolder, asked: Asked, profiles: dict[str, list[dict[str, Profile]]]
-) -> dict[str, list[str]]:
+def _flames(folder: Path, sides: Sequence[str], profiles: Profiles) -> dict[str, list[str]]:
     """A flame graph of every operation and pair, and the stacks that it is made of."""
-    baseline, *others = asked.sides
+    baseline, *others = sides
     files: dict[str, list[str]] = {}
-    for kind in asked.kinds:
-        stacks = {
-            side: mean_stacks([each[side] for each in profiles[kind.name]]) for side in asked.sides
-        }
-        for side, found in stacks.items():
-            lines = (f"{';'.join(stack)} {amount:.4f}" for stack, amount in sorted(found.items()))
-            folder.write(folder.path / f"{kind.name}-{side}.folded", "\n".join(lines))
-        files[kind.name] = [f"{kind.name}-{side}.svg" for side in others]
-        for side, file in zip(others, files[kind.name], strict=True):
-            drawn = flame_graph(
-                stacks[side], stacks[baseline], names=(side, baseline), what=kind.what
-            )
-            folder.write(folder.path / file, drawn)
+    for name, found in profiles.items():
+        what = next(kind.what for kind in KINDS if kind.name == name)
+        stacks = {side: mean_stacks([each[side] for each in found]) for side in sides}
+        for side, each in stacks.items():
+            lines = (f"{';'.join(stack)} {amount:.4f}" for stack, amount in sorted(each.items()))
+            write_whole(folder / f"{name}-{side}.folded", "\n".join(lines) + "\n")
+        files[name] = [f"{name}-{side}.svg" for side in others]
+        for side, file in zip(others, files[name], strict=True):
+            drawn = flame_graph(stacks[side], stacks[baseline], names=(side, baseline), what=what)
+            write_whole(folder / file, drawn + "\n")
     return files

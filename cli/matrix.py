@@ -6,24 +6,16 @@ Nothing is drawn while a sample is taken: the machine that draws is the one that
 import argparse
 import secrets
 import shlex
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
 
-from rich import box
-from rich.console import Console, Group
-from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from bench.compare import ALPHA, largest_family, primary_tests, runs_needed
-from bench.interleave import Step, shuffled
-from bench.plan import MAX_RUNS, Plan, PlanError, plan_for
+from bench.interleave import shuffled
+from bench.plan import MAX_RUNS, Plan, PlanError, over_bring_ups, plan_for
 from bench.probes import build_probes
 from bench.results import Results
 from bench.text import minutes
@@ -40,6 +32,8 @@ from cli.common import (
     interrupted_by_term,
     progress,
 )
+from cli.display import display
+from cli.explain import explaining
 from cli.report import write_report
 from components.state import history
 from components.targets import named_in, open_session
@@ -47,7 +41,6 @@ from report.history import keep_result
 from report.sources import load
 from studies.matrix.run import (
     AT_ONCE,
-    Display,
     Matrix,
     StackFailedError,
     Stacks,
@@ -104,6 +97,10 @@ def add_parsers(commands: Commands) -> None:
     )
     add_allow(matrix)
     matrix.add_argument(
+        "--explain", action=argparse.BooleanOptionalAction, default=True,
+        help="sample in the last bring-up where CPU time goes, for the report's Why",
+    )  # fmt: skip
+    matrix.add_argument(
         "--out", default="matrix", metavar="FOLDER",
         help="for <stack>.json and matrix.json; matrix by default",
     )  # fmt: skip
@@ -142,6 +139,8 @@ def _asked(options: argparse.Namespace) -> MatrixState:
     except PlanError as error:
         message = str(error).replace("runs must", "--rounds must", 1)
         raise FatalError(USAGE, message) from None
+    if bring_ups > 1:
+        plan = over_bring_ups(plan)
     seed = options.seed if options.seed is not None else secrets.randbelow(_SEEDS)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return MatrixState(
@@ -248,8 +247,10 @@ def _work(
     interrupted = interrupted_by_term(stacks.interrupt)
     with display(state.stacks, Console(stderr=True)) as shown, interrupted:
         matrix = Matrix(
-            folder, state, stacks, shown, open_session, keep_up=options.keep, remember=remember
-        )
+            folder, state, stacks, shown, open_session,
+            keep_up=options.keep, remember=remember,
+            afterwards=explaining(folder, shown) if options.explain else None,
+        )  # fmt: skip
         stopped = False
         try:
             if options.down:
@@ -271,15 +272,20 @@ def _outlook(state: MatrixState, folder: Path) -> str:
     plan = Plan.from_dict(state.plan)
     probes = build_probes(plan)
     count = len(state.stacks)
+    each_bring_up = [
+        count * plan.runs * sum(probe.seconds + 0.5 for probe in build_probes(one))
+        for one in map(state.plan_of, range(1, state.bring_ups + 1))
+    ]
     targets = [named_in(PROJECT / f"Pulumi.{stack}.yaml").settings for stack in state.stacks]
     up = sum(target.up_seconds for target in targets) / min(AT_ONCE, count)
-    rounds = count * plan.runs * sum(probe.seconds + 0.5 for probe in probes)
     ready = count * _READY_SECONDS
-    each = f"{minutes(up)} to bring up and take down, {minutes(rounds + ready)} to measure"
+    rounds = sum(each_bring_up)
+    measure = rounds / state.bring_ups + ready
+    each = f"{minutes(up)} to bring up and take down, {minutes(measure)} to measure"
     several = f"{_some(state.bring_ups, 'bring-up')} of {_some(plan.runs, 'round')}"
     text = (
         f"{_some(count, 'scenario')}, {several} of {plan.profile}, seed {state.seed}: some "
-        f"{minutes(state.bring_ups * (up + rounds + ready))} in all ({each}, each time); "
+        f"{minutes(state.bring_ups * (up + ready) + rounds)} in all ({each}, each time); "
         f"results go to {folder}"
     )
     if state.anew:
@@ -329,86 +335,3 @@ def _report_end(folder: MatrixFolder, state: MatrixState, *, down: bool) -> int:
     write_report(load([str(folder.path)]), folder.path / "report", command)
     unfinished = state.status != "finished"
     return MISSING_NUMBERS if state.failed or lost or state.warnings or unfinished else OK
-
-
-class Lines(Display):
-    """One line for everything that happens; of a sample, when it has ended."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-
-    def phase(self, name: str) -> None:
-        self._say(name)
-
-    def about(self, stack: str, text: str) -> None:
-        self._say(f"{stack}: {text}")
-
-    def step(self, step: Step) -> None:
-        if step.outcome is not None:
-            self._say(
-                f"[{step.done}/{step.total}] round {step.round} of {step.rounds}: {step.label} "
-                f"{step.probe.name} … {step.said()} ({minutes(step.seconds_left)} left)"
-            )
-
-
-@dataclass(slots=True)
-class _Row:
-    at: str = "waiting"
-    last: str = ""
-    done: int = 0
-
-
-class LiveTable(Display):
-    """A row per stack, what runs now, and the time that is left."""
-
-    def __init__(self, stacks: Sequence[str], live: Live) -> None:
-        self._rows = {stack: _Row() for stack in stacks}
-        self._live = live
-        self._phase = ""
-        self._left: float | None = None
-        self._round = ""
-        self._start = time.monotonic()
-        self._lock = Lock()
-
-    def phase(self, name: str) -> None:
-        with self._lock:
-            self._phase, self._left = name, None
-            self._draw()
-
-    def about(self, stack: str, text: str) -> None:
-        with self._lock:
-            self._rows[stack].at = text
-            self._draw()
-
-    def step(self, step: Step) -> None:
-        with self._lock:
-            row = self._rows[step.label]
-            self._left, self._round = step.seconds_left, f"round {step.round} of {step.rounds}"
-            if step.outcome is None:
-                row.at = f"{step.probe.name}, run {step.round} of {step.rounds}"
-                self._draw()
-            else:
-                row.at, row.last = "", f"{step.probe.name}: {step.said()}"
-                row.done += 1
-
-    def _draw(self) -> None:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
-        table.add_column("scenario", no_wrap=True, min_width=max(map(len, self._rows)))
-        table.add_column("samples", justify="right", no_wrap=True, min_width=len("samples"))
-        table.add_column("now", overflow="ellipsis", no_wrap=True, ratio=1)
-        table.add_column("last", overflow="ellipsis", no_wrap=True, ratio=1)
-        for stack, row in self._rows.items():
-            table.add_row(stack, str(row.done or ""), escape(row.at), escape(row.last))
-        left = "" if self._left is None else f", {self._round}, {minutes(self._left)} left"
-        spent = minutes(time.monotonic() - self._start)
-        self._live.update(Group(table, Text(f"{self._phase}{left} ({spent} so far)")), refresh=True)
-
-
-@contextmanager
-def display(stacks: Sequence[str], console: Console) -> Iterator[Display]:
-    """A table on a terminal, lines elsewhere."""
-    if not console.is_terminal:
-        yield Lines(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
-        return
-    with Live(console=console, auto_refresh=False, transient=False) as live:
-        yield LiveTable(stacks, live)

@@ -154,7 +154,10 @@ def write_report(collection: Collection, folder: Path, command: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     side = _side_by_side(collection, None)
     why = Markup().join(map(explain.html, collection.explanations))
-    values = page.context(collection, side, command, progress, price=_price(side), why=why)
+    words = "\n".join(explain.markdown(each, {}) for each in collection.explanations)
+    values = page.context(
+        collection, side, command, progress, price=_price(side), why=why, why_in_words=words
+    )
     files = {
         PAGE: page.html(values),
         MARKDOWN: page.markdown(values),

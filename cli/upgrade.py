@@ -1,13 +1,12 @@
 """``python -m bench upgrade``: what becomes of a stack with another version."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from bench.plan import MAX_RUNS, plan_for
+from bench.plan import MAX_RUNS, over_bring_ups, plan_for
 from bench.text import minutes
 from cli.common import (
     MISSING_NUMBERS,
@@ -22,7 +21,7 @@ from cli.common import (
     print_answer,
     progress,
 )
-from cli.matrix import display
+from cli.display import display
 from components.targets import open_session
 from report.upgrade import Finding, markdown, rendered
 from studies.experiments.definition import EXPERIMENTS
@@ -36,7 +35,6 @@ from studies.upgrade import (
     SIDES,
     TO,
     TOLERATE,
-    TURN_SECONDS,
     Upgrade,
     begun,
     measure,
@@ -99,7 +97,7 @@ def _upgrade(options: argparse.Namespace) -> int:
         kubernetes=options.kubernetes,
         kube_proxy=options.kube_proxy,
     )
-    plan = replace(plan_for("quick", runs=1, allow=options.allow), turn_seconds=TURN_SECONDS)
+    plan = over_bring_ups(plan_for("quick", runs=1, allow=options.allow))
     upgrade = Upgrade(
         stack=options.stack,
         before=before.described(),

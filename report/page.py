@@ -181,6 +181,7 @@ def context(
     *,
     price: cost.NodePrice | None = None,
     why: Markup = _NOTHING,
+    why_in_words: str = "",
 ) -> dict[str, Any]:
     """All that the templates show.
 
@@ -188,6 +189,7 @@ def context(
     :param command: what made this report.
     :param price: of a node of the type that was measured, or that the lab takes for its limits.
     :param why: a part of the page that tells where the time goes; none without its data.
+    :param why_in_words: the same as Markdown.
     """
     rows = list(side.rows())
     say(f"drawing {len(rows)} metrics")
@@ -205,6 +207,7 @@ def context(
         "month": cost.month,
         "rate": cost.RATE,
         "why": why,
+        "why_in_words": why_in_words,
         "levels": level_text(
             cell.result.ci_level for row in rows for cell in row.cells if cell.result
         ),

@@ -51,7 +51,7 @@ _LEGEND = (
     f"{ARROWS_TEXT}. The effect is that of the scenario on the baseline, with the interval of this "
     "one metric; the verdict is "
     "corrected for the number of tests: of the primary metrics, of all pairs of scenarios; of the "
-    "others, which are exploratory, of this pair. "
+    "others, of this pair. "
     "± is the standard deviation of the effect within and between bring-ups."
 )
 
@@ -90,12 +90,14 @@ class SideBySide:
     """Some scenarios; ``pairs`` has the comparison of each with every later one, by their names.
 
     All pairs' primary metrics are one family, so that no page, table or advice needs a test of its
-    own. ``chosen`` are the metrics that were asked for; None for all.
+    own. ``chosen`` are the metrics that were asked for; None for all. ``decisive`` are those that
+    decide beside the primary ones, named before anything was measured.
     """
 
     scenarios: tuple[MeasuredScenario, ...]
     pairs: Mapping[tuple[str, str], Comparison]
     chosen: frozenset[str] | None = None
+    decisive: tuple[str, ...] = ()
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -229,10 +231,13 @@ def certainty(side: SideBySide, advice: str) -> str:
     chance = f"{100 * first.alpha:g} %"
     rounds = "in common interleaved rounds" if side.interleaved else "in separate runs"
     all_pairs = f"all {len(side.pairs)} pairs of scenarios" if len(side.pairs) > 1 else "the pair"
+    others = "and no advice rests on them"
+    if side.decisive:
+        others = f"and of them only {', '.join(side.decisive)} decides anything"
     sentence = (
         f"Measured {rounds}. The chance of even one false verdict among the {first.primary} tests "
         f"of primary metrics, of {all_pairs}, is at most {chance}. All other metrics are "
-        f"exploratory: each pair's have {chance} of their own, and no advice rests on them. "
+        f"exploratory: each pair's have {chance} of their own, {others}. "
         f"{_SCOPES[side.scope]}"
     )
     short = []

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -48,6 +48,7 @@ class Finding:
             [MeasuredScenario(name, results[name]) for name in SIDES],
             metrics=[name for name in upgrade.metrics if name in have],
         )
+        side = replace(side, decisive=upgrade.also_decisive)
         outcome = conclude(upgrade, side.comparisons[0], tolerate)
         return cls(upgrade, side, outcome, reported, tolerate)
 

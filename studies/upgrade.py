@@ -35,7 +35,6 @@ RECORD: Final = "upgrade.json"
 FROM, TO = SIDES = ("from", "to")
 FEW: Final = 10
 SERVICES, BRING_UPS, TOLERATE = 5_000, 5, 5.0
-TURN_SECONDS = 2.0
 _SERVED_SECONDS, _SETTLE_SECONDS = 600.0, 90.0
 _WINDOW_SECONDS = 3.0
 _OBJECTS_PER_SECOND = 400.0
@@ -117,7 +116,12 @@ class Upgrade(Model):
     @property
     def decisive(self) -> list[str]:
         """Of them, those that end it with a regression."""
-        return [*PRIMARY, _metric("agents", "memory", self.services).name]
+        return [*PRIMARY, *self.also_decisive]
+
+    @property
+    def also_decisive(self) -> tuple[str, ...]:
+        """Those that are no primary metrics elsewhere."""
+        return (_metric("agents", "memory", self.services).name,)
 
     def changes(self) -> dict[str, list[Change]]:
         """What changes before anything runs, by what it is a setting of."""

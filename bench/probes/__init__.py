@@ -23,11 +23,13 @@ def build_probes(plan: Plan, components: Iterable[str] = ()) -> tuple[Probe, ...
 
     :param components: the CNI's parts whose CPU is told one by one (:func:`cost.components_of`).
     """
+    decisive = (*turn_probes(plan), *(build(plan) for build in LIGHT_PROBES))
+    if not plan.tools:
+        return decisive
     fixed: list[Probe] = [http_probe(plan, rate) for rate in plan.http_rates]
     fixed[-1] = UnderLoad(fixed[-1], tuple(components))
     return (
-        *turn_probes(plan),
-        *(build(plan) for build in LIGHT_PROBES),
+        *decisive,
         *(build(plan) for build in TOOL_PROBES if plan.tool_latencies),
         *fixed,
         *(build(plan) for build in HEAVY_PROBES),

@@ -11,9 +11,10 @@ from bench.stats import TARGET_LEVEL, mean_shift
 from bench.text import problem
 from studies.explain.parts import OTHER, PARTS
 from studies.explain.profile import Profile, largest
+from studies.matrix.state import EXPLANATION
 
 SCHEMA: Final = "cni-benchmark/explain/v1"
-RECORD: Final = "explain.json"
+RECORD: Final = EXPLANATION
 MOST_OFF, MOST_OTHER = 0.05, 0.10
 """By what share of the whole the parts may miss it, and what share may be of no known part."""
 _SYMBOLS: Final = 6

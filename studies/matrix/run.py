@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import Any, Protocol
 
 from bench.interleave import Build, Side, Step, interleave, prepare_all, time_bound
 from bench.journal import Journal
 from bench.merge import Lost, MergeError, merge
-from bench.plan import Plan
 from bench.probes import build_probes
 from bench.readiness import Calibrations
 from bench.results import Results
@@ -134,6 +134,7 @@ def refuse_standing(state: MatrixState, stacks: Stacks) -> None:
 
 
 Remember = Callable[[str, Results], None]
+Afterwards = Callable[[Sequence[Side]], None]
 
 
 class Matrix:
@@ -142,6 +143,7 @@ class Matrix:
     :param open_session: what opens a stack's session by its descriptor.
     :param keep_up: leave up what it has brought up.
     :param remember: gets every scenario's results once they are complete.
+    :param afterwards: what else is done with the clusters of the last bring-up, ready and measured.
     :param build: makes the probes of a round (:func:`bench.interleave.prepare_all`).
     :param all_or_none: one that has no results of the first bring-up ends it: the others alone
         answer nothing.
@@ -157,6 +159,7 @@ class Matrix:
         *,
         keep_up: bool = False,
         remember: Remember = lambda stack, results: None,
+        afterwards: Afterwards | None = None,
         clock: Clock | None = None,
         build: Build = build_probes,
         all_or_none: bool = False,
@@ -168,10 +171,10 @@ class Matrix:
         self._display = display
         self._keep_up = keep_up
         self._remember = remember
+        self._afterwards = afterwards
         self._open_session = open_session
         self._build = build
         self._fatal = 1 if all_or_none else len(state.stacks)
-        self._plan = Plan.from_dict(state.plan)
         self._calibrations = Calibrations()
         self._number, self._begun = 0, 0.0
         self._stopping = False
@@ -273,13 +276,25 @@ class Matrix:
     def _each(self, stacks: Sequence[str], do: Callable[[str], None]) -> None:
         """Several at a time. Interrupted, those under way are waited for, and no other begins."""
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stack")
+        # A thread whose start is interrupted is unknown to its pool, which would not wait for it.
+        go, stopped = Event(), Event()
+
+        def begin(stack: str) -> None:
+            go.wait()
+            if not stopped.is_set():
+                do(stack)
+
         try:
-            for future in [pool.submit(do, stack) for stack in stacks]:
+            futures = [pool.submit(begin, stack) for stack in stacks]
+            go.set()
+            for future in futures:
                 future.result()
         except BaseException:
             self._stopping = True  # operations that end early now have not failed by themselves
+            stopped.set()
             raise
         finally:
+            go.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _bring_up(self, number: int) -> None:
@@ -316,6 +331,9 @@ class Matrix:
                     by_stack = self._rounds(sides)
                 for stack, results in by_stack.items():
                     self._take(stack, results)
+                if self._afterwards and self._number == self.state.bring_ups:
+                    with self._keeper.timed("explain"):
+                        self._afterwards(sides)
 
     def _prepared(self, labels: Sequence[str], opened: ExitStack) -> list[Side]:
         sessions: dict[str, Session] = {}
@@ -326,10 +344,11 @@ class Matrix:
             except SessionError as error:
                 self._lose(stack, str(error))
         # From now on: to open a session may take as long as somebody else measures.
-        bound = time_bound(self._plan, self._build(self._plan, ()))
+        plan = self.state.plan_of(self._number)
+        bound = time_bound(plan, self._build(plan, ()))
         deadline = self._clock.monotonic() + len(labels) * bound
         found = prepare_all(
-            sessions, self._plan,
+            sessions, plan,
             clock=self._clock, deadline=deadline, say=self._display.about,
             calibrations=self._calibrations, build=self._build,
         )  # fmt: skip
@@ -348,7 +367,7 @@ class Matrix:
         self._keeper.begin_part(anew=not known)
         return interleave(
             sides,
-            self._plan,
+            self.state.plan_of(self._number),
             journal.header.order,
             known=known,
             keep=journal.keep(identities),

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Literal
@@ -17,13 +18,19 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.journal import RoundsHeader, write_whole
+from bench.plan import Plan
 from bench.results import Results, from_json
 from bench.session import Clock
 
 MATRIX: Final = "matrix.json"
 SCHEMA: Final = "cni-benchmark/matrix/v2"
 SAMPLES: Final = "samples.jsonl"
+EXPLANATION, GRAPHS = "explain.json", "why"
+"""Where the CPU time of the last bring-up's operations went, and the folder of its flame graphs."""
 _LOCK: Final = ".lock"
+
+TOOL_BRING_UPS: Final = 3
+"""In so many, the first ones, the tools measure, too. What decides is measured in turns, in all."""
 
 Status = Literal["measuring", "measured", "finished", "ended"]
 
@@ -96,12 +103,15 @@ class MatrixState(MatrixRecord):
             if stack not in self.failed
         ]
 
+    def plan_of(self, bring_up: int) -> Plan:
+        """What is measured in a bring-up."""
+        return replace(Plan.from_dict(self.plan), tools=bring_up <= TOOL_BRING_UPS)
+
     def header(self, bring_up: int) -> RoundsHeader:
         """Of the journal of a bring-up's rounds."""
         order = tuple(map(tuple, self.order[(bring_up - 1) * self.rounds : bring_up * self.rounds]))
-        return RoundsHeader(
-            id=self.id, labels=self.stacks, seed=self.seed, order=order, plan=self.plan
-        )
+        plan = self.plan_of(bring_up).as_dict()
+        return RoundsHeader(id=self.id, labels=self.stacks, seed=self.seed, order=order, plan=plan)
 
 
 class MatrixFolder:
@@ -208,7 +218,8 @@ class MatrixFolder:
         """
         for stack in before.stacks:
             self.results_file(stack).unlink(missing_ok=True)
-        for folder in self.path.glob("bring-up-*"):
+        (self.path / EXPLANATION).unlink(missing_ok=True)
+        for folder in (*self.path.glob("bring-up-*"), *self.path.glob(GRAPHS)):
             shutil.rmtree(folder)
 
     def write(self, path: Path, text: str) -> None:

@@ -132,7 +132,7 @@ def effects(a: Results, b: Results, metric: str) -> list[float]:
     """How much longer b takes than a, bring-up by bring-up, in % of a."""
     samples = samples_of(a.metrics[metric], b.metrics[metric])
     by_bring_up = grouped(samples.pairs, lambda place: place.bring_up)
-    return [samples.share(float(np.median(values))) for values in by_bring_up.values()]
+    return [samples.share(stats.middle(values)) for values in by_bring_up.values()]
 
 
 def _compared(a: str, b: str, sides: Sides) -> Comparison:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from bench.stats import TARGET_LEVEL, coverage, percentile, summarise, summarise_by_bring_up
+from bench.stats import (
+    TARGET_LEVEL,
+    coverage,
+    middle,
+    percentile,
+    summarise,
+    summarise_by_bring_up,
+)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +96,19 @@ def test_percentile_refuses_nonsense(values: list[float], q: float) -> None:
 def test_coverage_refuses_ranks_that_do_not_exist(k: int) -> None:
     with pytest.raises(ValueError, match="between 1 and 3"):
         coverage(3, k)
+
+
+def test_the_middle_is_the_mean_without_a_tenth_at_either_end() -> None:
+    assert middle([7.0]) == 7.0
+    assert middle([1.0, 2.0]) == 1.5
+    assert middle([1.0, 2.0, 90.0]) == 2.0
+    values = [*map(float, range(1, 20)), 1e9]
+    assert middle(values) == np.mean(range(3, 19))
+    with pytest.raises(ValueError, match="no "):
+        middle([])
+
+
+def test_the_middle_varies_less_than_the_median() -> None:
+    rows = np.random.default_rng(4).normal(size=(500, 101))
+    spread = np.std([middle(row.tolist()) for row in rows])
+    assert 0.7 < spread / np.std(np.median(rows, axis=1)) < 0.9

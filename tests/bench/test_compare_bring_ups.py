@@ -123,7 +123,7 @@ def test_a_known_effect_is_told_with_its_spreads_in_percent_and_in_microseconds(
     assert from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
-def test_per_bring_up_the_median_over_shared_slices_then_t_over_bring_ups() -> None:
+def test_per_bring_up_the_middle_of_shared_slices_then_t_over_bring_ups() -> None:
     ratios = {1: [1.0, 1.02, 1.5], 2: [1.04, 1.04], 3: [1.03]}
     a = {
         Place(bring_up, bring_up, slice_): 10.0 * bring_up
@@ -234,7 +234,7 @@ def test_an_instrument_too_coarse_for_a_spread_makes_no_verdict() -> None:
 
 
 def test_one_bring_up_in_slices_is_bootstrapped_and_said_to_be_of_it_alone() -> None:
-    a, b = pair_of(np.random.default_rng(8), math.log(1.05), bring_ups=1, slices=50)
+    a, b = pair_of(np.random.default_rng(8), math.log(1.05), bring_ups=1, slices=200)
     found = compared(a, b)
     m = found.metrics["m"]
     assert (found.scope, found.reach) == ("this bring-up", " of this bring-up")
@@ -265,9 +265,9 @@ def test_the_last_of_several_bring_ups_by_itself_is_one() -> None:
     assert (found.scope, found.metrics["m"].test) == ("this bring-up", "bootstrap")
 
 
-def test_three_slices_are_too_few_however_far_apart() -> None:
+def test_three_blocks_of_slices_are_too_few_however_far_apart() -> None:
     draw = np.random.default_rng(10)
-    m = compared(*pair_of(draw, 3.0, bring_ups=1, slices=3)).metrics["m"]
+    m = compared(*pair_of(draw, 3.0, bring_ups=1, slices=12)).metrics["m"]
     assert (m.verdict, m.p, m.smallest) == ("too few runs", 0.25, None)
 
 

@@ -173,3 +173,20 @@ def test_what_does_not_belong_together_is_refused_in_one_line(
         merged(*parts)
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_what_a_bring_up_was_not_to_measure_is_not_missing() -> None:
+    first, second, third = (bring_up(number, 10.0) for number in (1, 2, 3))
+    with_tools = first.model_copy(
+        update={"metrics": {**first.metrics, "http_max_qps": metric([5_000.0])}}
+    )
+    without = second.model_copy(update={"plan": {**second.plan, "tools": False}})
+    whole = merged(with_tools, without)
+    assert whole.metrics["http_max_qps"].missing == []
+    assert whole.metrics["rtt_p50"].n == 2
+    assert whole.plan.get("tools", True)
+    # One that was to measure it, and did not, says so.
+    lacking = merged(with_tools, without, third).metrics["http_max_qps"]
+    assert [(each.bring_up, each.reason) for each in lacking.missing] == [
+        (3, "it was not measured")
+    ]

@@ -18,9 +18,11 @@ from bench.results import from_json
 from bench.sampling import BOUND_REASON, PAUSE_SECONDS, Outcome, sample_in_turn
 from bench.session import MachineUsage, Pod, SessionError, TurnClient, resolve_targets
 from tests.bench.fakes import PLAN, FakeSession, failing
-from tests.bench.turns_output import SLICES, turns_output
+from tests.bench.turns_output import CYCLES, SLICES, turns_output
 
 RTT, REQUEST = in_turns("rtt", 1.0), in_turns("http", 1.0)
+EACH = list(range(1, SLICES + 1))
+"""The slices of a round."""
 
 
 def bench_of(session: FakeSession) -> Bench:
@@ -148,8 +150,8 @@ def test_a_slice_in_which_none_succeeds_has_no_sample() -> None:
     )
     found = interleave(sides, PLAN, abba("ab", 1))["a"]
     for name in ("rtt_p50", "rtt_cold_p50"):
-        assert found.metrics[name].slices == [1, 3]
-    assert found.metrics["rtt_errors"].samples == [25]
+        assert found.metrics[name].slices == [1, *range(3, SLICES + 1)]
+    assert found.metrics["rtt_errors"].samples == pytest.approx([100 / (SLICES + 1)], rel=1e-5)
     assert from_json(found.to_json()) == found
 
 
@@ -200,8 +202,8 @@ class OnMachines(FakeSession):
 def test_cpu_time_is_what_the_machines_of_client_and_server_use_beyond_their_idle_use() -> None:
     (bench,) = benches(1, OnMachines)
     reading = REQUEST.measure(bench)
-    # Two machines, half a second each; (SLICES + 1) slices of four turns of 20 requests.
-    requests = (SLICES + 1) * 4 * 20
+    # Two machines, half a second each; (SLICES + 1) slices of some turns of 20 requests.
+    requests = (SLICES + 1) * CYCLES * 20
     assert reading.values["cpu_per_request"] == pytest.approx(1e6 * 1.0 / requests, rel=1e-6)
     assert "cpu_per_request" not in reading.slices
     assert reading.missing == {}
@@ -329,7 +331,7 @@ def test_sides_are_in_one_run_but_those_on_which_something_is_imposed_are_alone(
         assert each.metrics["rtt_p50"].n == 2
         assert each.errors == []
     slices = {label: each.metrics["rtt_p50"].slices for label, each in found.items()}
-    assert slices == {"a": [1, 2, 3] * 2, "b": [1, 2, 3] * 2, "c": []}
+    assert slices == {"a": EACH * 2, "b": EACH * 2, "c": []}
 
 
 def test_samples_are_placed_by_round_and_slice() -> None:
@@ -377,5 +379,5 @@ def test_a_round_that_was_stopped_goes_on_with_all_sides_of_its_turns() -> None:
         }
         reading = again[label].reading
         assert reading is not None
-        assert list(slices) == [1, 2, 3]
+        assert list(slices) == EACH
         assert list(slices.values()) == pytest.approx(reading.slices["http_p50"], rel=1e-5)

@@ -16,7 +16,7 @@ TURNS = (
     "rtt", "connect", "http", "dns", "transfer", "udp_rtt", "burst_64", "burst_512", "burst_1400",
 )  # fmt: skip
 """The probes that take turns, in order."""
-SLICES, _CYCLES = 3, 4
+SLICES, CYCLES = 12, 2
 
 
 def turns_output(
@@ -36,14 +36,14 @@ def turns_output(
     ]  # fmt: skip
     chance = np.random.default_rng(asked["seed"])
     places = [place for place in range(len(subjects)) if not (errors and errors[place])]
-    rows = np.zeros((SLICES + 1) * _CYCLES * len(places), layout)
+    rows = np.zeros((SLICES + 1) * CYCLES * len(places), layout)
     for number, row in enumerate(rows):
         cycle, place = divmod(number, len(places))
         subject = places[place]
         task = subjects[subject]["task"]
         base = NANOSECONDS[task["operation"]] * (factors[subject] if factors else 1.0)
         row["subject"], row["cycle"] = subject, cycle
-        row["start"] = 200_000_000 * (cycle // _CYCLES) + 1_000 * number
+        row["start"] = 50_000_000 * (cycle // CYCLES) + 1_000 * number
         row["clock"] = step_ns if number > len(rows) // 2 else 0
         if subjects[subject]["usage"]:
             row["after"] = operations * base / 1_000

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,17 @@ from typing import Any
 import pytest
 
 import components.lab.upgrade as lab_side
+from bench.interleave import Side as Compared
+from bench.probes.base import Bench
+from bench.session import resolve_targets
 from cli import explain as command
+from cli.display import Lines
 from cli.main import main
 from report.sources import load
 from studies.explain.profile import Profile
-from studies.explain.run import Asked, ExplainError
+from studies.explain.run import Asked, ExplainError, Kind
+from studies.matrix.state import MatrixFolder
+from tests.bench.fakes import FakeSession
 from tests.studies.test_explain import BASE, SIDE, profile_of
 
 
@@ -108,3 +115,43 @@ def test_labs_that_cannot_be_sampled_end_it_with_the_reason(
     monkeypatch.setattr(command, "bring_up", refused)
     assert run() == 4
     assert capsys.readouterr().err.endswith("bench: nothing is explained: no perf\n")
+
+
+def sides(*labels: str) -> list[Compared]:
+    session = FakeSession()
+    bench = Bench(session, resolve_targets(session), session.time.clock(), 1.0)
+    return [Compared(label, bench, ()) for label in labels]
+
+
+class Screen(Lines):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        super().__init__(self.said.append)
+
+
+def test_a_matrix_explains_the_clusters_of_its_last_bring_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deadlines = set[float]()
+
+    def taken(kind: Kind, benches: Sequence[Bench], seconds: float) -> list[Profile]:
+        deadlines.update(bench.deadline for bench in benches)
+        return [profile_of(**BASE), profile_of(**SIDE)]
+
+    monkeypatch.setattr(command, "profile", taken)
+    command.explaining(MatrixFolder(tmp_path), Screen())(sides("old", "new"))
+    (read,) = load([str(tmp_path / "explain.json")]).explanations
+    assert [side.name for side in read.sides] == ["old", "new"]
+    assert read.operations[0].differences["new"].causes()[0][0] == "netfilter rules"
+    assert (tmp_path / "why" / "roundtrip-new.svg").exists()
+    # The matrix's own time limit is for its samples.
+    assert deadlines == {math.inf}
+
+
+def test_a_matrix_whose_clusters_cannot_be_sampled_goes_on_without(tmp_path: Path) -> None:
+    screen = Screen()
+    command.explaining(MatrixFolder(tmp_path), screen)(sides("old", "new"))
+    assert any(line.startswith("no CPU time is explained: nothing is") for line in screen.said)
+    assert not (tmp_path / "explain.json").exists()

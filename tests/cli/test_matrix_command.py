@@ -16,8 +16,8 @@ from rich.console import Console
 from bench.plan import PROFILES
 from bench.text import minutes
 from cli import matrix as command
+from cli.display import display
 from cli.main import main
-from cli.matrix import display
 from cli.report import write_report
 from components import automation
 from components.state import history
@@ -194,14 +194,17 @@ def stop_at(stacks: FakeStacks, operation: str) -> None:
 
 
 def test_stopped_it_says_how_to_go_on_and_does(
-    stacks: FakeStacks, capsys: pytest.CaptureFixture[str]
+    stacks: FakeStacks, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("studies.matrix.run.AT_ONCE", 1)
     stop_at(stacks, "destroy scenario-a")
     assert once(*AB, "--rounds", "2") == 130
     told = capsys.readouterr().err
     assert "bench: stopped; the same command goes on" in told
     assert "python -m bench matrix --out matrix --down takes them down" in told
     seed = record()["seed"]
+    # What is under way is ended, and nothing more begun.
+    assert stacks.there == {"scenario-b"}
     stacks.before = lambda operation: None
     assert once(*AB, "--rounds", "2") == 0
     assert f"going on with the matrix of {record()['started']}, seed {seed}" in (

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.interleave import Step, shuffled
+from bench.interleave import Side, Step, shuffled
 from bench.probes import build_probes
 from bench.results import Results
 from report.sources import load
-from studies.matrix.run import Matrix, StackFailedError, StandingError, refuse_standing
+from studies.matrix.run import Afterwards, Matrix, StackFailedError, StandingError, refuse_standing
 from studies.matrix.state import SCHEMA, FolderError, MatrixFolder, MatrixState
 from tests.bench.fakes import PLAN, FakeSession, failing
 from tests.studies.fake_stacks import FakeStacks
@@ -89,11 +89,13 @@ def matrix(
     kept: dict[str, Results] | None = None,
     *,
     keep_up: bool = False,
+    afterwards: Afterwards | None = None,
 ) -> Matrix:
     kept = {} if kept is None else kept
     return Matrix(
         folder, state or folder.load() or state_of(), stacks, shown or Shown(), stacks.connect,
         keep_up=keep_up, remember=kept.__setitem__, clock=stacks.time.clock(),
+        afterwards=afterwards,
     )  # fmt: skip
 
 
@@ -526,3 +528,30 @@ def test_a_stack_that_somebody_else_brings_up_meanwhile_is_left_alone(
     state = matrix(folder, stacks, several()).run()
     assert state.failed == {"b": "somebody else has brought it up"}
     assert stacks.there == {"b"}
+
+
+def test_tools_measure_in_the_first_bring_ups_and_turns_in_all(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    state = matrix(folder, stacks, state_of(("a", "b"), runs=1, bring_ups=4)).run()
+    assert state.failed == {}
+    results = folder.results("a")
+    assert rounds_of(results, "http_max_qps") == [(1, 1), (2, 2), (3, 3)]
+    assert rounds_of(results, "rtt_p50") == rounds_of(results, "cni_cpu_idle")
+    assert rounds_of(results, "rtt_p50") == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert [name for name, metric in results.metrics.items() if metric.missing] == []
+
+
+def test_the_last_bring_ups_clusters_are_there_for_more(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    seen: list[tuple[list[str], set[str]]] = []
+
+    def more(sides: Sequence[Side]) -> None:
+        seen.append(([side.label for side in sides], set(stacks.there)))
+
+    state = state_of(("a", "b"), runs=1, bring_ups=2)
+    state = matrix(folder, stacks, state, afterwards=more).run()
+    assert seen == [(["a", "b"], {"a", "b"})]
+    assert (state.brought_up, stacks.there) == ([], set())
+    assert "explain" in state.seconds
