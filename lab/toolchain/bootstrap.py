@@ -234,7 +234,12 @@ def clean_cache(*, yes: bool) -> None:
         answer = input(f"remove {root}? It takes many minutes to build again [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
             return
-    shutil.rmtree(root, ignore_errors=True)
+    if not root.is_dir():
+        say(f"nothing is built in {root}")
+        return
+    # Not beside a set-up, nor a measurement, whose programs these are.
+    with machine.working("the removal of what was built", say), Cache().lock(say):
+        shutil.rmtree(root, ignore_errors=True)
     link = CHECKOUT / ".venv"
     if link.is_symlink() and not link.exists():
         link.unlink()

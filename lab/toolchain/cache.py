@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 APP = "cni-benchmark"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -154,16 +155,28 @@ class Cache:
     @contextlib.contextmanager
     def lock(self, say: Callable[[str], None]) -> Iterator[None]:
         """One set-up at a time: a second one waits, and says for whom."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with self.path("lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        while True:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with self.path("lock").open("a+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    file.seek(0)
+                    by = file.read().strip() or "?"
+                    say(f"another set-up is running (process {by}); waiting")
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                if not self._is_lock(file):
+                    continue
                 file.seek(0)
-                say(f"another set-up is running (process {file.read().strip() or '?'}); waiting")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            file.truncate()
-            file.write(f"{os.getpid()}\n")
-            file.flush()
-            yield
+                file.truncate()
+                file.write(f"{os.getpid()}\n")
+                file.flush()
+                yield
+                return
+
+    def _is_lock(self, file: IO[str]) -> bool:
+        """Not so where whoever had it has removed the whole cache."""
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self.path("lock").stat())
+        except FileNotFoundError:
+            return False

@@ -8,7 +8,8 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Iterable, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from lab.errors import ToolchainError
 from lab.kernel import kernel_options
 from lab.toolchain import process
 
+_APT_PATIENCE_SECONDS = 300.0
+_APT_PAUSE_SECONDS = 2.0
 _OLDEST_KERNEL = (5, 10)
 MACHINES = ("x86_64", "aarch64")
 KERNEL_OPTIONS = (
@@ -199,5 +202,20 @@ def install_packages(names: Collection[str]) -> None:
             f"Debian packages are missing; as root: apt-get update && {install_command(names)}"
         )
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    process.run(["apt-get", "update", "-qq"], what="apt-get update", env=env)
-    process.run(install_command(names).split(), what=f"installing {', '.join(names)}", env=env)
+    _update(env, time.monotonic() + _APT_PATIENCE_SECONDS)
+    what = f"installing {', '.join(names)}"
+    process.run(install_command(names).split(), what=what, env=env, outlives=True)
+
+
+def _update(env: Mapping[str, str], deadline: float) -> None:
+    """``apt-get update``, once whoever has its lock is done: a fresh machine updates itself, and
+    the option that has apt-get wait for dpkg's lock is not one of this command's."""
+    while True:
+        try:
+            process.run(["apt-get", "update", "-qq"], what="apt-get update", env=env)
+        except ToolchainError as error:
+            if "Could not get lock" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_APT_PAUSE_SECONDS)
+        else:
+            return
