@@ -805,6 +805,8 @@ def differences(a: Results, b: Results) -> Iterator[str]:
             # A CNI's own programs are there on one side only.
             if versions is a.tools or (program in versions and program in of):
                 yield from _differs(f"version of {program}", versions.get(program), of.get(program))
+    if a.dns_place and b.dns_place:  # earlier results do not know
+        yield from _differs("place of the DNS's pods", a.dns_place, b.dns_place)
     for label, side in (("a", a), ("b", b)):
         yield from (f"{label}: {check.mark}" for check in side.marks)
     sides_a, sides_b = ({(p.role, p.node) for p in side.placement} for side in (a, b))

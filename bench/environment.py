@@ -142,7 +142,7 @@ class Environment(Model):
     ``instance_type`` is the machines' own; ``emulated_instance_type`` is the one whose limits a lab
     plays. MTUs are in bytes. ``placement_of_cpus`` has, by node, the CPUs of a shared machine that
     all of a node runs on; it is empty where any may be used. ``agents`` is what the CNI's agents
-    say of their configuration.
+    say of their configuration. ``dns_nodes`` has the node of each pod of the cluster's DNS.
     """
 
     target: str = ""
@@ -159,6 +159,7 @@ class Environment(Model):
     congestion_control: str | None = None
     placement_of_cpus: dict[str, list[int]] = {}
     cluster_domain: str = DEFAULT_DOMAIN
+    dns_nodes: list[str] = []
     nodes: list[str] = []
     node_facts: list[NodeFacts] = []
     kube_proxy: str | None = None

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
+from bench.environment import Environment
 from bench.plan import Plan
 from bench.preparation import Evidence, Ready, Say, Unready, make_ready
 from bench.probes import build_probes
@@ -143,10 +144,23 @@ def assemble(
             *evidence.warnings,
             *ledger.warnings(),
             *([near] if near else []),
+            *_beside_dns(evidence.environment, targets),
             *_moved(side),
         ],
         errors=ledger.errors(),
     )
+
+
+def _beside_dns(environment: Environment, targets: Targets) -> list[str]:
+    """A warning if some answers of the cluster's DNS do not leave the clients' node."""
+    pods = environment.dns_nodes
+    beside = sum(node in targets.nodes("client") for node in pods)
+    if not beside:
+        return []
+    return [
+        f"{beside} of {len(pods)} pods of the cluster's DNS are on the clients' node: DNS figures "
+        "are of a way within the node as well, and not comparable with others"
+    ]
 
 
 def _none(side: Side) -> Evidence:

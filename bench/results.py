@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from bench.environment import Environment, Model, StackRecord
 from bench.metrics import Better, LimitedBy, Note, limit_kind
 from bench.text import number, problem
+from bench.workloads import SIDES
 
 SCHEMA: Final = "cni-benchmark/results/v2"
 
@@ -290,6 +291,16 @@ class Results(StackRecord):
             and other.rounds is not None
             and (self.rounds.id == other.rounds.id)
         )
+
+    @property
+    def dns_place(self) -> str | None:
+        """How many pods of the cluster's DNS share a node with whom; None where nobody knows."""
+        nodes = self.environment.dns_nodes
+        if not nodes:
+            return None
+        sides = {(place.side, place.node) for place in self.placement}
+        shared = (f"{sum((side, node) in sides for node in nodes)} with {side}s" for side in SIDES)
+        return f"{len(nodes)}, {', '.join(shared)}"
 
     @property
     def marks(self) -> list[CheckResult]:

@@ -6,7 +6,7 @@ Server-side pods never share a node with the client-side ones (``bench.checks`` 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 # Digests are of the list of all architectures' images. Where one stands, the tag only tells people.
 FORTIO_IMAGE = "fortio/fortio:1.65.0"
@@ -30,6 +30,7 @@ TURNS_ECHO_PORT, TURNS_SINK_PORT, TURNS_COUNT_PORT = 8100, 8101, 8102
 """Of the generator of turns (``tools/turns/serve.go``)."""
 
 Side = Literal["client", "server"]
+SIDES: tuple[Side, ...] = get_args(Side)
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,7 @@ class Lab:
         """
         self._share_cpus()
         dns_address = str(ipaddress.IPv4Network(self.spec.service_cidr)[10])
-        all_pods = [workloads.dns_pod(self.sandbox, self.nodes[-1].name), *pods]
+        all_pods = [workloads.dns_pod(self.sandbox, self.dns_node), *pods]
         all_services = [workloads.dns_service(dns_address), *services_]
         by_name = {each.name: each for each in self.nodes}
         with self.timeline.step("pods"), ThreadPoolExecutor(max_workers=4) as pool:
@@ -424,6 +424,11 @@ class Lab:
         if component != KUBE_PROXY or self.kube_proxy is None:
             raise LabError(f"the lab cannot restart {component} on {node_name}")
         self.kube_proxy.restart(self._node(node_name))
+
+    @property
+    def dns_node(self) -> str:
+        """The node of CoreDNS: where the clients are not."""
+        return self.nodes[-1].name
 
     def _node(self, name: str) -> Node:
         for node in self.nodes:

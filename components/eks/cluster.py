@@ -33,6 +33,7 @@ ARCHITECTURES = tuple(_IMAGES)
 _NODES_TIMEOUT = "30m"
 # Without nodes CoreDNS stays degraded for EKS's 20 minutes; with them it takes one.
 _COREDNS_TIMEOUT = "10m"
+_COREDNS_PODS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,14 @@ def make_addon(
 
 
 def make_coredns(place: Place, *after: pulumi.Resource) -> aws.eks.Addon:
-    """Declare the cluster's DNS. It needs nodes that are ready for its pods."""
+    """Declare the cluster's DNS. It needs nodes that are ready for its pods.
+
+    One node is left without it, for the clients, so that their queries cross the fabric.
+    (`replicaCount` is in the add-on's schema: `aws eks describe-addon-configuration`. EKS's own
+    choice is two, spread over nodes as far as there are some.)
+    """
+    replicas = {"replicaCount": min(_COREDNS_PODS, place.settings.nodes - 1)}
     bound = pulumi.CustomTimeouts(create=_COREDNS_TIMEOUT, update=_COREDNS_TIMEOUT)
     bounded = pulumi.ResourceOptions(custom_timeouts=bound)
-    return make_addon("coredns", place, pulumi.ResourceOptions.merge(place.after(*after), bounded))
+    options = pulumi.ResourceOptions.merge(place.after(*after), bounded)
+    return make_addon("coredns", place, options, configuration=replicas)

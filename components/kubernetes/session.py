@@ -326,6 +326,9 @@ class KubernetesSession(KeepsObjects):
             cpus=facts.one_or_all(each.cpus for each in nodes),
             node_mtu=facts.one_or_all(each.mtu for each in nodes),
             **self._pod_facts(workloads),
+            dns_nodes=sorted(
+                pod["spec"]["nodeName"] for pod in pods.ready(api, SYSTEM_NAMESPACE, pods.DNS_LABEL)
+            ),
             nodes=[each.name for each in nodes],
             node_facts=[each.model_dump() for each in nodes],
             kube_proxy=kube_proxy_mode(api),

@@ -330,6 +330,7 @@ class LabSession(KeepsObjects):
             shared_machine=True,
             **lab.facts(),
             **_pod_addresses(lab, [each for role in self._pods.values() for each in role]),
+            dns_nodes=[lab.dns_node],
             nodes=[node.name for node in lab.nodes],
             kube_proxy=lab.kube_proxy_mode(),
             agents=DATAPLANES[lab.spec.cni].summary(self._agents_evidence()),

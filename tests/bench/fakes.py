@@ -101,6 +101,7 @@ class FakeSession:
         self.machine = "a fake's machine"
         self.longer = 1.0
         self.nodes = {"client": "node-1", "server": "node-2"}
+        self.dns_nodes = ["node-3"]
         self.lacking: set[str] = set()
         self.cpu_per_read = 0.01
         self.time = FakeClock()
@@ -264,6 +265,7 @@ class FakeSession:
             shared_machine=self.shared_machine,
             congestion_control=self.congestion_control,
             placement_of_cpus=self.cpus,
+            dns_nodes=self.dns_nodes,
             agents=self.agents_say,
             adaptations=["nothing is real"],
         )

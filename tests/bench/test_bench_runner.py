@@ -186,6 +186,19 @@ def test_nothing_is_measured_when_workloads_are_not_there(session: FakeSession) 
     assert session.calls == []
 
 
+@pytest.mark.parametrize(("nodes", "told"), [(["node-2", "node-3"], 0), (["node-1", "node-3"], 1)])
+def test_dns_beside_the_clients_is_warned_of(
+    session: FakeSession, nodes: list[str], told: int
+) -> None:
+    session.dns_nodes = nodes
+    results = run(session)
+    warnings = [text for text in results.warnings if "cluster's DNS" in text]
+    assert len(warnings) == told
+    assert all(text.startswith("1 of 2 pods") for text in warnings)
+    assert results.environment.dns_nodes == nodes
+    assert results.dns_place == f"2, {told} with clients, {1 - told} with servers"
+
+
 def test_pods_that_change_meanwhile_are_warned_of(session: FakeSession) -> None:
     def move(result: CommandResult) -> CommandResult:
         session.nodes["server"] = "node-3"

@@ -19,7 +19,7 @@ from bench.compare import (
     one_family,
 )
 from bench.metrics import PRIMARY, Note
-from bench.results import CheckResult, MetricResult, MissingSample
+from bench.results import CheckResult, MetricResult, MissingSample, Results
 from tests.bench.sample_results import metric, results
 
 
@@ -217,6 +217,26 @@ def test_clusters_that_differ_are_warned_of(
     a: dict[str, object], b: dict[str, object], warning: str
 ) -> None:
     assert warning in compare(results({}, environment=a), results({}, environment=b)).warnings
+
+
+def test_another_place_of_dns_is_warned_of_whatever_nodes_are_called() -> None:
+    def placed(client: str, server: str, *dns: str) -> Results:
+        places: list[dict[str, str]] = [
+            {"role": "dns-client", "side": "client", "name": "c", "node": client, "ip": "10.0.0.1"},
+            {"role": "httpbin", "side": "server", "name": "s", "node": server, "ip": "10.0.0.2"},
+        ]
+        return results({}, placement=places, environment={"dns_nodes": list(dns)})
+
+    def told(a: Results, b: Results) -> list[str]:
+        return [each for each in compare(a, b).warnings if "DNS" in each]
+
+    usual = placed("x", "y", "y", "z")
+    assert told(usual, placed("1", "2", "3", "2")) == []
+    assert told(usual, placed("x", "y", "x", "y")) == [
+        "place of the DNS's pods is '2, 0 with clients, 1 with servers' in a, "
+        "'2, 1 with clients, 1 with servers' in b"
+    ]
+    assert told(usual, placed("x", "y")) == []
 
 
 def test_the_scenarios_own_differences_are_no_warning() -> None:

@@ -338,6 +338,8 @@ def test_the_environment_says_what_was_measured(running: RunningLab) -> None:
     assert json.loads(json.dumps(found)) == found
     assert found["target"].startswith("lab")
     assert found["nodes"] == [node.name for node in running.lab.nodes]
+    assert found["dns_nodes"] == found["nodes"][-1:]
+    assert running.session.pods("dns-client")[0].node not in found["dns_nodes"]
     assert found["cluster_domain"] == "cluster.local"
     assert found["versions"]["kube-apiserver"] == running.lab.spec.kubernetes == "1.35.8"
     assert found["kube_proxy"] == ("none" if running.cilium else "iptables")

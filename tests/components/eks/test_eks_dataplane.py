@@ -42,6 +42,12 @@ def test_add_ons_are_the_scenarios_and_dns(stack: str, programs: dict[str, Progr
     assert {each.inputs["clusterName"] for each in addons} == {name_of(stack)}
 
 
+@pytest.mark.parametrize(("nodes", "replicas"), [(2, 1), (3, 2), (9, 2)])
+def test_a_node_is_left_without_dns_for_the_clients(nodes: int, replicas: int) -> None:
+    addon = eks_mocks.program("scenario-e", {"eks.nodes": nodes}).resources["coredns"].inputs
+    assert json.loads(addon["configurationValues"]) == {"replicaCount": replicas}
+
+
 def test_the_vpc_cni_is_of_the_scenarios_version_with_a_role_of_its_own(
     programs: dict[str, Program],
 ) -> None:

@@ -21,6 +21,7 @@ from components.kubernetes.manifests import (
     SIDE_LABEL,
     TOOLS,
 )
+from components.kubernetes.pods import DNS_LABEL
 from components.programs import path_in_pods
 from tests.components.kubernetes.scheduling import placements, pods_of
 
@@ -97,6 +98,18 @@ def test_replicas_are_spread_where_there_is_room() -> None:
 def test_pods_go_to_linux_nodes() -> None:
     for item in (*ALL, manifests.node_probe()):
         assert _pod(item)["nodeSelector"] == {"kubernetes.io/os": "linux"}
+
+
+def test_clients_prefer_a_node_without_the_clusters_dns() -> None:
+    for item in manifests.clients():
+        (preferred,) = _pod(item)["affinity"]["podAntiAffinity"][
+            "preferredDuringSchedulingIgnoredDuringExecution"
+        ]
+        term = preferred["podAffinityTerm"]
+        assert preferred["weight"] == 100
+        assert term["namespaces"] == ["kube-system"]
+        assert "=".join(*term["labelSelector"]["matchLabels"].items()) == DNS_LABEL
+        assert term["topologyKey"] == "kubernetes.io/hostname"
 
 
 def test_servers_prefer_the_clients_zone() -> None:

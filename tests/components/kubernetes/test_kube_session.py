@@ -375,7 +375,11 @@ def test_without_ena_nothing_is_asked(api: KubeApi, session: Session) -> None:
 # -- the environment, and the dataplane ---------------------------------------------------------
 
 
-def test_the_environment_says_what_was_measured_on(session: Session) -> None:
+def test_the_environment_says_what_was_measured_on(api: KubeApi, session: Session) -> None:
+    dns = {"k8s-app": "kube-dns"}
+    for name, node, ready in (("b", "node-3", True), ("a", "node-2", True), ("c", "node-1", False)):
+        pod = kube_objects.pod(f"coredns-{name}", "kube-system", node, dns, {"a": "b"}, ready=ready)
+        api.put(pod)
     found = session.environment().model_dump(exclude_unset=True)
     nodes = found.pop("node_facts")
     assert [node["name"] for node in nodes] == list(NODES)
@@ -408,6 +412,7 @@ def test_the_environment_says_what_was_measured_on(session: Session) -> None:
         "pod_mtu": 9001,
         "congestion_control": "cubic",
         "cluster_domain": "cluster.local",
+        "dns_nodes": ["node-2", "node-3"],
         "nodes": list(NODES),
         "kube_proxy": "none",
         "versions": {
