@@ -152,8 +152,9 @@ class ClusterEndpoint:
     api_port: int = 443
     eni_subnet_ids: Sequence[str] = ()
     """Subnets in which ENIs may be made; empty for any in the VPC."""
-    egress_interfaces: str = "ens+"
-    """The nodes' own interfaces, as an iptables pattern. Amazon Linux 2023 names them ens5 …"""
+    egress_interfaces: str = "en+"
+    """The nodes' own interfaces, as an iptables pattern. Amazon Linux 2023 names them ens5 … or, by
+    the instance type, enp39s0 …; a list of patterns is one interface's name to older agents."""
     eni_role: str | None = None
     """ARN of the role by which the CNI manages ENIs; None where it has none to manage."""
     region: str = ""

@@ -257,7 +257,6 @@ def _values(
         name=CLUSTER,
         api_host=str(network.GATEWAY),
         api_port=API_PORT,
-        egress_interfaces="ens+",
         eni_tags=scenario.dataplane.interface_tags(CLUSTER, {f"{PROJECT}:cluster": CLUSTER}),
     )
     fabric = LabFabric(pod_cidr=str(network.VPC_CIDR) if routed else None)

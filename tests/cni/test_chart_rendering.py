@@ -30,7 +30,7 @@ EXPECTED: dict[str, dict[str, str | None]] = {
         "ipam": "eni",
         "aws-enable-prefix-delegation": "true",
         "subnet-ids-filter": "subnet-2a",
-        "egress-masquerade-interfaces": "ens+",
+        "egress-masquerade-interfaces": "en+",
         "enable-endpoint-routes": "true",
         "enable-ipv4-masquerade": "false",
         "enable-hubble": "true",

@@ -49,7 +49,7 @@ ALONE: dict[str, tuple[str, dict[str, object], dict[str, tuple[str | None, str |
         {
             "enable-bpf-masquerade": (None, "true"),
             "enable-ipv4-masquerade": ("false", "true"),
-            "egress-masquerade-interfaces": ("ens+", None),
+            "egress-masquerade-interfaces": ("en+", None),
         },
     ),
     "socketLB": (

@@ -47,7 +47,7 @@ GOLDEN = {
     "scenario-d": ALL
     | ENI
     | NO_KUBE_PROXY
-    | {"egressMasqueradeInterfaces": "ens+", "enableIPv4Masquerade": False},
+    | {"egressMasqueradeInterfaces": "en+", "enableIPv4Masquerade": False},
     "scenario-e": ALL | ENI | NO_KUBE_PROXY | TUNED,
 }
 
@@ -102,7 +102,7 @@ def test_masquerading_by_iptables_returns_when_bpf_masquerade_is_off(
 ) -> None:
     changes = {"stack": "scenario-e", "toggles": {"bpfMasquerade": False}}
     values = _eks_values(changes, load, m6i, endpoint)
-    assert values["egressMasqueradeInterfaces"] == "ens+"
+    assert values["egressMasqueradeInterfaces"] == "en+"
     assert values["bpf"] == {"hostLegacyRouting": True, "masquerade": False}
     # BBR stops the agent without host routing, so it goes too.
     assert values["bandwidthManager"] == {"enabled": True, "bbr": False}
