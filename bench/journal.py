@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from bench.environment import Model
 from bench.interleave import Entry, Keep, Order
 from bench.results import SharedRounds
-from bench.text import problem
+from bench.text import load_json, problem
 
 SCHEMA: Final = "cni-benchmark/rounds/v2"
 _ENTRY = TypeAdapter(Entry)
@@ -121,7 +121,7 @@ class Journal:
         def keep(entry: Entry) -> None:
             line = {"identity": identities[entry.label], **_ENTRY.dump_python(entry, mode="json")}
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(json.dumps(line) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -129,15 +129,17 @@ class Journal:
 
     def _read(self) -> list[tuple[Entry, str]]:
         latest: dict[tuple[int, str, str, str], tuple[Entry, str]] = {}
-        lines = self.path.read_text(encoding="utf-8").splitlines()
+        # Not by splitlines: a reason may have what ends lines elsewhere, such as U+2028.
+        lines = self.path.read_bytes().rstrip(b"\n").split(b"\n")
         for number, line in enumerate(lines[1:], 2):
             try:
-                data = json.loads(line)
+                data = load_json(line)
                 identity = str(data.pop("identity"))
                 entry = _ENTRY.validate_python(data)
-            except (ValueError, KeyError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                why = problem(error, "sample") if isinstance(error, ValidationError) else error
                 raise JournalError(
-                    f"{self.path}, line {number}: damaged: {error}. Fix: remove the file; the "
+                    f"{self.path}, line {number}: damaged: {why}. Fix: remove the file; the "
                     "rounds begin anew"
                 ) from None
             # A sample that was missing may have been taken later: the last one holds.

@@ -57,7 +57,17 @@ class Metric:
     load_model: str | None = None
     at_equal: str | None = None
 
+    @property
+    def may_be_zero(self) -> bool:
+        """0 is a measurement of it: of a rate or a time it is a tool's way to say that there was
+        none."""
+        return self.unit not in _NEVER_ZERO
 
+
+_NEVER_ZERO = frozenset(
+    (GBIT_PER_SECOND, MICROSECONDS, PER_SECOND, MEBIBYTES, CPU_SECONDS_PER_GB, CPU_MICROSECONDS,
+     KILOPACKETS_PER_SECOND)
+)  # fmt: skip
 PRIMARY: Final = (
     "rtt_p50", "connect_p50", "http_p50", "dns_p50", "tcp_throughput", "cpu_per_request",
 )  # fmt: skip

@@ -9,18 +9,18 @@ import json
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.environment import Environment, Model, StackRecord
 from bench.metrics import Better, LimitedBy, Note, limit_kind
-from bench.text import number, problem
+from bench.text import load_json, number, problem
 from bench.workloads import SIDES
 
 SCHEMA: Final = "cni-benchmark/results/v2"
 
 
 class _Model(BaseModel):
-    model_config = Model.model_config
+    model_config = ConfigDict(**Model.model_config, allow_inf_nan=False)
 
 
 class ResultsError(ValueError):
@@ -106,6 +106,8 @@ class MetricResult(_Model):
         for name in ("rounds", "bring_ups", "slices"):
             if len(getattr(self, name)) not in (0, len(self.samples)):
                 raise ValueError(f"{name} must be as many as samples, or none")
+        if not self.samples or len(set(self.places)) < len(self.samples):
+            raise ValueError("it must have a sample, and no two for the same place")
         return self
 
     @property
@@ -350,8 +352,8 @@ def from_json(text: str) -> Results:
     :raises ResultsError: no JSON object, another schema, or data that does not fit it.
     """
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
+        data = load_json(text)
+    except ValueError as error:
         raise ResultsError(f"not results: no JSON ({error})") from None
     if not isinstance(data, dict):
         raise ResultsError("not results: the JSON is no object")

@@ -1,7 +1,8 @@
 """One sample of a probe, tried again a bounded number of times, and all samples by metric."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
@@ -34,6 +35,7 @@ from bench.text import tally
 
 PAUSE_SECONDS = 0.5
 BOUND_REASON = "the benchmark's time was over"
+UNEXPECTED = "unexpected error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class Outcome:
     observation: Observation | None = None
     limit: Limit | None = None
 
+    def __post_init__(self) -> None:
+        if self.reading is None and not self.failures:
+            raise ValueError("a sample is missing without a reason")
+
     @property
     def others(self) -> float:
         """Share of a machine's CPUs that others used meanwhile, as far as it is known."""
@@ -63,12 +69,9 @@ def sample(probe: Probe, bench: Bench, *, attempts: int = 3) -> Outcome:
     """
 
     def measured(_left: Sequence[int]) -> list[Reading | SampleError]:
-        try:
-            return [probe.measure(bench)]
-        except SampleError as error:
-            return [error]
+        return [probe.measure(bench)]
 
-    (outcome,) = _tried([bench], measured, attempts)
+    (outcome,) = _tried([probe], [bench], measured, attempts)
     return outcome
 
 
@@ -83,10 +86,11 @@ def sample_in_turn(
     def measured(left: Sequence[int]) -> list[Reading | SampleError]:
         return take_turns([probes[i] for i in left], [benches[i] for i in left])
 
-    return _tried(benches, measured, attempts)
+    return _tried(probes, benches, measured, attempts)
 
 
 def _tried(
+    probes: Sequence[Probe],
     benches: Sequence[Bench],
     measured: Callable[[Sequence[int]], Sequence[Reading | SampleError]],
     attempts: int,
@@ -104,18 +108,23 @@ def _tried(
             break
         if attempt:
             benches[0].clock.sleep(PAUSE_SECONDS)
-        told = {place: _watched(benches[place]) for place in left}
         try:
-            taken = measured(left)
+            with _whatever_happens():
+                told = {place: _watched(benches[place]) for place in left}
+                taken = measured(left)
         except BoundReachedError:
             outcomes |= {i: Outcome(None, (*failures[i], BOUND_REASON)) for i in left}
             break
+        except SampleError as error:
+            taken = [error] * len(left)
         made: dict[int, Outcome] = {}
         for place, reading in zip(left, taken, strict=True):
             try:
                 if isinstance(reading, SampleError):
                     raise reading
-                made[place] = told[place](reading, len(left) == 1)
+                _refuse_impossible(probes[place], reading)
+                with _whatever_happens():
+                    made[place] = told[place](reading, len(left) == 1)
             except SampleError as error:
                 failures[place].append(str(error))
         # They share a machine: what spoils one spoils all, and those that are left belong together.
@@ -129,8 +138,38 @@ def _tried(
         if place not in outcomes and benches[place].keeps_disturbed:
             outcomes[place] = replace(outcome, failures=tuple(failures[place][:-1]))
     return [
-        outcomes.get(place, Outcome(None, tuple(failures[place]))) for place in range(len(benches))
+        outcomes[place] if place in outcomes else Outcome(None, tuple(failures[place]))
+        for place in range(len(benches))
     ]
+
+
+@contextmanager
+def _whatever_happens() -> Iterator[None]:
+    """A want of processes or memory, or a flaw of ours, costs a sample, and not all the others.
+
+    :raises SampleError: whatever was raised, but for the end of the benchmark's time.
+    """
+    try:
+        yield
+    except (SampleError, BoundReachedError):
+        raise
+    except Exception as error:
+        raise SampleError(f"{UNEXPECTED}: {type(error).__name__}: {error}") from error
+
+
+def _refuse_impossible(probe: Probe, reading: Reading) -> None:
+    """A tool that divides by nothing prints numbers, too.
+
+    A value that has a note is what the note says: a clock's limit, say.
+
+    :raises SampleError: a value is no number, or none that can be.
+    """
+    for metric in probe.metrics:
+        value = reading.values.get(metric.name, 1.0)
+        noted = bool(reading.notes.get(metric.name))
+        too_low = value < 0 or (value == 0 and not metric.may_be_zero)
+        if not math.isfinite(value) or (too_low and not noted):
+            raise SampleError(f"{metric.name} of {value:g} {metric.unit} is no measurement")
 
 
 def _watched(bench: Bench) -> Callable[[Reading, bool], Outcome]:

@@ -3,7 +3,9 @@
 Stored values are never rounded here.
 """
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -55,6 +57,17 @@ class ParseError(ValueError):
     """
 
 
+def load_json(text: str | bytes) -> Any:
+    """JSON, parsed.
+
+    :raises ValueError: it is none, or has a number or a depth that Python does not read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def problem(error: ValidationError, whole: str = "") -> str:
     """The first thing that is wrong with data: where, and what.
 
@@ -62,4 +75,4 @@ def problem(error: ValidationError, whole: str = "") -> str:
     """
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or whole
-    return f"{where}: {first['msg']}"
+    return tail(f"{where}: {first['msg']}")

@@ -21,11 +21,11 @@ answers, both pure; :mod:`bench.probes.turns` makes measurements of it.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.session import TurnClient
 from bench.text import ParseError, problem
@@ -33,6 +33,8 @@ from bench.text import ParseError, problem
 OperationName = Literal["roundtrip", "connect", "http", "dns", "transfer", "datagram", "burst"]
 
 SLICE_MILLISECONDS = 50
+_MOST = 1 << 20
+"""Operations of a turn."""
 _FAILED = 0xFFFF_FFFF
 """In the place of a duration: the operation failed."""
 
@@ -109,11 +111,11 @@ class _Head(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    drop: int
-    batch: int
-    turns: int
+    drop: Annotated[int, Field(ge=0, le=_MOST)]
+    batch: Annotated[int, Field(ge=1, le=_MOST)]
+    turns: Annotated[int, Field(ge=0)]
     errors: list[str]
-    user_ns: list[int]
+    user_ns: list[Annotated[int, Field(ge=0, le=2**63)]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class Turns:
 def parse(output: bytes) -> Turns:
     """Read what ``turns run`` writes.
 
-    :raises ParseError: no head, or turns that are cut off.
+    :raises ParseError: no head, turns that are cut off or of no subject, or CPU time that shrinks.
     """
     first, newline, data = output.partition(b"\n")
     try:
@@ -181,6 +183,10 @@ def parse(output: bytes) -> Turns:
     if not newline or len(data) != head.turns * layout.itemsize:
         raise ParseError("turns: its output is cut off")
     rows = np.frombuffer(data, layout)
+    if len(head.user_ns) != len(head.errors) or (rows["subject"] >= len(head.errors)).any():
+        raise ParseError("turns: its output has turns of no subject")
+    if (rows["after"] < rows["before"]).any():
+        raise ParseError("turns: CPU time shrank in a turn")
     nanoseconds = rows["records"][:, :, 0]
     made = operations * np.bincount(rows["subject"], minlength=len(head.errors))
     return Turns(

@@ -8,7 +8,6 @@ as JSON) and needs no engine itself.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from bench.plan import ALLOWABLE, MAX_CONNECTIONS, MAX_RATE, MAX_RUNS, MAX_SECONDS
+from bench.text import load_json
 from cni.scenario import Scenario
 from cni.settings import (
     SETTINGS,
@@ -282,8 +282,8 @@ def _default(section: type[BaseModel]) -> Any:
 def _decode(text: str) -> object:
     """An object's JSON, parsed; a plain value as it is."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return load_json(text)
+    except ValueError:
         return text
 
 

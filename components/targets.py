@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from bench.session import Session, SessionError
+from bench.text import problem, tail
 from components.eks.entry import EksTarget
 from components.kubeconfig.entry import KubeconfigTarget
 from components.lab.entry import LabTarget
@@ -51,6 +53,8 @@ def open_session(descriptor: Mapping[str, Any]) -> Session:
     :raises SessionError: the descriptor is malformed or of an earlier version, its target is
         unknown, or the cluster cannot be reached.
     """
+    if not isinstance(descriptor, Mapping):
+        raise SessionError(f"a session descriptor is a map, not {descriptor!r}")
     if "factory" in descriptor:
         raise SessionError(
             "the session was recorded by an earlier version of this project. Fix: pulumi up"
@@ -65,5 +69,6 @@ def open_session(descriptor: Mapping[str, Any]) -> Session:
         raise SessionError(f"no target {name!r}: there are {', '.join(TARGETS)}")
     try:
         return TARGETS[name].open_session(**args)
-    except TypeError as error:
-        raise SessionError(f"the session's args do not fit the target {name}: {error}") from error
+    except (TypeError, ValueError) as error:
+        why = problem(error, "about") if isinstance(error, ValidationError) else tail(str(error))
+        raise SessionError(f"the session's args do not fit the target {name}: {why}") from error

@@ -60,12 +60,17 @@ WITH_PROCESSES = _pytest("tests that start programs", f"process and not ({_HEAVY
 LABS = _pytest("tests in labs", "(lab or integration) and not engine and not versions")
 VERSIONS = _pytest("labs of every version", "versions")
 ENGINES = _pytest("tests with the Pulumi engine", "engine")
+FUZZING = Part(
+    "readers, 10,000 cases each",
+    _module("pytest", "-q", "tests/fuzz", "--hypothesis-profile=thorough", "-n", "2"),
+    junit=True,
+)
 VALIDATION = Part("make validate", _module("bench", "validate", "--out", "validation"))
 
 SUITES: dict[str, tuple[Part, ...]] = {
     "check": (),
     "test": (WITH_PROCESSES, LABS, ENGINES),
-    "all": (WITH_PROCESSES, LABS, VERSIONS, ENGINES, VALIDATION),
+    "all": (WITH_PROCESSES, LABS, VERSIONS, ENGINES, FUZZING, VALIDATION),
 }
 """What follows :data:`STATIC` and :data:`PURE`, by the suite's name."""
 

@@ -52,7 +52,7 @@ class Reading:
     success, where a reading takes several.
     """
 
-    values: Mapping[str, float]
+    values: Mapping[str, Annotated[float, Field(allow_inf_nan=False)]]
     missing: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: Mapping[str, tuple[Note, ...]] = field(default_factory=dict)

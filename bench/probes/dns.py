@@ -99,8 +99,8 @@ def _describe_latency(values: Mapping[str, float]) -> str:
 
 _DIG_LINE = re.compile(
     r"^;; ->>HEADER<<-.*\bstatus: (?P<status>[A-Z0-9]+)"
-    r"|^;; flags:.*\bANSWER: (?P<answers>\d+)"
-    r"|^;; Query time: (?P<time>\d+) (?P<unit>[a-z]+)"
+    r"|^;; flags:.*\bANSWER: (?P<answers>\d{1,9})"
+    r"|^;; Query time: (?P<time>\d{1,18}) (?P<unit>[a-z]+)"
     r"|^;; (?:communications error to .*?: |Connection to .*? failed: )(?P<lost>.+)$",
     re.MULTILINE,
 )
@@ -212,7 +212,9 @@ def _describe_capacity(values: Mapping[str, float]) -> str:
 _DNSPERF_FIELD = re.compile(
     r"^[ \t]*(?P<name>[A-Z][^:\n]+):[ \t]+(?P<value>\S.*?)[ \t]*$", re.MULTILINE
 )
-_DNSPERF_CODE = re.compile(r"([A-Z]\w*) (\d+) \(")
+_DNSPERF_CODE = re.compile(r"([A-Z]\w*) (\d{1,18}) \(")
+_PLAIN_NUMBER = re.compile(r"\d{1,18}(\.\d{1,18})?")
+"""What dnsperf prints where it has one; nan and inf where it has divided by 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,10 @@ def parse_dnsperf(stdout: str, stderr: str = "") -> DnsLoad:
         )
     sent, lost = _number(fields, "Queries sent"), _number(fields, "Queries lost")
     completed, seconds = _number(fields, "Queries completed"), _number(fields, "Run time (s)")
+    if sent < completed + lost:
+        raise ParseError(
+            f"dnsperf: {completed:.0f} queries completed and {lost:.0f} lost of {sent:.0f}"
+        )
     codes = Counter(
         {code: int(n) for code, n in _DNSPERF_CODE.findall(fields.get("Response codes", ""))}
     )
@@ -255,7 +261,6 @@ def parse_dnsperf(stdout: str, stderr: str = "") -> DnsLoad:
 
 def _number(fields: Mapping[str, str], name: str) -> float:
     text = fields.get(name, "").split(" ")[0]
-    try:
-        return float(text)
-    except ValueError:
-        raise ParseError(f"dnsperf: {name!r} is {text!r}, not a number") from None
+    if not _PLAIN_NUMBER.fullmatch(text):
+        raise ParseError(f"dnsperf: {name!r} is {tail(text)!r}, not a number")
+    return float(text)

@@ -76,7 +76,8 @@ from bench.stats import percentile
 from bench.text import ParseError, number, problem, tail, tally
 
 _LOG_LINE = re.compile(
-    r'^\{"latency":(\d+\.\d+),"timestamp":(\d+),"thread":(\d+),"iter":(\d+),"ok":(true|false)',
+    r'^\{"latency":(\d{1,9}\.\d{1,18}),"timestamp":(\d{1,20}),"thread":(\d{1,9}),"iter":(\d{1,9})'
+    r',"ok":(true|false)',
     re.MULTILINE,
 )
 _RESULT_START = re.compile(r"^\{$", re.MULTILINE)

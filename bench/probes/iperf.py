@@ -18,11 +18,10 @@ these machines is in it too; the precondition "quiet-machine" bounds that. In th
 one machine.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -39,7 +38,7 @@ from bench.probes.base import (
     WrappedProbe,
 )
 from bench.session import CommandResult, Targets
-from bench.text import ParseError, number, problem, tail
+from bench.text import ParseError, load_json, number, problem, tail
 from bench.workloads import IPERF_PORT
 
 _Count = Annotated[int, Field(ge=0)]
@@ -175,16 +174,14 @@ def parse_udp(stdout: str, stderr: str = "") -> UdpReport:
 
 def _validate(model: type[_Report], stdout: str, stderr: str) -> _Report:
     try:
-        document: Any = json.loads(stdout)
-    except json.JSONDecodeError as error:
+        document = load_json(stdout)
+    except ValueError as error:
         said = tail(stderr) or tail(stdout) or "nothing"
-        raise ParseError(
-            f"iperf3: no complete JSON report ({error.msg}); it said: {said}"
-        ) from None
+        raise ParseError(f"iperf3: no complete JSON report ({error}); it said: {said}") from None
     if not isinstance(document, dict):
         raise ParseError(f"iperf3: its JSON is no report: {tail(stdout)}")
     if "error" in document:
-        raise ParseError(f"iperf3: {document['error']}")
+        raise ParseError(f"iperf3: {tail(str(document['error']))}")
     try:
         return model.model_validate(document)
     except ValidationError as error:

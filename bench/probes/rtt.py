@@ -165,10 +165,10 @@ def _read_loaded(echo: CommandResult, bulk: CommandResult, transfer: str) -> Rea
 
 
 def _mean_rtt(report: TcpReport) -> float:
-    stream = report.end.streams[0].sender
-    if not stream.mean_rtt:
+    told = [stream.sender.mean_rtt for stream in report.end.streams if stream.sender.mean_rtt]
+    if not told:
         raise SampleError("iperf3: its report has no round-trip time on this system")
-    return float(stream.mean_rtt)
+    return float(told[0])
 
 
 def loaded_probe(plan: Plan) -> LoadedProbe:

@@ -10,14 +10,17 @@ a rate from two such readings would be of other seconds than those of the load. 
 ``cpu.stat`` is exact to the microsecond at the moment it is read.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.environment import DEFAULT_DOMAIN, NodeFacts
 from bench.session import TimeOfDay
+from bench.text import tail
 from components.kubernetes.manifests import HOST_CGROUPS
 from kube.objects import Json, KubernetesError
 
@@ -42,6 +45,8 @@ def usage_command(containers: Sequence[str], root: str = HOST_CGROUPS) -> tuple[
 
 # The kernel counts in these for programs, whatever its own tick is (Linux, USER_HZ).
 _TICKS_PER_SECOND = 100
+_COUNTER = re.compile(r"[0-9]{1,20}")
+_CLOCK = re.compile(r"[0-9]{1,12}[.,][0-9]{1,9}")
 # By the shell alone, so that no time passes between the clocks' readings.
 CPU_COMMAND = (
     "bash",
@@ -71,10 +76,11 @@ def parse_cpu(node: str, text: str) -> CpuTime:
     """
     words = text.split()
     try:
-        now, up = map(float, words[:2])
-        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, words[3:11])
+        now, up = map(_clock, words[:2])
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(_count, words[3:11])
     except ValueError:
-        raise KubernetesError(f"{node}: its clocks and CPUs' time are not told: {text}") from None
+        said = tail(text)
+        raise KubernetesError(f"{node}: its clocks and CPUs' time are not told: {said}") from None
     return CpuTime(
         busy_seconds=(user + nice + system + irq + softirq) / _TICKS_PER_SECOND,
         interrupt_seconds=(irq + softirq) / _TICKS_PER_SECOND,
@@ -101,10 +107,11 @@ def parse_network(node: str, text: str) -> NetworkDevice:
     fields = _fields(text)
     try:
         return NetworkDevice(
-            fields["interface"], int(fields["mtu"]), fields["driver"], fields.get("version", "")
+            fields["interface"], _count(fields["mtu"]), fields["driver"], fields.get("version", "")
         )
     except (KeyError, ValueError) as error:
-        raise KubernetesError(f"{node}: its network device is not told ({error}): {text}") from None
+        said = tail(text)
+        raise KubernetesError(f"{node}: its network device is not told ({error}): {said}") from None
 
 
 def parse_allowances(text: str) -> dict[str, int]:
@@ -112,8 +119,8 @@ def parse_allowances(text: str) -> dict[str, int]:
     totals: dict[str, int] = defaultdict(int)
     for line in text.splitlines():
         name, _, value = line.strip().partition(":")
-        if value.strip().isdecimal():
-            totals[name] += int(value)
+        with suppress(ValueError):
+            totals[name] += _count(value)
     return dict(totals)
 
 
@@ -133,13 +140,18 @@ def parse_usage(text: str) -> dict[str, ContainerUsage]:
     A container without readable figures is left out. Sources: Linux, "Control Group v2"
     (``usage_usec``, ``anon``, ``file_mapped``) and "Memory Resource Controller" (version 1's
     ``total_rss`` and ``total_mapped_file``).
+
+    :raises KubernetesError: it is not that output.
     """
     figures: dict[str, dict[str, int]] = defaultdict(dict)
     for line in text.splitlines():
-        container, file, *rest = line.split()
-        key = f"{file} {rest[0]}" if len(rest) == 2 else file
+        try:
+            container, *names, figure = line.split()
+            key, value = " ".join(names), _count(figure)
+        except ValueError:
+            raise KubernetesError(f"what containers use is not told: {tail(line)}") from None
         # A container's cgroup may hold others of the same name; the outer one counts them all.
-        figures[container][key] = max(int(rest[-1]), figures[container].get(key, 0))
+        figures[container][key] = max(value, figures[container].get(key, 0))
     read = {container: _usage(each) for container, each in figures.items()}
     return {container: usage for container, usage in read.items() if usage}
 
@@ -152,6 +164,26 @@ def _usage(figures: Mapping[str, int]) -> ContainerUsage | None:
         memory = figures["memory.stat total_rss"] + figures.get("memory.stat total_mapped_file", 0)
         return ContainerUsage(figures["cpuacct.usage"] / 1e9, memory)
     return None
+
+
+def _count(text: str) -> int:
+    """A counter of the kernel's, of 64 bits.
+
+    :raises ValueError: it is none.
+    """
+    if not _COUNTER.fullmatch(text.strip()):
+        raise ValueError(f"{tail(text, 40)!r} is no counter")
+    return int(text)
+
+
+def _clock(text: str) -> float:
+    """Seconds with a fraction, behind a comma where bash has such a locale.
+
+    :raises ValueError: it is something else, such as nan.
+    """
+    if not _CLOCK.fullmatch(text):
+        raise ValueError(f"{tail(text, 40)!r} is no clock")
+    return float(text.replace(",", "."))
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -171,14 +203,14 @@ def pod_facts(text: str) -> dict[str, Any]:
     fields = _fields(text)
     try:
         # Cilium leaves room for a tunnel's headers in the route.
-        limits = [int(fields[name]) for name in ("device_mtu", "route_mtu") if fields[name]]
+        limits = [_count(fields[name]) for name in ("device_mtu", "route_mtu") if fields[name]]
         return {
             "pod_mtu": min(limits),
             "congestion_control": fields["congestion_control"],
             "cluster_domain": _domain(fields["search"].split()),
         }
     except (KeyError, ValueError) as error:
-        raise KubernetesError(f"a pod does not tell its network ({error}): {text}") from None
+        raise KubernetesError(f"a pod does not tell its network ({error}): {tail(text)}") from None
 
 
 def _domain(search: Sequence[str]) -> str:
