@@ -46,7 +46,7 @@ def usage_command(containers: Sequence[str], root: str = HOST_CGROUPS) -> tuple[
 # The kernel counts in these for programs, whatever its own tick is (Linux, USER_HZ).
 _TICKS_PER_SECOND = 100
 _COUNTER = re.compile(r"[0-9]{1,20}")
-_CLOCK = re.compile(r"[0-9]{1,12}[.,][0-9]{1,9}")
+_CLOCK = re.compile(r"[0-9]{1,12}([.,][0-9]{1,9})?")
 # By the shell alone, so that no time passes between the clocks' readings.
 CPU_COMMAND = (
     "bash",
