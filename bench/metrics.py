@@ -65,9 +65,8 @@ class Metric:
 
 
 _NEVER_ZERO = frozenset(
-    (GBIT_PER_SECOND, MICROSECONDS, PER_SECOND, MEBIBYTES, CPU_SECONDS_PER_GB, CPU_MICROSECONDS,
-     KILOPACKETS_PER_SECOND)
-)  # fmt: skip
+    (GBIT_PER_SECOND, MICROSECONDS, PER_SECOND, MEBIBYTES, KILOPACKETS_PER_SECOND)
+)
 PRIMARY: Final = (
     "rtt_p50", "connect_p50", "http_p50", "dns_p50", "tcp_throughput", "cpu_per_request",
 )  # fmt: skip

@@ -390,8 +390,6 @@ def _reading(
             per_operation = turns.cpu / (took.shape[1] * kind.units)
             values[kind.cpu.name] = float(per_operation[own].mean())
             by_slice[kind.cpu.name] = tuple(float(per_operation[s].mean()) for s in slices)
-        elif cpu_seconds == 0:
-            missing[kind.cpu.name] = "the machines used no more than at rest"
         elif cpu_seconds is not None:
             values[kind.cpu.name] = 1e6 * cpu_seconds / (took.size * kind.units)
         else:
