@@ -29,7 +29,7 @@ VALUES: tuple[Any, ...] = (
     [float("nan")],
 )  # fmt: skip
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_HANG_SECONDS = 20
+_HANG_SECONDS = 120
 
 
 @contextmanager
