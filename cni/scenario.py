@@ -12,7 +12,7 @@ from cni.settings import CombinationError, ScenarioSettings, Toggles, TunnelProt
 
 
 def _known(name: object) -> object:
-    if name not in DATAPLANES:
+    if not isinstance(name, str) or name not in DATAPLANES:
         *names, last = (f"'{each}'" for each in DATAPLANES)
         expected = f"{', '.join(names)} or {last}"
         # As pydantic refuses a word that is none of a Literal's.
