@@ -1,14 +1,14 @@
 """``python -m bench doctor``: what a stack still has outside this machine, and what that costs."""
 
 import argparse
-import json
 
 from cli.common import OK, SESSION, USAGE, Commands, FatalError
-from components.settings import PROJECT, SettingsError
+from components.settings import SettingsError, as_pulumi_config
 from components.target import StandingError
 from components.targets import TARGETS, settings_of
+from lab.errors import ToolchainError
 from lab.toolchain.cache import CHECKOUT
-from lab.toolchain.launcher import settings_tree
+from lab.toolchain.pulumi import settings_of_stack
 
 
 def add_parsers(commands: Commands) -> None:
@@ -30,17 +30,13 @@ def _doctor(options: argparse.Namespace) -> int:
     if not file.is_file():
         raise FatalError(USAGE, f"there is no {file.name}: name a stack by its settings' file")
     try:
-        tree = settings_tree(CHECKOUT, file)
+        tree = settings_of_stack(CHECKOUT, options.stack)
         if options.target:
             tree["target"] = options.target
-        raw = {
-            f"{PROJECT}:{name}": value if isinstance(value, str) else json.dumps(value)
-            for name, value in tree.items()
-        }
-        settings = settings_of(raw, options.stack)
+        settings = settings_of(as_pulumi_config(tree), options.stack)
         for line in TARGETS[settings.target].standing(settings, options.stack):
             print(line)
-    except (SettingsError, ValueError) as error:
+    except (SettingsError, ToolchainError) as error:
         raise FatalError(USAGE, str(error)) from None
     except StandingError as error:
         raise FatalError(SESSION, str(error)) from None

@@ -8,6 +8,7 @@ as JSON) and needs no engine itself.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -213,6 +214,14 @@ class Settings:
             if isinstance(section, model):
                 return section
         raise LookupError(f"the target {self.target} reads no {model.__name__}")
+
+
+def as_pulumi_config(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Settings as the engine passes them: strings as they are, everything else as JSON."""
+    return {
+        f"{PROJECT}:{name}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in tree.items()
+    }
 
 
 def from_pulumi_config(

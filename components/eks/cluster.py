@@ -286,8 +286,8 @@ def make_coredns(place: Place, *after: pulumi.Resource) -> aws.eks.Addon:
     """Declare the cluster's DNS. It needs nodes that are ready for its pods.
 
     One node is left without it, for the clients, so that their queries cross the fabric.
-    (`replicaCount` is in the add-on's schema: `aws eks describe-addon-configuration`. EKS's own
-    choice is two, spread over nodes as far as there are some.)
+    (`aws eks describe-addon-configuration` tells the settings of each version. EKS's own choice is
+    two pods, spread over nodes as far as there are some.)
     """
     replicas = {"replicaCount": min(_COREDNS_PODS, place.settings.nodes - 1)}
     bound = pulumi.CustomTimeouts(create=_COREDNS_TIMEOUT, update=_COREDNS_TIMEOUT)

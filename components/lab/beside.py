@@ -1,13 +1,12 @@
 """Labs that are no stack's own: from a stack's settings, changed or not, beside whatever is up."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from cni.toggles import Decision
 from components.lab import rollout, target
 from components.lab.settings import SETTINGS
-from components.settings import PROJECT, Settings, from_pulumi_config
+from components.settings import Settings, as_pulumi_config, from_pulumi_config
 from components.target import toggle_outputs
 from lab import outside
 from lab.cluster import Lab
@@ -29,12 +28,10 @@ def read_settings(
     for section, changed in (changes or {}).items():
         named = {name: value for name, value in changed.items() if value is not None}
         tree[section] = {**tree.get(section, {}), **named}
-    raw = {
-        f"{PROJECT}:{name}": tree[name] if isinstance(tree[name], str) else json.dumps(tree[name])
-        for name in ("benchmark", "scenario", *SETTINGS.sections)
-        if name in tree
-    }
-    return from_pulumi_config(raw | {f"{PROJECT}:target": SETTINGS.name}, stack, [SETTINGS])
+    sections = ("benchmark", "scenario", *SETTINGS.sections)
+    named = {name: tree[name] for name in sections if name in tree}
+    raw = as_pulumi_config({**named, "target": SETTINGS.name})
+    return from_pulumi_config(raw, stack, [SETTINGS])
 
 
 def bring_up(
