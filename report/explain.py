@@ -67,7 +67,11 @@ def rows(operation: Operation) -> Iterator[tuple[str, ...]]:
         yield (
             part,
             *(micro(taken.parts.get(part, 0.0)) for taken in sides.values()),
-            *(interval(each.parts[part]) for each in differences.values()),
+            # A part that only other sides have makes no difference here.
+            *(
+                interval(each.parts[part]) if part in each.parts else micro(0.0)
+                for each in differences.values()
+            ),
             _largest(operation, part),
         )
     yield (

@@ -42,6 +42,7 @@ from report.explain import markdown as told
 from report.show import metrics_table
 from report.upgrade import Finding, markdown
 from studies.explain import finding
+from studies.matrix.state import EXPLANATION
 from studies.upgrade import RECORD, SIDES, Upgrade
 
 PROJECT = Path(__file__).parents[1]
@@ -124,6 +125,7 @@ def matrix() -> None:
         for file in sorted(measured.glob("scenario-*.json")):
             results = from_json(file.read_text(encoding="utf-8"))
             (MEASURED / file.name).write_text(results.to_json() + "\n", encoding="utf-8")
+        shutil.copy(measured / EXPLANATION, MEASURED)
     tables()
 
 

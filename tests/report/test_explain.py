@@ -8,8 +8,8 @@ import pytest
 
 from report.explain import html, interval, markdown, rows, sentence, sentences, signed
 from report.flame import colour, flame_graph, layout
-from studies.explain.finding import Interval
-from tests.studies.test_explain import explanation
+from studies.explain.finding import Interval, Operation
+from tests.studies.test_explain import BASE, SIDE, explanation, profile_of
 
 NEW: dict[tuple[str, ...], float] = {
     ("node-1", "send", "rules"): 1.0,
@@ -50,6 +50,17 @@ def test_the_table_ends_with_the_sum_and_the_clocks() -> None:
     assert table["all parts"][:2] == ["5.00", "3.00"]
     assert table["the tasks' own clocks"][:2] == ["5.05", "3.03"]
     assert table["parts against clocks"][:2] == ["-1.0 %", "-1.0 %"]
+
+
+def test_a_part_that_only_one_of_several_sides_has_makes_no_difference_to_the_others() -> None:
+    tunnelled = profile_of(**SIDE, tunnel=[1.0, 1.1, 0.9, 1.0])
+    sides = {"old": profile_of(**BASE), "new": profile_of(**SIDE), "far": tunnelled}
+    operation = Operation.of("roundtrip", "round trip", "old", [sides])
+    table = {first: cells for first, *cells in rows(operation)}
+    assert table["tunnel"][:4] == ["0.00", "0.00", "1.00", "0.00"]
+    assert table["tunnel"][4].startswith("+1.00 (")
+    whole = explanation().model_copy(update={"operations": [operation]})
+    assert "tunnel" in html(whole)
 
 
 def test_markdown_has_the_sentences_and_a_table_with_links_to_the_graphs() -> None:
