@@ -61,7 +61,6 @@ class Snapshot:
     workloads: tuple[WorkloadUsage, ...]
     allowances: Mapping[str, Mapping[str, int]]
     components: tuple[ComponentUsage, ...] | None = None
-    health: tuple[Health, ...] = ()
 
 
 def take(session: Session, at: float) -> Snapshot:
@@ -77,7 +76,6 @@ def take(session: Session, at: float) -> Snapshot:
         tuple(session.workload_usage()),
         {node: dict(counters) for node, counters in session.allowances().items()},
         None if told else _components(session),
-        _health(session),
     )
 
 
@@ -89,8 +87,11 @@ def _components(session: Session) -> tuple[ComponentUsage, ...] | None:
         return None
 
 
-def _health(session: Session) -> tuple[Health, ...]:
-    """A cluster that does not tell is at fault itself: its API server may be what has ended."""
+def health(session: Session) -> tuple[Health, ...]:
+    """How everything is that the scenario consists of.
+
+    A cluster that does not tell is at fault itself: its API server may be what has ended.
+    """
     try:
         return tuple(session.health())
     except SessionError as error:
@@ -122,7 +123,7 @@ class Observation:
     ``nodes`` are those of each machine, and of each of its ``parts``; ``stolen`` the CPU seconds
     that a hypervisor withheld, ``held_back`` the growth of the platform's counters by node (only
     what grew), ``clock_step`` by how many seconds a time of day was set, as far as that is certain:
-    the largest of all machines. ``faults`` are those of the scenario's processes, in words.
+    the largest of all machines.
     """
 
     seconds: float
@@ -133,7 +134,6 @@ class Observation:
     held_back: Mapping[str, Mapping[str, int]]
     clock_step: float = 0.0
     parts: tuple[Load, ...] = ()
-    faults: tuple[str, ...] = ()
 
     def limit(self, servers: Collection[str]) -> Limit:
         """Who was at its limit: a pod with a CPU limit first, then a machine, then a node's part
@@ -231,7 +231,6 @@ def between(before: Snapshot, after: Snapshot, *, alone: bool = True) -> Observa
         held_back=growth(before.allowances, after.allowances),
         clock_step=max((_step(then, now) for then, now in pairs), key=abs, default=0.0),
         parts=tuple(load(then, now) for then, now in parts),
-        faults=tuple(faults(before.health, after.health)),
     )
 
 

@@ -14,6 +14,8 @@ from bench.limits import (
     Limit,
     Observation,
     between,
+    faults,
+    health,
 )
 from bench.metrics import CNI_COST, Metric, Note, limit_kind, merged
 from bench.probes.base import Bench, BoundReachedError, Invocation, Probe, Reading, SampleError
@@ -108,9 +110,10 @@ def _tried(
             break
         if attempt:
             benches[0].clock.sleep(PAUSE_SECONDS)
+        watches: dict[int, _Watch] = {}
         try:
             with _whatever_happens():
-                told = {place: _watched(benches[place]) for place in left}
+                watches = {place: _Watch(benches[place]) for place in left}
                 taken = measured(left)
         except BoundReachedError:
             outcomes |= {i: Outcome(None, (*failures[i], BOUND_REASON)) for i in left}
@@ -124,9 +127,10 @@ def _tried(
                     raise reading
                 _refuse_impossible(probes[place], reading)
                 with _whatever_happens():
-                    made[place] = told[place](reading, len(left) == 1)
+                    made[place] = watches[place].outcome(reading, alone=len(left) == 1)
             except SampleError as error:
-                failures[place].append(str(error))
+                watch = watches.get(place)
+                failures[place].append(watch.why(error) if watch else str(error))
         # They share a machine: what spoils one spoils all, and those that are left belong together.
         share = max((outcome.others for outcome in made.values()), default=0.0)
         disturbed = {i: made[i] for i in made if share > benches[i].most_others}
@@ -172,33 +176,52 @@ def _refuse_impossible(probe: Probe, reading: Reading) -> None:
             raise SampleError(f"{metric.name} of {value:g} {metric.unit} is no measurement")
 
 
-def _watched(bench: Bench) -> Callable[[Reading, bool], Outcome]:
-    """What makes of a reading an outcome, with what has happened since now; and of whether its side
-    was alone at work.
+class _Watch:
+    """What happens to a side from now on, beside its sample.
 
-    Counters that cannot be read cost no sample. It raises :class:`SampleError` where a clock was
-    set, or a process that the scenario consists of was at fault.
+    Counters that cannot be read cost no sample, but a fault of what the scenario consists of does,
+    also where it is the reason that they cannot be read.
     """
-    try:
-        before = bench.snapshot()
-    except SampleError as error:
-        unknown = Limit("unknown", str(error))
-        return lambda reading, alone: Outcome(reading, limit=unknown)
 
-    def told(reading: Reading, alone: bool) -> Outcome:
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._well = health(bench.session)
+        self._unknown = ""
         try:
-            seen = between(before, bench.snapshot(), alone=alone)
-        except (SampleError, ValueError) as error:
-            return Outcome(reading, limit=Limit("unknown", str(error)))
+            self._before = bench.snapshot()
+        except SampleError as error:
+            self._unknown = str(error)
+
+    def faults(self) -> list[str]:
+        """What was at fault since then, in words."""
+        return list(faults(self._well, health(self._bench.session)))
+
+    def why(self, error: SampleError) -> str:
+        """An attempt's failure, and what was at fault beside it: a tool tells its own view only."""
+        said = str(error)
+        return "; ".join([said, *(each for each in self.faults() if each not in said)])
+
+    def outcome(self, reading: Reading, *, alone: bool) -> Outcome:
+        """What a reading is worth.
+
+        :param alone: its side was alone at work.
+        :raises SampleError: a clock was set, or something was at fault.
+        """
+        seen, unknown = None, self._unknown
+        if not unknown:
+            try:
+                seen = between(self._before, self._bench.snapshot(), alone=alone)
+            except (SampleError, ValueError) as error:
+                unknown = str(error)
+        if wrong := self.faults():
+            raise SampleError("; ".join(wrong))
+        if seen is None:
+            return Outcome(reading, limit=Limit("unknown", unknown))
         if abs(seen.clock_step) > MOST_STEP_SECONDS:
             step = f"{1e3 * seen.clock_step:+.0f} ms"
             raise SampleError(f"the wall clock was set by {step} meanwhile")
-        if seen.faults:
-            raise SampleError("; ".join(seen.faults))
-        limit = reading.limit or seen.limit(bench.targets.nodes("server"))
+        limit = reading.limit or seen.limit(self._bench.targets.nodes("server"))
         return Outcome(reading, observation=seen, limit=limit)
-
-    return told
 
 
 _SIGNIFICANT_DIGITS = 6

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bench.interleave import run_benchmark
-from bench.limits import Observation, Snapshot, between, growth, take
+from bench.limits import Observation, Snapshot, between, growth
 from bench.metrics import Note
 from bench.probes.base import Bench
 from bench.probes.iperf import CpuShare, PerGigabyte, limit_of, tcp_probe, threads_of
@@ -257,6 +257,9 @@ def test_without_the_machines_cpu_time_it_is_missing_and_the_throughput_stays(
     session.busy = {}
     reading = PerGigabyte(tcp_probe(PLAN)).measure(bench)
     assert "does not tell" in reading.missing["tcp_cpu_per_gb"]
+    session.busy = {"node-1": 0.0, "node-2": 0.0}
+    reading = PerGigabyte(tcp_probe(PLAN)).measure(bench)
+    assert reading.missing["tcp_cpu_per_gb"] == "the machines' CPU time did not grow"
     session.lacking.add("machines")
     reading = PerGigabyte(tcp_probe(PLAN)).measure(bench)
     assert "no CPU time today" in reading.missing["tcp_cpu_per_gb"]
@@ -424,10 +427,10 @@ def test_a_component_that_comes_back_is_measured_from_then_on(session: FakeSessi
 
 
 def test_a_cluster_that_cannot_be_asked_voids_the_sample(session: FakeSession) -> None:
-    before = take(session, 0.0)
     session.lacking.add("health")
-    seen = between(before, take(session, 1.0))
-    assert "the cluster cannot be asked how it is: no answer today" in seen.faults
+    once = _transfer(session, session.agent)
+    assert once.reading is None
+    assert "the cluster cannot be asked how it is: no answer today" in once.failures[0]
 
 
 # -- sides in turns -------------------------------------------------------------------------------

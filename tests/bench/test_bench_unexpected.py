@@ -16,7 +16,8 @@ from bench.journal import Journal, JournalError
 from bench.probes import build_probes
 from bench.probes.base import Bench
 from bench.probes.dns import parse_dnsperf
-from bench.session import CommandResult, resolve_targets
+from bench.sampling import sample
+from bench.session import CommandResult, Health, resolve_targets
 from bench.text import ParseError
 from tests.bench.fakes import PLAN, Answer, FakeSession, recorded
 from tests.bench.test_interleave_journal import IDENTITIES, entry, header
@@ -91,3 +92,29 @@ def test_a_reason_may_have_what_ends_lines_elsewhere(tmp_path: Path) -> None:
     odd = replace(sample, outcome=replace(sample.outcome, failures=("a\u2028b\x85c",)))
     journal.keep(IDENTITIES)(odd)
     assert journal.entries(IDENTITIES) == [odd]
+
+
+def test_a_pod_that_has_ended_costs_the_sample_also_where_its_counters_went_with_it() -> None:
+    session = FakeSession()
+
+    def end(result: CommandResult) -> CommandResult:
+        session.agent = Health("node-1-cilium-agent", "1", "has ended")
+        session.lacking.add("machines")  # as the CPU time of a pod that is gone
+        return result
+
+    session.spoil["iperf3-tcp"] = [end]
+    bench = Bench(session, resolve_targets(session), session.time.clock())
+    tcp = next(each for each in build_probes(PLAN) if each.name == "tcp")
+    for _when in ("meanwhile", "before"):
+        outcome = sample(tcp, bench, attempts=1)
+        assert (outcome.reading, outcome.failures) == (None, ("node-1-cilium-agent has ended",))
+
+
+def test_a_tools_failure_tells_the_fault_beside_it() -> None:
+    session = FakeSession()
+    session.spoil["iperf3-tcp"] = [no_process]
+    session.agent = Health("node-1-cilium-agent", "1", "is stopped")
+    bench = Bench(session, resolve_targets(session), session.time.clock())
+    tcp = next(each for each in build_probes(PLAN) if each.name == "tcp")
+    (why,) = sample(tcp, bench, attempts=1).failures
+    assert re.fullmatch("unexpected error: .*unavailable; node-1-cilium-agent is stopped", why)
