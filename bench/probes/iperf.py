@@ -311,6 +311,8 @@ class PerGigabyte(WrappedProbe):
         used = seen.cpu_seconds({pod.node for pod in pods})
         if used is None:
             return _without(reading, "the target does not tell its machines' CPU time")
+        if used <= 0:
+            return _without(reading, "the machines' CPU time did not grow")
         per_gb = used / float(reading.facts[GIGABYTES])
         return replace(reading, values={**reading.values, TCP_CPU_PER_GB.name: per_gb})
 

@@ -390,10 +390,12 @@ def _reading(
             per_operation = turns.cpu / (took.shape[1] * kind.units)
             values[kind.cpu.name] = float(per_operation[own].mean())
             by_slice[kind.cpu.name] = tuple(float(per_operation[s].mean()) for s in slices)
-        elif cpu_seconds is not None:
-            values[kind.cpu.name] = 1e6 * cpu_seconds / (took.size * kind.units)
-        else:
+        elif cpu_seconds is None:
             missing[kind.cpu.name] = "the target does not tell the CPU time of this side's nodes"
+        elif cpu_seconds == 0:
+            missing[kind.cpu.name] = NO_MORE_THAN_AT_REST
+        else:
+            values[kind.cpu.name] = 1e6 * cpu_seconds / (took.size * kind.units)
     facts = {
         "operations": int((~failed[:, turns.drop :]).sum()),
         "generator_us": round(float(turns.own_us[place]), 2),
@@ -402,6 +404,7 @@ def _reading(
     return Reading(values, missing=missing, facts=facts, slices=whole, limit=_UNLIMITED)
 
 
+NO_MORE_THAN_AT_REST = "the machines used no more CPU time than at rest"
 _UNLIMITED = Limit("none", "one operation at a time")
 
 

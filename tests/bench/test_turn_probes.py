@@ -13,7 +13,7 @@ import pytest
 from bench.interleave import Entry, Side, abba, interleave
 from bench.metrics import PRIMARY
 from bench.probes.base import Bench, Reading, SampleError
-from bench.probes.turns import in_turns, take_turns
+from bench.probes.turns import NO_MORE_THAN_AT_REST, in_turns, take_turns
 from bench.results import from_json
 from bench.sampling import BOUND_REASON, PAUSE_SECONDS, Outcome, sample_in_turn
 from bench.session import MachineUsage, Pod, SessionError, TurnClient, resolve_targets
@@ -207,6 +207,16 @@ def test_cpu_time_is_what_the_machines_of_client_and_server_use_beyond_their_idl
     assert reading.values["cpu_per_request"] == pytest.approx(1e6 * 1.0 / requests, rel=1e-6)
     assert "cpu_per_request" not in reading.slices
     assert reading.missing == {}
+
+
+def test_no_more_cpu_time_than_at_rest_is_no_measurement_and_no_zero() -> None:
+    (bench,) = benches(1, OnMachines)
+    on = session_of(bench)
+    assert isinstance(on, OnMachines)
+    on.spent = 0.0
+    reading = REQUEST.measure(bench)
+    assert reading.missing == {"cpu_per_request": NO_MORE_THAN_AT_REST}
+    assert reading.values["http_p50"] > 0
 
 
 def test_cpu_time_of_machines_is_nobodys_where_several_sides_use_them() -> None:
