@@ -194,7 +194,7 @@ class Machine:
     def _opened(self) -> int:
         if self._fd is None:
             try:
-                self._fd = _open(self._file)
+                self._fd = open_shared(self._file)
             except OSError as error:
                 raise MachineBusyError(
                     f"the lock of this machine cannot be used: {error}. Fix: name another file "
@@ -203,7 +203,11 @@ class Machine:
         return self._fd
 
 
-def _open(file: Path) -> int:
+def open_shared(file: Path) -> int:
+    """Open a lock's file, which all users of the machine may have, whoever has made it.
+
+    :raises OSError: it cannot be used: it is a link, say.
+    """
     flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW
     try:
         # Not by O_CREAT alone: in folders that all may write to, the kernel refuses that for a

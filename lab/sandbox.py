@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from lab import cgroups, kernel
+from lab import cgroups, kernel, machine
 from lab.errors import CommandError, LabError
 from lab.toolchain.cache import state_root as project_state
 from lab.wait import until
@@ -88,14 +88,19 @@ class LabPaths:
 def only_one(name: str, what: str) -> Iterator[None]:
     """Hold a lock of this name for the length of the block.
 
-    With a fixed id, what a killed run has left is ended by the next one.
+    With a fixed id, what a killed run has left is ended by the next one. Ids are this machine's, so
+    the lock is, too: it is beside :mod:`lab.machine`'s, whatever folder of state a user has.
 
     :param what: the work, for the message: "validation".
-    :raises LabError: somebody else holds it.
+    :raises LabError: somebody else holds it, or it cannot be used.
     """
-    folder = state_root()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as file:
+    path = machine.lock_file(os.environ)
+    path = path.with_name(f"{path.stem}-{name.removeprefix(f'{path.stem}-')}.lock")
+    try:
+        file = os.fdopen(machine.open_shared(path), "w")
+    except OSError as error:
+        raise LabError(f"the lock of the {what} cannot be used: {error}") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

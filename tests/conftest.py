@@ -7,11 +7,9 @@ import os
 import secrets
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -88,7 +86,8 @@ def one_after_the_other(
             patch.setenv(machine.LOCK, str(tmp_path_factory.getbasetemp() / "machine.lock"))
             yield
         return
-    with (Path(tempfile.gettempdir()) / "cni-benchmark-tests.lock").open("w") as lock:
+    file = machine.lock_file({}).with_name("cni-benchmark-tests.lock")
+    with os.fdopen(machine.open_shared(file), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

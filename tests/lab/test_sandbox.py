@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lab import machine
 from lab.errors import CommandError, LabError
 from lab.sandbox import (
     INIT,
@@ -20,6 +21,7 @@ from lab.sandbox import (
     Process,
     Sandbox,
     environment,
+    only_one,
     refuse_hidden,
     state_root,
 )
@@ -290,6 +292,26 @@ def test_two_labs_share_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert one.logs.is_dir()
     assert not other.root.exists()
     assert one.root not in (other.root, *other.root.parents)
+
+
+def test_labs_of_one_id_are_one_users_at_a_time_whatever_their_folders_of_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(machine.LOCK, str(tmp_path / "machine.lock"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "one"))
+    with only_one("ablation-base", "ablation"):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+        refused = pytest.raises(LabError, match="another ablation runs on this machine")
+        with refused, only_one("ablation-base", "ablation"):
+            pass
+        with only_one("validation", "validation"):
+            pass
+    (lock,) = tmp_path.glob("*ablation-base.lock")
+    lock.unlink()
+    (tmp_path / "elsewhere").touch()
+    lock.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LabError, match="cannot be used"), only_one("ablation-base", "ablation"):
+        pass
 
 
 @pytest.mark.parametrize(
