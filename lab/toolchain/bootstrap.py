@@ -131,7 +131,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     ensure = commands.add_parser("ensure", help="build or find all that a stack needs")
-    _add_choice(ensure)
+    _add_choice(ensure).add_argument(
+        "--down", metavar="STACK", help="to take a stack down, also where its file is gone"
+    )
     ensure.add_argument("--python", action="store_true", help="the Python environment only")
     ensure.add_argument("--dev", action="store_true", help="with the tools of tests and checks")
 
@@ -149,12 +151,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_choice(command: argparse.ArgumentParser) -> None:
+def _add_choice(command: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     choice = command.add_mutually_exclusive_group()
     choice.add_argument("--stack", help="for this stack (Pulumi.<stack>.yaml)")
     choice.add_argument("--for", dest="cni", metavar="CNI", help="for this CNI")
     choice.add_argument("--all", action="store_true", help="for every stack (the default)")
     choice.add_argument("--every", action="store_true", help="every version that there is")
+    return choice
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,6 +175,9 @@ def guarded(work: Callable[[], None]) -> int:
     except ToolchainError as error:
         say(f"error: {error}")
         return error.exit_status
+    except OSError as error:  # no room, or a folder that may only be read
+        say(f"error: {error}; what is finished is kept")
+        return ToolchainError.exit_status
     except KeyboardInterrupt:
         say("interrupted; what is finished is kept, the same command goes on from here")
         return _INTERRUPTED

@@ -174,14 +174,24 @@ class Setup:
             self.builder.copy_share(go, family, share)
 
 
-def ensure(arguments: argparse.Namespace, *, dev: bool, python_only: bool = False) -> None:
+def ensure(
+    arguments: argparse.Namespace,
+    *,
+    dev: bool,
+    python_only: bool = False,
+    down: str | None = None,
+) -> None:
     """Make all that is asked for.
+
+    :param down: the stack that is to be taken down, and nothing else.
 
     :raises ToolchainError: the machine cannot run the lab that is asked for by name; where nothing
         is, the set-up goes on without the lab.
     """
     if python_only:
         needs = frozenset[Need]()
+    elif down is not None:
+        needs = pulumi.needs_to_take_down(CHECKOUT, down, os.environ)
     elif arguments.stack is not None:
         needs = needs_of_stack(CHECKOUT, arguments.stack)
     elif arguments.cni is not None:
@@ -255,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(arguments: argparse.Namespace) -> None:
     match arguments.command:
         case "ensure":
-            ensure(arguments, dev=arguments.dev, python_only=arguments.python)
+            ensure(arguments, dev=arguments.dev, python_only=arguments.python, down=arguments.down)
         case "env":
             ensure(arguments, dev=False)
             sys.stdout.write(pulumi.as_exports(ready_environment(arguments.stack)))

@@ -41,6 +41,8 @@ OPERATIONS = {
     "dn",
     "watch",
 }
+TAKE_DOWN = {"destroy", "down", "dn"}
+"""Operations that need no settings: a stack that has lost its file can be taken down."""
 REMEMBERED = {"up", "update"}
 """Operations after which commands without ``--stack`` mean the same stack."""
 NO_PLUGINS = "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"
@@ -142,11 +144,12 @@ def needs_copy(stack_file: Path) -> bool:
 
 
 def private_copy(stack_file: Path, folder: Path) -> Path:
-    """A fresh copy of a stack's file, replaced whole and readable by its owner only."""
+    """A fresh copy of a stack's file, replaced whole and readable by its owner only; an empty one
+    of a file that is gone."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     copy = folder / stack_file.name
     fresh = folder / f".{stack_file.name}.{os.getpid()}.yaml"
-    fresh.write_bytes(stack_file.read_bytes())
+    fresh.write_bytes(stack_file.read_bytes() if stack_file.is_file() else b"")
     fresh.replace(copy)
     return copy
 
@@ -218,11 +221,12 @@ def rewritten(
         if stack is None:
             return same
     stack_file = project / f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
-    if not needs_copy(stack_file):
+    gone = asked in TAKE_DOWN and not stack_file.is_file()
+    if not gone and not needs_copy(stack_file):
         return same
     name = environment["CNI_BENCHMARK_PROJECT"]
     kept_in = state_file(environment.get("PULUMI_BACKEND_URL", ""), name, stack)
-    if kept_in is not None and not kept_in.exists():
+    if not gone and kept_in is not None and not kept_in.exists():
         create_stack(pulumi, name, stack, environment)
     if asked in REMEMBERED and option(arguments, "-s", "--stack") is not None:
         subprocess.run(
@@ -255,6 +259,8 @@ def without_plugins(
         stack = option(arguments, "-s", "--stack") or environment.get("PULUMI_STACK")
         stack = stack or selected_stack(pulumi, ["-C", str(project)]) or ""
         file = f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
+    if not (project / file).is_file() or not read_yaml(project / file):
+        return {}  # of a stack that has lost its file nobody can say
     in_the_lab = target_of(settings_tree(project, project / file)) == LAB_TARGET
     return {NO_PLUGINS: "true"} if in_the_lab else {}
 

@@ -332,3 +332,20 @@ def needs_of_stack(checkout: Path, stack: str) -> frozenset[Need]:
     eks = settings.get("eks")
     kubernetes = str(eks.get("version")) if isinstance(eks, dict) else ""
     return needs_of_lab(cni, version, kubernetes, kube_proxy=scenario.get("kubeProxy") != "none")
+
+
+def needs_to_take_down(
+    checkout: Path, stack: str, environment: Mapping[str, str]
+) -> frozenset[Need]:
+    """What has to be there to destroy a stack, which may have lost its file: the engine knows what
+    the stack has.
+
+    :raises UnknownStackError: it has no file, and the backend does not know it.
+    :raises ToolchainError: its file is no YAML.
+    """
+    if stack not in stacks(checkout):
+        login = find_login(environment, checkout / PROJECT_FILE)
+        kept = state_file(login.backend, project_name(checkout) or "", stack)
+        if stack and (kept is None or kept.exists()):
+            return frozenset({ENGINE})
+    return needs_of_stack(checkout, stack)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from lab.errors import ToolchainError
-from lab.toolchain import doctor, pulumi
+from lab.errors import ToolchainError, UnknownStackError
+from lab.toolchain import bootstrap, doctor, launcher, pulumi
 from lab.toolchain.cache import CHECKOUT
 from lab.toolchain.commands import main
 from lab.toolchain.doctor import Facts
@@ -89,12 +90,40 @@ def test_a_stack_file_that_is_no_yaml_is_told_in_one_message(tmp_path: Path) -> 
         _needs(tmp_path, "config: [\n")
 
 
+def test_a_stack_that_the_engine_knows_can_go_without_its_file(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: x\nruntime: python\n")
+    (tmp_path / "Pulumi.there.yaml").write_text("config: {x:target: eks}\n")
+    at = {"PULUMI_BACKEND_URL": f"file://{tmp_path}"}
+    needs = partial(pulumi.needs_to_take_down, tmp_path, environment=at)
+    assert needs("there") == {ENGINE, PODS}
+    with pytest.raises(UnknownStackError):
+        needs("gone")
+    kept = launcher.state_file(at["PULUMI_BACKEND_URL"], "x", "gone")
+    assert kept is not None
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert needs("gone") == {ENGINE}
+    with pytest.raises(UnknownStackError, match="name a stack"):
+        needs("")
+
+
 def test_unknown_stack_is_one_line_with_the_stacks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ensure", "--stack", "scenario-q"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: unknown stack 'scenario-q'; the stacks are: scenario-a, ")
     assert told.count("\n") == 1
     assert "scenario-e" in pulumi.stacks(CHECKOUT)
+
+
+def test_a_cache_that_cannot_be_used_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("CNI_BENCHMARK_CACHE", str(tmp_path / "cache"))
+    assert bootstrap.main(["ensure", "--python"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: [Errno 17] File exists: ")
+    assert (tmp_path / "cache").read_text() == "a file"
 
 
 def test_missing_packages_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -179,6 +179,18 @@ def test_operations_get_a_private_copy(project: Project, stack: list[str], folde
     assert Path(project.copy).read_text() == STACK_FILE
 
 
+def test_a_stack_without_a_file_can_be_taken_down(project: Project) -> None:
+    copy = project.copy.replace("scenario-e", "gone")
+    found = project.run("destroy", "-s", "gone")
+    assert found == ["destroy", "--config-file", copy, "-s", "gone"]
+    assert Path(copy).read_bytes() == b""
+    assert project.log.read_text() == "", "a stack was made"
+    assert not (project.folder / "Pulumi.gone.yaml").exists()
+    # What it has may be in a cloud.
+    assert project.fetches_plugins("destroy", "-s", "gone")
+    assert project.run("up", "-s", "gone") == ["up", "-s", "gone"]
+
+
 def test_up_makes_the_stack_and_selects_it(project: Project) -> None:
     project.run("up", "-s", "scenario-e")
     made, selected = project.log.read_text().splitlines()
