@@ -1,6 +1,7 @@
 """What the commands of ``python -m bench`` share: exit codes, refusals, sessions, progress."""
 
 import argparse
+import errno
 import json
 import shlex
 import signal
@@ -24,7 +25,7 @@ from report.sources import SourceError
 from studies.experiments.ablate import OtherPlanError, TrialFileError
 from studies.experiments.capabilities import StageError
 from studies.experiments.definition import ExtentError
-from studies.matrix.state import FolderError
+from studies.matrix.state import FolderError, MatrixFolder
 from studies.upgrade import UpgradeRefusedError
 
 Commands: TypeAlias = "argparse._SubParsersAction[Any]"
@@ -178,6 +179,30 @@ def writing(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise FatalError(USAGE, f"--out: cannot write {what}: {error}") from None
+
+
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+
+
+@contextmanager
+def alone_in(folder: MatrixFolder) -> Iterator[None]:
+    """Keep others out of a folder; what the system refuses meanwhile is one line.
+
+    :raises FatalError: the folder cannot be written, or something else was refused: a process
+        could not be started, say.
+    """
+    try:
+        with folder.only_one():
+            yield
+    except OSError as error:
+        named = Path(error.filename) if isinstance(error.filename, str) else None
+        inside = named is not None and named.absolute().is_relative_to(folder.path.absolute())
+        if inside or (named is None and error.errno in _OF_A_DISK):
+            raise FatalError(USAGE, f"--out: {error}") from None
+        raise FatalError(SESSION, f"the system refuses: {error}. {_GOES_ON}") from error
+
+
+_GOES_ON = "What was measured is kept, and the same command goes on"
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from cli.common import (
     Commands,
     FatalError,
     add_answer,
+    alone_in,
     interrupted_by_term,
     names,
     print_answer,
@@ -105,11 +106,8 @@ def _explain(options: argparse.Namespace) -> int:
         )
         for name, each in planned.items()
     ]
-    try:
-        with folder.only_one():
-            found, figures = _measured(folder, asked, described, labs, options.bring_ups)
-    except OSError as error:
-        raise FatalError(USAGE, f"--out: {error}") from None
+    with alone_in(folder):
+        found, figures = _measured(folder, asked, described, labs, options.bring_ups)
     print_answer(
         options.format,
         text=lambda: rendered(found),

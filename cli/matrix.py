@@ -29,6 +29,7 @@ from cli.common import (
     FatalError,
     add_allow,
     add_profile,
+    alone_in,
     interrupted_by_term,
     progress,
 )
@@ -47,7 +48,7 @@ from studies.matrix.run import (
     StandingError,
     refuse_standing,
 )
-from studies.matrix.state import MatrixFolder, MatrixState
+from studies.matrix.state import RESERVED, MatrixFolder, MatrixState
 
 PROJECT = Path(__file__).parents[1]
 _SEEDS = 2**31
@@ -121,11 +122,8 @@ def _matrix(options: argparse.Namespace) -> int:
     if options.down and not folder.path.is_dir():
         raise FatalError(USAGE, f"--down: there is no matrix in {folder.path}: name its --out")
     asked = None if options.down else _asked(options)
-    try:
-        with folder.only_one():
-            return _in_folder(folder, asked, options)
-    except OSError as error:
-        raise FatalError(USAGE, f"--out: {error}") from None
+    with alone_in(folder):
+        return _in_folder(folder, asked, options)
 
 
 def _asked(options: argparse.Namespace) -> MatrixState:
@@ -171,6 +169,10 @@ def _stacks(named: Sequence[str]) -> list[str]:
     for name in stacks:
         if name not in known:
             raise FatalError(USAGE, f"no stack {name!r}: choose of {', '.join(known)}")
+        if name in RESERVED:
+            raise FatalError(
+                USAGE, f"{name}.json is a matrix's own file: give that stack's file another name"
+            )
         if stacks.count(name) > 1:
             raise FatalError(USAGE, f"{name} is named twice: name every stack once")
     return stacks

@@ -22,6 +22,7 @@ from cli.common import (
     add_allow,
     add_profile,
     descriptor,
+    interrupted_by_term,
     progress,
     writing,
 )
@@ -73,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
         allow=options.allow,
     )
     try:
-        with closing(open_session(descriptor(options.session))) as session:
+        with closing(open_session(descriptor(options.session))) as session, interrupted_by_term():
             results = run_benchmark(session, plan, progress=progress)
     except BenchmarkError as error:
         code, results = MISSING_NUMBERS, error.results

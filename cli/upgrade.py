@@ -17,6 +17,7 @@ from cli.common import (
     Commands,
     FatalError,
     add_answer,
+    alone_in,
     interrupted_by_term,
     print_answer,
     progress,
@@ -109,11 +110,8 @@ def _upgrade(options: argparse.Namespace) -> int:
     )
     folder = MatrixFolder(Path(options.out or f"upgrade-{options.stack}"))
     labs = UpgradeLabs({FROM: before, TO: after})
-    try:
-        with folder.only_one():
-            finding = _in_folder(folder, upgrade, labs, options.tolerate)
-    except OSError as error:
-        raise FatalError(USAGE, f"--out: {error}") from None
+    with alone_in(folder):
+        finding = _in_folder(folder, upgrade, labs, options.tolerate)
     print_answer(
         options.format,
         text=lambda: rendered(finding),

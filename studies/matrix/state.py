@@ -28,6 +28,8 @@ SAMPLES: Final = "samples.jsonl"
 EXPLANATION, GRAPHS = "explain.json", "why"
 """Where the CPU time of the last bring-up's operations went, and the folder of its flame graphs."""
 _LOCK: Final = ".lock"
+RESERVED: Final = tuple(Path(name).stem for name in (MATRIX, EXPLANATION))
+"""What no stack may be called: its results would be written over these files."""
 
 TOOL_BRING_UPS: Final = 3
 """In so many, the first ones, the tools measure, too. What decides is measured in turns, in all."""

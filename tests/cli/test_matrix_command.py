@@ -98,6 +98,42 @@ def test_by_default_all_scenarios_and_five_bring_ups_of_a_round(
     assert "bring-up 5 of 5: measuring" in told
 
 
+@pytest.mark.parametrize("name", ["matrix", "explain"])
+def test_a_stack_whose_results_would_be_the_matrixs_own_file_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "PROJECT", tmp_path)
+    (tmp_path / f"Pulumi.{name}.yaml").touch()
+    assert run(name, "--out", str(tmp_path / "out")) == 2
+    told = f"bench: {name}.json is a matrix's own file: give that stack's file another name\n"
+    assert capsys.readouterr().err == told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("refused", "code", "told"),
+    [
+        (BlockingIOError(11, "Resource temporarily unavailable"), 4,
+         "bench: the system refuses: [Errno 11] Resource temporarily unavailable. What was "),
+        (OSError(28, "No space left on device"), 2, "bench: --out: [Errno 28] No space left"),
+        (PermissionError(1, "Not permitted", "/sys/fs/cgroup/x"), 4,
+         "bench: the system refuses: [Errno 1] Not permitted: '/sys/fs/cgroup/x'. What was "),
+        (PermissionError(1, "Not permitted", "matrix/matrix.json"), 2, "bench: --out: [Errno 1]"),
+    ],
+)  # fmt: skip
+def test_what_the_system_refuses_is_told_as_what_it_is(
+    stacks: FakeStacks, refused: OSError, code: int, told: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def refuse(*_: object) -> int:
+        raise refused
+
+    monkeypatch.setattr(command, "_in_folder", refuse)
+    assert once("scenario-a") == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(told)
+
+
 def test_a_single_bring_up_has_five_rounds_by_default(stacks: FakeStacks) -> None:
     assert once("scenario-a") == 0
     assert (record()["bring_ups"], record()["rounds"]) == (1, 5)
