@@ -24,8 +24,8 @@ measure: ## Measure a stack that is up once more
 	@$(RUN) pulumi up --yes --skip-preview --suppress-outputs --stack '$(STACK)' --replace '**::benchmark'
 	@$(RUN) python -m bench show --stack '$(STACK)'
 
-down: ## Destroy a stack, with all that it started
-	@$(TOOLCHAIN) ensure --stack '$(STACK)'
+down: ## Destroy a stack, with all that it started, also where its file is gone
+	@$(TOOLCHAIN) ensure --down '$(STACK)'
 	@$(RUN) pulumi destroy --yes --skip-preview --stack '$(STACK)'
 
 matrix: ## Measure scenarios side by side: make matrix STACKS="scenario-a scenario-e" BRING_UPS=5 OUT=matrix
