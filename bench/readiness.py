@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from bench.checks import Check, Gate, allowances
-from bench.limits import Observation, Snapshot, between
+from bench.limits import Load, Observation, Snapshot, between
 from bench.plan import Plan
 from bench.probes.base import Bench, Invocation, SampleError
 from bench.probes.cost import Usage, cost_between, idle_cost, read_usage
@@ -33,7 +33,7 @@ STEADY_SPREAD = 1.2
 """So have those whose use has not changed by more than a fifth in ten windows: that is their idle
 state."""
 FREE_SHARE = 0.15
-"""Of a machine's CPUs, at most this may be used by all but the agents."""
+"""Of a machine's CPUs, at most this may be used by what is not of the measurement."""
 _MILLICORES = 1e3
 _MACHINE = "quiet-machine"
 T = TypeVar("T")
@@ -41,10 +41,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window: the agents' millicores per node, and each machine's share in use by others."""
+    """One window: the agents' millicores per node, and each machine's share in use by others, and
+    by everything together."""
 
     millicores: float
     others: dict[str, float]
+    used: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -73,7 +75,9 @@ class _Watched:
         (before, usage, start), after = self._begun, self.bench.snapshot()
         used, end = read_usage(self.bench)
         cost = cost_between(usage, used, end - start)
-        return Window(cost.millicores, _others(between(before, after), cost.millicores))
+        seen = between(before, after)
+        used = {load.name: load.used / load.available for load in seen.machines}
+        return Window(cost.millicores, others_at_rest(seen, cost.millicores), used)
 
     def _told(self, read: Callable[[], T]) -> T | None:
         try:
@@ -96,7 +100,9 @@ class _Watched:
             )
         last = self.windows[-1]
         others = ", ".join(
-            f"{100 * share:.0f} % of {name}'s" for name, share in last.others.items()
+            f"{100 * share:.0f} % of {name}'s CPUs ({100 * last.used[name]:.0f} % with idle CNIs "
+            "and control planes)"
+            for name, share in last.others.items()
         )
         return (
             Check(
@@ -108,8 +114,8 @@ class _Watched:
             Check(
                 _MACHINE,
                 free(last),
-                f"all but the CNI's agents uses {others or 'an unknown share of the'} CPUs while "
-                f"nothing is measured, after {waited:.0f} s; {100 * FREE_SHARE:.0f} % may be",
+                f"other work uses {others or 'an unknown share of the CPUs'} while nothing is "
+                f"measured, after {waited:.0f} s; {100 * FREE_SHARE:.0f} % may be",
             ),
         )
 
@@ -163,13 +169,16 @@ def free(window: Window) -> bool:
     return bool(window.others) and all(share <= FREE_SHARE for share in window.others.values())
 
 
-def _others(seen: Observation, millicores: float) -> dict[str, float]:
-    """Each machine's share in use, less its nodes' agents."""
-    return {
-        load.name: max(0.0, load.used - len(seen.nodes[load.name]) * millicores / _MILLICORES)
-        / load.available
-        for load in seen.machines
-    }
+def others_at_rest(seen: Observation, millicores: float) -> dict[str, float]:
+    """Each machine's share that is used by what is not of the measurement; where nobody knows, by
+    all but its nodes' agents."""
+
+    def cpus(load: Load) -> float:
+        if load.others is not None:
+            return load.others
+        return max(0.0, load.used - len(seen.nodes[load.name]) * millicores / _MILLICORES)
+
+    return {load.name: cpus(load) / load.available for load in seen.machines}
 
 
 def await_idle_agents(bench: Bench, most_seconds: float, *, windows: int = 1) -> float:

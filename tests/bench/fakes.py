@@ -87,7 +87,8 @@ class FakeSession:
     ``busy`` is the share of a machine's CPUs in use, by node; ``pod_cpu`` the CPUs that a role's
     pods use; both grow with the time. ``held_back`` grows by the next number of ``throttle`` with
     every command, by recording; in the same way ``others`` are the shares of the machines' CPUs
-    that somebody else uses, and ``set_clock`` the seconds by which the time of day is set.
+    that somebody else uses (at all times ``at_rest``, by node), and ``set_clock`` the seconds by
+    which the time of day is set.
     ``told`` is what the stack told the session; ``path`` is what leads connections to the Service;
     ``skew`` is in seconds, by role; ``received_per_read`` are the receive softirqs of each CPU.
     ``agent`` is how its agent is.
@@ -109,6 +110,7 @@ class FakeSession:
         self.busy = {"node-1": 0.05, "node-2": 0.05}
         self.steal = 0.0
         self.others: dict[str, list[float]] = {}
+        self.at_rest: dict[str, float] = {}
         self._others_used = 0.0
         self.set_clock: dict[str, list[float]] = {}
         self.set_by = 0.0
@@ -228,7 +230,7 @@ class FakeSession:
                 4,
                 share * passed,
                 self.steal * passed,
-                others_seconds=self._others_used,
+                others_seconds=self._others_used + self.at_rest.get(node, 0.0) * passed,
                 time_of_day=TimeOfDay(self.set_by, 0.001),
             )
             for node, share in self.busy.items()

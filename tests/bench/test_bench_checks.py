@@ -10,6 +10,7 @@ import pytest
 
 from bench.checks import Check, ClockReading, Gate, PreconditionError, check_cluster
 from bench.interleave import run_benchmark
+from bench.limits import Load, Observation
 from bench.plan import ALLOWABLE, PROFILES, Plan
 from bench.probes.base import Bench
 from bench.readiness import (
@@ -18,6 +19,7 @@ from bench.readiness import (
     Readiness,
     Window,
     near_limit,
+    others_at_rest,
     quiet,
     settled,
 )
@@ -359,7 +361,7 @@ def test_the_generator_is_calibrated_against_a_null_server(session: FakeSession)
 def test_the_generator_is_calibrated_once_the_machine_is_quiet(session: FakeSession) -> None:
     assert list(ready(session)) == ["quiet-agents", "quiet-machine", "allowances", "generator"]
     busy = FakeSession()
-    busy.busy["node-1"] = 0.4
+    busy.at_rest["node-1"] = 0.4
     with pytest.raises(PreconditionError, match="'quiet-machine' failed"):
         ready(busy)
     assert busy.calls == [], "not before"
@@ -369,7 +371,7 @@ def test_the_generator_is_calibrated_once_the_machine_is_quiet(session: FakeSess
 def test_a_profile_that_is_published_refuses_what_quick_marks(
     session: FakeSession, profile: str
 ) -> None:
-    session.busy["node-1"] = 0.4
+    session.at_rest["node-1"] = 0.4
     plan = PROFILES[profile]
     with pytest.raises(PreconditionError, match="'quiet-machine' failed"):
         ready(session, *plan.allow, plan=plan)
@@ -446,18 +448,24 @@ def test_a_steady_idle_use_is_an_idle_state_however_high() -> None:
 
 
 def test_other_load_is_refused_with_its_size(session: FakeSession) -> None:
-    session.busy["node-1"] = 0.4
+    session.at_rest["node-1"] = 0.4
     with pytest.raises(PreconditionError, match=r"'quiet-machine' failed: .*40 % of node-1's"):
         ready(session)
     assert session.time.seconds >= PLAN.settle_seconds, "it was waited for"
 
 
-def test_the_agents_own_use_is_no_other_load() -> None:
+def test_what_is_measured_is_no_other_load_however_much_it_uses_at_rest() -> None:
     session = Settling(1e9)
-    session.busy = {"node-1": 0.2}
+    session.busy, session.at_rest = {"node-1": 0.4}, {"node-1": 0.1}
     checks = ready(session, "quiet-agents")
     assert checks["quiet-machine"].passed
-    assert "10 % of node-1's" in checks["quiet-machine"].evidence
+    assert "10 % of node-1's CPUs (40 % with idle CNIs" in checks["quiet-machine"].evidence
+
+
+def test_where_nobody_tells_others_they_are_all_but_the_agents() -> None:
+    load = Load("node-1", used=0.8, available=4)
+    seen = Observation(2.0, (load,), {"node-1": ("node-1",)}, {}, 0.0, {})
+    assert others_at_rest(seen, 400) == {"node-1": pytest.approx(0.1)}
 
 
 @pytest.mark.parametrize("lacking", ["usage", "machines"])

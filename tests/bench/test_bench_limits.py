@@ -366,12 +366,11 @@ def test_where_a_busy_machine_is_allowed_the_last_attempt_counts(session: FakeSe
 
 def test_a_machine_that_was_busy_before_is_not_asked_again(session: FakeSession) -> None:
     plan = replace(PLAN, allow=("quiet-machine",))
-    session.busy = {"node-1": 0.5, "node-2": 0.05}
-    session.others["iperf3-tcp"] = [0, 0, 0.3]
+    session.at_rest = {"node-1": 0.5}
     results = run_benchmark(session, plan, clock=session.time.clock())
     assert [check.name for check in results.marks] == ["quiet-machine"]
     assert results.probes["tcp"].failures == []
-    assert results.probes["tcp"].disturbed[0].share == 0.3
+    assert results.probes["tcp"].disturbed[0].share == pytest.approx(0.5)
 
 
 def test_a_clock_that_was_set_voids_the_sample(session: FakeSession) -> None:
