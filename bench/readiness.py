@@ -76,8 +76,8 @@ class _Watched:
         used, end = read_usage(self.bench)
         cost = cost_between(usage, used, end - start)
         seen = between(before, after)
-        used = {load.name: load.used / load.available for load in seen.machines}
-        return Window(cost.millicores, others_at_rest(seen, cost.millicores), used)
+        all_ = {load.name: load.used / load.available for load in seen.machines}
+        return Window(cost.millicores, others_at_rest(seen, cost.millicores), all_)
 
     def _told(self, read: Callable[[], T]) -> T | None:
         try:
