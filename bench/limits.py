@@ -9,7 +9,7 @@ not measured at rest.
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from bench.metrics import LimitedBy
@@ -19,6 +19,7 @@ from bench.session import (
     MachineUsage,
     Session,
     SessionError,
+    Worked,
     WorkloadUsage,
 )
 from bench.workloads import Side, roles
@@ -54,6 +55,8 @@ class Snapshot:
     """All counters at one moment ``at`` (monotonic seconds).
 
     ``components`` are the CNI's where a machine does not tell itself what others use, else None.
+    ``worked`` is what the commands' own time took, where that is told apart; where it should be and
+    is not, ``diluted`` has the reason.
     """
 
     at: float
@@ -61,6 +64,8 @@ class Snapshot:
     workloads: tuple[WorkloadUsage, ...]
     allowances: Mapping[str, Mapping[str, int]]
     components: tuple[ComponentUsage, ...] | None = None
+    worked: Worked | None = None
+    diluted: str = ""
 
 
 def take(session: Session, at: float) -> Snapshot:
@@ -68,6 +73,7 @@ def take(session: Session, at: float) -> Snapshot:
 
     :raises SessionError: one cannot be read.
     """
+    worked, diluted = _worked(session)
     machines = tuple(session.machines())
     told = all(machine.others_seconds is not None for machine in machines)
     return Snapshot(
@@ -76,7 +82,16 @@ def take(session: Session, at: float) -> Snapshot:
         tuple(session.workload_usage()),
         {node: dict(counters) for node, counters in session.allowances().items()},
         None if told else _components(session),
+        worked,
+        diluted,
     )
+
+
+def _worked(session: Session) -> tuple[Worked | None, str]:
+    try:
+        return session.worked(), ""
+    except SessionError as error:
+        return None, str(error)
 
 
 def _components(session: Session) -> tuple[ComponentUsage, ...] | None:
@@ -118,7 +133,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What happened between two snapshots, ``seconds`` apart.
+    """What happened between two snapshots, ``span`` seconds apart.
+
+    CPU use is that of ``seconds`` of them: of all or, where that is told apart, of those in which a
+    client's command ran; ``diluted`` is why it is not. ``busy`` are the machines' CPU seconds in
+    all of the span.
 
     ``nodes`` are those of each machine, and of each of its ``parts``; ``stolen`` the CPU seconds
     that a hypervisor withheld, ``held_back`` the growth of the platform's counters by node (only
@@ -134,6 +153,9 @@ class Observation:
     held_back: Mapping[str, Mapping[str, int]]
     clock_step: float = 0.0
     parts: tuple[Load, ...] = ()
+    span: float = 0.0
+    busy: Mapping[str, float] = field(default_factory=dict)
+    diluted: str = ""
 
     def limit(self, servers: Collection[str]) -> Limit:
         """Who was at its limit: a pod with a CPU limit first, then a machine, then a node's part
@@ -159,11 +181,12 @@ class Observation:
         return Limit("server" if serving else "client", evidence)
 
     def cpu_seconds(self, nodes: Collection[str]) -> float | None:
-        """CPU time of the machines that these nodes are on; None where it is not told."""
+        """CPU time in all of the span, of the machines that these nodes are on; None where it is
+        not told."""
         used = [
-            load.used for load in self.machines if any(n in nodes for n in self.nodes[load.name])
+            used for name, used in self.busy.items() if any(n in nodes for n in self.nodes[name])
         ]
-        return sum(used) * self.seconds if used else None
+        return sum(used) if used else None
 
     @property
     def steal(self) -> float:
@@ -197,6 +220,8 @@ class Observation:
             parts.append(f"{100 * self.others:.0f} % used by others")
         if self.steal > NOTABLE_STEAL:
             parts.append(f"{100 * self.steal:.0f} % withheld by the hypervisor")
+        if self.diluted:
+            parts.append(f"with idle time around the commands ({self.diluted})")
         return ", ".join(parts)
 
 
@@ -207,6 +232,33 @@ def between(before: Snapshot, after: Snapshot, *, alone: bool = True) -> Observa
         only a machine that tells itself what others use knows that.
     :raises ValueError: they are of the same moment.
     """
+    seen = _between(before, after, alone=alone)
+    diluted = before.diluted or after.diluted
+    then, now = before.worked, after.worked
+    if then is None or now is None or now.seconds - then.seconds < SHORTEST_SECONDS:
+        return replace(seen, diluted=diluted)
+    loaded = _between(_reduced(before, then), _reduced(after, now), alone=alone)
+    return replace(
+        loaded,
+        nodes={**seen.nodes, **loaded.nodes},
+        held_back=seen.held_back,
+        clock_step=seen.clock_step,
+        span=seen.span,
+        busy=seen.busy,
+    )
+
+
+def _reduced(taken: Snapshot, to: Worked) -> Snapshot:
+    return replace(
+        taken,
+        at=to.seconds,
+        machines=to.machines,
+        workloads=to.workloads,
+        components=to.components,
+    )
+
+
+def _between(before: Snapshot, after: Snapshot, *, alone: bool) -> Observation:
     seconds = after.at - before.at
     if seconds <= 0:
         raise ValueError(f"snapshots {seconds} s apart")
@@ -231,6 +283,8 @@ def between(before: Snapshot, after: Snapshot, *, alone: bool = True) -> Observa
         held_back=growth(before.allowances, after.allowances),
         clock_step=max((_step(then, now) for then, now in pairs), key=abs, default=0.0),
         parts=tuple(load(then, now) for then, now in parts),
+        span=seconds,
+        busy={now.name: now.busy_seconds - then.busy_seconds for then, now in pairs},
     )
 
 

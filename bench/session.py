@@ -130,6 +130,17 @@ class MachineUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Worked:
+    """What was used while a client's command ran: added up over all such times so far, which make
+    ``seconds``, by the machines' own notes and clocks. Components' memory is not in it."""
+
+    seconds: float
+    machines: tuple[MachineUsage, ...]
+    workloads: tuple[WorkloadUsage, ...]
+    components: tuple[ComponentUsage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ServicePath:
     """By what connections to one Service are led to its pods, seen from one client's node.
 
@@ -213,6 +224,14 @@ class Session(Protocol):
 
     def machines(self) -> Sequence[MachineUsage]:
         """CPU time of every machine that has a node, now."""
+        ...
+
+    def worked(self) -> Worked | None:
+        """What the commands' own time took; None where readings around a command, which take next
+        to no time, tell it as well.
+
+        :raises SessionError: it should be told and cannot.
+        """
         ...
 
     def health(self) -> Sequence[Health]:

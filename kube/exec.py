@@ -27,7 +27,7 @@ import socket
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from textwrap import shorten
@@ -116,6 +116,46 @@ def run(
     return Finished(_exit_code(status, container), stdout, stderr, seconds)
 
 
+class Conversation:
+    """A command that lives as long as its stream. It answers each empty line with some lines of its
+    own and an empty one: so a question takes one round trip, and not those of a new stream.
+
+    :raises KubernetesError: see :func:`run`.
+    """
+
+    def __init__(
+        self, kube: Kube, container: Container, argv: Sequence[str], *, timeout: float
+    ) -> None:
+        deadline = time.monotonic() + timeout
+        self._what = f"{container}: `{_shown(argv)}`"
+        self._stream = _start(kube, container, argv, deadline, takes_input=True)
+
+    def ask(self, *, timeout: float) -> str:
+        """The next answer.
+
+        :raises TornError: none came in time, or the command has ended. It is of no use any more.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            output = _talk(self._stream, b"\n", deadline, self._what, timeout, _is_answered)
+        except TornError:
+            self.close()
+            raise
+        if channels.ERROR_CHANNEL in output:
+            self.close()
+            said = output[channels.STDERR_CHANNEL].decode(errors="replace").strip()[-300:]
+            raise TornError(f"{self._what} has ended: {said}")
+        return output[channels.STDOUT_CHANNEL].decode(errors="replace")
+
+    def close(self) -> None:
+        """The command finds the end of its input."""
+        self._stream.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _is_answered(output: Mapping[int, bytearray]) -> bool:
+    return output[channels.STDOUT_CHANNEL].endswith(b"\n\n")
+
+
 def _shown(argv: Sequence[str]) -> str:
     """A command in an error's one line, which a script would not fit into."""
     return shorten(" ".join(argv), 100, placeholder=" …")
@@ -181,9 +221,15 @@ def _open(kube: Kube, path: str, url: str, timeout: float) -> WebSocket:
 
 
 def _talk(
-    stream: WebSocket, stdin: bytes, deadline: float, what: str, timeout: float
+    stream: WebSocket,
+    stdin: bytes,
+    deadline: float,
+    what: str,
+    timeout: float,
+    enough: Callable[[Mapping[int, bytearray]], bool] = lambda output: False,
 ) -> dict[int, bytearray]:
-    """The channels' bytes, until the stream is closed after the command's end."""
+    """The channels' bytes, until the stream is closed after the command's end, or there is
+    ``enough``."""
     output: dict[int, bytearray] = defaultdict(bytearray)
     torn = f"{what}: the connection was closed before the command had ended"
     try:
@@ -196,6 +242,8 @@ def _talk(
             # Empty frames only say that the stream is there (remotecommand/websocket.go).
             if opcode in (ABNF.OPCODE_BINARY, ABNF.OPCODE_TEXT) and len(frame.data) > 1:
                 output[frame.data[0]] += frame.data[1:]
+                if enough(output):
+                    return output
             if channels.ERROR_CHANNEL in output:
                 deadline = min(deadline, time.monotonic() + _LINGER_SECONDS)
             elif time.monotonic() >= deadline:

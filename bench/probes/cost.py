@@ -1,7 +1,8 @@
 """What the CNI itself uses: CPU and memory of its agents and kube-proxy, idle and under load.
 
-CPU time is read right before and right after a window, never by a poller, so that the window is
-known exactly. The loaded window is one of the HTTP probes: :class:`UnderLoad` wraps it. Per node
+CPU time is read right before and right after a window, so that the window is known exactly; of a
+loaded window, where the target tells that apart, only the time in which the load's command ran. The
+loaded window is one of the HTTP probes: :class:`UnderLoad` wraps it. Per node
 the processes are added up, then the mean over nodes is taken; the operator is one per cluster: it
 has its own figure and is not in that mean.
 """
@@ -11,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
+from bench.limits import SHORTEST_SECONDS
 from bench.metrics import CNI_CPU, CNI_CPU_IDLE, CNI_MEMORY, Metric, component_metric
 from bench.plan import Plan
 from bench.probes.base import Bench, Invocation, Reading, SampleError, WrappedProbe
-from bench.session import ComponentUsage, SessionError, Targets
+from bench.session import ComponentUsage, SessionError, Targets, Worked
 from bench.text import number
 from cni.registry import DATAPLANES
 
@@ -111,6 +113,32 @@ def read_usage(bench: Bench) -> tuple[Usage, float]:
     return usage, bench.clock.monotonic()
 
 
+_Read = tuple[tuple[Usage, float], Worked | None]
+
+
+def _read_worked(bench: Bench) -> Worked | None:
+    try:
+        return bench.session.worked()
+    except SessionError:
+        return None  # the whole window has to do
+
+
+def _cost_of_load(before: _Read, after: _Read) -> Cost:
+    """The cost of the commands' own time, where that is told; memory is that of the end.
+
+    :raises SampleError: see :func:`cost_between`.
+    """
+    (first, start), then = before
+    (last, end), now = after
+    if then and now and now.seconds - then.seconds >= SHORTEST_SECONDS:
+        first, last = (
+            replace(usage_of(worked.components), memory_bytes=last.memory_bytes)
+            for worked in (then, now)
+        )
+        start, end = then.seconds, now.seconds
+    return cost_between(first, last, end - start)
+
+
 def idle_cost(bench: Bench, seconds: float) -> Cost:
     """The cost of a window in which the benchmark does nothing.
 
@@ -163,13 +191,13 @@ class UnderLoad(WrappedProbe):
 
     def measure(self, bench: Bench) -> Reading:
         try:
-            before = read_usage(bench)
+            before = read_usage(bench), _read_worked(bench)
         except SampleError as error:
             return self._without_cost(self.inner.measure(bench), str(error))
         reading = self.inner.measure(bench)
         try:
-            after, end = read_usage(bench)
-            cost = cost_between(before[0], after, end - before[1])
+            worked = _read_worked(bench)
+            cost = _cost_of_load(before, (read_usage(bench), worked))
         except SampleError as error:
             return self._without_cost(reading, str(error))
         each = {

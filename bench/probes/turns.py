@@ -360,7 +360,7 @@ def _machines(benches: Sequence[Bench]) -> Callable[[], list[float | None]]:
             if all_ is None or at_rest is None:
                 used.append(None)
             else:
-                used.append(max(0.0, all_ - at_rest / idle[place].seconds * busy.seconds))
+                used.append(max(0.0, all_ - at_rest / idle[place].span * busy.span))
         return used
 
     return spent

@@ -27,9 +27,9 @@ from kube.objects import Json, KubernetesError
 _SCRIPTS = Path(__file__).with_name("scripts")
 
 
-def script(name: str, *arguments: str) -> tuple[str, ...]:
+def script(name: str, *arguments: str, shell: str = "sh") -> tuple[str, ...]:
     """The command that runs one of the folder's shell scripts where there is only a shell."""
-    return ("sh", "-c", (_SCRIPTS / f"{name}.sh").read_text(encoding="utf-8"), "sh", *arguments)
+    return (shell, "-c", (_SCRIPTS / f"{name}.sh").read_text(encoding="utf-8"), "sh", *arguments)
 
 
 NETWORK_COMMAND = script("network")
@@ -44,7 +44,7 @@ def usage_command(containers: Sequence[str], root: str = HOST_CGROUPS) -> tuple[
 
 
 # The kernel counts in these for programs, whatever its own tick is (Linux, USER_HZ).
-_TICKS_PER_SECOND = 100
+TICKS_PER_SECOND = 100
 _COUNTER = re.compile(r"[0-9]{1,20}")
 _CLOCK = re.compile(r"[0-9]{1,12}([.,][0-9]{1,9})?")
 # By the shell alone, so that no time passes between the clocks' readings.
@@ -76,17 +76,23 @@ def parse_cpu(node: str, text: str) -> CpuTime:
     """
     words = text.split()
     try:
-        now, up = map(_clock, words[:2])
-        user, nice, system, _idle, _iowait, irq, softirq, steal = map(_count, words[3:11])
+        now, up = map(clock, words[:2])
+        busy, interrupts, steal = cpu_seconds(words[2:])
     except ValueError:
         said = tail(text)
         raise KubernetesError(f"{node}: its clocks and CPUs' time are not told: {said}") from None
-    return CpuTime(
-        busy_seconds=(user + nice + system + irq + softirq) / _TICKS_PER_SECOND,
-        interrupt_seconds=(irq + softirq) / _TICKS_PER_SECOND,
-        steal_seconds=steal / _TICKS_PER_SECOND,
-        time_of_day=TimeOfDay(now - up - _UPTIME_ERROR_SECONDS, _UPTIME_ERROR_SECONDS),
-    )
+    ahead = TimeOfDay(now - up - _UPTIME_ERROR_SECONDS, _UPTIME_ERROR_SECONDS)
+    return CpuTime(busy, interrupts, steal, ahead)
+
+
+def cpu_seconds(words: Sequence[str]) -> tuple[float, float, float]:
+    """Seconds at work, of it in interrupts, and withheld, of a line of proc_stat(5).
+
+    :raises ValueError: it is no such line.
+    """
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(count, words[1:9])
+    ticks = (user + nice + system + irq + softirq, irq + softirq, steal)
+    return ticks[0] / TICKS_PER_SECOND, ticks[1] / TICKS_PER_SECOND, ticks[2] / TICKS_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +113,7 @@ def parse_network(node: str, text: str) -> NetworkDevice:
     fields = _fields(text)
     try:
         return NetworkDevice(
-            fields["interface"], _count(fields["mtu"]), fields["driver"], fields.get("version", "")
+            fields["interface"], count(fields["mtu"]), fields["driver"], fields.get("version", "")
         )
     except (KeyError, ValueError) as error:
         said = tail(text)
@@ -120,7 +126,7 @@ def parse_allowances(text: str) -> dict[str, int]:
     for line in text.splitlines():
         name, _, value = line.strip().partition(":")
         with suppress(ValueError):
-            totals[name] += _count(value)
+            totals[name] += count(value)
     return dict(totals)
 
 
@@ -147,7 +153,7 @@ def parse_usage(text: str) -> dict[str, ContainerUsage]:
     for line in text.splitlines():
         try:
             container, *names, figure = line.split()
-            key, value = " ".join(names), _count(figure)
+            key, value = " ".join(names), count(figure)
         except ValueError:
             raise KubernetesError(f"what containers use is not told: {tail(line)}") from None
         # A container's cgroup may hold others of the same name; the outer one counts them all.
@@ -166,7 +172,7 @@ def _usage(figures: Mapping[str, int]) -> ContainerUsage | None:
     return None
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     """A counter of the kernel's, of 64 bits.
 
     :raises ValueError: it is none.
@@ -176,7 +182,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _clock(text: str) -> float:
+def clock(text: str) -> float:
     """Seconds with a fraction, behind a comma where bash has such a locale.
 
     :raises ValueError: it is something else, such as nan.
@@ -203,7 +209,7 @@ def pod_facts(text: str) -> dict[str, Any]:
     fields = _fields(text)
     try:
         # Cilium leaves room for a tunnel's headers in the route.
-        limits = [_count(fields[name]) for name in ("device_mtu", "route_mtu") if fields[name]]
+        limits = [count(fields[name]) for name in ("device_mtu", "route_mtu") if fields[name]]
         return {
             "pod_mtu": min(limits),
             "congestion_control": fields["congestion_control"],

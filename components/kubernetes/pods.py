@@ -1,7 +1,7 @@
 """Pods of a cluster: which are ready, what runs in them, and commands in them."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -66,6 +66,21 @@ def output(api: Kube, where: Container, argv: Sequence[str]) -> str:
     return done.stdout
 
 
+def node_probes(api: Kube, nodes: Iterable[str]) -> dict[str, Container]:
+    """The node probe of each node.
+
+    :raises KubernetesError: a node has none that is ready.
+    """
+    probes = {
+        pod["spec"]["nodeName"]: container(pod, NODE_PROBE)
+        for pod in ready(api, NODES_NAMESPACE, f"{ROLE_LABEL}={NODE_PROBE}")
+    }
+    lacking = sorted(set(nodes) - probes.keys())
+    if lacking:
+        raise KubernetesError(f"no ready node probe on {', '.join(lacking)}")
+    return probes
+
+
 def on_nodes(
     api: Kube, command: Callable[[str], Sequence[str]], nodes: Sequence[str]
 ) -> dict[str, str]:
@@ -75,13 +90,7 @@ def on_nodes(
     """
     if not nodes:
         return {}
-    probes = {
-        pod["spec"]["nodeName"]: container(pod, NODE_PROBE)
-        for pod in ready(api, NODES_NAMESPACE, f"{ROLE_LABEL}={NODE_PROBE}")
-    }
-    lacking = sorted(set(nodes) - probes.keys())
-    if lacking:
-        raise KubernetesError(f"no ready node probe on {', '.join(lacking)}")
+    probes = node_probes(api, nodes)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         outputs = pool.map(lambda node: output(api, probes[node], command(node)), nodes)
         return dict(zip(nodes, outputs, strict=True))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -18,10 +18,11 @@ from bench.session import (
     ServicePath,
     SessionError,
     TurnClient,
+    Worked,
     WorkloadUsage,
 )
 from bench.text import ParseError, tail
-from bench.workloads import DNS_SERVICE, WORKLOADS
+from bench.workloads import DNS_SERVICE, WORKLOADS, roles
 from cni.dataplane import KUBE_PROXY_PODS, CountError, Setting
 from cni.toggles import EvidenceError
 from components.kubernetes import dataplane, facts, manifests, pods
@@ -37,6 +38,7 @@ from components.kubernetes.manifests import (
     SYSTEM_NAMESPACE,
 )
 from components.kubernetes.pods import Leftover, Leftovers
+from components.kubernetes.watch import Watch, Watched
 from components.objects import KeepsObjects
 from components.programs import TURNS
 from kube import exec as pod_exec
@@ -55,6 +57,8 @@ _PROXY_METRICS = ("curl", "--fail", "--silent", "--show-error", "http://127.0.0.
 
 _START_SECONDS = 120.0
 _LOOK_SECONDS = 0.5
+# Where nodes cannot take notes, in an image of one's own say, it is not tried before each sample.
+_MOST_BEGINNINGS = 2
 
 
 @contextmanager
@@ -82,9 +86,14 @@ class KubernetesSession(KeepsObjects):
         self._about = About.model_validate({"values": dict(requested.values or {}), **about})
         self._leftovers = Leftovers(api)
         self._generator = Generator(api)
+        self._watch: Watch | None = None
+        self._unwatched: list[str] = []
+        """Why no notes could be taken, each time in turn."""
 
     def close(self) -> None:
         """End what may still run of this session's commands, where that is still possible."""
+        if self._watch:
+            self._watch.close()
         # The measurement is over: no sample is lost by what a pod does from now on.
         with suppress(KubernetesError):
             self._leftovers.end_all()
@@ -156,13 +165,38 @@ class KubernetesSession(KeepsObjects):
 
     def workload_usage(self) -> Sequence[WorkloadUsage]:
         with as_session_error():
-            ready = pods.ready(self._api, NAMESPACE, ROLE_LABEL)
-            # Its commands run in the main container.
-            containers = [each for each in _running(ready) if each.name == MAIN]
+            containers = self._workloads()
             return [
                 WorkloadUsage(each.pod, each.role, each.node, usage.cpu_seconds)
                 for each, usage in zip(containers, _usage(self._api, containers), strict=True)
             ]
+
+    def _workloads(self) -> list[Watched]:
+        """The containers in which the workloads' commands run."""
+        ready = pods.ready(self._api, NAMESPACE, ROLE_LABEL)
+        return [each for each in _running(ready) if each.name == MAIN]
+
+    def worked(self) -> Worked:
+        with as_session_error():
+            return self._noting().worked()
+
+    def _noting(self) -> Watch:
+        """The nodes' notes, which are begun again where they have ended."""
+        if self._watch is None:
+            cpus = {name: facts.cpus(node) for name, node in self._nodes.items()}
+            self._watch = Watch(self._api, cpus, roles("client"))
+        if self._watch.is_open:
+            return self._watch
+        if len(self._unwatched) >= _MOST_BEGINNINGS:
+            raise KubernetesError(self._unwatched[-1])
+        try:
+            cni = [replace(each, role="") for each in _running(self._cni_pods())]
+            self._watch.open(pods.node_probes(self._api, self._nodes), [*self._workloads(), *cni])
+        except KubernetesError as error:
+            self._unwatched.append(str(error))
+            raise
+        self._unwatched.clear()
+        return self._watch
 
     def machines(self) -> Sequence[MachineUsage]:
         with as_session_error():
@@ -374,26 +408,15 @@ def _health(pod: Json) -> Health:
     return Health(metadata["name"], f"{metadata['uid']} {restarts}", fault)
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """A running container, by its id."""
-
-    node: str
-    pod: str
-    role: str
-    name: str
-    id: str
-
-
-def _running(of: Iterable[Json]) -> Iterable[_Running]:
+def _running(of: Iterable[Json]) -> Iterable[Watched]:
     for pod in of:
         metadata = pod["metadata"]
         role = metadata["labels"].get(ROLE_LABEL, "")
         for name, container_id in pods.running(pod):
-            yield _Running(pod["spec"]["nodeName"], metadata["name"], role, name, container_id)
+            yield Watched(pod["spec"]["nodeName"], metadata["name"], role, name, container_id)
 
 
-def _usage(api: Kube, containers: Sequence[_Running]) -> list[ContainerUsage]:
+def _usage(api: Kube, containers: Sequence[Watched]) -> list[ContainerUsage]:
     """The usage of each container, in order, read on all nodes at once."""
     ids: dict[str, list[str]] = {}
     for each in containers:

@@ -23,6 +23,7 @@ from bench.session import (
     SessionError,
     TimeOfDay,
     TurnClient,
+    Worked,
     WorkloadUsage,
 )
 from bench.workloads import NULL_HTTP_PORT, WORKLOADS
@@ -93,7 +94,7 @@ class FakeSession:
     ``skew`` is in seconds, by role; ``received_per_read`` are the receive softirqs of each CPU.
     ``agent`` is how its agent is.
     ``longer`` is how many times as long its operations in turns take, also in another's run.
-    ``turns`` answers a plan of turns otherwise.
+    ``turns`` answers a plan of turns otherwise; ``at_work`` is what it tells of the commands' time.
     """
 
     def __init__(self) -> None:
@@ -132,6 +133,7 @@ class FakeSession:
         self.overflowed = 0
         self.overflow_per_read = 0
         self.turns: Callable[[str], bytes] | None = None
+        self.at_work: list[Worked] = []
         self._connections = 7
         self._reads = 0
         self._received = [0, 0]
@@ -235,6 +237,10 @@ class FakeSession:
             )
             for node, share in self.busy.items()
         ]
+
+    def worked(self) -> Worked | None:
+        """See ``bench.session.Session``."""
+        return self.at_work.pop(0) if self.at_work else None
 
     def health(self) -> Sequence[Health]:
         """See ``bench.session.Session``."""

@@ -164,6 +164,9 @@ class NetnsSession:
         """See ``bench.session.Session``: both "nodes" are this machine."""
         return [cpu.of_machine("this machine", ("client", "server"), ())]
 
+    def worked(self) -> None:
+        """See ``bench.session.Session``: readings take no time here."""
+
     def health(self) -> Sequence[Health]:
         """See ``bench.session.Session``: nothing but the pods' own programs."""
         return []

@@ -9,7 +9,7 @@ import pytest
 from bench.probes.base import Bench, SampleError
 from bench.probes.cost import IdleProbe, UnderLoad, Usage, cost_between, usage_of
 from bench.probes.http import http_probe
-from bench.session import ComponentUsage, resolve_targets
+from bench.session import ComponentUsage, Worked, resolve_targets
 from tests.bench.fakes import PLAN, FakeSession
 
 MIB = 1024 * 1024
@@ -76,6 +76,22 @@ def test_under_load_adds_cost_to_the_probe_that_makes_the_load(session: FakeSess
     assert reading.values["cni_cpu"] == pytest.approx(1000 * session.cpu_per_read)
     assert reading.values["http_100_qps"] > 0
     assert "CNI" in probe.summary(reading)
+
+
+def test_under_load_only_the_commands_own_time_counts_where_it_is_told(
+    session: FakeSession,
+) -> None:
+    def worked(seconds: float, cpu: float) -> Worked:
+        return Worked(seconds, (), (), (ComponentUsage("node-1", "cilium-agent", cpu, 0),))
+
+    session.at_work = [worked(3.0, 1.0), worked(3.5, 1.25)]
+    reading = UnderLoad(http_probe(PLAN, 100)).measure(bench_of(session))
+    assert reading.values["cni_cpu"] == pytest.approx(500 / 3)
+    assert reading.values["cni_memory"] == 100
+    # Too short to tell: the time around the command has to do.
+    session.at_work = [worked(3.0, 1.0), worked(3.1, 1.25)]
+    reading = UnderLoad(http_probe(PLAN, 100)).measure(bench_of(session))
+    assert reading.values["cni_cpu"] == pytest.approx(1000 * session.cpu_per_read)
 
 
 def test_cost_that_cannot_be_read_is_missing_and_the_load_s_values_stay(

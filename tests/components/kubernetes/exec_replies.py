@@ -85,7 +85,14 @@ class FromInput:
     answer: Callable[[bytes], Output | None]
 
 
-Reply = Output | Torn | Silence | Refused | Failed | Process | FromInput
+@dataclass(frozen=True)
+class Conversing:
+    """What a command says to each line of its standard input; with None the connection breaks."""
+
+    answer: Callable[[], str | None]
+
+
+Reply = Conversing | Output | Torn | Silence | Refused | Failed | Process | FromInput
 Handler = Callable[[Exec], Reply]
 
 
@@ -120,6 +127,8 @@ async def _streamed(
 ) -> web.StreamResponse:
     if isinstance(reply, Process):
         await _run(stream, reply.argv)
+    elif isinstance(reply, Conversing):
+        await _converse(stream, reply, request.transport)
     elif isinstance(reply, FromInput):
         await _answered(stream, reply, request.transport)
     else:
@@ -186,6 +195,15 @@ async def _answered(stream: web.WebSocketResponse, reply: FromInput, transport: 
         if output := reply.answer(came):
             await _play(stream, output, transport)
             return
+
+
+async def _converse(stream: web.WebSocketResponse, reply: Conversing, transport: Any) -> None:
+    async for _ in stream:
+        said = reply.answer()
+        if said is None:
+            transport.abort()
+            return
+        await stream.send_bytes(bytes([_STDOUT]) + said.encode())
 
 
 async def _take(stream: web.WebSocketResponse, into: IO[bytes] | None) -> None:

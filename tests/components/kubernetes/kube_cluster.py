@@ -23,11 +23,12 @@ from cni.cilium.versions import DEFAULT
 from cni.dataplane import IPTABLES, NFTABLES
 from components.kubernetes import facts
 from components.kubernetes.manifests import NODE_PROBE
+from components.kubernetes.watch import watch_command
 from components.programs import path_in_pods
 from tests.bench.scripts import connections_of
 from tests.cni.stackfiles import stack_scenario
 from tests.components.kubernetes import kube_objects
-from tests.components.kubernetes.exec_replies import Exec, FromInput, Output, Reply
+from tests.components.kubernetes.exec_replies import Conversing, Exec, FromInput, Output, Reply
 from tests.components.kubernetes.kube_api import KubeApi
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 AGENTS = Path(__file__).parents[2] / "fixtures" / "cni" / "agents" / DEFAULT
 LISTENING = facts.script("listening")
+WATCH = watch_command([])
 NODES = ("node-1", "node-2", "node-3")
 
 # The format is that of ethtool 6.1; the names are those of the ENA driver's documentation.
@@ -70,6 +72,8 @@ class Recorded:
             return self._agent(call)
         if call.argv in {each.command for each in (IPTABLES, NFTABLES, SOCKET, PER_PACKET)}:
             return Output(self._translated(call.argv))
+        if call.argv[:3] == WATCH[:3]:
+            return Conversing(lambda: self._notes(len(call.argv) - len(WATCH)))
         if call.container == NODE_PROBE:
             return Output(self._node(call.argv))
         if call.argv == facts.POD_COMMAND:
@@ -100,6 +104,12 @@ class Recorded:
             clocks = f"{1.7e9 + ticks / 100:.6f} {ticks / 100:.2f}"
             return f"{clocks} cpu  {ticks // 20} 0 0 {4 * ticks} 0 0 0 0 0 0\n"
         return "".join(self._usage(each, ticks) for each in argv[5:])
+
+    def _notes(self, containers: int) -> str:
+        """Of a node where no command ever runs."""
+        now = self._clock.now().timestamp()
+        groups = " | 0 1" * containers
+        return "".join(f"{now + i:.6f} cpu 0 0 0 0 0 0 0 0{groups}\n" for i in (0, 1)) + "\n"
 
     def _usage(self, container: str, ticks: int) -> str:
         """Each uses a hundredth of a CPU."""
