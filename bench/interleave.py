@@ -11,16 +11,16 @@ by :mod:`bench.merge`.
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bench.environment import Environment
 from bench.plan import Plan
-from bench.preparation import Evidence, Ready, Say, Unready, make_ready
+from bench.preparation import PREPARING_CALLS, Evidence, Ready, Say, Unready, make_ready
 from bench.probes import build_probes
 from bench.probes.base import Bench, Probe
 from bench.probes.turns import TurnProbe
-from bench.readiness import Calibrations, near_limit
+from bench.readiness import Calibrations, near_limit, reading_seconds
 from bench.results import PodPlace, Results, SharedRounds
 from bench.sampling import BOUND_REASON, Ledger, Outcome, sample, sample_in_turn
 from bench.session import Clock, Session, SessionError, Targets, resolve_targets
@@ -99,12 +99,18 @@ def prepare_all(
         sessions, plan, clock=clock, deadline=deadline, say=say,
         calibrations=calibrations or Calibrations(),
     )  # fmt: skip
-    return {
-        label: Side(
-            label, each.bench, build(plan, each.components), evidence=each.evidence
-        ) if isinstance(each, Ready) else each
+    sides = {
+        label: Side(label, each.bench, build(plan, each.components), evidence=each.evidence)
         for label, each in found.items()
-    }  # fmt: skip
+        if isinstance(each, Ready)
+    }
+    # They are measured one after the other: what one takes longer, the others wait.
+    late = sum(_late_seconds(plan, side) for side in sides.values())
+    unready = {label: each for label, each in found.items() if not isinstance(each, Ready)}
+    return unready | {
+        label: replace(side, bench=replace(side.bench, deadline=deadline + late))
+        for label, side in sides.items()
+    }
 
 
 def assemble(
@@ -417,6 +423,8 @@ def _late(outcome: Outcome) -> bool:
 _BOUND_BASE_SECONDS = 60.0
 _BOUND_PER_RUN_SECONDS = 3.0
 _BOUND_FACTOR = 2.0
+_CALLS_PER_RUN = 20
+"""Calls of the session, about, for one run of a probe: half of them before it, half after."""
 _LABEL = "this"
 
 
@@ -460,9 +468,15 @@ def run_benchmark(
     return results
 
 
+def _late_seconds(plan: Plan, side: Side) -> float:
+    """What is added to the bound for a cluster that is far away."""
+    calls = PREPARING_CALLS + _BOUND_FACTOR * plan.runs * len(side.probes) * _CALLS_PER_RUN
+    return calls * side.bench.latency + reading_seconds(side.bench)
+
+
 def time_bound(plan: Plan, probes: Sequence[Probe]) -> float:
     """Seconds after which no further command is started: twice the plan, the wait for a quiet
-    machine, and a minute."""
+    machine, and a minute. For a cluster that is far away, :func:`prepare_all` adds to it."""
     per_round = sum(probe.seconds + _BOUND_PER_RUN_SECONDS for probe in probes)
     base = _BOUND_BASE_SECONDS + plan.settle_seconds
     return base + _BOUND_FACTOR * plan.runs * per_round

@@ -20,6 +20,8 @@ from bench.readiness import Calibrations, Readiness, allowing_others, quiet
 from bench.results import CalibrationResult, CheckResult
 from bench.session import Clock, Session, SessionError, Targets, resolve_targets
 
+PREPARING_CALLS = 100
+"""Calls of the session, about, before the wait for a quiet machine and after it."""
 _AT_ONCE = 2
 """Sides that are checked and warmed up at the same time: nothing is measured meanwhile."""
 
@@ -112,7 +114,9 @@ class _Preparation:
         with self._working():
             targets, self._environment = _look_up(self._session)
             self._about = self._session.about()
-            self.bench = Bench(self._session, targets, self._clock, self._deadline)
+            bench = Bench(self._session, targets, self._clock, self._deadline).timed()
+            late = PREPARING_CALLS * bench.latency
+            self.bench = replace(bench, deadline=bench.deadline + late)
             self._say(self.label, "checking preconditions")
             self._tools = check_cluster(self.bench, self._gate)
             self._say(

@@ -29,6 +29,8 @@ WINDOW_SECONDS = 1.0
 QUIET_MILLICORES = 30.0
 """Agents of a node that use at most this much have settled."""
 STEADY_WINDOWS = 10
+WINDOW_CALLS = 24
+"""Calls of the session, about, that a window's readings take; they are no time that is waited."""
 STEADY_SPREAD = 1.2
 """So have those whose use has not changed by more than a fifth in ten windows: that is their idle
 state."""
@@ -128,18 +130,26 @@ def quiet(benches: Sequence[Bench], most_seconds: float) -> list[tuple[Check, Ch
     """
     watched = [_Watched(bench) for bench in benches]
     clock = benches[0].clock
+    most_seconds += sum(map(reading_seconds, benches))
+    # A reading is of any moment of its call.
+    window = max(WINDOW_SECONDS, 2 * max(bench.latency for bench in benches))
     start = clock.monotonic()
     while True:
         told = [each for each in watched if not each.failure]
         for each in told:
             each.begin()
         if told:
-            clock.sleep(WINDOW_SECONDS)
+            clock.sleep(window)
         for each in told:
             each.end()
         waited = clock.monotonic() - start
         if waited >= most_seconds or all(each.over for each in watched):
             return [each.checks(waited) for each in watched]
+
+
+def reading_seconds(bench: Bench) -> float:
+    """What the readings of as many windows take as show that agents are steady."""
+    return STEADY_WINDOWS * WINDOW_CALLS * bench.latency
 
 
 def allowing_others(bench: Bench, plan: Plan, gate: Gate) -> Bench:

@@ -7,7 +7,8 @@ a pod and a parser (:class:`CommandProbe`): data, not code. The runner knows onl
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +20,8 @@ from bench.text import ParseError, tail
 
 GRACE_SECONDS = 15.0
 """How much longer than planned a command may take before it is ended."""
+START_CALLS = 10
+"""So many times the time of a command that does nothing may be spent on starting one."""
 
 
 Amount = Annotated[float, Field(ge=0)]
@@ -75,10 +78,14 @@ class Invocation:
         return self.argv + self.argv[-1:] * (self.repeat_last - 1)
 
 
+_NOTHING = Invocation("iperf3-client", ("true",))
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What a probe measures on, and until when (of ``clock.monotonic``) it may.
 
+    ``latency`` is how many seconds a command takes that does nothing (:meth:`timed`).
     A sample during which others used more than the share ``most_others`` of a machine's CPUs is
     taken again. The last attempt of all counts nevertheless if ``keeps_disturbed``.
     """
@@ -89,6 +96,19 @@ class Bench:
     deadline: float = math.inf
     most_others: float = MOST_OTHERS
     keeps_disturbed: bool = False
+    latency: float = 0.0
+
+    def timed(self) -> "Bench":
+        """The bench with its latency, the middle of three; without, where that cannot be told."""
+        took = []
+        for _ in range(3):
+            start = self.clock.monotonic()
+            try:
+                self.run(_NOTHING, 0.0)
+            except SampleError:
+                return self
+            took.append(self.clock.monotonic() - start)
+        return replace(self, latency=median(took))
 
     def remaining(self) -> float:
         """Seconds that are left of the whole benchmark's time.
@@ -116,7 +136,8 @@ class Bench:
         :raises SampleError: it could not be run, or took too long.
         :raises BoundReachedError: nothing of the total bound is left.
         """
-        timeout = min(2 * seconds + GRACE_SECONDS, self.remaining())
+        planned = 2 * seconds + GRACE_SECONDS + START_CALLS * self.latency
+        timeout = min(planned, self.remaining())
         pod = self.targets.one(invocation.role)
         try:
             return self.session.run(pod, invocation.full(), timeout=timeout)

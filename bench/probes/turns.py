@@ -43,7 +43,7 @@ from bench.metrics import (
     share_metric,
 )
 from bench.plan import Plan
-from bench.probes.base import GRACE_SECONDS, Bench, Invocation, Reading, SampleError
+from bench.probes.base import GRACE_SECONDS, START_CALLS, Bench, Invocation, Reading, SampleError
 from bench.probes.http import REQUEST_PATH
 from bench.session import SessionError, Targets
 from bench.text import ParseError, latency, number
@@ -311,7 +311,8 @@ def _without_slices(taken: Reading | SampleError) -> Reading | SampleError:
 def _run(probes: Sequence[TurnProbe], benches: Sequence[Bench]) -> list[Reading | SampleError]:
     kind, first = probes[0].kind, benches[0]
     seconds = sum(probe.seconds for probe in probes)
-    timeout = min(2 * seconds + GRACE_SECONDS, *(bench.remaining() for bench in benches))
+    late = START_CALLS * max(bench.latency for bench in benches)
+    timeout = min(2 * seconds + GRACE_SECONDS + late, *(bench.remaining() for bench in benches))
     try:
         subjects = [subject(kind, place, bench) for place, bench in enumerate(benches)]
         # An order of its own for every run.

@@ -93,6 +93,7 @@ class FakeSession:
     ``told`` is what the stack told the session; ``path`` is what leads connections to the Service;
     ``skew`` is in seconds, by role; ``received_per_read`` are the receive softirqs of each CPU.
     ``agent`` is how its agent is.
+    ``latency`` is what every command takes beside its own time.
     ``longer`` is how many times as long its operations in turns take, also in another's run.
     ``turns`` answers a plan of turns otherwise; ``at_work`` is what it tells of the commands' time.
     """
@@ -108,6 +109,7 @@ class FakeSession:
         self.cpu_per_read = 0.01
         self.time = FakeClock()
         self.seconds_per_command = 1.0
+        self.latency = 0.0
         self.busy = {"node-1": 0.05, "node-2": 0.05}
         self.steal = 0.0
         self.others: dict[str, list[float]] = {}
@@ -140,6 +142,9 @@ class FakeSession:
 
     def run(self, pod: Pod, argv: Sequence[str], *, timeout: float) -> CommandResult:
         """See ``bench.session.Session``."""
+        self.time.seconds += self.latency
+        if argv[0] == "true":
+            return CommandResult(tuple(argv), 0, "", "", 0.0)
         name = self._which(tuple(argv))
         if name == "bash" and "/dev/tcp/" in argv[-1]:
             self._connections += connections_of(argv)

@@ -7,7 +7,7 @@ thread of the test, or as a program (:mod:`tests.components.kubernetes.kube_clus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,10 @@ def _nothing(call: Exec) -> Reply:
     return Output()
 
 
+async def _near(request: web.Request) -> None:
+    pass
+
+
 @dataclass
 class KubeApi:
     """Its objects and its manners; both may be changed while it runs.
@@ -62,6 +66,8 @@ class KubeApi:
     pods_never_ready: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of every request, in order."""
+    way: Callable[[web.Request], Awaitable[None]] = _near
+    """What a request takes to get here and back."""
     used_tokens: list[str] = field(default_factory=list)
     executed: list[Exec] = field(default_factory=list)
     url: str = ""
@@ -137,6 +143,7 @@ class KubeApi:
         self.requests.append((request.method, request.path_qs))
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         self.used_tokens.append(token)
+        await self.way(request)
         if self.trouble:
             return status(self.trouble.pop(0), "not now")
         if self.tokens is not None and token not in self.tokens:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 AGENTS = Path(__file__).parents[2] / "fixtures" / "cni" / "agents" / DEFAULT
 LISTENING = facts.script("listening")
+_TICKS_OF_TURNS = 50
+"""What every node uses beside that for each command of turns."""
 WATCH = watch_command([])
 NODES = ("node-1", "node-2", "node-3")
 
@@ -64,6 +66,7 @@ class Recorded:
         self._clock = clock or Clock()
         self._start = self._clock.monotonic()
         self._connections = 0
+        self._turns_made = 0
         self.exceeded = 0
 
     def __call__(self, call: Exec) -> Reply:
@@ -102,7 +105,8 @@ class Recorded:
         ticks = int((self._clock.monotonic() - self._start) * 100)
         if argv == facts.CPU_COMMAND:  # a twentieth of one CPU of four
             clocks = f"{1.7e9 + ticks / 100:.6f} {ticks / 100:.2f}"
-            return f"{clocks} cpu  {ticks // 20} 0 0 {4 * ticks} 0 0 0 0 0 0\n"
+            used = ticks // 20 + self._turns_made * _TICKS_OF_TURNS
+            return f"{clocks} cpu  {used} 0 0 {4 * ticks} 0 0 0 0 0 0\n"
         return "".join(self._usage(each, ticks) for each in argv[5:])
 
     def _notes(self, containers: int) -> str:
@@ -129,6 +133,7 @@ class Recorded:
     def _turns(self, pod: str, plan: bytes) -> Output | None:
         with suppress(json.JSONDecodeError), self._lock:
             json.loads(plan)
+            self._turns_made += 1
             return Output(self._tools.take_turns(Pod(pod, "", "", ""), plan.decode(), timeout=1))
         return None  # there is more to come
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
+from aiohttp import web
 
 from bench.interleave import run_benchmark
 from bench.results import MetricResult, Results, from_dict
@@ -58,6 +62,19 @@ class Measured:
         self._clock = self._tools.time.clock()
         self.api = cluster(stack, commands=Recorded(stack, self._tools, self._clock))
 
+    def far(self, seconds: float) -> None:
+        """Every request takes so long there and back; what is sent at once, at once."""
+        passing = self._tools.time
+
+        async def way(request: web.Request) -> None:
+            # A stream is a connection of its own: of TCP, TLS, and the protocol.
+            trips = 4 if request.path.endswith("/exec") else 1
+            arrived = passing.seconds
+            await asyncio.sleep(0.001)
+            passing.seconds = max(passing.seconds, arrived + trips * seconds)
+
+        self.api.way = way
+
     def run(self, say: Callable[[str], None] | None = None) -> Results:
         """The benchmark, from its session's descriptor on."""
         with self.api.serving():
@@ -87,6 +104,17 @@ def test_every_metric_has_its_samples(tmp_path: Path) -> None:
 
 def _rounds(metric: MetricResult) -> set[int]:
     return {place.round for place in metric.places}
+
+
+@pytest.mark.parametrize("seconds", [0.005, 0.1, 0.25])
+def test_a_cluster_that_is_far_away_costs_no_sample(tmp_path: Path, seconds: float) -> None:
+    measured = Measured("scenario-e", tmp_path)
+    measured.far(seconds)
+    results = measured.run()
+    assert results.errors == []
+    assert [each for metric in results.metrics.values() for each in metric.missing] == []
+    assert [probe.failures for probe in results.probes.values() if probe.failures] == []
+    assert results.seconds > 100 * seconds, "the way took its time"
 
 
 class Accidents:
