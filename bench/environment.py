@@ -143,6 +143,7 @@ class Environment(Model):
     plays. MTUs are in bytes. ``placement_of_cpus`` has, by node, the CPUs of a shared machine that
     all of a node runs on; it is empty where any may be used. ``agents`` is what the CNI's agents
     say of their configuration. ``dns_nodes`` has the node of each pod of the cluster's DNS.
+    ``images`` are what containers run, ``image_digests`` what tags stood for at the preview.
     """
 
     target: str = ""
@@ -166,6 +167,7 @@ class Environment(Model):
     agents: dict[str, str | list[str]] = {}
     versions: dict[str, str | list[str]] = {}
     images: dict[str, str | list[str]] = {}
+    image_digests: dict[str, str] = {}
     pods_per_node: PodsPerNode | None = None
     enis: dict[str, list[EniFacts]] = {}
     pod_addresses: list[PodAddress] = []

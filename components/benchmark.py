@@ -141,7 +141,7 @@ class BenchmarkProvider(RepeatableProvider):
             results = Handover.model_validate_json(props["adopt"]).results(props["session"])
         except HandoverError as error:
             raise UserError(f"the results were not taken: {error}") from None
-        return {**inputs(props, (*_INPUTS, "adopt")), "results": results.to_dict()}
+        return {**inputs(props, (*_INPUTS, "adopt")), "results": _told(props, results)}
 
     def _measure(self, props: Mapping[str, Any]) -> dict[str, Any]:
         plan = Plan.from_dict(json.loads(props["plan"]))
@@ -161,7 +161,17 @@ class BenchmarkProvider(RepeatableProvider):
             raise UserError(f"nothing was measured: {error}") from None
         failed_results(props["stack"]).unlink(missing_ok=True)
         keep_result(history(), "up", props["stack"], results, say)
-        return {**inputs(props, _INPUTS), "results": results.to_dict()}
+        return {**inputs(props, _INPUTS), "results": _told(props, results)}
+
+
+def _told(props: Mapping[str, Any], results: Results) -> dict[str, Any]:
+    """The results, with what only the preview knows. It is no reason to measure again: the pods run
+    on with what they have."""
+    digests = json.loads(props.get("digests") or "{}")
+    if not digests:
+        return results.to_dict()
+    environment = results.environment.with_facts(image_digests=digests)
+    return results.model_copy(update={"environment": environment}).to_dict()
 
 
 class Benchmark(Resource):
@@ -169,6 +179,7 @@ class Benchmark(Resource):
 
     :param session: descriptor of the session as JSON; another one is measured again.
     :param asked: whether to measure later, or to take results that are there.
+    :param digests: what the tags of the workloads' images stood for, for the results.
     :ivar results: None as long as the measurement is put off.
     """
 
@@ -180,6 +191,7 @@ class Benchmark(Resource):
         session: pulumi.Input[str],
         plan: Plan,
         asked: Asked,
+        digests: Mapping[str, str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         props = {
@@ -189,6 +201,7 @@ class Benchmark(Resource):
             "version": VERSION,
             "measure": asked.measure,
             "adopt": asked.adopt,
+            "digests": json.dumps(dict(digests), sort_keys=True),
             "results": None,
         }
         super().__init__(BenchmarkProvider(), name, props, opts)

@@ -50,9 +50,8 @@ class ScenarioStack(pulumi.ComponentResource):
         self.session = deployment.session.apply(
             lambda descriptor: json.dumps(descriptor, sort_keys=True)
         )
-        benchmark = Benchmark(
-            "benchmark", self.session, plan, asked, pulumi.ResourceOptions(parent=self)
-        )
+        below = pulumi.ResourceOptions(parent=self)
+        benchmark = Benchmark("benchmark", self.session, plan, asked, target.digests, below)
         wanted = {each.name: each.extent for each in settings.benchmark.experiments}
         if wanted and asked.measure is None:
             self.experiments = run_experiments(wanted, self.session, plan.allow, benchmark, self)

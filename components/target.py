@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.environment import About, CniRecord, Environment, ScenarioRecord, toggle_records
@@ -44,12 +44,14 @@ class Prepared:
     :param existing: what the user pays for while the stack exists, and how it ends; None where it
         costs nothing.
     :param warnings: what the reader of the results should know, also shown at every preview.
+    :param digests: what the tags of the workloads' images stand for, by image.
     """
 
     facts: PlatformFacts
     deploy: Callable[[tuple[Decision, ...], pulumi.Resource], Deployment]
     existing: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 class StandingError(Exception):

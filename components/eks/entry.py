@@ -49,6 +49,7 @@ class EksTarget(Target):
             lambda decisions, parent: target.deploy(settings, checked, decisions, parent),
             existing,
             checked.warnings,
+            checked.digests,
         )
 
     def standing(self, settings: Settings, stack: str) -> Iterable[str]:

@@ -16,11 +16,13 @@ from components.eks.preflight import machine
 from components.eks.preflight.machine import (
     Reference,
     check_images,
+    digests,
     look_up_images,
     parse_reference,
 )
 
 DIGEST = "sha256:" + "a2" * 32
+OTHER = "sha256:" + "b" * 64
 
 
 class _Registry(BaseHTTPRequestHandler):
@@ -36,8 +38,11 @@ class _Registry(BaseHTTPRequestHandler):
         elif self.path.startswith("/v2/busy/"):
             self._answer(429)
         else:
-            there = (f"/v2/group/tool/manifests/{version}" for version in ("1.0", DIGEST))
-            self._answer(200 if self.path in there else 404)
+            place, _, version = self.path.rpartition("/")
+            there = place == "/v2/group/tool/manifests" and version in ("1.0", DIGEST)
+            # Not every registry tells the digest.
+            told = OTHER if version == "1.0" else ""
+            self._answer(200, digest=told) if there else self._answer(404)
 
     def do_GET(self) -> None:
         asked = parse_qs(urlsplit(self.path).query)
@@ -51,8 +56,10 @@ class _Registry(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _answer(self, status: int, challenge: str = "") -> None:
+    def _answer(self, status: int, challenge: str = "", digest: str = "") -> None:
         self.send_response(status)
+        if digest:
+            self.send_header("Docker-Content-Digest", digest)
         if challenge:
             self.send_header("WWW-Authenticate", challenge)
         self.end_headers()
@@ -96,8 +103,9 @@ def test_names_are_read_as_runtimes_do(
 def test_images_that_are_there_are_no_finding(registry: str) -> None:
     wanted = [f"{registry}/group/tool:1.0", f"{registry}/group/tool:2.0@{DIGEST}"]
     answers = look_up_images([*wanted, *wanted])
-    assert answers == dict.fromkeys(wanted, "there")
+    assert answers == {wanted[0]: OTHER, wanted[1]: "there"}
     assert list(check_images(answers)) == []
+    assert digests(answers) == {wanted[0]: OTHER}
 
 
 def test_an_image_that_is_missing_is_refused_with_its_place(registry: str) -> None:

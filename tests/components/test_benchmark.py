@@ -63,6 +63,17 @@ def test_creating_measures_and_records_what_with(
     assert any("run 1 of 3" in line for line in told)
 
 
+def test_what_images_tags_stand_for_is_recorded_and_no_reason_to_measure_again(
+    session: _Session,
+) -> None:
+    digests = {"group/tool:1.0": "sha256:" + "b" * 64}
+    props = {**PROPS, "digests": json.dumps(digests)}
+    made = BenchmarkProvider().create(props)
+    assert made.outs is not None
+    assert from_dict(made.outs["results"]).environment.image_digests == digests
+    assert not BenchmarkProvider().diff("benchmark", made.outs, {**props, "digests": "{}"}).changes
+
+
 def test_what_was_measured_is_in_the_history(session: _Session) -> None:
     BenchmarkProvider().create(PROPS)
     runs = state.history().runs()

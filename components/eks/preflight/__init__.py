@@ -3,9 +3,9 @@ what it will cost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pulumi
@@ -56,6 +56,7 @@ class Preflight:
     :param kube_proxy_build: the same, EKS's own choice for the cluster's version; None for none, or
         where EKS has not said.
     :param warnings: what the reader of the results, and of the bill, should know.
+    :param digests: what the tags of the workloads' images stand for, as far as that is told.
     :param since: when the stack's cluster was made; now, where it is not there yet.
     """
 
@@ -67,6 +68,7 @@ class Preflight:
     kube_proxy_build: str | None
     warnings: tuple[str, ...]
     since: datetime
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def check(settings: Settings, plan: Plan) -> Preflight:
@@ -99,6 +101,7 @@ def check(settings: Settings, plan: Plan) -> Preflight:
         result.kube_proxy_build,
         lines.warnings,
         result.since or now,
+        result.digests,
     )
 
 
@@ -174,6 +177,7 @@ class Survey:
     kube_proxy_build: str | None = None
     api_cidrs: tuple[str, ...] | None = None
     since: datetime | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def survey(subject: Subject) -> Survey:
@@ -186,13 +190,15 @@ def survey(subject: Subject) -> Survey:
         address = pool.submit(machine.public_address) if CALLER in networks else None
         inside = _check_account(subject)
         findings = [*machine.check_aws_cli(cli.result()), *inside.findings]
-        findings += machine.check_images(images.result())
+        states = images.result()
+        findings += machine.check_images(states)
         try:
             cidrs = machine.resolve_caller(networks, address.result() if address else None)
         except machine.CallerUnknownError as error:
             cidrs = None
             findings.append(machine.caller_unknown(error, networks))
-    return replace(inside, findings=tuple(findings), api_cidrs=cidrs)
+    digests = machine.digests(states)
+    return replace(inside, findings=tuple(findings), api_cidrs=cidrs, digests=digests)
 
 
 def _check_account(subject: Subject) -> Survey:

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from email.message import Message
 from ipaddress import AddressValueError, IPv4Address
 from typing import Literal
 from urllib.error import HTTPError
@@ -130,7 +131,8 @@ _ACCEPT = ", ".join(
 )
 
 ImageState = Literal["there", "missing"] | str
-"""Or a few words why it is not known."""
+"""Or its digest, where the registry tells it; or a few words why it is not known."""
+_DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]{32,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +168,15 @@ def check_images(states: Mapping[str, ImageState]) -> Iterator[Finding]:
         if state == "missing":
             reason = f"{parse_reference(image).registry} has no {image} (any more)"
             yield Refusal("images", reason, "name another version in bench/workloads.py")
-        elif state != "there":
+        elif state != "there" and not _DIGEST.fullmatch(state):
             unknown.setdefault(state, []).append(image)
     for reason, named in unknown.items():
         yield Caution(f"not checked: whether {', '.join(named)} can be pulled ({reason})")
+
+
+def digests(states: Mapping[str, ImageState]) -> dict[str, str]:
+    """What the images' tags stand for now, as far as their registries have told it."""
+    return {image: state for image, state in states.items() if _DIGEST.fullmatch(state)}
 
 
 def _image_state(image: str) -> ImageState:
@@ -177,27 +184,30 @@ def _image_state(image: str) -> ImageState:
     url = f"https://{wanted.registry}/v2/{wanted.repository}/manifests/{wanted.version}"
     headers = {"Accept": _ACCEPT}
     try:
-        status, challenge = _head(url, headers)
+        status, told = _head(url, headers)
         if status == 401:
-            token = _token(challenge)
-            status, _ = _head(url, {**headers, "Authorization": f"Bearer {token}"})
+            token = _token(told.get("WWW-Authenticate", ""))
+            status, told = _head(url, {**headers, "Authorization": f"Bearer {token}"})
     except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
         return f"{wanted.registry} does not answer: {getattr(error, 'reason', error)}"
     if status == 404:
         return "missing"
-    return "there" if status == 200 else f"{wanted.registry} answers {status}"
+    if status != 200:
+        return f"{wanted.registry} answers {status}"
+    digest = told.get("Docker-Content-Digest", "")
+    return digest if _DIGEST.fullmatch(digest) else "there"
 
 
-def _head(url: str, headers: Mapping[str, str]) -> tuple[int, str]:
-    """The status, and of a refusal the challenge that it makes."""
+def _head(url: str, headers: Mapping[str, str]) -> tuple[int, Message]:
+    """The status, and the answer's headers."""
     # urllib goes through the proxy that HTTPS_PROXY names.
     request = urllib.request.Request(url, headers=dict(headers), method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=_HTTP_SECONDS) as answer:
-            return int(answer.status), ""
+            return int(answer.status), answer.headers
     except HTTPError as error:
         with error:
-            return error.code, str(error.headers.get("WWW-Authenticate", ""))
+            return error.code, error.headers
 
 
 def _token(challenge: str) -> str:
