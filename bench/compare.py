@@ -805,6 +805,12 @@ def differences(a: Results, b: Results) -> Iterator[str]:
             # A CNI's own programs are there on one side only.
             if versions is a.tools or (program in versions and program in of):
                 yield from _differs(f"version of {program}", versions.get(program), of.get(program))
+    if a.environment.network and b.environment.network:  # no earlier results' and no lab's
+        yield from _differs(
+            "being in one cluster placement group",
+            a.environment.network.placement_group,
+            b.environment.network.placement_group,
+        )
     if a.dns_place and b.dns_place:  # earlier results do not know
         yield from _differs("place of the DNS's pods", a.dns_place, b.dns_place)
     for label, side in (("a", a), ("b", b)):

@@ -134,15 +134,26 @@ class PodsPerNode(Model):
     recommended_max_pods: int
 
 
+class NetworkLimits(Model):
+    """What a cloud lets through, in Gbit/s: of a machine for any time, of it in bursts, and of one
+    flow between two machines, which is more where all are in one cluster placement group."""
+
+    sustained_gbit: float | None = None
+    burst_gbit: float | None = None
+    flow_gbit: float
+    placement_group: bool
+
+
 class Environment(Model):
     """The cluster and its machines. Where nodes differ, a list has each different value, sorted.
 
     ``target`` describes the target for people, ``target_kind`` is its name in the stack's file.
     ``shared_machine``: all nodes share the CPUs of one machine, which is no cloud's.
     ``instance_type`` is the machines' own; ``emulated_instance_type`` is the one whose limits a lab
-    plays. MTUs are in bytes. ``placement_of_cpus`` has, by node, the CPUs of a shared machine that
-    all of a node runs on; it is empty where any may be used. ``agents`` is what the CNI's agents
-    say of their configuration. ``dns_nodes`` has the node of each pod of the cluster's DNS.
+    plays. MTUs are in bytes, ``network`` is what a cloud is known to let through.
+    ``placement_of_cpus`` has, by node, the CPUs of a shared machine that all of a node runs on; it
+    is empty where any may be used. ``agents`` is what the CNI's agents say of their configuration.
+    ``dns_nodes`` has the node of each pod of the cluster's DNS.
     ``images`` are what containers run, ``image_digests`` what tags stood for at the preview.
     """
 
@@ -156,6 +167,7 @@ class Environment(Model):
     kernel: str | list[str] | None = None
     cpus: int | list[int] | None = None
     node_mtu: int | list[int] | None = None
+    network: NetworkLimits | None = None
     pod_mtu: int | None = None
     congestion_control: str | None = None
     placement_of_cpus: dict[str, list[int]] = {}

@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bench.environment import Environment
+from bench.metrics import GBIT_PER_SECOND, ONE_FLOW, Note
 from bench.plan import Plan
 from bench.preparation import PREPARING_CALLS, Evidence, Ready, Say, Unready, make_ready
-from bench.probes import build_probes
+from bench.probes import FLOWS_PROBES, build_probes
 from bench.probes.base import Bench, Probe
 from bench.probes.turns import TurnProbe
 from bench.readiness import Calibrations, near_limit, reading_seconds
-from bench.results import PodPlace, Results, SharedRounds
+from bench.results import MetricResult, PodPlace, Results, SharedRounds
 from bench.sampling import BOUND_REASON, Ledger, Outcome, sample, sample_in_turn
 from bench.session import Clock, Session, SessionError, Targets, resolve_targets
 from bench.workloads import WORKLOADS
@@ -100,7 +101,12 @@ def prepare_all(
         calibrations=calibrations or Calibrations(),
     )  # fmt: skip
     sides = {
-        label: Side(label, each.bench, build(plan, each.components), evidence=each.evidence)
+        label: Side(
+            label,
+            each.bench,
+            (*build(plan, each.components), *_of_flows(plan, each.evidence.environment)),
+            evidence=each.evidence,
+        )
         for label, each in found.items()
         if isinstance(each, Ready)
     }
@@ -111,6 +117,12 @@ def prepare_all(
         label: replace(side, bench=replace(side.bench, deadline=deadline + late))
         for label, side in sides.items()
     }
+
+
+def _of_flows(plan: Plan, environment: Environment) -> tuple[Probe, ...]:
+    """Several flows where one is bounded."""
+    wanted = plan.tools and environment.network
+    return tuple(build(plan) for build in FLOWS_PROBES) if wanted else ()
 
 
 def assemble(
@@ -126,7 +138,12 @@ def assemble(
         for probe in side.probes:
             outcome = made.get((round_, probe.name), Outcome(None, (GIVEN_UP,)))
             ledger.add(probe, round_, outcome)
-    metrics = ledger.metrics()
+    metrics = {
+        name: metric.model_copy(
+            update={"notes": [*metric.notes, *_bounded(name, metric, evidence.environment)]}
+        )
+        for name, metric in ledger.metrics().items()
+    }
     full_speed = metrics.get("http_max_qps")
     near = near_limit(evidence.calibration, full_speed.median if full_speed else None)
     spent = evidence.seconds + sum(entry.seconds for entry in entries)
@@ -155,6 +172,19 @@ def assemble(
         ],
         errors=ledger.errors(),
     )
+
+
+def _bounded(name: str, metric: MetricResult, environment: Environment) -> Iterator[Note]:
+    """What a cloud is known to let through, about a metric that it may bound."""
+    network = environment.network
+    if network is None:
+        return
+    if name in ONE_FLOW:
+        yield Note(kind="one-flow", figures={"gbit": network.flow_gbit})
+    sustained = network.sustained_gbit
+    rate = metric.unit == GBIT_PER_SECOND and metric.better == "higher"
+    if rate and sustained is not None and metric.median > sustained:
+        yield Note(kind="burst", figures={"gbit": sustained})
 
 
 def _beside_dns(environment: Environment, targets: Targets) -> list[str]:

@@ -116,6 +116,14 @@ UDP_JITTER = Metric(
     "udp_jitter", MICROSECONDS, "lower", "Bulk transfer",
     "smoothed variation of UDP transit time (RFC 1889) at the receiver",
 )  # fmt: skip
+UDP_FLOWS_GOODPUT = Metric(
+    "udp_flows_goodput", GBIT_PER_SECOND, "higher", "Bulk transfer",
+    "UDP payload that arrived, several flows together, counted by the receiver",
+)  # fmt: skip
+UDP_FLOWS_LOSS = Metric(
+    "udp_flows_loss", PERCENT, "lower", "Bulk transfer",
+    "UDP datagrams that did not arrive, of those sent by several flows together",
+)  # fmt: skip
 UDP_MAX_GOODPUT = Metric(
     "udp_max_goodput", GBIT_PER_SECOND, "higher", "Bulk transfer",
     "UDP payload that arrived at the highest rate with loss below the limit, found by search",
@@ -129,6 +137,9 @@ UDP_SENDER_RATE = Metric(
     "udp_sender_rate", GBIT_PER_SECOND, "neither", "Bulk transfer",
     "UDP payload that the sender put out: the offered load, not what arrived",
 )  # fmt: skip
+
+ONE_FLOW = frozenset(("tcp_throughput", "udp_goodput", "udp_loss", "udp_max_goodput"))
+"""What is measured with one connection, or one flow of datagrams."""
 
 CNI_COST = "CNI cost"
 CNI_CPU = Metric(
@@ -199,6 +210,8 @@ Kind = Literal[
     "socket-buffer",
     "lower-bound",
     "throttled",
+    "one-flow",
+    "burst",
     "disturbed",
     "two-clocks",
     "remark",
@@ -221,6 +234,9 @@ TEXTS: Final[Mapping[Kind, str]] = {
     "server was too slow, not the network",
     "lower-bound": "no loss at the highest rate tried: a lower bound",
     "throttled": "the platform held traffic back",
+    "one-flow": "of one flow, which AWS bounds at {gbit} Gbit/s here (5 outside a cluster "
+    "placement group, 10 inside): near that it is AWS's limit, which no counter shows",
+    "burst": "more than the {gbit} Gbit/s that these instances sustain: of a burst of minutes",
     "two-clocks": "from one machine's clock to another's, which are known to {error_us} µs only",
     "disturbed": "others used more than {percent} % of a machine's CPUs",
 }

@@ -69,6 +69,11 @@ class PlatformFacts:
     max_enis: int | None = None
     addresses_per_eni: int | None = None
     """IPv4 addresses per interface, the interface's own primary one included."""
+    sustained_gbit: float | None = None
+    burst_gbit: float | None = None
+    """Bandwidth for any time, and for minutes, in Gbit/s; of all network cards."""
+    cluster_placement: bool = True
+    """It can be in a cluster placement group, as far as that is known."""
 
     @property
     def virtualised_ena(self) -> bool:
@@ -86,6 +91,7 @@ def from_describe_instance_types(
     """
     try:
         network = item["NetworkInfo"]
+        strategies = item.get("PlacementGroupInfo", {}).get("SupportedStrategies", ["cluster"])
         return PlatformFacts(
             instance_type=item["InstanceType"],
             bare_metal=item["BareMetal"],
@@ -100,10 +106,18 @@ def from_describe_instance_types(
             ena_srd=network.get("EnaSrdSupported", False),
             max_enis=network["MaximumNetworkInterfaces"],
             addresses_per_eni=network["Ipv4AddressesPerInterface"],
+            sustained_gbit=_bandwidth(network, "BaselineBandwidthInGbps"),
+            burst_gbit=_bandwidth(network, "PeakBandwidthInGbps"),
+            cluster_placement="cluster" in strategies,
         )
     except KeyError as missing:
         name = item.get("InstanceType", "an instance type")
         raise PlatformError(f"EC2's description of {name} has no {missing.args[0]}") from missing
+
+
+def _bandwidth(network: Mapping[str, Any], name: str) -> float | None:
+    told = [card[name] for card in network.get("NetworkCards", ()) if name in card]
+    return sum(told) if told else None
 
 
 def lab_facts(

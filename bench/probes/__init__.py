@@ -10,7 +10,7 @@ from bench.probes.http import connect_max_probe, connect_probe, http_probe
 from bench.probes.iperf import PerGigabyte, tcp_probe
 from bench.probes.rtt import loaded_probe, rtt_probe
 from bench.probes.turns import turn_probes
-from bench.probes.udp import SocketLoss, udp_probe, udp_search_probe
+from bench.probes.udp import SocketLoss, udp_flows_probe, udp_probe, udp_search_probe
 
 Builder = Callable[[Plan], Probe]
 
@@ -49,6 +49,8 @@ HEAVY_PROBES: tuple[Builder, ...] = (
     udp_search_probe,
     lambda plan: SocketLoss(udp_probe(plan)),
 )
+FLOWS_PROBES: tuple[Builder, ...] = (udp_flows_probe,)
+"""They run last, where a cloud bounds a single flow (:class:`bench.environment.NetworkLimits`)."""
 
 
 def warmup_probes(plan: Plan) -> tuple[Probe, ...]:

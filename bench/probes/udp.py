@@ -33,6 +33,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from bench.metrics import (
+    UDP_FLOWS_GOODPUT,
+    UDP_FLOWS_LOSS,
     UDP_GOODPUT,
     UDP_JITTER,
     UDP_LOSS,
@@ -50,7 +52,7 @@ from bench.probes.base import (
     SampleError,
     WrappedProbe,
 )
-from bench.probes.iperf import BITS_PER_GBIT, iperf_argv, limit_of, parse_udp
+from bench.probes.iperf import BITS_PER_GBIT, iperf_argv, limit_of, parse_udp, threads_of
 from bench.session import CommandResult, Targets
 from bench.text import ParseError, number
 
@@ -93,6 +95,41 @@ def _read(result: CommandResult) -> Reading:
             "client_cpu_percent": round(report.end.cpu_utilization_percent.host_total, 1),
             "server_cpu_percent": round(report.end.cpu_utilization_percent.remote_total, 1),
         },
+    )
+
+
+def udp_flows_probe(plan: Plan) -> CommandProbe:
+    """The same rate by several flows: for a network that bounds a single one's."""
+
+    def argv(targets: Targets) -> tuple[str, ...]:
+        each = str(round(bits_per_second(plan.udp_bitrate) / plan.tcp_streams))
+        options = ("-u", "-b", each, "-P", str(plan.tcp_streams))
+        return iperf_argv(targets, plan.bulk_seconds, *options)
+
+    return CommandProbe(
+        name="udp_flows",
+        role="iperf3-client",
+        seconds=plan.bulk_seconds,
+        metrics=(UDP_FLOWS_GOODPUT, UDP_FLOWS_LOSS),
+        argv=argv,
+        parse=lambda result: _read_flows(result, plan.tcp_streams),
+        describe=lambda values: (
+            f"{number(values[UDP_FLOWS_GOODPUT.name])} Gbit/s arrived, "
+            f"{number(values[UDP_FLOWS_LOSS.name])} % lost"
+        ),
+    )
+
+
+def _read_flows(result: CommandResult, flows: int) -> Reading:
+    report = parse_udp(result.stdout, result.stderr)
+    received, cpu = report.end.sum_received, report.end.cpu_utilization_percent
+    return Reading(
+        values={
+            UDP_FLOWS_GOODPUT.name: received.bits_per_second / BITS_PER_GBIT,
+            UDP_FLOWS_LOSS.name: received.lost_percent,
+        },
+        limit=limit_of(cpu, threads_of(report.start.version, flows)),
+        facts={"iperf3": report.start.version, "flows": flows},
     )
 
 

@@ -180,16 +180,32 @@ def with_profile(kubeconfig: str, profile: str | None) -> str:
 
 
 def make_nodes(
-    place: Place, role: Role, arch: str, taint: str | None, after: Sequence[pulumi.Resource]
+    place: Place,
+    role: Role,
+    arch: str,
+    taint: str | None,
+    after: Sequence[pulumi.Resource],
+    *,
+    together: bool,
 ) -> aws.eks.NodeGroup:
     """Declare the nodes: one managed group in one zone, all alike.
 
     :param arch: the instance type's architecture, one of :data:`ARCHITECTURES`.
     :param taint: key of the taint that keeps pods off a node until its CNI runs; None for none.
     :param after: the CNI, and whatever else must be there before a node comes and go after it.
+    :param together: in one cluster placement group.
     """
     settings = place.settings
-    template = _launch_template({**place.tags, "Name": f"{place.name}-node"}, place.after())
+    group = (
+        aws.ec2.PlacementGroup(
+            "placement", name=place.name, strategy=aws.ec2.PlacementStrategy.CLUSTER,
+            opts=place.after(),
+        )
+        if together
+        else None
+    )  # fmt: skip
+    tags = {**place.tags, "Name": f"{place.name}-node"}
+    template = _launch_template(tags, group, place.after())
     # Two groups at once would cost twice, and workloads could be on either.
     alone = pulumi.ResourceOptions(
         delete_before_replace=True, custom_timeouts=pulumi.CustomTimeouts(create=_NODES_TIMEOUT)
@@ -219,7 +235,7 @@ def make_nodes(
 
 
 def _launch_template(
-    tags: Mapping[str, str], opts: pulumi.ResourceOptions
+    tags: Mapping[str, str], group: aws.ec2.PlacementGroup | None, opts: pulumi.ResourceOptions
 ) -> aws.ec2.LaunchTemplate:
     return aws.ec2.LaunchTemplate(
         "node-template",
@@ -242,6 +258,7 @@ def _launch_template(
                 ),
             )
         ],
+        placement=aws.ec2.LaunchTemplatePlacementArgs(group_name=group.name) if group else None,
         tag_specifications=[
             aws.ec2.LaunchTemplateTagSpecificationArgs(resource_type=kind, tags=dict(tags))
             for kind in _TAGGED

@@ -35,7 +35,8 @@ class EksTarget(Target):
 
         existing, stack = target.existing(settings, checked), pulumi.get_stack()
         pulumi.log.info(
-            f"EKS: {checked.cost.summary()}. If an up stops midway, what it has made stays and "
+            f"EKS: {checked.cost.summary()}. {target.bandwidth(settings, checked)} "
+            "If an up stops midway, what it has made stays and "
             f"costs up to that per hour: pulumi up -s {stack} goes on, {existing['clean_up']} "
             "removes it all."
         )

@@ -37,6 +37,7 @@ _NOT_PUBLIC = tuple(
 _NFTABLES_FROM = (1, 33)
 # As many zones as any region has.
 _MAX_ZONES = 6
+_MOST_TOGETHER = 3
 # AWS allows 50 tags to a resource; some of them are ours and its services'.
 _MAX_TAGS = 30
 _TAG_TEXT = r"[\w .:/=+\-@]+"
@@ -123,10 +124,22 @@ class EksSettings(BaseModel):
         default=12.0, gt=0, allow_inf_nan=False, examples=[12]
     )
     """For how long the stack is meant to exist: past it, whatever touches it warns of its cost."""
+    placement_group: bool | None = Field(default=None, examples=[True])
+    """All nodes are in one cluster placement group, near each other in their zone; None: up to
+    three nodes are, if their type can be. It is harder to find room for more of them."""
     profile: str | None = Field(default=None, min_length=1, examples=["default"])
     """The AWS profile; None is the AWS tools' own choice."""
     tags: dict[str, str] = Field(default_factory=dict, max_length=_MAX_TAGS)
     """Tags of everything that is made, beside this project's own."""
+
+    def together(self, *, possible: bool) -> bool:
+        """Whether nodes are in a cluster placement group.
+
+        :param possible: their type can be.
+        """
+        if self.placement_group is None:
+            return possible and self.nodes <= _MOST_TOGETHER
+        return self.placement_group
 
 
 def _problems(settings: Settings) -> Iterator[Problem]:

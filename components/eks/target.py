@@ -12,8 +12,8 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from bench.environment import Environment
-from cni.platform import ClusterEndpoint
+from bench.environment import Environment, NetworkLimits
+from cni.platform import ClusterEndpoint, PlatformFacts
 from cni.scenario import Scenario
 from cni.toggles import Decision
 from components.eks.cluster import Place, make_addon, make_cluster, make_coredns, make_nodes
@@ -34,6 +34,10 @@ from components.kubernetes.resources import (
 from components.settings import Settings
 from components.target import Deployment
 
+# Of one flow, by whether both ends are in one cluster placement group. Source: EC2 user guide,
+# "Amazon EC2 instance network bandwidth", single-flow traffic.
+_FLOW_GBIT = {False: 5.0, True: 10.0}
+
 
 def deploy(
     settings: Settings,
@@ -47,6 +51,7 @@ def deploy(
     """
     scenario, eks = settings.scenario, settings.section(EksSettings)
     cni = dataplane(scenario.cni)
+    together = eks.together(possible=preflight.facts.cluster_placement)
     _check_values(scenario, decisions)
     place = _place(eks, preflight, parent)
     installed = cni.install(scenario, decisions, preflight.cni_build, place)
@@ -70,6 +75,7 @@ def deploy(
         preflight.facts.arch,
         scenario.dataplane.rollout.taint,
         installed.resources,
+        together=together,
     )
     access = place.cluster.name.apply(
         lambda name: to_json(EksAccess(cluster=name, region=eks.region, profile=eks.profile))
@@ -92,7 +98,9 @@ def deploy(
             settings,
             access,
             Environment(
-                target=f"eks: a cluster of its own in {eks.region}", target_kind=settings.target
+                target=f"eks: a cluster of its own in {eks.region}",
+                target_kind=settings.target,
+                network=network_limits(preflight.facts, together=together),
             ),
             workloads.ready,
             values=installed.values,
@@ -100,6 +108,32 @@ def deploy(
         ),
         toggles=verified.toggles,
     )
+
+
+def network_limits(facts: PlatformFacts, *, together: bool) -> NetworkLimits:
+    """What AWS lets through between nodes of a type.
+
+    :param together: in one cluster placement group.
+    """
+    return NetworkLimits(
+        sustained_gbit=facts.sustained_gbit,
+        burst_gbit=facts.burst_gbit,
+        flow_gbit=_FLOW_GBIT[together],
+        placement_group=together,
+    )
+
+
+def bandwidth(settings: Settings, preflight: Preflight) -> str:
+    """What AWS lets through between a stack's nodes, for people."""
+    eks, facts = settings.section(EksSettings), preflight.facts
+    limits = network_limits(facts, together=eks.together(possible=facts.cluster_placement))
+    where = "in" if limits.placement_group else "outside"
+    told = [f"of one flow {limits.flow_gbit:g}, {where} a cluster placement group"]
+    if limits.burst_gbit and limits.burst_gbit != limits.sustained_gbit:
+        told.insert(0, f"for minutes {limits.burst_gbit:g}")
+    if limits.sustained_gbit:
+        told.insert(0, f"for any time {limits.sustained_gbit:g}")
+    return f"Gbit/s of a node: {', '.join(told)}."
 
 
 def existing(settings: Settings, preflight: Preflight) -> dict[str, Any]:

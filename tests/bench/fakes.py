@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench.environment import About, Environment
+from bench.environment import About, Environment, NetworkLimits
 from bench.plan import Plan
 from bench.session import (
     Clock,
@@ -128,6 +128,7 @@ class FakeSession:
         self.path = "Cilium at the socket"
         self.skew: dict[str, float] = {}
         self.clock_source = "tsc"
+        self.network: NetworkLimits | None = None
         self.congestion_control: str | None = "cubic"
         self.agents_say: dict[str, str | list[str]] = {}
         self.cpus = {"node-1": [0], "node-2": [1]}
@@ -278,6 +279,7 @@ class FakeSession:
             shared_machine=self.shared_machine,
             congestion_control=self.congestion_control,
             placement_of_cpus=self.cpus,
+            network=self.network,
             dns_nodes=self.dns_nodes,
             agents=self.agents_say,
             adaptations=["nothing is real"],

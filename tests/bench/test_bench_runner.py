@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bench.checks import PreconditionError
+from bench.environment import NetworkLimits
 from bench.interleave import BenchmarkError, run_benchmark, time_bound
 from bench.plan import Plan
 from bench.probes import build_probes
@@ -141,6 +142,43 @@ def test_a_metric_without_any_sample_fails_the_run_and_keeps_the_others(
     assert results.metrics["tcp_streams_throughput"].n == 3
     assert len(results.probes["dig"].failures) == PLAN.runs * PLAN.attempts
     assert from_json(results.to_json()).errors == results.errors
+
+
+def test_a_cloud_that_bounds_one_flow_is_told_of_and_measured_with_several(
+    session: FakeSession,
+) -> None:
+    session.network = NetworkLimits(
+        sustained_gbit=1e-4, burst_gbit=12.5, flow_gbit=5, placement_group=False
+    )
+    results = run(session)
+    kinds = {
+        name: {note.kind for note in metric.notes} & {"one-flow", "burst"}
+        for name, metric in results.metrics.items()
+    }
+    assert kinds["udp_goodput"] == kinds["udp_max_goodput"] == {"one-flow", "burst"}
+    assert kinds["udp_loss"] == {"one-flow"}
+    assert kinds["tcp_streams_throughput"] == kinds["udp_flows_goodput"] == {"burst"}
+    assert kinds["udp_sender_rate"] == kinds["http_100_p99"] == set()
+    assert any(
+        "bounds at 5 Gbit/s here" in text for text in results.metrics["udp_goodput"].note_texts()
+    )
+    assert results.metrics["udp_flows_goodput"].n == PLAN.runs
+    assert " -u -b 1250000000 -P 8 " in " ".join(results.probes["udp_flows"].argv)
+
+
+def test_elsewhere_no_flow_is_bounded(session: FakeSession) -> None:
+    results = run(session)
+    assert "udp_flows" not in results.probes
+    assert not {"one-flow", "burst"} & {
+        note.kind for metric in results.metrics.values() for note in metric.notes
+    }
+
+
+def test_a_cluster_that_is_far_away_has_a_longer_bound(session: FakeSession) -> None:
+    session.latency = 8.0
+    results = run(session)
+    assert [each for metric in results.metrics.values() for each in metric.missing] == []
+    assert session.time.seconds > time_bound(PLAN, build_probes(PLAN))
 
 
 def test_the_whole_benchmark_is_bounded(session: FakeSession) -> None:

@@ -33,7 +33,16 @@ def test_m6i_xlarge_is_read_from_the_apis_fields() -> None:
         kernel=Kernel(6, 1),
         max_enis=4,
         addresses_per_eni=15,
+        sustained_gbit=1.562,
+        burst_gbit=12.5,
     )
+
+
+def test_where_a_type_can_be_placed_is_what_ec2_says() -> None:
+    item: dict[str, Any] = {**DESCRIPTIONS["m6i.xlarge"]}
+    for strategies, together in ((["cluster", "spread"], True), (["partition", "spread"], False)):
+        item["PlacementGroupInfo"] = {"SupportedStrategies": strategies}
+        assert from_describe_instance_types(item).cluster_placement == together
 
 
 def test_bare_metal_has_no_hypervisor() -> None:

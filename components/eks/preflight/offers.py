@@ -288,6 +288,9 @@ def check_type_fits(eks: EksSettings, facts: PlatformFacts, pods: int) -> Iterat
 
     if facts.arch not in ARCHITECTURES:
         yield unfit(f"its architecture is {facts.arch}; nodes' images are for {_IMAGES_FOR}")
+    if eks.placement_group and not facts.cluster_placement:
+        key, reason = "eks.placementGroup", f"{eks.instance_type} cannot be in a cluster one"
+        yield Problem(key, True, reason, key, False)
     if facts.max_enis is None or facts.addresses_per_eni is None:
         return
     # EKS's default, whatever the CNI.

@@ -201,6 +201,21 @@ def test_nodes_are_as_the_settings_say(stack: str, programs: dict[str, Program])
     assert nodes["launchTemplate"] == {"id": "node-template-id", "version": "7"}
 
 
+def test_nodes_are_in_one_cluster_placement_group(programs: dict[str, Program]) -> None:
+    made = programs["scenario-e"].resources
+    assert made["placement"].inputs["strategy"] == "cluster"
+    group = made["placement"].inputs["name"]
+    assert made["node-template"].inputs["placement"] == {"groupName": group}
+    # It is there before the nodes, and goes after them.
+    assert "placement" in made["node-template"].after
+
+
+def test_nodes_are_where_aws_puts_them_if_so_asked() -> None:
+    made = eks_mocks.program("scenario-e", {"eks.placementGroup": False}).resources
+    assert "placement" not in made
+    assert "placement" not in made["node-template"].inputs
+
+
 def test_graviton_nodes_get_its_image() -> None:
     nodes = eks_mocks.program("scenario-c", {"eks.instanceType": "m7g.xlarge"}).resources["nodes"]
     assert nodes.inputs["amiType"] == "AL2023_ARM_64_STANDARD"

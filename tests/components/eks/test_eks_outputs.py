@@ -159,6 +159,10 @@ def test_the_cost_is_told_before_anything_is_made(monkeypatch: pytest.MonkeyPatc
     (cost, warning) = logged
     assert eks_mocks.COST.summary() in cost
     assert "pulumi up -s scenario-e goes on" in cost
+    assert (
+        "Gbit/s of a node: for any time 1.562, for minutes 12.5, of one flow 10, in a cluster "
+        "placement group."
+    ) in cost
     assert "pulumi destroy -s scenario-e removes it all" in cost
     assert warning == eks_mocks.WARNING
 

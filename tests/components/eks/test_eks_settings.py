@@ -26,6 +26,28 @@ def test_what_nobody_sets() -> None:
     assert eks.ttl_hours == 12
     assert eks.profile is None
     assert eks.tags == {}
+    assert eks.placement_group is None
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "possible", "together"),
+    [
+        (3, None, True, True),
+        (2, None, True, True),
+        (4, None, True, False),
+        (3, None, False, False),
+        (4, True, True, True),
+        (3, False, True, False),
+    ],
+)
+def test_up_to_three_nodes_are_near_each_other_unless_somebody_says_otherwise(
+    nodes: int, asked: bool | None, possible: bool, together: bool
+) -> None:
+    changes: dict[str, object] = {"eks.nodes": nodes}
+    if asked is not None:
+        changes["eks.placementGroup"] = asked
+    eks = read(STACK, {"target": "eks", **changes}).section(EksSettings)
+    assert eks.together(possible=possible) == together
 
 
 def test_what_a_user_sets() -> None:

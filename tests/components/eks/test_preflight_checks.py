@@ -170,6 +170,15 @@ def test_a_type_of_an_architecture_without_images() -> None:
     assert finding.reason == "its architecture is i386; nodes' images are for x86_64 and arm64"
 
 
+def test_a_type_that_cannot_be_in_the_placement_group_that_was_asked_for() -> None:
+    apart = dataclasses.replace(facts(), cluster_placement=False)
+    asked = eks().model_copy(update={"placement_group": True})
+    (finding,) = offers.check_type_fits(asked, apart, pods=10)
+    assert isinstance(finding, Problem)
+    assert (finding.key, finding.fix_value) == ("eks.placementGroup", False)
+    assert list(offers.check_type_fits(eks(), apart, pods=10)) == []
+
+
 @pytest.mark.parametrize(
     ("name", "code"),
     [

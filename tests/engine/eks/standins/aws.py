@@ -31,6 +31,7 @@ _PREFIXES = {
 # The input that names a resource, where AWS makes it up if it is left out.
 _NAMED = {
     "aws:ec2/launchTemplate:LaunchTemplate": "name",
+    "aws:ec2/placementGroup:PlacementGroup": "name",
     "aws:ec2/securityGroup:SecurityGroup": "name",
     "aws:eks/cluster:Cluster": "name",
     "aws:eks/nodeGroup:NodeGroup": "nodeGroupName",
@@ -44,6 +45,7 @@ _REPLACES: dict[str, frozenset[str]] = {
     for type_, names in {
         "aws:ec2/eip:Eip": "domain",
         "aws:ec2/launchTemplate:LaunchTemplate": "name namePrefix",
+        "aws:ec2/placementGroup:PlacementGroup": "name strategy",
         "aws:ec2/natGateway:NatGateway": "allocationId connectivityType subnetId",
         "aws:ec2/routeTable:RouteTable": "vpcId",
         "aws:ec2/routeTableAssociation:RouteTableAssociation": "gatewayId subnetId",
