@@ -36,7 +36,8 @@ from report.explain import markdown, rendered, to_json
 from report.flame import flame_graph
 from studies.explain.finding import RECORD, Explanation, Operation, Side
 from studies.explain.profile import Profile, mean_stacks
-from studies.explain.run import KINDS, Asked, ExplainError, bring_up, profile
+from studies.explain.run import KINDS, Asked, ExplainError, bring_up, follow_all, profile
+from studies.explain.way import Followed
 from studies.matrix.run import Afterwards, Display
 from studies.matrix.state import GRAPHS, MatrixFolder
 
@@ -143,19 +144,20 @@ def _measured(
     started, begun = clock.now(), clock.monotonic()
     profiles: Profiles = {kind.name: [] for kind in asked.kinds}
     warnings: dict[str, None] = {}
+    ways: list[Followed] = []
     shown = display(asked.sides, Console(stderr=True))
     try:
         with labs.alone(), shown as screen, interrupted_by_term():
             for number in range(1, bring_ups + 1):
                 screen.phase(f"bring-up {number} of {bring_ups}")
-                found, marks = bring_up(asked, labs, screen, open_session, clock)
+                found, ways, marks = bring_up(asked, labs, screen, open_session, clock)
                 warnings.update(dict.fromkeys(marks))
                 for name, by_side in found.items():
                     profiles[name].append(by_side)
     except ExplainError as error:
         raise FatalError(SESSION, str(error)) from None
     spent = clock.monotonic() - begun
-    explanation = _explanation(described, started, spent, profiles, list(warnings))
+    explanation = _explanation(described, started, spent, profiles, ways, list(warnings))
     folder.write(folder.path / RECORD, to_json(explanation))
     return explanation, _flames(folder.path, asked.sides, profiles)
 
@@ -179,6 +181,8 @@ def explaining(folder: MatrixFolder, screen: Display) -> Afterwards:
                 screen.phase(f"sampling where CPU time goes: {kind.what}")
                 found = profile(kind, benches, _BESIDE_SECONDS)
                 profiles[kind.name] = [dict(zip(labels, found, strict=True))]
+            screen.phase("following packets")
+            ways, missing = follow_all(KINDS, dict(zip(labels, benches, strict=True)))
         except ExplainError as error:
             screen.phase(f"no CPU time is explained: {error}")
             return
@@ -188,7 +192,7 @@ def explaining(folder: MatrixFolder, screen: Display) -> Afterwards:
             facts = {about.cni.name: about.cni.version} if about.cni else {}
             described.append(Side(name=side.label, title=about.scenario.title, facts=facts))
         spent = clock.monotonic() - begun
-        explanation = _explanation(described, started, spent, profiles, [])
+        explanation = _explanation(described, started, spent, profiles, ways, missing)
         folder.write(folder.path / RECORD, to_json(explanation))
         graphs = folder.path / GRAPHS
         graphs.mkdir(exist_ok=True)
@@ -202,6 +206,7 @@ def _explanation(
     started: datetime,
     seconds: float,
     profiles: Profiles,
+    ways: list[Followed],
     warnings: list[str],
 ) -> Explanation:
     baseline = described[0].name
@@ -218,6 +223,7 @@ def _explanation(
             if kind.name in profiles
         ],
         warnings=warnings,
+        ways=ways,
     )
 
 

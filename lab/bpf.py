@@ -1,10 +1,19 @@
-"""Small BPF programs of the lab's own, compiled where they are loaded from."""
+"""BPF programs: small ones of the lab's own, and which of anybody's are at devices."""
 
+import ctypes
+import errno
+import os
+import platform
 import shutil
+import socket
+import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from lab.errors import CommandError, LabError
+from lab.sandbox import network_namespace
 from lab.toolchain.programs import llvm_path
 
 
@@ -20,3 +29,42 @@ def compile_bpf(source: str, made: Path) -> None:
     done = subprocess.run(words, input=source, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise CommandError(words, done.returncode, done.stderr)
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CALL: Final = {"x86_64": 321, "aarch64": 280}
+_QUERY, _TCX_INGRESS, _TCX_EGRESS = 16, 46, 47
+"""BPF_PROG_QUERY and its hooks, by linux/bpf.h. bpftool knows them from 7.3 on."""
+_MOST: Final = 64
+
+
+def at_devices(netns: Path) -> list[tuple[str, bool, int]]:
+    """The programs at a network namespace's devices (tcx, Linux 6.6): the device, whether it is for
+    what comes in there, and the program's number.
+
+    :raises LabError: the kernel does not tell.
+    """
+    with network_namespace(netns):
+        return [
+            (device, hook == _TCX_INGRESS, number)
+            for index, device in socket.if_nameindex()
+            for hook in (_TCX_INGRESS, _TCX_EGRESS)
+            for number in _at(index, hook)
+        ]
+
+
+def _at(device: int, hook: int) -> Iterator[int]:
+    found = (ctypes.c_uint32 * _MOST)()
+    # The device, the hook, flags twice, where the numbers go, how many at most; then what is not
+    # asked for.
+    asked = struct.pack("<IIIIQI", device, hook, 0, 0, ctypes.addressof(found), _MOST).ljust(
+        64, b"\0"
+    )
+    answer = ctypes.create_string_buffer(asked, 64)
+    if _LIBC.syscall(_CALL[platform.machine()], _QUERY, answer, 64) != 0:
+        number = ctypes.get_errno()
+        if number == errno.EINVAL:  # a kernel that knows no tcx
+            return
+        raise LabError(f"programs at devices: {os.strerror(number)}")
+    (count,) = struct.unpack_from("<I", answer.raw, 24)
+    yield from found[:count]

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Final
 
 from markupsafe import Markup
 from rich.console import Group, RenderableType
@@ -10,6 +12,7 @@ from rich.text import Text
 from report.show import listing, plain_table
 from studies.explain.finding import SCHEMA, Difference, Explanation, Interval, Operation
 from studies.explain.parts import PARTS
+from studies.explain.way import Followed, Kind, Step, Way
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -123,6 +126,57 @@ def sentences(found: Explanation) -> list[str]:
     ]
 
 
+_COUNTED: Final[Mapping[Kind, str]] = {
+    "device": "device",
+    "program": "BPF program",
+    "lookup": "route lookup",
+}
+
+
+def counts(followed: Followed) -> list[str]:
+    """What a packet meets on each side, in a sentence."""
+    said = []
+    for side, way in followed.sides.items():
+        met = [
+            f"{number} {name}{'s' * (number != 1)}"
+            for kind, name in _COUNTED.items()
+            if (number := sum(step.kind == kind for step in way.steps))
+        ]
+        if rules := sum(step.rules for step in way.steps):
+            met.append(f"{rules:,} rules")
+        said.append(f"{side}: {', '.join(met)} ({100 * way.share:.0f} % of {way.packets} packets).")
+    return said
+
+
+def by_place(way: Way) -> list[tuple[str, list[Step]]]:
+    """The steps in their order, those in one place together."""
+    return [(place, list(steps)) for place, steps in groupby(way.steps, lambda step: step.place)]
+
+
+def step_words(step: Step) -> str:
+    """One thing on the way, in words."""
+    match step.kind:
+        case "device":
+            return f"{step.note} at {step.what}"
+        case "program":
+            return f"BPF: {step.what}"
+        case "lookup":
+            return f"route lookup, {step.what} {step.note}"
+        case "hook":
+            return f"{step.what}, {step.note}"
+        case _:
+            return step.what
+
+
+def _way_lines(followed: Followed) -> Iterator[tuple[str, list[str]]]:
+    """By side, a line for each place."""
+    for side, way in followed.sides.items():
+        yield (
+            side,
+            [f"{place}: {' → '.join(map(step_words, steps))}" for place, steps in by_place(way)],
+        )
+
+
 def notes(found: Explanation) -> list[str]:
     """What a reader has to know, and what of the bounds is not kept."""
     facts = "; ".join(
@@ -153,6 +207,9 @@ def rendered(found: Explanation) -> RenderableType:
         for row in rows(operation):
             table.add_row(*map(Text, row))
         parts += [table, Text()]
+    for followed in found.ways:
+        for side, lines in _way_lines(followed):
+            parts += listing(f"The way of {followed.packet}: {side}", lines, "cyan")
     parts += listing("Notes", notes(found), "cyan")
     return Group(*parts, *map(Text, sentences(found)))
 
@@ -170,6 +227,11 @@ def markdown(found: Explanation, figures: Mapping[str, Sequence[str]]) -> str:
         cells += rows(operation)
         lines += [f"| {' | '.join(cell for cell in row)} |" for row in cells]
         lines += ["", *(f"[flame graph]({file})" for file in figures.get(operation.name, ())), ""]
+    for followed in found.ways:
+        lines += [f"**The way of {followed.packet}**", ""]
+        for side, places in _way_lines(followed):
+            lines += [f"- {side}", *(f"  1. {line}" for line in places)]
+        lines += ["", *(f"- {line}" for line in counts(followed)), ""]
     lines += [*(f"- {line}" for line in notes(found))]
     return "\n".join(lines) + "\n"
 
@@ -190,7 +252,12 @@ def html(found: Explanation) -> Markup:
         }
         for operation in found.operations
     }
-    return Markup(template.render(sentences=sentences(found), tables=tables, notes=notes(found)))
+    return Markup(
+        template.render(
+            sentences=sentences(found), tables=tables, ways=found.ways, notes=notes(found),
+            counts=counts, by_place=by_place, words=step_words,
+        )
+    )  # fmt: skip
 
 
 def _drawn(operation: Operation, side: str, baseline: str) -> str:

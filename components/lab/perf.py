@@ -5,7 +5,7 @@ import select
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -22,26 +22,36 @@ _PAGES: Final = 16_384
 """Of buffer for each CPU: 64 MiB hold minutes, so that perf sleeps while others are measured."""
 _BEGIN_SECONDS, _END_SECONDS = 10.0, 60.0
 _KALLSYMS: Final = Path("/proc/kallsyms")
+_BPF_STATISTICS: Final = Path("/proc/sys/kernel/bpf_stats_enabled")
+# To know its tracepoints perf mounts a file system, which is gone with its own mount namespace.
+_APART: Final = ("unshare", "--mount")
+_SAMPLES: Final = (
+    # By cgroup and time of day it is told whose a sample is; tracepoints have no such clock.
+    "--event", "cpu-clock", "--count", str(PERIOD_NS), "--all-cgroups",
+    "--clockid", "CLOCK_REALTIME",
+)  # fmt: skip
 
 
 class Recording:
-    """Samples of some CPUs, taken from its making until :meth:`stop`.
+    """What perf sees on some CPUs, from its making until :meth:`stop`.
 
+    :param events: perf's options that say what that is.
     :raises SessionError: perf does not run here.
     """
 
-    def __init__(self, perf: str, cpus: Sequence[int], folder: Path) -> None:
+    def __init__(
+        self, perf: str, cpus: Sequence[int], folder: Path, events: Sequence[str] = _SAMPLES
+    ) -> None:
         self._perf = perf
         self._data = folder / "perf.data"
         # Both ends stay open as long as it runs: where its orders end, it gives up.
         (asked, ask), (answer, answered) = os.pipe(), os.pipe()
         self._pipes = (asked, ask, answer, answered)
         argv = [
-            perf, "record", "--event", "cpu-clock", "--count", str(PERIOD_NS),
-            "--all-cpus", "--cpu", as_list(cpus), "--call-graph", "fp", "--kernel-callchains",
-            # By cgroup and time of day it is told whose a sample is.
-            "--all-cgroups", "--clockid", "CLOCK_REALTIME", "--mmap-pages", str(_PAGES),
-            "--no-buildid", "--no-buildid-cache", "--output", str(self._data),
+            *_APART, perf, "record", *events, "--all-cpus", "--cpu", as_list(cpus),
+            "--call-graph", "fp", "--kernel-callchains",
+            "--mmap-pages", str(_PAGES), "--no-buildid", "--no-buildid-cache",
+            "--output", str(self._data),
             "--delay=-1", f"--control=fd:{asked},{answered}",
         ]  # fmt: skip
         self._process = subprocess.Popen(
@@ -87,16 +97,54 @@ class Recording:
         """The kernel's functions with their addresses."""
         return _KALLSYMS.read_text()
 
+    def text(self) -> str:
+        """The whole recording of tracepoints, as perf script tells it.
+
+        :raises SessionError: it cannot be read.
+        """
+        self.stop()
+        argv = [
+            *_APART, self._perf, "script", "--input", str(self._data), "--ns",
+            "--fields", "comm,tid,cpu,time,event,trace,ip,sym",
+        ]  # fmt: skip
+        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode:
+            raise SessionError(f"perf script: {tail(done.stderr)}")
+        return done.stdout
+
 
 @contextmanager
-def recording(perf: str, cpus: Sequence[int]) -> Iterator[Recording]:
+def recording(
+    perf: str, cpus: Sequence[int], points: Mapping[str, str] | None = None
+) -> Iterator[Recording]:
     """Sample CPUs; the end of the block takes its samples away.
 
+    :param points: instead of samples, every passing of these tracepoints that its filter lets be.
     :raises SessionError: perf does not run here.
     """
+    events = list(_SAMPLES) if points is None else []
+    for name, which in (points or {}).items():
+        events += ["--event", name, *(("--filter", which) if which else ())]
     with tempfile.TemporaryDirectory(prefix="cni-benchmark-samples-") as folder:
-        made = Recording(perf, cpus, Path(folder))
+        made = Recording(perf, cpus, Path(folder), events)
         try:
             yield made
         finally:
             made.stop()
+
+
+@contextmanager
+def counting_runs() -> Iterator[None]:
+    """The kernel counts how often each BPF program runs, which costs each run some time.
+
+    :raises SessionError: it does not.
+    """
+    try:
+        before = _BPF_STATISTICS.read_text()
+        _BPF_STATISTICS.write_text("1")
+    except OSError as error:
+        raise SessionError(f"BPF programs are not counted: {error}") from None
+    try:
+        yield
+    finally:
+        _BPF_STATISTICS.write_text(before)

@@ -4,7 +4,7 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ from components.objects import KeepsObjects
 from components.programs import TURNS
 from kube.client import Kube
 from lab import cgroups, machine, placement, workloads
+from lab.bpf import at_devices
 from lab.cluster import Lab
 from lab.controlplane import KUBE_PROXY
 from lab.errors import LabError
@@ -42,7 +43,7 @@ from lab.kernel import IdleHold
 from lab.network import Node
 from lab.sandbox import KILLED, environment
 from lab.workloads import NAMESPACE, PodSpec
-from studies.experiments.capabilities import PodRequest
+from studies.experiments.capabilities import AtDevice, PodRequest
 
 _LONGEST_TURNS = 3_600.0
 """Seconds after which a client that was left behind ends."""
@@ -136,13 +137,28 @@ class LabSession(KeepsObjects):
             raise SessionError(tail(done.stderr.decode(errors="replace")))
         return done.stdout
 
+    def sampling(self) -> AbstractContextManager[perf.Recording]:
+        return self.tracing(None)
+
     @contextmanager
-    def sampling(self) -> Iterator[perf.Recording]:
+    def tracing(self, points: Mapping[str, str] | None) -> Iterator[perf.Recording]:
         with _as_session_error():
             program = self._lab.toolchain.command("perf")
             cpus = sorted({cpu for cpus in self._lab.cpus.values() for cpu in cpus})
-        with perf.recording(program, cpus or placement.machine_cpus()) as made:
+        with perf.recording(program, cpus or placement.machine_cpus(), points) as made:
             yield made
+
+    def counting_runs(self) -> AbstractContextManager[None]:
+        return perf.counting_runs()
+
+    def programs_at_devices(self, node: str) -> Sequence[AtDevice]:
+        with _as_session_error():
+            return [AtDevice(*each) for each in at_devices(self._lab.sandbox.netns_path(node))]
+
+    def on_node(self, node: str, argv: Sequence[str]) -> str:
+        on = next(each for each in self._lab.nodes if each.name == node)
+        with _as_session_error():
+            return self._lab.node_command(on, argv)
 
     def node_cgroups(self) -> Mapping[str, str]:
         with _as_session_error():

@@ -7,7 +7,7 @@ experiment whose session lacks one is skipped, with :func:`lacking`'s words.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from bench.session import CommandResult, Pod, Service, Session
 
@@ -225,6 +225,57 @@ class Sampler(Protocol):
         ...
 
 
+class AtDevice(NamedTuple):
+    """A BPF program at a device: ``incoming`` for what comes in there; its ``number`` is the
+    kernel's."""
+
+    device: str
+    incoming: bool
+    number: int
+
+
+class Passings(Protocol):
+    """Passings of tracepoints, since it was made."""
+
+    def text(self) -> str:
+        """All of them, as perf script tells them, with the kernel's call chains."""
+        ...
+
+
+@runtime_checkable
+class Tracer(Protocol):
+    """Sees where in the kernel packets pass, and asks the nodes what they have counted."""
+
+    def tracing(self, points: Mapping[str, str]) -> AbstractContextManager[Passings]:
+        """Watch these tracepoints from now on, each with a filter ("" for all that passes); what
+        was seen is there for the length of the block.
+
+        :raises SessionError: that is not possible here.
+        """
+        ...
+
+    def counting_runs(self) -> AbstractContextManager[None]:
+        """Runs of BPF programs are counted for the length of the block.
+
+        :raises SessionError: that is not possible here.
+        """
+        ...
+
+    def programs_at_devices(self, node: str) -> Sequence[AtDevice]:
+        """Those of a node.
+
+        :raises SessionError: they cannot be told.
+        """
+        ...
+
+    def on_node(self, node: str, argv: Sequence[str]) -> str:
+        """The standard output of a command in a node's own namespaces.
+
+        :raises SessionError: it fails.
+        """
+        ...
+
+
 @runtime_checkable
 class Variants(Protocol):
     """Variants of the session's scenario, brought up beside it."""
@@ -244,6 +295,7 @@ _CANNOT: Mapping[type, str] = {
     ComponentRestart: "restart the CNI's components",
     ExperimentPods: "run pods of an experiment",
     Sampler: "see which functions its CPUs are in",
+    Tracer: "see where in the kernel packets pass",
     Variants: "bring up variants of its scenario beside it",
 }
 

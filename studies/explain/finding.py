@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from bench.environment import Model
 from bench.stats import TARGET_LEVEL, mean_shift
 from bench.text import problem
 from studies.explain.parts import OTHER, PARTS
 from studies.explain.profile import Profile, largest
+from studies.explain.way import Followed
 from studies.matrix.state import EXPLANATION
 
 SCHEMA: Final = "cni-benchmark/explain/v1"
@@ -143,6 +144,7 @@ class Explanation(Model):
     kernel: str
     operations: list[Operation]
     warnings: list[str]
+    ways: list[Followed] = Field(default_factory=list)
 
     @property
     def unit(self) -> str:

@@ -21,14 +21,27 @@ from bench.readiness import Calibrations
 from bench.session import Clock, Opener, Session, SessionError
 from bench.text import ParseError
 from bench.turns import Turns, parse, plan
-from studies.experiments.capabilities import Sampler, lacking
+from studies.experiments.capabilities import Sampler, Tracer, lacking
 from studies.explain.profile import Profile, profiles, windows_of
 from studies.explain.samples import fold, read
+from studies.explain.way import (
+    POINTS,
+    Counters,
+    Followed,
+    Node,
+    Way,
+    events,
+    runs,
+    tables,
+    way,
+)
 from studies.matrix.run import Display, StackFailedError, Stacks
 
 _AT_ONCE: Final = 2
 _PREPARING_SECONDS: Final = 600.0
 _FEWEST_TURNS: Final = 3
+_FOLLOWED, _FOLLOWED_PAUSE_US, _FOLLOWED_SECONDS = 10, 1_000, 0.4
+"""Operations whose packets are followed: of a turn, how far apart, and how long."""
 
 
 class ExplainError(Exception):
@@ -38,26 +51,47 @@ class ExplainError(Exception):
 @dataclass(frozen=True, slots=True)
 class Kind:
     """An operation: what one of it is called, the probe that does it, how many make a turn, and
-    how many of what is told one of them is."""
+    how many of what is told one of them is. ``packet``: which of its packets is followed, from the
+    call of the function that it ``begins`` with; none where that is empty."""
 
     name: str
     what: str
     probe: str
     batch: int
     units: float = 1.0
+    packet: str = ""
+    begins: str = ""
+    pause_us: int = 0
 
     @property
     def turn(self) -> turns.Kind:
         """As the generator of turns has it."""
         kind = next(each for each in turns.KINDS if each.name == self.probe)
+        task = kind.task
         # Of so many, the first ones, which meet caches as others left them, count for little.
-        return replace(kind, task=replace(kind.task, batch=self.batch, drop=0))
+        task = replace(task, batch=self.batch, drop=0, pause_us=self.pause_us or task.pause_us)
+        return replace(kind, task=task)
 
 
+_CONNECTING: Final = "tcp_v4_connect"
 _MEGABYTES: Final = turns.in_turns("transfer", 0.0).kind.task.bytes / 1e6
 KINDS: Final = (
-    Kind("roundtrip", "round trip", "rtt", 2_000),
-    Kind("connection", "connection", "connect", 50),
+    Kind(
+        "roundtrip",
+        "round trip",
+        "rtt",
+        2_000,
+        packet="data on an open connection, pod to pod",
+        begins="tcp_sendmsg",
+    ),
+    Kind(
+        "connection",
+        "connection",
+        "connect",
+        50,
+        packet="the first packet of a connection to a Service",
+        begins=_CONNECTING,
+    ),
     Kind("request", "HTTP request", "http", 500),
     Kind("megabyte", "megabyte", "transfer", 40, _MEGABYTES),
 )
@@ -106,6 +140,63 @@ def profile(kind: Kind, benches: Sequence[Bench], seconds: float) -> list[Profil
         raise ExplainError(f"{kind.what}: {error}") from error
 
 
+def follow(kind: Kind, bench: Bench) -> Way:
+    """The way of an operation's packet.
+
+    :raises ExplainError: it cannot be followed.
+    """
+    session, few = bench.session, replace(kind, batch=_FOLLOWED, pause_us=_FOLLOWED_PAUSE_US)
+    if not isinstance(session, Tracer):
+        raise ExplainError(f"no packet is followed: {lacking(session, [Tracer])}")
+    client = bench.targets.one(turns.CLIENT).node
+    servers = sorted(bench.targets.nodes("server"))
+    try:
+        with session.counting_runs():
+            before = [_counters(session, node) for node in (client, *servers)]
+            number = take(few, [bench], _FOLLOWED_SECONDS).took.size
+            after = [_counters(session, node) for node in (client, *servers)]
+        begin = kind.begins == _CONNECTING
+        nodes = [
+            Node.of(*counters, number, begin=begin) for counters in zip(before, after, strict=True)
+        ]
+        with session.tracing(POINTS) as passings:
+            take(few, [bench], _FOLLOWED_SECONDS)
+            seen = events(passings.text())
+        return way(seen, kind.begins, nodes[0], nodes[1:])
+    except (SessionError, ParseError) as error:
+        raise ExplainError(f"{kind.packet}: {error}") from error
+
+
+def follow_all(
+    kinds: Sequence[Kind], benches: Mapping[str, Bench]
+) -> tuple[list[Followed], list[str]]:
+    """The ways of all operations' packets, by side, and why some are not there."""
+    found, missing = [], dict[str, None]()
+    for kind in kinds:
+        ways = {}
+        for side, bench in benches.items():
+            try:
+                if kind.packet:
+                    ways[side] = follow(kind, bench)
+            except ExplainError as error:
+                missing[f"{side}: {error}"] = None
+        if ways:
+            found.append(Followed(packet=kind.packet, sides=ways))
+    return found, list(missing)
+
+
+def _counters(session: Tracer, node: str) -> Counters:
+    def told(*argv: str) -> str:
+        return session.on_node(node, argv)
+
+    return Counters(
+        frozenset(told("ls", "/sys/class/net").split()),
+        tables(told("iptables-save", "-c")),
+        session.programs_at_devices(node),
+        runs(told("bpftool", "-j", "prog")),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is to be explained."""
@@ -118,9 +209,9 @@ class Asked:
 
 def bring_up(
     asked: Asked, stacks: Stacks, display: Display, open_session: Opener, clock: Clock
-) -> tuple[dict[str, dict[str, Profile]], list[str]]:
-    """All operations in one bring-up of all sides: profiles by operation and side, and what marks
-    them. Nothing is up afterwards.
+) -> tuple[dict[str, dict[str, Profile]], list[Followed], list[str]]:
+    """All operations in one bring-up of all sides: profiles by operation and side, packets' ways,
+    and what marks them. Nothing is up afterwards.
 
     :raises ExplainError: a side does not come up, or nothing can be measured.
     """
@@ -130,7 +221,9 @@ def bring_up(
             display.phase(f"sampling: {kind.what}, {asked.seconds:g} s of turns of each side")
             profiles = profile(kind, benches, asked.seconds)
             found[kind.name] = dict(zip(asked.sides, profiles, strict=True))
-        return found, marks
+        display.phase("following packets")
+        ways, missing = follow_all(asked.kinds, dict(zip(asked.sides, benches, strict=True)))
+        return found, ways, [*marks, *missing]
 
 
 @contextmanager

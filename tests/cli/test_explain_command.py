@@ -22,6 +22,7 @@ from cli.main import main
 from report.sources import load
 from studies.explain.profile import Profile
 from studies.explain.run import Asked, ExplainError, Kind
+from studies.explain.way import Followed, Step, Way
 from studies.matrix.state import MatrixFolder
 from tests.bench.fakes import FakeSession
 from tests.studies.test_explain import BASE, SIDE, profile_of
@@ -46,9 +47,14 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, dict[str,
     """What each side's parts are."""
     sides = {"old": BASE, "new": SIDE}
 
-    def bring_up(asked: Asked, *_: object) -> tuple[dict[str, dict[str, Profile]], list[str]]:
+    def bring_up(
+        asked: Asked, *_: object
+    ) -> tuple[dict[str, dict[str, Profile]], list[Followed], list[str]]:
         found = {side: profile_of(**sides[side]) for side in asked.sides}
-        return {kind.name: found for kind in asked.kinds}, ["old: noisy"]
+        step = Step(place="the client's node", kind="hook", what="FORWARD", note="", rules=1_000)
+        ways = {side: Way(packets=20, share=1.0, steps=[step]) for side in asked.sides}
+        followed = Followed(packet="the first packet", sides=ways)
+        return {kind.name: found for kind in asked.kinds}, [followed], ["old: noisy"]
 
     monkeypatch.setattr(command, "bring_up", bring_up)
     monkeypatch.setattr(lab_side, "Planned", SimpleNamespace(of=_planned))
@@ -78,11 +84,14 @@ def test_the_folder_has_the_record_the_stacks_and_a_graph_of_every_operation(
     assert json.loads((folder / "explain.json").read_text()) == told
     (read,) = load([str(folder / "explain.json")]).explanations
     assert read.operations[0].differences["new"].causes()[0][0] == "netfilter rules"
+    assert read.ways[0].sides["new"].steps[0].rules == 1_000
 
 
 def test_text_says_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--operations", "roundtrip") == 0
-    assert "One round trip takes 2.02 µs less on new than on old" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "One round trip takes 2.02 µs less on new than on old" in said
+    assert "The way of the first packet: new" in said
 
 
 def test_parts_that_do_not_add_up_are_an_exit_code(made: dict[str, dict[str, list[float]]]) -> None:
@@ -146,6 +155,8 @@ def test_a_matrix_explains_the_clusters_of_its_last_bring_up(
     assert [side.name for side in read.sides] == ["old", "new"]
     assert read.operations[0].differences["new"].causes()[0][0] == "netfilter rules"
     assert (tmp_path / "why" / "roundtrip-new.svg").exists()
+    # A target that can sample may not be able to follow packets: that is said.
+    assert any("no packet is followed" in line for line in read.warnings)
     # The matrix's own time limit is for its samples.
     assert deadlines == {math.inf}
 

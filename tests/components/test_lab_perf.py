@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench.session import SessionError
-from components.lab.perf import PERIOD_NS, recording
+from components.lab.perf import PERIOD_NS, counting_runs, recording
 from lab.placement import machine_cpus
 from studies.explain.samples import read
+from studies.explain.way import LOOKUP, QUEUE, events
 
 PERF = "/usr/bin/perf"
 
@@ -34,6 +36,31 @@ def test_what_a_program_does_is_seen_for_as_long_as_it_runs() -> None:
     mine = [each for each in seen if each.cgroup == _cgroup()]
     calls = [each for each in mine if any("stat" in name for name in each.stack)]
     assert sum(each.lasts for each in calls) > 0.03e9 * used
+
+
+@pytest.mark.integration
+def test_what_passes_a_tracepoint_is_told_with_what_led_there_and_leaves_no_mount() -> None:
+    mounted = Path("/proc/self/mounts").read_text().count("tracefs")
+    with recording(PERF, machine_cpus(), {LOOKUP: "", QUEUE: 'name == "none"'}) as made:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            socket.create_connection(("127.0.0.1", port)).close()
+        seen = list(events(made.text()))
+    (first, *_) = [each for each in seen if f"-> 127.0.0.1/{port} " in each.said]
+    assert first.name == LOOKUP
+    assert {"tcp_v4_connect", "fib_table_lookup"} <= set(first.chain)
+    assert first.chain.index("tcp_v4_connect") < first.chain.index("fib_table_lookup")
+    assert not [each for each in seen if each.name == QUEUE]
+    assert Path("/proc/self/mounts").read_text().count("tracefs") == mounted
+
+
+@pytest.mark.integration
+def test_runs_of_programs_are_counted_for_as_long_as_asked() -> None:
+    statistics = Path("/proc/sys/kernel/bpf_stats_enabled")
+    before = statistics.read_text()
+    with counting_runs():
+        assert statistics.read_text().strip() == "1"
+    assert statistics.read_text() == before
 
 
 @pytest.mark.integration

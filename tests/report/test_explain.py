@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
-from report.explain import html, interval, markdown, rows, sentence, sentences, signed
+from report.explain import html, interval, markdown, rendered, rows, sentence, sentences, signed
 from report.flame import colour, flame_graph, layout
-from studies.explain.finding import Interval, Operation
+from studies.explain.finding import Explanation, Interval, Operation
+from studies.explain.way import CLIENT, SERVER, Followed, Step, Way
 from tests.studies.test_explain import BASE, SIDE, explanation, profile_of
 
 NEW: dict[tuple[str, ...], float] = {
@@ -79,6 +82,39 @@ def test_the_pages_part_is_whole_and_draws_every_difference() -> None:
     text = "".join(part.itertext())
     assert "One round trip takes 2.02 µs less" in text
     assert "the tasks' own clocks" in text
+
+
+def _followed() -> Explanation:
+    steps = [
+        Step(place=CLIENT, kind="device", what="ens5", note="in"),
+        Step(place=CLIENT, kind="hook", what="FORWARD", note="filter: 1,002 rules", rules=1_002),
+        Step(place=SERVER, kind="program", what="from_<device>"),
+    ]
+    ways = {"old": Way(packets=40, share=0.9, steps=steps)}
+    return explanation().model_copy(update={"ways": [Followed(packet="data", sides=ways)]})
+
+
+def test_the_page_draws_a_packets_way_place_by_place() -> None:
+    part = ElementTree.fromstring(f"<main>{html(_followed())}</main>".replace(" open", ""))
+    assert "The way of data" in [each.text for each in part.iter("h3")]
+    places = [each for each in part.iter("section") if each.find("h4") is not None]
+    assert [each.findtext("h4") for each in places] == [CLIENT, SERVER]
+    assert [(each.get("class"), each.text) for each in places[0].iter("li")] == [
+        ("device", "in at ens5"),
+        ("hook", "FORWARD, filter: 1,002 rules"),
+    ]
+    assert places[1].findtext("ol/li") == "BPF: from_<device>"
+
+
+def test_text_and_markdown_tell_a_packets_way_in_order() -> None:
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(rendered(_followed()))
+    said = console.export_text()
+    line = f"{CLIENT}: in at ens5 → FORWARD, filter: 1,002 rules"
+    assert line in said
+    text = markdown(_followed(), {})
+    assert f"- old\n  1. {line}\n  1. {SERVER}: BPF: from_<device>\n" in text
+    assert "- old: 1 device, 1 BPF program, 1,002 rules (90 % of 40 packets)." in text
 
 
 # -- flame graphs ---------------------------------------------------------------------------------
