@@ -3,7 +3,7 @@ TOOLCHAIN := python3 -m lab.toolchain
 RUN := $(TOOLCHAIN) run --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup env up measure down matrix report speed validate data doctor check test test-all lint clean-cache
+.PHONY: help setup env up measure down matrix report speed validate faults data doctor check test test-all lint clean-cache
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,10 @@ speed: ## Where the time of bringing labs up goes, step by step (STACKS="scenari
 validate: ## Test the measurement itself, in labs, in 30 minutes (OUT=validation BRING_UPS=15 MINUTES=30 ALLOW=quiet-machine)
 	@$(TOOLCHAIN) ensure --all
 	@$(RUN) python -m bench validate $(if $(OUT),--out '$(OUT)') $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(BRING_UPS),--bring-ups '$(BRING_UPS)') $(foreach name,$(ALLOW),--allow $(name))
+
+faults: ## Break set-ups, previews and reports on purpose, and write what follows into docs/faults.md (PARTS="report")
+	@$(TOOLCHAIN) ensure --all --dev
+	@$(RUN) python -m tests.faults $(PARTS)
 
 data: ## Make the data, tables and figures of docs/ anew (PARTS="matrix validation"; hours in all)
 	@$(TOOLCHAIN) ensure --every --dev

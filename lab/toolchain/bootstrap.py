@@ -26,6 +26,8 @@ from lab.toolchain.cache import CHECKOUT, Cache, digest_files
 
 UV = "uv==0.13.9"
 _INTERRUPTED = 130
+_LITTLE_ROOM = 200e6
+"""Bytes. What is built takes some gigabytes."""
 
 
 def say(text: str) -> None:
@@ -173,7 +175,7 @@ def guarded(work: Callable[[], None]) -> int:
     try:
         work()
     except ToolchainError as error:
-        say(f"error: {error}")
+        say(f"error: {error}{_little_room()}")
         return error.exit_status
     except OSError as error:  # no room, or a folder that may only be read
         say(f"error: {error}; what is finished is kept")
@@ -182,6 +184,14 @@ def guarded(work: Callable[[], None]) -> int:
         say("interrupted; what is finished is kept, the same command goes on from here")
         return _INTERRUPTED
     return 0
+
+
+def _little_room() -> str:
+    """For an error: tools that run out of space do not all say so."""
+    root = Cache().root
+    place = next(each for each in (root, *root.parents) if each.is_dir())
+    free = shutil.disk_usage(place).free
+    return f"\n{free / 1e6:,.0f} MB are left for {root}" if free < _LITTLE_ROOM else ""
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -124,6 +126,22 @@ def test_a_cache_that_cannot_be_used_is_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: [Errno 17] File exists: ")
     assert (tmp_path / "cache").read_text() == "a file"
+
+
+@pytest.mark.parametrize(("free", "lines"), [(3e6, 2), (3e9, 1)])
+def test_an_error_says_where_there_is_little_room(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    free: float, lines: int,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CNI_BENCHMARK_CACHE", str(tmp_path / "not/yet"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+    def fail() -> None:
+        raise ToolchainError("pip failed")
+
+    assert bootstrap.guarded(fail) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["error: pip failed", f"3 MB are left for {tmp_path}/not/yet"][:lines]
 
 
 def test_missing_packages_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""The table of injections, and the search for a planted secret."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.faults import planted
+from tests.faults.table import Injection, Row, Seen, line_of, markdown
+
+
+def row(stage: str, kind: str, seen: Seen | None, problem: str = "") -> Row:
+    what = Injection(stage, kind, "a|b", lambda: Seen("", ""))
+    return Row(what, 1.0, seen, problem)
+
+
+def test_the_table_counts_what_it_shows_and_follows_the_stages() -> None:
+    rows = [
+        row("destroy", "killed", Seen("gone", "nothing")),
+        row("measuring", "killed", Seen("agent has ended", "the lab", "missing")),
+        row("set-up", "full disk", None, "AssertionError: half made"),
+    ]
+    text = markdown(rows, 120, "make faults")
+    assert (
+        "**3 injections of 2 kinds at 3 stages in 2 minutes: 2 as they should be, 1 not.**" in text
+    )
+    assert "1 of them fell beside a sample" in text
+    shown = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")][1:]
+    assert shown == ["| set-up", "| measuring", "| destroy"]
+    assert "FAILED**: AssertionError: half made" in text
+    assert "a\\|b" in text
+    assert "killed (2), full disk (1)." in text
+
+
+def test_what_differs_in_every_run_is_left_out() -> None:
+    told = "first\nbench: /tmp/faults-x1/results-ab12/scenario-e.json: no JSON (pid 4711)\n\n"
+    assert line_of(told) == "bench: …/scenario-e.json: no JSON (pid …)"
+    assert line_of("waiting for the lab pytest-c-0123abcd") == "waiting for the lab <lab>"
+    assert line_of("\n") == "nothing"
+
+
+def test_a_secret_is_found_wherever_it_is(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs/agent.log"
+    log.write_bytes(b"\xff token=" + planted.SECRET.encode())
+    assert list(planted.holding(tmp_path)) == [log]
+    with pytest.raises(AssertionError, match=r"agent\.log"):
+        planted.searched(tmp_path)
+    log.write_text("token=…")
+    assert planted.searched(tmp_path).told.startswith("nothing: it is in none of 1 files")
+
+
+def test_a_command_that_prints_it_is_found(tmp_path: Path) -> None:
+    user = planted.Watched(tmp_path, {**os.environ, **planted.VARIABLES})
+    with pytest.raises(AssertionError, match="a secret is printed"):
+        user.run("sh", "-c", "echo $AWS_SECRET_ACCESS_KEY")
