@@ -100,6 +100,10 @@ def test_up_makes_everything_in_order(life: Life, stack: str) -> None:
         proxy, nodes = ("Addon kube-proxy",), ("NodeGroup nodes",)
         up.events.assert_order(proxy, nodes)
         life["destroy"].events.assert_order(nodes, proxy)
+    group, nodes = ("PlacementGroup placement",), ("NodeGroup nodes",)
+    if made.issuperset((*group, *nodes)):
+        up.events.assert_order(group, nodes)
+    life["destroy"].events.assert_order(nodes, group)
 
 
 def test_nothing_in_a_cluster_comes_before_its_provider(life: Life, stack: str) -> None:
