@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -17,6 +20,8 @@ from components.targets import open_session
 from kube.client import Kube
 from kube.exec import Container, Conversation
 from kube.objects import KubernetesError
+from lab.cgroups import hierarchy
+from lab.errors import LabError
 from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.exec_replies import (
     Conversing,
@@ -280,6 +285,47 @@ def test_a_node_notes_what_a_container_does(
     assert [told.counters[i][3] for i in (0, -1)] == [1.0, 2.0]
     assert time.time() - 2 < told.times[0] < told.times[-1] <= time.time()
     assert 0 <= told.counters[-1][0] - told.counters[0][0] < 1000
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a cgroup")
+def test_a_real_cgroups_load_is_told_apart_from_the_idle_time_around_it() -> None:
+    """A cgroup of this machine's kernel, in which a process works for a second of three."""
+    with suppress(LabError):
+        _a_load_in(hierarchy() / f"pytest-{os.getpid()}")
+        return
+    pytest.skip("no cgroup v2 hierarchy is mounted")
+
+
+def _a_load_in(group: Path) -> None:
+    def inside(*argv: str) -> Popen[bytes]:
+        return Popen(["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(group / "cgroup.procs"), *argv])
+
+    group.mkdir()
+    rest = inside("sleep", "60")
+    try:
+        while not (group / "cgroup.procs").read_text():
+            time.sleep(0.01)
+        command = watch_command([group.name], str(group.parent))
+        with Popen(command, stdin=PIPE, stdout=PIPE, text=True, bufsize=1) as watching:
+            assert watching.stdin and watching.stdout
+            time.sleep(0.8)
+            load = inside("timeout", "1", "sh", "-c", "while :; do :; done")
+            load.wait(10)
+            time.sleep(0.8)
+            watching.stdin.write("\n")
+            told = "".join(iter(watching.stdout.readline, "\n"))
+    finally:
+        rest.kill()
+        rest.wait()
+        group.rmdir()
+    found = parse_notes("here", told, 1)
+    ((start, end),) = found.busy(0)
+    assert 0.7 <= end - start <= 1.3
+    used, before = found.at(end)[3] - found.at(start)[3], found.at(start)[3] - found.counters[0][3]
+    whole = found.counters[-1][3] - found.counters[0][3]
+    assert before < 0.15 * whole, "no more than its start is before the first note"
+    assert used / (end - start) > 1.5 * whole / (found.times[-1] - found.times[0])
 
 
 def test_a_node_that_nobody_asks_takes_no_notes_for_ever(tmp_path: Path) -> None:
