@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -25,17 +26,20 @@ from bench.workloads import IPERF_PORT, WORKLOADS
 from cni.decisions import decide
 from components.kubernetes import manifests
 from components.kubernetes.manifests import MAIN, NAMESPACE, ROLE_LABEL
+from components.kubernetes.watch import parse_notes, watch_command
 from components.lab import target
 from components.lab.rollout import pods_and_services
 from components.targets import open_session
 from kube import exec as pod_exec
 from kube.client import Kube, settings_of
-from kube.exec import Container
+from kube.exec import Container, Conversation
 from kube.objects import NODE, ApiError, Json, NotStartedError
+from lab.cgroups import lab_cgroup
 from lab.cluster import Lab
 from lab.controlplane import API_PORT
 from lab.network import GATEWAY, Node
-from tests.components.kubernetes.exec_replies import Exec, Output
+from tests.components.kubernetes.exec_replies import Exec, Output, Process
+from tests.components.kubernetes.kube_cluster import WATCH
 from tests.components.kubernetes.kubelet import kubelet, relay
 from tests.components.stack_config import read
 
@@ -106,7 +110,9 @@ def _write_kubeconfig(lab: Lab, port: int, file: Path) -> None:
     file.write_text(yaml.safe_dump(content))
 
 
-def _execute(lab: Lab, node: str, call: Exec) -> Output:
+def _execute(lab: Lab, node: str, call: Exec) -> Output | Process:
+    if call.argv[:3] == WATCH[:3]:  # as in a node's probe, which sees the node's cgroups
+        return Process(call.argv)
     done = subprocess.run(
         lab.pod_command(call.pod, node, call.argv, _COMMAND_SECONDS),
         stdin=subprocess.DEVNULL,
@@ -175,6 +181,37 @@ def test_bulk_transfer_and_exit_codes(reached: Reached) -> None:
     assert done.returncode == 0
     assert parse_tcp(done.stdout, done.stderr).end.sum_received.bytes > 90 * 2**20
     assert session.run(client, ("iperf3", "--no-such-option"), timeout=20).returncode == 1
+
+
+def test_a_node_notes_when_a_load_runs_and_what_it_uses(reached: Reached) -> None:
+    session, api = reached.session, Kube(settings_of(str(reached.kubeconfig)))
+    client = session.pods("fortio-client")[0]
+    # A node's pods share its cgroup here.
+    cgroup = lab_cgroup(reached.lab.paths.lab_id) / client.node
+    command = watch_command([client.node], str(cgroup.parent))
+    asked = Conversation(api, Container(NAMESPACE, client.name, MAIN), command, timeout=10)
+    asked.ask(timeout=10)
+    time.sleep(0.5)
+    service = session.service("httpbin")
+    url = f"http://{service.host}:{service.port}/status/200"
+    session.run(
+        client,
+        fortio_argv(url, seconds=2, connections=8, rate=None, resolution_us=None),
+        timeout=20,
+    )
+    time.sleep(0.5)
+    told = parse_notes(client.node, asked.ask(timeout=10), 1)
+    asked.close()
+    ((start, end),) = told.busy(0)
+    assert 1.7 <= end - start <= told.times[-1] - told.times[0] - 0.7
+    load, whole = (
+        (after[3] - before[3]) / seconds
+        for before, after, seconds in (
+            (told.at(start), told.at(end), end - start),
+            (told.counters[0], told.counters[-1], told.times[-1] - told.times[0]),
+        )
+    )
+    assert load > 1.2 * whole > 0, "idle time is left out"
 
 
 def test_a_container_that_is_not_in_the_pod_is_refused_by_the_real_server(
