@@ -44,7 +44,7 @@ validate: ## Test the measurement itself, in labs, in 30 minutes (OUT=validation
 	@$(TOOLCHAIN) ensure --all
 	@$(RUN) python -m bench validate $(if $(OUT),--out '$(OUT)') $(if $(MINUTES),--minutes '$(MINUTES)') $(if $(BRING_UPS),--bring-ups '$(BRING_UPS)') $(foreach name,$(ALLOW),--allow $(name))
 
-faults: ## Break set-ups, previews and reports on purpose, and write what follows into docs/faults.md (PARTS="report")
+faults: ## Break set-ups, labs, measurements and reports on purpose, and write what follows into docs/faults.md (PARTS="report")
 	@$(TOOLCHAIN) ensure --all --dev
 	@$(RUN) python -m tests.faults $(PARTS)
 

@@ -20,13 +20,56 @@ from pathlib import Path
 from cli.common import interrupted_by_term
 from tests.engine import checkout as checkouts
 from tests.engine.checkout import Checkout
-from tests.faults import engine, planted, reporting, setting_up
+from tests.faults import (
+    commands,
+    destroying,
+    engine,
+    measuring,
+    planted,
+    reporting,
+    setting_up,
+)
 from tests.faults.ground import Ground
 from tests.faults.table import STAGES, Injection, Row, plain, write
 from tests.lab.leftovers import Host
+from tests.lab.running import bring_up
 
 DOCUMENT = Path("docs/faults.md")
-_STACK = "scenario-c"
+
+
+_TWO_NODES: dict[str, object] = {"lab.nodes": 2}
+_CILIUM = "scenario-c"
+"""kube-proxy is replaced, there is an operator, and no cloud."""
+_AWS = "scenario-a"
+"""kube-proxy, the VPC CNI's daemon, and the emulated cloud."""
+
+
+def in_a_lab(stack: str, *, whole: bool) -> Callable[[Ground], Iterator[Injection]]:
+    """What is injected into one lab, to its end.
+
+    :param whole: with what is alike in all labs.
+    """
+
+    def all_(ground: Ground) -> Iterator[Injection]:
+        running = bring_up(stack, _TWO_NODES)
+        try:
+            measured = measuring.Measured(running)
+            yield from measuring.injections(measured, whole=whole)
+            if whole:
+                yield from commands.injections(ground, measured)
+            look = partial(planted.searched, ground.folder, running)
+            yield Injection(
+                "measuring", "planted secret", f"credentials and a token, {stack}", look
+            )
+            last = partial(destroying.last_look, running)
+            yield Injection(
+                "destroyed", "lab that is gone", f"{stack}, asked for its CNI's CPU time", last
+            )
+        finally:
+            running.session.close()
+            running.lab.remove()
+
+    return all_
 
 
 def in_a_checkout(
@@ -36,7 +79,7 @@ def in_a_checkout(
 
     def all_(ground: Ground) -> Iterator[Injection]:
         folder = ground.place("user")
-        made = checkouts.copy(folder / "checkout", folder / "home", _STACK)
+        made = checkouts.copy(folder / "checkout", folder / "home", _CILIUM)
         user = planted.Watched(made.folder, {**made.env, **planted.PASSPHRASE})
         with checkouts.ended_with_its_labs(user):
             yield from injections(ground, user)
@@ -49,9 +92,12 @@ def in_a_checkout(
 PARTS: dict[str, Callable[[Ground], Iterator[Injection]]] = {
     "set-up": in_a_checkout(setting_up.injections),
     "preview": in_a_checkout(engine.previews),
+    "cilium": in_a_lab(_CILIUM, whole=True),
+    "aws": in_a_lab(_AWS, whole=False),
     "report": reporting.injections,
+    "destroy": destroying.injections,
 }
-"""What shares a checkout, or a lab."""
+"""What shares a lab, or has none."""
 
 
 def run(injection: Injection, ground: Ground) -> Row:
@@ -100,7 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("the machine is not as it was before")
     out = asked.out or (None if asked.parts or asked.stage else DOCUMENT)
     if out and not torn:
-        write(out, rows, seconds, "make faults")
+        named = f' PARTS="{" ".join(asked.parts)}"' if asked.parts else ""
+        write(out, rows, seconds, f"make faults{named}")
     return 1 if failed or left or torn else 0
 
 

@@ -1,13 +1,15 @@
-"""What injections stand on: folders, commands of users', a small disk."""
+"""What injections stand on: folders, commands of users', a small disk, and a running lab."""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,3 +113,32 @@ def fill(place: Path) -> None:
     with suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
         while True:
             filler.write(bytes(4096))
+
+
+def soon(what: Callable[[], object], seconds: float) -> Callable[[], None]:
+    """Do something in a moment, in a thread; what is returned waits for it and raises its error."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def later() -> None:
+        time.sleep(seconds)
+        what()
+
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(later)
+
+    def wait() -> None:
+        future.result()
+        pool.shutdown()
+
+    return wait
+
+
+def without_numbers(name: str) -> str:
+    """What a process is, without which one of several: ``cilium-agent``, ``httpbin``."""
+    return re.sub(r"^node-\d+-|-\d+$", "", name)
+
+
+def environment_of(proc: Path) -> Mapping[str, str]:
+    """A process's variables."""
+    pairs = (pair.partition("=") for pair in (proc / "environ").read_text().split("\0") if pair)
+    return {name: value for name, _, value in pairs}

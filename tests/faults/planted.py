@@ -1,5 +1,5 @@
 """A secret in the environment of everything that the run starts, and where it must never be found:
-in what is printed, and in any file."""
+in what is printed, in any file, in a process of the lab's."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tests.engine.checkout import Checkout
 from tests.faults.table import Seen
+from tests.lab import leftovers
+from tests.lab.running import RunningLab
 
 SECRET = f"planted-{secrets.token_hex(12)}"
 VARIABLES = dict.fromkeys(
@@ -52,9 +54,17 @@ def holding(folder: Path) -> Iterator[Path]:
                     yield file
 
 
-def searched(folder: Path) -> Seen:
-    """Look for it everywhere."""
+def searched(folder: Path, running: RunningLab | None = None) -> Seen:
+    """Look for it everywhere, while a lab runs or after all."""
     found = [str(file) for file in holding(folder)]
     assert not found, f"a secret is in {found}"
+    pids = leftovers.pids_inside(running.lab.sandbox.init_pid) if running else []
+    for pid in pids:
+        with suppress(OSError):
+            for name in ("environ", "cmdline"):
+                assert SECRET.encode() not in Path(f"/proc/{pid}/{name}").read_bytes(), (
+                    f"a secret is in the {name} of process {pid}"
+                )
     files = sum(1 for file in folder.rglob("*") if file.is_file())
-    return Seen(f"nothing: it is in none of {files} files, {len(_OUTPUTS)} outputs", "–")
+    where = f"{files} files, {len(_OUTPUTS)} outputs"
+    return Seen(f"nothing: it is in none of {where}" + f", {len(pids)} processes" * bool(pids), "–")

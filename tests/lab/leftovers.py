@@ -45,7 +45,7 @@ class Footprint:
     @classmethod
     def of(cls, lab: Lab) -> Footprint:
         """List what a running lab has."""
-        pids = _pids_inside(lab.sandbox.init_pid)
+        pids = pids_inside(lab.sandbox.init_pid)
         return cls(
             lab_id=lab.paths.lab_id,
             processes=frozenset((pid, _start_time(pid)) for pid in pids),
@@ -137,7 +137,8 @@ def _start_time(pid: int) -> str:
     return ""
 
 
-def _pids_inside(init: int) -> list[int]:
+def pids_inside(init: int) -> list[int]:
+    """Those in the PID namespace of a sandbox's first process."""
     inside = Path(f"/proc/{init}/ns/pid").readlink()
     found = []
     for pid in _all_pids():
