@@ -78,9 +78,10 @@ def bring_up(
         boot = lab.start(spec, print)
         lab.install(print)
         addresses = deploy_workloads(lab, print)
+        # As the benchmark does: from the id alone, with nothing shared but the machine.
+        about = target.about(settings, spec, adaptations, {})
+        connected = ablation.connect(lab.paths.lab_id, about)
     except BaseException:
         lab.remove()
         raise
-    # As the benchmark does: from the id alone, with nothing shared but the machine.
-    connected = ablation.connect(lab.paths.lab_id, target.about(settings, spec, adaptations, {}))
     return RunningLab(Lab(lab.paths.lab_id), connected, boot, addresses, decisions)
