@@ -1,32 +1,6 @@
 """Two results against each other, metric by metric.
 
-Which test is decided by what was planned, never by what the samples look like, or the better one
-of several would be picked:
-
-- *several bring-ups of both sides*: the bring-up is the replicate. Interleaved, each gives the
-  middle (:func:`bench.stats.middle`) of its pairs (b less a, of the same round and slice), and
-  Student's t is over them. Not interleaved, each gives its middle, and Welch's t is over the two
-  sets. What comes out holds for further bring-ups.
-- *one bring-up, interleaved in slices*: a bootstrap over blocks of neighbouring slices, since what
-  disturbs one slice disturbs the next.
-- *one bring-up, rounds only*: rank tests. Rounds that are shared are tested by pairs as soon as
-  their number lets a signed-rank test reach the corrected level (11 rounds for 45 metrics: pairs
-  have only two ways to fall). With fewer, and for separate runs, Mann–Whitney's test serves; on
-  interleaved rounds it is valid too and errs on the safe side, since a drift that both sides share
-  adds to the spread within them and not to the difference between them.
-
-The last two hold for this bring-up alone (``scope``): what a bring-up fixes by chance is in all of
-its samples, and in no interval.
-
-Differences are taken of logarithms, so that they are ratios: a machine that is slower for an hour
-is slower for all that a side does. In one matrix connections to a Service took 69 µs in one
-bring-up and 130 in another, and the overlay's 2.6 to 3.0 times as long in each. A transfer is
-something else. Most of its time is copying, which is at the mercy of the memory that the machine
-shares, while what a dataplane adds is work of the CPU: in one matrix 16 MiB took 4.4 ms in one
-bring-up and 7.0 in the others, and the overlay added 0.96 to 1.09 ms to either, which as ratios
-was 14 and 25 %. So of rates of data the differences are those of the time for each MB
-(:data:`bench.metrics.TIMES`), and % are of the baseline's mean. Which metric has which scale is
-fixed here, by its unit.
+Which test a metric gets, and on which scale its difference is taken: :mod:`bench.inference`.
 
 A comparison has some forty metrics. At 5 % each, two of them would differ between a scenario and
 itself. Holm's method (Scandinavian Journal of Statistics 6 (1979) 65) keeps the chance of even one
@@ -42,10 +16,8 @@ more so the more other metrics truly differ.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from operator import truediv
 from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
@@ -53,8 +25,9 @@ from pydantic import Field, ValidationError
 
 from bench import stats
 from bench.environment import Model
-from bench.metrics import PRIMARY, TIMES, Better, Metric, shown_rank
-from bench.results import MetricResult, Place, Results, grouped
+from bench.inference import Outcome, Test, outcome_of, samples_of
+from bench.metrics import PRIMARY, Better, Metric, shown_rank
+from bench.results import MetricResult, Results
 from bench.text import number, problem
 
 SCHEMA: Final = "cni-benchmark/comparison/v2"
@@ -64,8 +37,6 @@ Verdict = Literal["better", "worse", "no evidence", "too few runs", "no directio
 apart, would have reached the level; ``no evidence``: they could have, and did not; ``no
 direction``: neither more nor less of it is better, and it is in no family."""
 
-Test = Literal["t", "welch", "bootstrap", "mann-whitney", "signed-rank"]
-
 Scope = Literal["bring-ups", "this bring-up"]
 """What verdicts and intervals hold for: any bring-up, or the only one that was measured."""
 
@@ -73,11 +44,6 @@ ALPHA = 0.05
 """Chance of one or more false verdicts in each family of a comparison of two equal things."""
 
 _MOST_RUNS = 100
-_BLOCK = 4
-"""Slices, some 200 ms."""
-_LEVEL = stats.TARGET_LEVEL
-_FARTHEST = 1e6
-"""In %: an interval over few bring-ups at a strict level may reach beyond a float's range."""
 _SAME_RATE = 0.01
 """Relative: offered rates that are this near count as equal."""
 _PLAN_MAY_DIFFER = frozenset({"profile", "runs"})
@@ -411,9 +377,9 @@ class _Tested:
             return alpha / primary
         return alpha / (len(self.others) if name in self.others else 1)
 
-    def outcomes(self, primary: int, alpha: float) -> dict[str, _Outcome]:
+    def outcomes(self, primary: int, alpha: float) -> dict[str, Outcome]:
         return {
-            name: _outcome(
+            name: outcome_of(
                 samples_of(*sides), self.level(name, primary, alpha),
                 several=self.several, interleaved=self.pair.interleaved,
             )
@@ -422,7 +388,7 @@ class _Tested:
 
     def compared(
         self,
-        outcomes: Mapping[str, _Outcome],
+        outcomes: Mapping[str, Outcome],
         corrected: Mapping[str, float],
         primary: int,
         alpha: float,
@@ -489,140 +455,9 @@ def _bring_ups(results: Results) -> int:
     return max(len(results.bring_ups), len(seen))
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What a metric's test says; shifts and spreads are on the samples' scale.
-
-    ``upwards``: b's samples are the larger ones, on that scale.
-    """
-
-    samples: Samples
-    test: Test
-    n: tuple[int, int]
-    p: float
-    upwards: bool
-    smallest_p: float
-    """The smallest that it could have had with so many samples."""
-    shift: stats.Shift
-    smallest: float | None
-    within: float | None
-    between: float | None = None
-
-    def share(self, spread: float | None) -> float | None:
-        """As :meth:`Samples.share`."""
-        return None if spread is None else self.samples.share(spread)
-
-
-def _outcome(samples: Samples, level: float, *, several: bool, interleaved: bool) -> _Outcome:
-    if several and interleaved and samples.pairs:
-        return _by_bring_ups(samples, level)
-    if several:
-        return _by_sets_of_bring_ups(samples, level)
-    if interleaved and samples.sliced and samples.pairs:
-        return _by_slices(samples, level)
-    return _by_rounds(samples, level, interleaved=interleaved)
-
-
-def _by_bring_ups(samples: Samples, level: float) -> _Outcome:
-    within = _by_bring_up(samples.pairs)
-    effects = [stats.middle(each) for each in within]
-    found = stats.mean_shift(effects, _LEVEL)
-    between = _spread(effects)
-    n = len(effects)
-    return _Outcome(
-        samples=samples,
-        test="t",
-        n=(n, n),
-        p=found.p,
-        upwards=found.shift.value > 0,
-        smallest_p=0.0 if n > 1 else 1.0,
-        shift=found.shift,
-        smallest=_times(stats.detectable_by_t(n, level), between),
-        within=_spread(*within),
-        between=between,
-    )
-
-
-def _by_sets_of_bring_ups(samples: Samples, level: float) -> _Outcome:
-    within_a, within_b = _by_bring_up(samples.a), _by_bring_up(samples.b)
-    a, b = ([stats.middle(each) for each in side] for side in (within_a, within_b))
-    found = stats.difference_of_means(a, b, _LEVEL)
-    between = _spread(a, b)
-    return _Outcome(
-        samples=samples,
-        test="welch",
-        n=(len(a), len(b)),
-        p=found.p,
-        upwards=found.shift.value > 0,
-        smallest_p=0.0 if min(len(a), len(b)) > 1 else 1.0,
-        shift=found.shift,
-        smallest=_times(stats.detectable_by_welch(len(a), len(b), level), between),
-        within=_spread(*within_a, *within_b),
-        between=between,
-    )
-
-
-def _by_slices(samples: Samples, level: float) -> _Outcome:
-    blocks = grouped(samples.pairs, lambda place: (place.round, (place.slice - 1) // _BLOCK))
-    pairs = [stats.middle(each) for each in blocks.values()]
-    found = stats.bootstrapped_shift(pairs, _LEVEL)
-    return _Outcome(
-        samples=samples,
-        test="bootstrap",
-        n=(len(pairs), len(pairs)),
-        p=found.p,
-        upwards=found.shift.value > 0,
-        smallest_p=stats.smallest_paired_p(len(pairs)),
-        shift=found.shift,
-        smallest=_times(stats.detectable_by_bootstrap(len(pairs), level), found.error),
-        within=_spread(list(samples.pairs.values())),
-    )
-
-
-def _by_rounds(samples: Samples, level: float, *, interleaved: bool) -> _Outcome:
-    """By ranks of rounds; of slices, a round has their median."""
-    a, b = _by_round(samples.a), _by_round(samples.b)
-    pairs = [b[round_] - value for round_, value in a.items() if round_ in b]
-    if interleaved and len(pairs) > 1 and stats.smallest_paired_p(len(pairs)) <= level:
-        test: Test = "signed-rank"
-        sides: tuple[Sequence[float], ...] = (pairs,)
-        ranks, shift = stats.signed_rank(pairs), stats.shift_of_pairs(pairs, _LEVEL)
-        smallest_p = stats.smallest_paired_p(len(pairs))
-        needed = stats.detectable_by_pairs(len(pairs), level)
-    else:
-        test = "mann-whitney"
-        sides = (list(a.values()), list(b.values()))
-        ranks, shift = stats.mann_whitney(*sides), stats.shift_between(*sides, _LEVEL)
-        smallest_p = stats.smallest_p(len(a), len(b))
-        needed = stats.detectable(len(a), len(b), level)
-    spread = _spread(*sides)
-    return _Outcome(
-        samples=samples,
-        test=test,
-        n=(len(a), len(b)),
-        p=ranks.p,
-        upwards=ranks.superiority > 0.5,
-        smallest_p=smallest_p,
-        shift=shift,
-        smallest=_times(needed, spread),
-        within=spread,
-    )
-
-
-def _spread(*sides: Sequence[float]) -> float | None:
-    """The standard deviation within the sides; None where none has two values."""
-    if all(len(side) < 2 for side in sides):
-        return None
-    return stats.pooled_deviation(*sides)
-
-
-def _times(deviations: float | None, spread: float | None) -> float | None:
-    return None if deviations is None or spread is None else deviations * spread
-
-
 def _compared(
     sides: tuple[MetricResult, MetricResult],
-    outcome: _Outcome,
+    outcome: Outcome,
     corrected: float,
     alpha: float,
     level: float,
@@ -649,7 +484,7 @@ def _compared(
     )
 
 
-def _effect(outcome: _Outcome, baseline: MetricResult) -> Effect:
+def _effect(outcome: Outcome, baseline: MetricResult) -> Effect:
     samples, shift = outcome.samples, outcome.shift
     value, *ends = map(samples.effect, (shift.value, shift.low, shift.high))
     low, high = sorted(ends)
@@ -669,91 +504,13 @@ def _effect(outcome: _Outcome, baseline: MetricResult) -> Effect:
     )
 
 
-def _verdict(better: Better, outcome: _Outcome, reached: bool, level: float) -> Verdict:
+def _verdict(better: Better, outcome: Outcome, reached: bool, level: float) -> Verdict:
     if better == "neither":
         return "no direction"
     if reached:
         more = outcome.upwards != (outcome.samples.scale == "time")
         return "better" if more == (better == "higher") else "worse"
     return "no evidence" if outcome.smallest_p <= level else "too few runs"
-
-
-Scaled = Mapping[Place, float]
-
-
-@dataclass(frozen=True)
-class Samples:
-    """One metric's samples of both sides, on the scale on which their shift is estimated.
-
-    On the scale ``ratio`` they are natural logarithms. ``time`` is that of what each takes, where
-    the metric tells a rate of data. Where a sample is 0 (losses, errors) neither is there, and
-    samples are ``plain``.
-    """
-
-    a: Scaled
-    b: Scaled
-    scale: Literal["ratio", "time", "plain"]
-
-    @cached_property
-    def base(self) -> float:
-        """The mean of a's bring-ups, each by its median."""
-        return float(np.mean([np.median(each) for each in _by_bring_up(self.a)]))
-
-    @cached_property
-    def pairs(self) -> Scaled:
-        """The differences b - a, where both sides have a sample."""
-        return {place: self.b[place] - value for place, value in self.a.items() if place in self.b}
-
-    @property
-    def sliced(self) -> bool:
-        """Rounds of both sides have slices."""
-        return all(place.slice for place in (*self.a, *self.b))
-
-    @property
-    def constant(self) -> bool:
-        """No sample differs from any other, so no test could tell the sides apart."""
-        return len({*self.a.values(), *self.b.values()}) == 1
-
-    def share(self, shift: float) -> float:
-        """A shift or spread on this scale in % of a, or as it is where that is plain."""
-        match self.scale:
-            case "ratio":
-                return min(_FARTHEST, 100 * math.expm1(min(shift, math.log(_FARTHEST))))
-            case "time":
-                return 100 * shift / self.base
-            case "plain":
-                return shift
-
-    def effect(self, shift: float) -> float:
-        """How much more b has of the metric at this shift, in % of a, or in the metric's unit."""
-        if self.scale != "time":
-            return self.share(shift)
-        time = self.base + shift
-        return min(_FARTHEST, -100 * shift / time) if time > 0 else _FARTHEST
-
-
-def _by_bring_up(values: Scaled) -> list[list[float]]:
-    """The values of each bring-up that has any."""
-    return list(grouped(values, lambda place: place.bring_up).values())
-
-
-def _by_round(values: Scaled) -> dict[tuple[int, int], float]:
-    """The median of each round."""
-    rounds = grouped(values, lambda place: (place.bring_up, place.round))
-    return {round_: float(np.median(each)) for round_, each in rounds.items()}
-
-
-def samples_of(a: MetricResult, b: MetricResult) -> Samples:
-    """Put one metric's samples side by side."""
-    scaled: Callable[[float], float] = float
-    scale: Literal["ratio", "time", "plain"] = "plain"
-    if all(value > 0 for value in (*a.samples, *b.samples)):
-        scale = "time" if a.unit in TIMES else "ratio"
-        scaled = partial(truediv, TIMES[a.unit]) if scale == "time" else math.log
-    first, second = (
-        {place: scaled(value) for place, value in side.by_place().items()} for side in (a, b)
-    )
-    return Samples(first, second, scale)
 
 
 def _refusal(a: Results, b: Results, name: str) -> str | None:
