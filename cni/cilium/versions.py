@@ -71,6 +71,16 @@ _1_16_5 = CiliumVersion(
     ),
 )
 
+_1_18_11 = CiliumVersion(
+    version="1.18.11",
+    commit="617b6b49",
+    released="2026-06-16T10:45:18+00:00",
+    module="cilium-1.18.11",
+    kubernetes=("1.30", "1.33"),
+    llvm=19,
+    patches=("host-endpoint-number", "first-addresses", "definitions"),
+)
+
 # A release's first, with faults that later patches mend: what an upgrade should be warned of.
 _1_19_0 = CiliumVersion(
     version="1.19.0",
@@ -103,7 +113,7 @@ _1_20_2 = CiliumVersion(
 )
 
 VERSIONS: Mapping[str, CiliumVersion] = {
-    each.version: each for each in (_1_16_5, _1_19_0, _1_19_7, _1_20_2)
+    each.version: each for each in (_1_16_5, _1_18_11, _1_19_0, _1_19_7, _1_20_2)
 }
 """Every supported version by its number, oldest first."""
 
