@@ -54,8 +54,8 @@ from bench.compare import (
     Pair,
     compare,
     compare_together,
-    samples_of,
 )
+from bench.inference import samples_of
 from bench.merge import merge
 from bench.metrics import PRIMARY
 from bench.results import Results, grouped

@@ -309,7 +309,7 @@ class FakeSession:
         program = argv[0]
         if program == "sh":
             return "dnsperf-one-by-one" if argv[-1].endswith("-v") else "dnsperf-answers"
-        if argv[1] in ("--version", "-v", "version", "-h"):
+        if argv[1:] and argv[1] in ("--version", "-v", "version", "-h"):
             return f"{program}-version"
         if program == "iperf3":
             return _which_iperf(argv)
