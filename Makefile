@@ -68,7 +68,7 @@ test: ## Set up everything, then check and test it; prints the time of each part
 	@$(TOOLCHAIN) ensure --all --dev
 	@$(RUN) python -m tests.suite test
 
-test-all: ## As test, and what takes longer: make validate, labs of all versions, much fuzzing
+test-all: ## As test, and what takes longer: make validate, all versions, the real provider, much fuzzing
 	@$(TOOLCHAIN) ensure --every --dev
 	@$(RUN) python -m tests.suite all
 

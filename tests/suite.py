@@ -59,7 +59,8 @@ PURE = _pytest("pure tests", f"not ({_HEAVY}) and not process", *_TWO_WORKERS)
 WITH_PROCESSES = _pytest("tests that start programs", f"process and not ({_HEAVY})", *_TWO_WORKERS)
 LABS = _pytest("tests in labs", "(lab or integration) and not engine and not versions")
 VERSIONS = _pytest("labs of every version", "versions")
-ENGINES = _pytest("tests with the Pulumi engine", "engine")
+ENGINES = _pytest("tests with the Pulumi engine", "engine and not provider")
+PROVIDER = _pytest("the real provider of Kubernetes", "provider")
 FUZZING = Part(
     "readers, 10,000 cases each",
     _module("pytest", "-q", "tests/fuzz", "--hypothesis-profile=thorough", "-n", "2"),
@@ -70,7 +71,7 @@ VALIDATION = Part("make validate", _module("bench", "validate", "--out", "valida
 SUITES: dict[str, tuple[Part, ...]] = {
     "check": (),
     "test": (WITH_PROCESSES, LABS, ENGINES),
-    "all": (WITH_PROCESSES, LABS, VERSIONS, ENGINES, FUZZING, VALIDATION),
+    "all": (WITH_PROCESSES, LABS, VERSIONS, ENGINES, PROVIDER, FUZZING, VALIDATION),
 }
 """What follows :data:`STATIC` and :data:`PURE`, by the suite's name."""
 

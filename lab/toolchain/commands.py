@@ -26,6 +26,7 @@ from lab.toolchain.programs import (
     ENGINE,
     FAMILIES,
     LAB,
+    OF_VERSIONS,
     PODS,
     USUAL,
     VERSIONS,
@@ -88,8 +89,8 @@ class Setup:
     builder: Builder
 
     def _missing_share(self, family: Family) -> Share | None:
-        every = self.dev and LAB in self.needs
-        return self.builder.missing_share(family, ALL if every else self.needs)
+        every = self.needs | OF_VERSIONS if self.dev and LAB in self.needs else self.needs
+        return self.builder.missing_share(family, every)
 
     def missing(self) -> Missing:
         own_pulumi = pulumi.own_pulumi(self.builder.cache, os.environ)

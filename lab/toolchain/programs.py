@@ -33,6 +33,8 @@ PODS: Final = "pods"
 """A stack outside the lab: what is copied into its pods."""
 VALIDATE: Final = "validate"
 """No stack: ``python -m bench validate``."""
+PROVIDER: Final = "provider"
+"""No stack: tests in front of the real provider of Kubernetes, which takes minutes to build."""
 
 SERVER: Final = "kubernetes"
 """The table of Kubernetes, and the need of its API server."""
@@ -203,8 +205,12 @@ USUAL: frozenset[Need] = frozenset(
     for family in FAMILIES
     if family.version == _DEFAULTS.get(family.table, family.version)
     for one in family.programs
+) - {PROVIDER}
+"""All but the versions that are no default, and what only `make test-all` wants."""
+OF_VERSIONS: frozenset[Need] = frozenset(
+    one.need for family in FAMILIES if family.table for one in family.programs
 )
-"""All but the versions that are no default."""
+"""Those of all versions in tables."""
 
 
 def families_of(table: str) -> dict[str, Family]:

@@ -38,7 +38,7 @@ class Cilium(EksDataplane):
         before: list[pulumi.Resource] = []
         if role is not None:
             janitor = make_janitor(interface_tags(scenario.cni, place.name), role, place)
-            before = [role, janitor, _operator_account(role, place)]
+            before = [role, janitor, operator_account(role, place)]
 
         def values(known: Sequence[str]) -> Values:
             host, subnet, *arn = known
@@ -78,7 +78,7 @@ def _operator_role(scenario: Scenario, place: Place) -> Role:
     return Role(OPERATOR_ACCOUNT, place.partition, trust, place.after(), policy=policy)
 
 
-def _operator_account(role: Role, place: Place) -> kubernetes.core.v1.ServiceAccount:
+def operator_account(role: Role, place: Place) -> kubernetes.core.v1.ServiceAccount:
     """The operator's service account, with its role, before the Deployment that uses it.
 
     Made in the same moment by the chart, EKS could miss it, and the operator would run without its
