@@ -63,6 +63,9 @@ ADAPTATIONS = (
 )
 
 
+_PROGRAMS = ("etcd", "kube-apiserver")
+
+
 def start(sandbox: Sandbox, toolchain: Toolchain, version: str, service_cidr: str) -> Kube:
     """Start etcd and the API server of a Kubernetes version; a client of the latter once it is
     ready."""
@@ -72,24 +75,25 @@ def start(sandbox: Sandbox, toolchain: Toolchain, version: str, service_cidr: st
     _start_etcd(sandbox, toolchain)
     _start_apiserver(sandbox, toolchain.program("kube-apiserver", version), service_cidr)
     ca = paths.pki / "apiserver.crt"
-    until(
-        "the API server's certificate",
-        lambda: None if ca.exists() else "not written",
-        timeout=60,
-        log=paths.log("kube-apiserver"),
-    )
+
+    def no_certificate() -> str | None:
+        sandbox.must_run(*_PROGRAMS)
+        return None if ca.exists() else "not written"
+
+    log = paths.log("kube-apiserver")
+    until("the API server's certificate", no_certificate, timeout=60, log=log)
     # For everything inside the sandbox; only root may read it.
     paths.kubeconfig.touch(mode=0o600)
     paths.kubeconfig.write_text(
         _KUBECONFIG.format(host=GATEWAY, port=API_PORT, token=token, ca=json.dumps(str(ca)))
     )
     api = connect(sandbox)
-    until(
-        "the API server to be ready",
-        api.not_ready,
-        timeout=90,
-        log=paths.log("kube-apiserver"),
-    )
+
+    def not_ready() -> str | None:
+        sandbox.must_run(*_PROGRAMS)
+        return api.not_ready()
+
+    until("the API server to be ready", not_ready, timeout=90, log=log)
     return api
 
 

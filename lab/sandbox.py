@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from lab import cgroups, kernel, machine
-from lab.errors import CommandError, LabError
+from lab.errors import CommandError, LabError, tail
 from lab.toolchain.cache import state_root as project_state
 from lab.wait import until
 
@@ -429,6 +429,16 @@ class Sandbox:
         except (OSError, ValueError):
             return None
         return pid if self._process(self.proc(pid)).state else None
+
+    def must_run(self, *names: str) -> None:
+        """For what is waited for, and would not come without them.
+
+        :raises LabError: one of these spawned processes has ended; with the last lines of its log.
+        """
+        for name in names:
+            if self.pid_of(name) is None:
+                log = self.paths.log(name)
+                raise LabError(f"{name} ended; last lines of {log}:\n{tail(log)}")
 
     def processes(self) -> dict[str, Process]:
         """All that were spawned and not ended by :meth:`end`, by name; those that have ended by

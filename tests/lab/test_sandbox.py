@@ -254,6 +254,19 @@ def test_a_pid_file_alone_is_no_process(entered: Sandbox) -> None:
         assert entered.pid_of("etcd") is None
 
 
+def test_who_waits_is_told_at_once_of_what_has_ended(
+    entered: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered.paths.make()
+    monkeypatch.setattr(Sandbox, "proc", lambda self, pid: Path("/proc") / str(pid))
+    (entered.paths.pids / "kube-apiserver").write_text(str(os.getpid()))
+    (entered.paths.pids / "etcd").write_text("4194305")
+    entered.paths.log("etcd").write_text("no space left on device\n")
+    entered.must_run("kube-apiserver")
+    with pytest.raises(LabError, match=r"etcd ended; last lines of .*\nno space left on device"):
+        entered.must_run("kube-apiserver", "etcd")
+
+
 @pytest.mark.parametrize(("state", "told"), [("S", "S"), ("T", "T"), ("Z", ""), ("X", "")])
 def test_processes_are_told_by_state_and_start(
     entered: Sandbox, monkeypatch: pytest.MonkeyPatch, state: str, told: str

@@ -24,7 +24,7 @@ from kube.objects import ApiError, Kind
 from lab import cgroups, network
 from lab.cloud.vpc import Instance, Taken, free_addresses
 from lab.dataplane.interface import LabDataplane, LabParts, Progress
-from lab.errors import CommandError, LabError, tail
+from lab.errors import CommandError, LabError
 from lab.network import Node
 from lab.sandbox import Place
 from lab.toolchain.build import Toolchain
@@ -241,9 +241,7 @@ class Cilium(LabDataplane):
             )
 
     def _not_ready(self, node: Node) -> str | None:
-        if self._sandbox.pid_of(f"{node.name}-{AGENT}") is None:
-            log = self._sandbox.paths.log(f"{node.name}-{AGENT}")
-            raise LabError(f"cilium-agent on {node.name} ended; last lines of {log}:\n{tail(log)}")
+        self._sandbox.must_run(f"{node.name}-{AGENT}")
         url = f"http://127.0.0.1:{self._values.get('healthPort', HEALTH_PORT)}/healthz"
         return self._sandbox.unhealthy(node.name, url)
 
