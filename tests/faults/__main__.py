@@ -21,6 +21,7 @@ from cli.common import interrupted_by_term
 from tests.engine import checkout as checkouts
 from tests.engine.checkout import Checkout
 from tests.faults import (
+    bringing_up,
     commands,
     destroying,
     engine,
@@ -92,6 +93,7 @@ def in_a_checkout(
 PARTS: dict[str, Callable[[Ground], Iterator[Injection]]] = {
     "set-up": in_a_checkout(setting_up.injections),
     "preview": in_a_checkout(engine.previews),
+    "bring-up": bringing_up.injections,
     "cilium": in_a_lab(_CILIUM, whole=True),
     "aws": in_a_lab(_AWS, whole=False),
     "report": reporting.injections,
