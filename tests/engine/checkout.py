@@ -100,17 +100,11 @@ class Checkout:
 
     def interrupt(self, process: subprocess.Popen[str], line: str, by: signal.Signals) -> str:
         """Wait until a command has printed a line, then signal it; its output from there on."""
-        assert process.stdout is not None
-        seen = ""
-        for told in process.stdout:
-            seen += told
-            if line in told:
-                break
-        else:
-            raise AssertionError(f"{line!r} was never told:\n{seen}")
+        wait_for_line(process, line)
         os.killpg(process.pid, by)
         if by is signal.SIGKILL:
             # Whoever it started may hold the pipe for long.
+            assert process.stdout is not None
             process.stdout.close()
             process.wait(_SECONDS)
             return ""
@@ -139,6 +133,20 @@ class Checkout:
             "git", "-c", "user.name=test", "-c", "user.email=test@localhost",
             "commit", "--quiet", "--allow-empty", "--message", message,
         )  # fmt: skip
+
+
+def wait_for_line(process: subprocess.Popen[str], line: str) -> None:
+    """Read what a command prints until a line has these words.
+
+    :raises AssertionError: it ended without; with all that it has told.
+    """
+    assert process.stdout is not None
+    seen = ""
+    for told in process.stdout:
+        seen += told
+        if line in told:
+            return
+    raise AssertionError(f"{line!r} was never told:\n{seen}")
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from lab import cgroups
 from lab.errors import LabError
 from lab.sandbox import Sandbox
@@ -21,18 +23,14 @@ from tests.lab.running import bring_up
 
 STACK = "scenario-c"
 CHANGES: dict[str, object] = {"lab.nodes": 2}
-_STATE = "XDG_STATE_HOME"
 
 
 @contextmanager
 def state_in(place: Path) -> Iterator[None]:
     """Labs have their files elsewhere for a while."""
-    before = os.environ[_STATE]
-    os.environ[_STATE] = str(place)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(place))
         yield
-    finally:
-        os.environ[_STATE] = before
 
 
 def refused(changes: dict[str, object] | None = None) -> str:

@@ -27,6 +27,7 @@ from lab.sandbox import Place
 from lab.wait import until
 from tests.faults.ground import environment_of, soon, without_numbers
 from tests.faults.table import Injection, Seen, plain
+from tests.lab.leftovers import named_namespaces
 from tests.lab.running import RunningLab
 
 _AT_SECONDS, _PROBE_SECONDS, _DEADLINE = 0.3, 0.4, 10.0
@@ -52,7 +53,9 @@ class Spawned:
         proc = sandbox.proc(pid)
         argv = (proc / "cmdline").read_bytes().decode().split("\0")[:-1]
         net, mount = ((proc / "ns" / kind).readlink() for kind in ("net", "mnt"))
-        of_net = {f"net:[{each.stat().st_ino}]": each.name for each in _named(sandbox.init_pid)}
+        of_net = {
+            f"net:[{each.stat().st_ino}]": each.name for each in named_namespaces(sandbox.init_pid)
+        }
         holders = {(sandbox.proc(n.holder) / "ns/mnt").readlink(): n.holder for n in lab.nodes}
         branch = (proc / "cgroup").read_text().partition("0::")[2].splitlines()[0]
         cgroup = cgroups.hierarchy() / branch.lstrip("/")
@@ -66,11 +69,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     """Of a list such as ``0,2-3``."""
     ends = [part.partition("-") for part in text.split(",")]
     return tuple(n for low, _, high in ends for n in range(int(low), int(high or low) + 1))
-
-
-def _named(init: int) -> Iterator[Path]:
-    """The network namespaces of a sandbox that have names."""
-    return Path(f"/proc/{init}/root/run/netns").iterdir()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lab.toolchain.build import Toolchain
 from lab.toolchain.cache import Cache, default_cache
-from tests.engine.checkout import Checkout
+from tests.engine.checkout import Checkout, wait_for_line
 from tests.faults.ground import Ground
 from tests.faults.table import Injection, Seen, line_of, plain
 
@@ -47,18 +47,12 @@ class SetUp:
 
     def stopped(self, by: signal.Signals, what: tuple[str, ...], line: str, cache: Path) -> Seen:
         process = self.user.start(*what, **{CACHE: str(cache)})
-        assert process.stdout is not None
-        seen = ""
-        for told in process.stdout:
-            seen += told
-            if line in told:
-                break
-        else:
-            raise AssertionError(f"{line!r} was never told: {line_of(seen)}")
+        wait_for_line(process, line)
         time.sleep(_AT_WORK_SECONDS)
         os.kill(process.pid, by)
         if by is signal.SIGKILL:
             process.wait(30)
+            assert process.stdout is not None
             process.stdout.close()
             last = "nothing more"
         else:

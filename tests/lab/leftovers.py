@@ -154,10 +154,15 @@ def _namespaces_of(pid: int) -> Iterator[str]:
             yield str(Path(f"/proc/{pid}/ns/{kind}").readlink())
 
 
+def named_namespaces(init: int) -> Iterator[Path]:
+    """The network namespaces of a sandbox that have names."""
+    return Path(f"/proc/{init}/root/run/netns").iterdir()
+
+
 def _namespaces(lab: Lab, pids: list[int]) -> Iterator[str]:
     for pid in pids:
         yield from _namespaces_of(pid)
-    for file in Path(f"/proc/{lab.sandbox.init_pid}/root/run/netns").iterdir():
+    for file in named_namespaces(lab.sandbox.init_pid):
         yield f"net:[{file.stat().st_ino}]"
 
 
