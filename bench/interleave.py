@@ -111,7 +111,7 @@ def prepare_all(
         if isinstance(each, Ready)
     }
     # They are measured one after the other: what one takes longer, the others wait.
-    late = sum(_late_seconds(plan, side) for side in sides.values())
+    late = sum(late_seconds(plan, len(side.probes), side.bench.latency) for side in sides.values())
     unready = {label: each for label, each in found.items() if not isinstance(each, Ready)}
     return unready | {
         label: replace(side, bench=replace(side.bench, deadline=deadline + late))
@@ -498,10 +498,13 @@ def run_benchmark(
     return results
 
 
-def _late_seconds(plan: Plan, side: Side) -> float:
-    """What is added to the bound for a cluster that is far away."""
-    calls = PREPARING_CALLS + _BOUND_FACTOR * plan.runs * len(side.probes) * _CALLS_PER_RUN
-    return calls * side.bench.latency + reading_seconds(side.bench)
+def late_seconds(plan: Plan, probes: int, latency: float) -> float:
+    """What is added to :func:`time_bound` for a cluster that is far away.
+
+    :param latency: seconds that a command takes there which does nothing.
+    """
+    calls = PREPARING_CALLS + _BOUND_FACTOR * plan.runs * probes * _CALLS_PER_RUN
+    return calls * latency + reading_seconds(latency)
 
 
 def time_bound(plan: Plan, probes: Sequence[Probe]) -> float:

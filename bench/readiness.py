@@ -130,7 +130,7 @@ def quiet(benches: Sequence[Bench], most_seconds: float) -> list[tuple[Check, Ch
     """
     watched = [_Watched(bench) for bench in benches]
     clock = benches[0].clock
-    most_seconds += sum(map(reading_seconds, benches))
+    most_seconds += sum(reading_seconds(bench.latency) for bench in benches)
     # A reading is of any moment of its call.
     window = max(WINDOW_SECONDS, 2 * max(bench.latency for bench in benches))
     start = clock.monotonic()
@@ -147,9 +147,9 @@ def quiet(benches: Sequence[Bench], most_seconds: float) -> list[tuple[Check, Ch
             return [each.checks(waited) for each in watched]
 
 
-def reading_seconds(bench: Bench) -> float:
+def reading_seconds(latency: float) -> float:
     """What the readings of as many windows take as show that agents are steady."""
-    return STEADY_WINDOWS * WINDOW_CALLS * bench.latency
+    return STEADY_WINDOWS * WINDOW_CALLS * latency
 
 
 def allowing_others(bench: Bench, plan: Plan, gate: Gate) -> Bench:

@@ -1,11 +1,13 @@
 """What of a stack is in the AWS account, whatever its state knows: by its tag, with its price.
 
-What costs money is listed, and what keeps a VPC from being deleted. Roles, subnets and the like
-have the tag, too, and cost nothing.
+What costs money is listed, what keeps a VPC from being deleted, and what goes with nothing else:
+roles, and the cluster's issuer of tokens in IAM. Subnets and the like have the tag, too, and go
+with their VPC.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,10 +25,15 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import FilterTypeDef
     from mypy_boto3_eks import EKSClient
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_iam.type_defs import TagTypeDef
 
 # Those that AWS still bills, or will at any moment.
 _INSTANCES = ["pending", "running", "stopping", "stopped"]
 _GATEWAYS = ["pending", "available", "deleting"]
+# As the engine names what has no name of its own: a role's tags are a call each, and an account may
+# have a thousand roles.
+_ROLE_OF_A_STACK = re.compile(r".+-role-[0-9a-f]{7}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +171,55 @@ def networks(ec2: EC2Client, stack: str) -> Iterator[Found]:
             yield Found(f"VPC {each['VpcId']} with its subnets and routes", (), {})
 
 
+def roles(iam: IAMClient, stack: str) -> Iterator[Found]:
+    """Roles with what has to be taken from each before it goes."""
+    names = (
+        each["RoleName"]
+        for page in iam.get_paginator("list_roles").paginate()
+        for each in page["Roles"]
+    )
+    for name in filter(_ROLE_OF_A_STACK.fullmatch, names):
+        tags = iam.get_paginator("list_role_tags").paginate(RoleName=name)
+        if not any(_is_of(page["Tags"], stack) for page in tags):
+            continue
+        attached = [
+            policy["PolicyArn"]
+            for page in iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
+            for policy in page["AttachedPolicies"]
+        ]
+        own = [
+            policy
+            for page in iam.get_paginator("list_role_policies").paginate(RoleName=name)
+            for policy in page["PolicyNames"]
+        ]
+        of = f"--role-name {name}"
+        yield Found(
+            f"role {name}",
+            (
+                *(f"iam detach-role-policy {of} --policy-arn {each}" for each in attached),
+                *(f"iam delete-role-policy {of} --policy-name {each}" for each in own),
+                f"iam delete-role {of}",
+            ),
+            {},
+        )
+
+
+def issuers(iam: IAMClient, stack: str) -> Iterator[Found]:
+    """Issuers of clusters' tokens (OpenID Connect providers), which have no pages."""
+    for each in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
+        arn = each["Arn"]
+        tags = iam.get_paginator("list_open_id_connect_provider_tags").paginate(
+            OpenIDConnectProviderArn=arn
+        )
+        if any(_is_of(page["Tags"], stack) for page in tags):
+            end = f"iam delete-open-id-connect-provider --open-id-connect-provider-arn {arn}"
+            yield Found(f"OpenID Connect provider {arn.partition('/')[2]}", (end,), {})
+
+
+def _is_of(tags: Iterable[TagTypeDef], stack: str) -> bool:
+    return any((each["Key"], each["Value"]) == (STACK_TAG, stack) for each in tags)
+
+
 # -- all of them, told -----------------------------------------------------------------------------
 
 
@@ -186,6 +242,8 @@ def report(eks: EksSettings, stack: str, now: datetime) -> Iterator[str]:
                 calls.start("ec2", _listed, kind, clients.ec2, stack)
                 for kind in (instances, volumes, gateways, addresses, interfaces, networks)
             ),
+            calls.start("iam", lambda: list(roles(clients.iam, stack))),
+            calls.start("iam", lambda: list(issuers(clients.iam, stack))),
         ]
         found = [one for call in asked for one in calls.required(call) or ()]
     if found or not calls.findings:
@@ -223,10 +281,10 @@ def _told(
     now: datetime,
 ) -> Iterator[str]:
     if not found:
-        yield f"{eks.region} has nothing of {stack} that costs money"
+        yield f"{eks.region} has nothing of {stack} that costs money, and IAM has no role of it"
         return
     total, unknown = 0.0, False
-    yield f"{eks.region} has of {stack}:"
+    yield f"{eks.region} and IAM have of {stack}:"
     for each in found:
         parts = [(prices.get((field, each.instance_type)), n) for field, n in each.uses.items()]
         price = sum(one * n for one, n in parts if one is not None)

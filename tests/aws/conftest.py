@@ -47,6 +47,7 @@ def aws(
     put_aws_cli(tmp_path / "bin")
     monkeypatch.setattr("botocore.session.create_loader", lambda path: models)
     monkeypatch.setattr(machine, "public_address", lambda: ADDRESS)
+    monkeypatch.setattr(machine, "round_trip", lambda url: 0.0)
     monkeypatch.setattr(machine, "look_up_images", lambda wanted: dict.fromkeys(wanted, "there"))
     return running
 

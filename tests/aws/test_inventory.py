@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 
 from cli.main import main
 from components.eks import inventory
+from components.eks.iam import document
 from components.eks.settings import STACK_TAG, EksSettings
 from tests.aws.account import REGION
 from tests.aws.conftest import STACK
@@ -64,14 +66,42 @@ def account(aws: AwsServer) -> dict[str, str]:
             resourcesVpcConfig={"subnetIds": [subnet]}, tags={STACK_TAG: stack},
         )  # fmt: skip
     eks.create_nodegroup(clusterName="ours", nodegroupName="nodes", subnets=[subnet], nodeRole=ROLE)
+    _identities()
     return {
         "vpc": vpc, "address": address["AllocationId"], "gateway": gateway, "volume": volume,
         "interface": interface, "first": nodes[0]["InstanceId"], "second": nodes[1]["InstanceId"],
     }  # fmt: skip
 
 
+MINE, THEIRS = "cilium-operator-role-0a1b2c3", "cilium-operator-role-4d5e6f7"
+PROVIDER = f"oidc.eks.{REGION}.amazonaws.com/id/0A"
+
+
+def _identities() -> None:
+    """Of IAM: a role with policies of both kinds and an issuer, and the same of another stack."""
+    iam = boto3.client("iam", region_name=REGION)
+    trust = json.dumps(document("service-trust", service="ec2.amazonaws.com"))
+    allowed = json.dumps(document("caller"))
+    for name, stack in ((MINE, STACK), (THEIRS, "scenario-a"), ("somebodys-role", STACK)):
+        iam.create_role(
+            RoleName=name, AssumeRolePolicyDocument=trust, Tags=[{"Key": STACK_TAG, "Value": stack}]
+        )
+    for name in ("first", "second"):
+        made = iam.create_policy(PolicyName=name, PolicyDocument=allowed)["Policy"]["Arn"]
+        iam.attach_role_policy(RoleName=MINE, PolicyArn=made)
+    iam.put_role_policy(
+        RoleName=MINE, PolicyName="cilium-operator-policy-1", PolicyDocument=allowed
+    )
+    for url, stack in ((PROVIDER, STACK), (f"{PROVIDER}FF", "scenario-a")):
+        iam.create_open_id_connect_provider(
+            Url=f"https://{url}", Tags=[{"Key": STACK_TAG, "Value": stack}]
+        )
+
+
 def test_an_empty_account_has_nothing(aws: AwsServer) -> None:
-    assert lines() == ["ap-northeast-2 has nothing of scenario-e that costs money"]
+    assert lines() == [
+        "ap-northeast-2 has nothing of scenario-e that costs money, and IAM has no role of it"
+    ]
 
 
 def test_all_of_the_stack_is_listed_with_its_price_and_nothing_of_others(
@@ -86,10 +116,13 @@ def test_all_of_the_stack_is_listed_with_its_price_and_nothing_of_others(
         f"  NAT gateway {account['gateway']} (available): $0.059 per hour",
         f"  network interface {account['interface']}",
         f"  VPC {account['vpc']} with its subnets and routes",
+        f"  role {MINE}",
+        f"  OpenID Connect provider {PROVIDER}",
     ):
         assert what in told.splitlines()
     assert told.count("  Elastic IP address") == 1
     assert told.count("  instance ") == 2
+    assert told.count("  role ") == told.count("  OpenID Connect provider ") == 1
     assert "theirs" not in told
     # 0.10 + 2 x 0.236 + 0.059 + 0.005 + 20 GiB x 0.0912 / 730 h
     assert "$0.64 per hour in all" in told
@@ -107,13 +140,20 @@ def test_the_commands_end_it_in_an_order_that_aws_takes(
     assert steps[group + 1 :][:3] == ["wait", "delete-cluster", "wait"]
     assert steps.index("delete-nat-gateway") < steps.index("release-address")
     assert steps.count("terminate-instances") == 2
+    # A role goes when it has no policy and no cluster any more.
+    assert steps[-5:] == [
+        "detach-role-policy", "detach-role-policy", "delete-role-policy", "delete-role",
+        "delete-open-id-connect-provider",
+    ]  # fmt: skip
 
 
 def test_carrying_out_the_commands_leaves_nothing_that_costs_money(
     account: dict[str, str],
 ) -> None:
-    ec2, eks = boto3.client("ec2", region_name=REGION), boto3.client("eks", region_name=REGION)
-    clients = {"ec2": ec2, "eks": eks}
+    clients: dict[str, Any] = {
+        name: boto3.client(name, region_name=REGION)
+        for name in ("ec2", "eks", "iam")
+    }
     lists = {"instance-ids": "InstanceIds"}
     for words in (line.split() for line in lines() if line.startswith("  aws ")):
         _, service, verb, *given = words[: words.index("--region")]
@@ -130,6 +170,7 @@ def test_carrying_out_the_commands_leaves_nothing_that_costs_money(
         getattr(clients[service], verb.replace("-", "_"))(**arguments)
     left = [line for line in lines() if line.startswith("  ")]
     assert left[0].startswith(f"  VPC {account['vpc']}")
+    assert not any("role" in line or "OpenID" in line for line in left)
     assert all("per hour" not in line for line in left)
 
 

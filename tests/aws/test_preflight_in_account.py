@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from cni.platform import Kernel
-from components.eks.preflight import Account
+from components.eks.preflight import Account, machine
 from components.eks.preflight.account import POLICY
 from components.eks.settings import CLUSTER_TAG, cluster_name
 from tests.aws.account import REGION
@@ -200,3 +200,32 @@ def test_what_an_earlier_run_has_left_is_told(check: Check) -> None:
     interfaces, network = report.warnings
     assert f"for i in {left}; do aws ec2 delete-network-interface" in interfaces
     assert "a VPC of an earlier run of scenario-e is left" in network
+
+
+def test_a_region_that_is_far_away_is_in_the_estimate_and_told(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near, report = check()
+    assert not any("ms away" in line for line in report.warnings)
+    monkeypatch.setattr(machine, "round_trip", lambda url: 1.0)
+    far, report = check()
+    assert any(
+        line.startswith("ap-northeast-2 is 1000 ms away, there and back: ")
+        for line in report.warnings
+    )
+    assert near.cost is not None
+    assert far.cost is not None
+    assert far.cost.usd > near.cost.usd
+    assert far.cost.duration.measure == near.cost.duration.measure + far.cost.duration.late
+
+
+def test_behind_a_proxy_nobody_knows_how_far_it_is(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "round_trip", lambda url: None)
+    result, report = check()
+    assert result.cost is not None
+    assert result.cost.duration.late == 0
+    assert any(
+        line.startswith("not checked: how far ap-northeast-2 is") for line in report.warnings
+    )

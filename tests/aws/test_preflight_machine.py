@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -132,3 +134,35 @@ def test_a_registry_that_cannot_say_is_one_warning(registry: str) -> None:
 
 def test_every_workload_names_a_version() -> None:
     assert all(parse_reference(each.image).version != "latest" for each in WORKLOADS)
+
+
+# -- the way to the region -------------------------------------------------------------------------
+
+
+def test_the_way_to_a_server_is_the_fastest_of_a_few_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    waits = iter([0.3, 0.02, 0.3])
+    connect = socket.create_connection
+
+    def late(address: tuple[str, int], timeout: float) -> socket.socket:
+        time.sleep(next(waits))
+        return connect(address, timeout=timeout)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(socket, "create_connection", late)
+        told = machine.round_trip(url)
+    assert told is not None
+    assert 0.02 <= told < 0.3
+
+
+def test_a_proxy_hides_the_way_and_silence_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    assert machine.round_trip(url) == 0
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"http": "http://127.0.0.1:1"})
+    monkeypatch.setattr("urllib.request.proxy_bypass", lambda host: host != "127.0.0.1")
+    assert machine.round_trip(url) is None

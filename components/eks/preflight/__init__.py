@@ -151,12 +151,13 @@ class Subject:
         """Name and value of the tag that everything of the stack has."""
         return CLUSTER_TAG, self.cluster
 
-    def duration(self, *, exists: bool) -> cost.Duration:
+    def duration(self, *, exists: bool, round_trip: float | None = None) -> cost.Duration:
         """How long a run takes.
 
         :param exists: the stack is up already.
+        :param round_trip: seconds to the region and back; None where that is not known.
         """
-        return cost.estimate_duration(self.plan, cluster_exists=exists)
+        return cost.estimate_duration(self.plan, cluster_exists=exists, round_trip=round_trip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,8 @@ def _check_account(subject: Subject) -> Survey:
     else:
         with Calls(profile.login) as calls:
             inside = _ask_aws(subject, profile, calls)
-    length = timedelta(minutes=subject.duration(exists=inside.since is not None).up)
+    known = inside.cost.duration if inside.cost else None
+    length = timedelta(minutes=(known or subject.duration(exists=inside.since is not None)).up)
     lasting = credentials.check(loaded, subject.now, length, profile.login)
     return replace(inside, findings=(*lasting, *inside.findings))
 
@@ -290,6 +292,7 @@ class _Inspection:
             field: start("pricing", cost.look_up_price, clients.pricing, product, eks.region)
             for field, product in cost.products(name).items()
         }
+        self._round_trip = start("eks", machine.round_trip, clients.eks.meta.endpoint_url)
         self._denied = start("iam", account.denied, clients.iam, caller, eks.region)
 
     def run(self) -> Survey:
@@ -310,7 +313,12 @@ class _Inspection:
             cluster, subject.cluster, self._eks.region, subject.stack
         )
         self._check_leftovers(cluster_exists=cluster is not None)
-        duration = subject.duration(exists=own is not None)
+        away = self._round_trip.answer.result()
+        if away is None:
+            what = f"how far {self._eks.region} is, which the estimate of the cost leaves out"
+            self._findings.append(Caution(f"not checked: {what} (a proxy is in between)"))
+        duration = subject.duration(exists=own is not None, round_trip=away)
+        self._findings += cost.check_distance(self._eks.region, duration)
         estimate = self._check_cost(duration, extended_support=extended)
         self._check_permissions()
         findings = (*self._findings, *self._calls.findings)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from bench.interleave import time_bound
+from bench.interleave import late_seconds, time_bound
 from bench.plan import Plan
 from bench.probes import build_probes
 from cni.settings import Problem
-from components.eks.aws import AwsError, Finding, connect, first_line
+from components.eks.aws import AwsError, Caution, Finding, connect, first_line
 from components.eks.preflight.facts import FACTS, Product
 
 if TYPE_CHECKING:
@@ -27,11 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """Minutes of each part of a run; ``measure`` is an upper bound."""
+    """Minutes of each part of a run; ``measure`` is an upper bound.
+
+    :param late: how many of ``measure`` are for the way to the region.
+    :param round_trip: seconds to the region and back; 0 where that is not known.
+    """
 
     create: float
     measure: float
     destroy: float
+    late: float = 0.0
+    round_trip: float = 0.0
 
     @property
     def up(self) -> float:
@@ -44,17 +50,38 @@ class Duration:
         return self.up + self.destroy
 
 
-def estimate_duration(plan: Plan, *, cluster_exists: bool) -> Duration:
+# A command in a pod is a connection of its own: of TCP, of TLS, of the stream; then what it says.
+_ROUND_TRIPS_OF_A_COMMAND = 4
+
+
+def estimate_duration(
+    plan: Plan, *, cluster_exists: bool, round_trip: float | None = None
+) -> Duration:
     """The length of a run of a plan.
 
     :param cluster_exists: the stack is up already, so that nothing large is created.
+    :param round_trip: seconds to the region and back; None where that is not known.
     """
-    parts = FACTS.minutes.values()
+    parts, probes = FACTS.minutes.values(), build_probes(plan)
+    away = round_trip or 0.0
+    late = late_seconds(plan, len(probes), _ROUND_TRIPS_OF_A_COMMAND * away) / 60
     return Duration(
         create=0 if cluster_exists else sum(part.create for part in parts),
-        measure=time_bound(plan, build_probes(plan)) / 60,
+        measure=time_bound(plan, probes) / 60 + late,
         destroy=sum(part.delete for part in parts),
+        late=late,
+        round_trip=away,
     )
+
+
+def check_distance(region: str, length: Duration) -> Iterator[Finding]:
+    """Whether the way to the region is most of what measuring takes."""
+    if length.late > length.measure / 2:
+        yield Caution(
+            f"{region} is {1e3 * length.round_trip:.0f} ms away, there and back: measuring may "
+            f"take {length.measure:.0f} min in place of {length.measure - length.late:.0f}, which "
+            "the estimate of the cost includes. A machine in the region is as fast as a near one"
+        )
 
 
 # -- prices -----------------------------------------------------------------------------------
@@ -212,11 +239,15 @@ class Cost:
         """The estimate in one line, with its parts and where its prices come from."""
         length = self.duration
         parts = ", ".join(f"{item.what} ${item.usd_per_hour:.3f}" for item in self.items)
+        measure = f"measure at most {length.measure:.0f} min"
+        if length.late >= 1:
+            way = f"{1e3 * length.round_trip:.0f} ms to the region"
+            measure += f", {length.late:.0f} of them for the {way}"
         return (
             f"about ${self.usd:.2f} for this run if it is destroyed right after (create "
-            f"{length.create:.0f} min, measure at most {length.measure:.0f} min, destroy "
-            f"{length.destroy:.0f} min), ${self.usd_per_hour:.2f} per hour while it exists "
-            f"({parts}); prices from {self.source}"
+            f"{length.create:.0f} min, {measure}, destroy {length.destroy:.0f} min), "
+            f"${self.usd_per_hour:.2f} per hour while it exists ({parts}); prices from "
+            f"{self.source}"
         )
 
 

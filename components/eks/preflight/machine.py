@@ -1,4 +1,5 @@
-"""Checks from this machine: the AWS CLI, its public address, and the workloads' images.
+"""Checks from this machine: the AWS CLI, its public address, the way to the region, and the
+workloads' images.
 
 None of them asks an API of AWS.
 """
@@ -7,7 +8,9 @@ import http.client
 import json
 import re
 import shutil
+import socket
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +19,14 @@ from email.message import Message
 from ipaddress import AddressValueError, IPv4Address
 from typing import Literal
 from urllib.error import HTTPError
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from cni.settings import Problem
 from components.eks.aws import Caution, Finding, Refusal
 from components.eks.settings import CALLER
 
 _HTTP_SECONDS = 6  # the longest wait for one answer
+_CONNECTIONS = 3
 
 # -- the AWS CLI ------------------------------------------------------------------------------
 
@@ -110,6 +114,34 @@ def caller_unknown(error: CallerUnknownError, cidrs: Sequence[str]) -> Problem:
     key = f"eks.apiCidrs[{list(cidrs).index(CALLER)}]"
     reason = f"{error}; name the networks that this machine reaches AWS from"
     return Problem(key, CALLER, reason, key, "<your public address>/32")
+
+
+# -- the way to the region --------------------------------------------------------------------
+
+
+def round_trip(url: str) -> float | None:
+    """Seconds to a server and back: the fastest of a few connections, which the kernel makes.
+
+    :returns: None where a proxy is in between, which would be what is measured; 0 where nobody
+        answers, which others tell.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+        return None
+    try:
+        # What resolving the name takes is no part of it.
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        address = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+        return min(_connecting_seconds((address, port)) for _ in range(_CONNECTIONS))
+    except OSError:
+        return 0.0
+
+
+def _connecting_seconds(address: tuple[str, int]) -> float:
+    start = time.monotonic()
+    socket.create_connection(address, timeout=_HTTP_SECONDS).close()
+    return time.monotonic() - start
 
 
 # -- the workloads' images --------------------------------------------------------------------

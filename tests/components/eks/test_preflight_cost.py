@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from bench.interleave import time_bound
+from bench.interleave import late_seconds, time_bound
 from bench.plan import plan_for
 from bench.probes import build_probes
 from cni.settings import Problem
+from components.eks.aws import Caution
 from components.eks.preflight import cost
 from components.eks.preflight.cost import (
     Duration,
@@ -86,6 +87,25 @@ def test_a_run_is_as_long_as_its_plan() -> None:
     assert length.total == length.create + length.measure + length.destroy
     again = cost.estimate_duration(plan, cluster_exists=True)
     assert (again.create, again.up) == (0, length.measure)
+
+
+def test_far_from_the_region_a_run_takes_longer_and_says_so() -> None:
+    plan = plan_for("standard")
+    near = cost.estimate_duration(plan, cluster_exists=False, round_trip=0.002)
+    far = cost.estimate_duration(plan, cluster_exists=False, round_trip=0.25)
+    assert near.late < 1
+    assert list(cost.check_distance("eu-west-1", near)) == []
+    probes = build_probes(plan)
+    whole = time_bound(plan, probes) + late_seconds(plan, len(probes), 1.0)
+    assert far.measure * 60 == pytest.approx(whole)
+    assert far.measure > 2 * near.measure
+    (caution,) = cost.check_distance("eu-west-1", far)
+    assert isinstance(caution, Caution)
+    assert caution.text.startswith("eu-west-1 is 250 ms away, there and back: measuring may take")
+    told = cost.estimate_cost(FOOTPRINT, PRICES, far)
+    assert told.usd > cost.estimate_cost(FOOTPRINT, PRICES, near).usd
+    assert f"{far.late:.0f} of them for the 250 ms to the region" in told.summary()
+    assert "of them" not in cost.estimate_cost(FOOTPRINT, PRICES, near).summary()
 
 
 def listed(region_price: float | str = 1.0) -> Mapping[str, float | str]:

@@ -74,6 +74,9 @@ def test_the_times_are_the_estimates() -> None:
     assert "about 20 minutes to create, up to 35 to measure, and about 14" in PAGE
     assert (whole.create, whole.destroy) == (20, 14)
     assert 33 < whole.measure <= 35
+    far = cost.estimate_duration(plan_for("standard"), cluster_exists=False, round_trip=0.25)
+    assert "`standard` may take 105 minutes in place of 35" in PAGE
+    assert 100 < far.measure <= 105
 
 
 def test_settings_that_are_named_exist() -> None:

@@ -18,6 +18,7 @@ from cni.cilium.dataplane import Cilium
 from cni.decisions import decide
 from cni.platform import ClusterEndpoint, Kernel, known_facts
 from cni.scenario import Scenario
+from components.eks.preflight.cost import estimate_duration
 from components.programs import path_in_pods
 from components.targets import open_session
 from tests.bench.fakes import PLAN, FakeSession
@@ -115,6 +116,9 @@ def test_a_cluster_that_is_far_away_costs_no_sample(tmp_path: Path, seconds: flo
     assert [each for metric in results.metrics.values() for each in metric.missing] == []
     assert [probe.failures for probe in results.probes.values() if probe.failures] == []
     assert results.seconds > 100 * seconds, "the way took its time"
+    # As long as the estimate of what a run costs says, at most.
+    length = estimate_duration(replace(PLAN, runs=1), cluster_exists=True, round_trip=seconds)
+    assert results.seconds <= 60 * length.measure
 
 
 class Accidents:
