@@ -1,6 +1,7 @@
 """Answers to the calls that moto 5.2.5 does not have, or that a test wants otherwise.
 
-Each is a response in the shape of botocore's service model; the protocol is the stand-in's.
+Each is a response in the shape of botocore's service model; the protocol is the stand-in's. Each
+says which page of AWS's it is written from.
 """
 
 from __future__ import annotations
@@ -45,12 +46,18 @@ _SHORT_NAMES = {"ap-northeast-2": "APN2", "us-east-1": "USE1", "eu-west-1": "EU"
 
 
 def get_caller_identity(account: Account, asked: Parameters) -> Answer | None:
-    """The account's own idea of who asks; moto only knows users that it has made."""
+    """The account's own idea of who asks; moto only knows users that it has made.
+
+    Source: "GetCallerIdentity", AWS Security Token Service API Reference.
+    """
     return {"UserId": "AIDAEXAMPLE", "Account": NUMBER, "Arn": account.arn}
 
 
 def describe_cluster_versions(account: Account, asked: Parameters) -> Answer | None:
-    """EKS's versions; unsupported ones only where all are asked for."""
+    """EKS's versions; unsupported ones only where all are asked for.
+
+    Source: "DescribeClusterVersions", Amazon EKS API Reference; the dates are :data:`VERSIONS`'.
+    """
     return {
         "clusterVersions": [
             {
@@ -69,7 +76,10 @@ def describe_cluster_versions(account: Account, asked: Parameters) -> Answer | N
 
 
 def describe_cluster(account: Account, asked: Parameters) -> Answer | None:
-    """A cluster that the account declares; moto has those that were made by calls."""
+    """A cluster that the account declares; moto has those that were made by calls.
+
+    Source: "DescribeCluster", Amazon EKS API Reference.
+    """
     name = asked["name"]
     if name not in account.clusters:
         return None
@@ -79,7 +89,11 @@ def describe_cluster(account: Account, asked: Parameters) -> Answer | None:
 
 
 def describe_addon_versions(account: Account, asked: Parameters) -> Answer | None:
-    """Two builds of each version of an add-on that the Kubernetes version has."""
+    """Two builds of each version of an add-on that the Kubernetes version has.
+
+    Source: "DescribeAddonVersions" (AddonVersionInfo, Compatibility), Amazon EKS API Reference; the
+    versions are :data:`ADDONS`'.
+    """
     name, kubernetes = asked["addonName"], asked.get("kubernetesVersion", "1.35")
     versions = account.addons[name].get(kubernetes, [])
     return {
@@ -108,7 +122,10 @@ def describe_addon_versions(account: Account, asked: Parameters) -> Answer | Non
 
 
 def get_service_quota(account: Account, asked: Parameters) -> Answer | None:
-    """A quota that the account has a value of its own for."""
+    """A quota that the account has a value of its own for.
+
+    Source: "GetServiceQuota" and its errors, Service Quotas API Reference.
+    """
     code = asked["QuotaCode"]
     if code not in account.quotas:
         raise AwsError("NoSuchResourceException", "The request failed: no such quota")
@@ -116,7 +133,11 @@ def get_service_quota(account: Account, asked: Parameters) -> Answer | None:
 
 
 def get_default_quota(account: Account, asked: Parameters) -> Answer | None:
-    """AWS's default: five of everything."""
+    """AWS's default: five of everything.
+
+    Source: "GetAWSDefaultServiceQuota", Service Quotas API Reference; five VPCs, addresses and
+    vCPUs: "Amazon VPC quotas" and "Amazon EC2 service quotas".
+    """
     return _quota(asked, 5.0)
 
 
@@ -135,7 +156,10 @@ def _quota(asked: Parameters, value: float) -> Answer:
 
 
 def describe_availability_zones(account: Account, asked: Parameters) -> Answer | None:
-    """The zones that the account sees, where it sees others than moto's."""
+    """The zones that the account sees, where it sees others than moto's.
+
+    Source: "DescribeAvailabilityZones", Amazon EC2 API Reference.
+    """
     if account.zones is None:
         return None
     return {
@@ -154,7 +178,10 @@ def describe_availability_zones(account: Account, asked: Parameters) -> Answer |
 
 
 def describe_instance_type_offerings(account: Account, asked: Parameters) -> Answer | None:
-    """Zones of the types that the account says something of."""
+    """Zones of the types that the account says something of.
+
+    Source: "DescribeInstanceTypeOfferings", Amazon EC2 API Reference.
+    """
     wanted = {
         value
         for given in asked.get("Filters", [])
@@ -173,7 +200,10 @@ def describe_instance_type_offerings(account: Account, asked: Parameters) -> Ans
 
 
 def describe_regions(account: Account, asked: Parameters) -> Answer | None:
-    """A handful of regions, the closed ones among them."""
+    """A handful of regions, the closed ones among them.
+
+    Source: "DescribeRegions", Amazon EC2 API Reference: with AllRegions, also what is not enabled.
+    """
     open_ones = ["ap-northeast-2", "eu-west-1", "us-east-1"]
     return {
         "Regions": [
@@ -192,7 +222,11 @@ def describe_regions(account: Account, asked: Parameters) -> Answer | None:
 
 
 def get_products(account: Account, asked: Parameters) -> Answer | None:
-    """The price list's items that fit the filters."""
+    """The price list's items that fit the filters.
+
+    Source: "GetProducts", AWS Billing and Cost Management API Reference; the items' fields: "Using
+    the AWS Price List Bulk API", its service price list files.
+    """
     wanted = {given["Field"]: given["Value"] for given in asked.get("Filters", [])}
     service, region = asked["ServiceCode"], wanted.pop("regionCode")
     prices = dict(_PRICES[service])
@@ -255,7 +289,11 @@ def _fits(product: Answer, wanted: Mapping[str, str]) -> bool:
 
 
 def simulate_principal_policy(account: Account, asked: Parameters) -> Answer | None:
-    """What the account's policies allow: all but what it says."""
+    """What the account's policies allow: all but what it says.
+
+    Source: "SimulatePrincipalPolicy" (EvaluationResult), AWS Identity and Access Management API
+    Reference.
+    """
     return {
         "IsTruncated": False,
         "EvaluationResults": [

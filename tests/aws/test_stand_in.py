@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.aws.account import Account
 from tests.aws.answers import ANSWERS
 from tests.aws.machine import set_up
 from tests.aws.server import AwsServer
+from tests.engine.eks.standins.aws import COMPUTED, LOOK_UPS
 
 ROOT = Path(__file__).parents[2]
 # What is asked of each operation, where its answer depends on it.
@@ -52,6 +54,15 @@ def test_answers_have_the_shapes_of_botocores_models(service: str, operation: st
     shape = get_service_model(service).operation_model(operation).output_shape
     result = ParamValidator().validate(answer, shape)
     assert not result.has_errors(), result.generate_report()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [*ANSWERS.values(), *COMPUTED.values(), *LOOK_UPS.values()],
+    ids=lambda answer: answer.__name__,
+)
+def test_every_answer_says_where_it_is_from(answer: Callable[..., object]) -> None:
+    assert re.search(r"\bSource: \S", answer.__doc__ or ""), answer.__name__
 
 
 @pytest.mark.parametrize(

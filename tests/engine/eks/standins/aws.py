@@ -1,4 +1,8 @@
-"""The stand-in of pulumi-aws: identities, computed outputs and look-ups of what EKS stacks use."""
+"""The stand-in of pulumi-aws: identities, computed outputs and look-ups of what EKS stacks use.
+
+Attributes are of the Terraform AWS Provider's documentation of each resource ("Attribute
+Reference"), where nothing else is named; pulumi-aws is made from that provider.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,9 @@ ACCOUNT = "123456789012"  # moto's own
 CLUSTER = "aws:eks/cluster:Cluster"
 VPC = "aws:ec2/vpc:Vpc"
 
-# How each type's identity begins; where EC2 makes it up, it is this and hexadecimal digits.
+# How each type's identity begins; where EC2 makes it up, it is this and hexadecimal digits. Source:
+# the examples of each type's Describe action, Amazon EC2 API Reference; a route has no identity of
+# EC2's, and `r` is the Terraform provider's.
 _PREFIXES = {
     "aws:ec2/eip:Eip": "eipalloc",
     "aws:ec2/internetGateway:InternetGateway": "igw",
@@ -28,7 +34,8 @@ _PREFIXES = {
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": "sgr",
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": "sgr",
 }
-# The input that names a resource, where AWS makes it up if it is left out.
+# The input that names a resource. Where it is left out, the engine makes it up: the resource's name
+# and seven hexadecimal digits. Source: "Autonaming", Pulumi's documentation of resource names.
 _NAMED = {
     "aws:ec2/launchTemplate:LaunchTemplate": "name",
     "aws:ec2/placementGroup:PlacementGroup": "name",
@@ -138,7 +145,7 @@ class Aws:
         kind = resource.type.rpartition(":")[2].lower()
         outputs: Props = {"id": id_, "arn": self._arn(service, f"{kind}/{id_}")}
         outputs["tagsAll"] = self._tags | (inputs.get("tags") or {})
-        compute = _COMPUTED.get(resource.type)
+        compute = COMPUTED.get(resource.type)
         return outputs | (compute(self, resource, inputs) if compute else {})
 
     def _arn(self, service: str, what: str) -> str:
@@ -147,6 +154,8 @@ class Aws:
         return f"arn:aws:{service}:{region}:{ACCOUNT}:{what}"
 
     def cluster(self, resource: Resource, inputs: Props) -> Props:
+        """Source: aws_eks_cluster, and "DescribeCluster", Amazon EKS API Reference, for the values'
+        forms."""
         issuer = f"https://oidc.eks.{self._region}.amazonaws.com/id/{resource.token(32).upper()}"
         return {
             "endpoint": self._endpoint,
@@ -159,15 +168,20 @@ class Aws:
         }
 
     def address(self, resource: Resource, inputs: Props) -> Props:
+        """Source: aws_eip. The address is for documentation (RFC 5737)."""
         return {"allocationId": self._identity(resource, inputs), "publicIp": "203.0.113.99"}
 
     def addon(self, resource: Resource, inputs: Props) -> Props:
+        """Source: aws_eks_addon: without a version, EKS's choice."""
         return {"addonVersion": inputs.get("addonVersion", "v1.35.0-eksbuild.2")}
 
     def launch_template(self, resource: Resource, inputs: Props) -> Props:
+        """Source: aws_launch_template: a first version, and one more at each update."""
         return {"latestVersion": 1, "defaultVersion": 1}
 
     def node_group(self, resource: Resource, inputs: Props) -> Props:
+        """Source: aws_eks_node_group, and "Amazon EKS optimized Amazon Linux AMI versions", Amazon
+        EKS User Guide, for the release's form."""
         group = {"name": f"eks-{inputs['nodeGroupName']}-{resource.token(8)}"}
         return {
             "status": "ACTIVE",
@@ -176,9 +190,10 @@ class Aws:
         }
 
     def invoke(self, token: str, arguments: Props) -> Props:
-        return _LOOK_UPS[token](self, arguments)
+        return LOOK_UPS[token](self, arguments)
 
     def partition(self, arguments: Props) -> Props:
+        """Source: the data source aws_partition."""
         return {
             "id": "aws",
             "partition": "aws",
@@ -187,25 +202,28 @@ class Aws:
         }
 
     def region(self, arguments: Props) -> Props:
+        """Source: the data source aws_region."""
         return {"id": self._region, "name": self._region, "region": self._region}
 
     def caller(self, arguments: Props) -> Props:
+        """Source: the data source aws_caller_identity."""
         arn = f"arn:aws:iam::{ACCOUNT}:user/tester"
         return {"id": ACCOUNT, "accountId": ACCOUNT, "arn": arn, "userId": "AIDATESTER"}
 
     def addon_version(self, arguments: Props) -> Props:
+        """Source: the data source aws_eks_addon_version."""
         version = f"v{arguments['kubernetesVersion']}.0-eksbuild.1"
         return {"id": arguments["addonName"], "version": version, **arguments}
 
 
-_COMPUTED: dict[str, Callable[[Aws, Resource, Props], Props]] = {
+COMPUTED: dict[str, Callable[[Aws, Resource, Props], Props]] = {
     "aws:ec2/eip:Eip": Aws.address,
     "aws:ec2/launchTemplate:LaunchTemplate": Aws.launch_template,
     "aws:eks/addon:Addon": Aws.addon,
     CLUSTER: Aws.cluster,
     "aws:eks/nodeGroup:NodeGroup": Aws.node_group,
 }
-_LOOK_UPS: dict[str, Callable[[Aws, Props], Props]] = {
+LOOK_UPS: dict[str, Callable[[Aws, Props], Props]] = {
     "aws:eks/getAddonVersion:getAddonVersion": Aws.addon_version,
     "aws:index/getCallerIdentity:getCallerIdentity": Aws.caller,
     "aws:index/getPartition:getPartition": Aws.partition,

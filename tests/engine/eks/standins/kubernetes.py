@@ -1,4 +1,9 @@
-"""The stand-in of pulumi-kubernetes: objects and Helm releases, as if an API server took them."""
+"""The stand-in of pulumi-kubernetes: objects and Helm releases, as if an API server took them.
+
+Source: pulumi-kubernetes 4.34, provider/pkg/provider (`provider.go`, `helm_release.go`); what it
+does where the API server answers is held to the real provider by `make test-all`
+(`tests/engine/provider`).
+"""
 
 from __future__ import annotations
 
