@@ -43,7 +43,8 @@ class ScenarioStack(pulumi.ComponentResource):
             asked = Asked.by(os.environ)
             plan = _plan(settings)
             target = TARGETS[settings.target].prepare(settings, plan)
-            for warning in target.warnings:
+            warnings = [*target.warnings, *_skipped(settings)]
+            for warning in warnings:
                 pulumi.log.warn(warning)
             decisions = decide(settings.scenario, target.facts)
         deployment = target.deploy(decisions, self)
@@ -59,9 +60,7 @@ class ScenarioStack(pulumi.ComponentResource):
         self.toggles = deployment.toggles
         measured = benchmark.results.apply(lambda results: results or {})
         self.environment = measured.apply(lambda results: results.get("environment", {}))
-        self.warnings = measured.apply(
-            lambda results: [*target.warnings, *results.get("warnings", [])]
-        )
+        self.warnings = measured.apply(lambda results: [*warnings, *results.get("warnings", [])])
         self.cluster = target.existing
         self.register_outputs({})
 
@@ -77,6 +76,13 @@ def _refused_plainly() -> Iterator[None]:
         ) from None
     except HandoverError as error:
         raise pulumi.RunError(str(error)) from None
+
+
+def _skipped(settings: Settings) -> Iterator[str]:
+    """What is asked for and will not be done, with the reason."""
+    if settings.benchmark.explain:
+        why = TARGETS[settings.target].settings.unexplained
+        yield f"benchmark.explain: skipped: {why}"
 
 
 def _plan(settings: Settings) -> Plan:

@@ -167,6 +167,9 @@ class BenchmarkSettings(BaseModel):
         AfterValidator(_no_experiment_twice),
     ] = ()
     """What else to find out, after the benchmark."""
+    explain: bool = False
+    """Where the CPU time of an operation goes is told, too, where the target can tell it of one
+    stack. None can yet; each says why (:attr:`TargetSettings.unexplained`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,7 @@ class TargetSettings:
     :param profile: the benchmark's profile where the stack names none.
     :param bring_ups: how often a comparison of stacks brings them up, where nobody says.
     :param up_seconds: what bringing a stack up and down takes, roughly, for forecasts.
+    :param unexplained: why `benchmark.explain` is skipped, and what there is in its place.
     """
 
     name: str
@@ -188,6 +192,7 @@ class TargetSettings:
     profile: Profile = "standard"
     bring_ups: int = 1
     up_seconds: float = 60.0
+    unexplained: str = "this target does not sample its nodes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from cni.registry import DATAPLANES
 from cni.scenario import Scenario
 from cni.settings import SETTINGS as MODEL
 from cni.settings import Cidr, Problem, did_you_mean, property_path
+from components.kubernetes.unexplained import UNEXPLAINED
 from components.settings import PROJECT, Settings, TargetSettings, overlapping_ranges, small_pool
 
 CALLER = "caller"
@@ -196,7 +197,11 @@ def _kube_proxy(eks: EksSettings, scenario: Scenario) -> Iterator[Problem]:
 
 
 SETTINGS = TargetSettings(
-    name="eks", sections={"eks": EksSettings}, problems=_problems, up_seconds=34 * 60.0
+    name="eks",
+    sections={"eks": EksSettings},
+    problems=_problems,
+    up_seconds=34 * 60.0,
+    unexplained=UNEXPLAINED,
 )
 
 # -- names and tags ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from pydantic import BaseModel
 
 from cni.settings import SETTINGS as MODEL
+from components.kubernetes.unexplained import UNEXPLAINED
 from components.settings import TargetSettings
 
 
@@ -15,4 +16,8 @@ class KubeconfigSettings(BaseModel):
     context: str | None = None
 
 
-SETTINGS = TargetSettings(name="kubeconfig", sections={"kubeconfig": KubeconfigSettings})
+SETTINGS = TargetSettings(
+    name="kubeconfig",
+    sections={"kubeconfig": KubeconfigSettings},
+    unexplained=UNEXPLAINED,
+)

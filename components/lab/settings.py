@@ -53,4 +53,6 @@ SETTINGS = TargetSettings(
     profile="quick",
     bring_ups=5,
     up_seconds=30.0,
+    unexplained="what is explained are differences of stacks that take turns: python -m bench "
+    "explain --stack STACK --against OTHER, or make matrix",
 )

@@ -159,6 +159,17 @@ def test_a_pair_that_its_makers_do_not_name_is_told_at_preview(
     assert line in outputs["warnings"]
 
 
+def test_an_explanation_that_no_target_gives_is_skipped_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", told.append)
+    outputs = _program("scenario-e", {"benchmark.explain": True}).outputs
+    (line,) = told
+    assert line.startswith("benchmark.explain: skipped: what is explained are differences")
+    assert line in outputs["warnings"]
+
+
 PLANS: list[tuple[dict[str, object], dict[str, object]]] = [
     ({}, {"profile": "quick", "runs": 3, "http_rates": [1000, 5000], "http_connections": 32}),
     ({"benchmark.profile": "published"}, {"profile": "published", "runs": 3, "bulk_seconds": 30}),

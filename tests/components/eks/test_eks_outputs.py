@@ -12,6 +12,7 @@ import pytest
 from cni.decisions import decide
 from cni.platform import Kernel
 from components.kubernetes.providers import DECISIONS
+from components.kubernetes.unexplained import UNEXPLAINED
 from tests.components import engine_mocks
 from tests.components.eks import eks_mocks
 from tests.components.eks.declared import (
@@ -177,6 +178,13 @@ def test_a_stack_past_its_time_is_warned_of_and_its_results_are_not(
     assert logged[0].startswith("scenario-e exists for ")
     assert logged[0].endswith("To end it: pulumi destroy -s scenario-e")
     assert logged[0] not in outputs["warnings"]
+
+
+def test_an_explanation_is_skipped_with_the_reason() -> None:
+    outputs = eks_mocks.program("scenario-e", {"benchmark.explain": True}).outputs
+    (line,) = [each for each in outputs["warnings"] if each.startswith("benchmark.explain")]
+    assert line == f"benchmark.explain: skipped: {UNEXPLAINED}"
+    assert "\n" not in line
 
 
 # -- refusals ---------------------------------------------------------------------------------
