@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ _StartResponse = Callable[..., Any]
 # `Credential=<access key>/<day>/<region>/<service>/aws4_request` (Signature Version 4).
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/[^/]+/([^/]+)/")
 _ERROR_CODE = re.compile(r"<Code>([^<]+)</Code>")
+_ID = re.compile(r">((?:eni-attach|eni|i|sg|subnet|vpc)-[0-9a-f]+)<")
 _READS = ("Describe", "Get", "List")
 
 
@@ -63,6 +64,7 @@ class Call:
     :param action: as IAM names it: ``ec2:DescribeVpcs``.
     :param request: the parameters in the Query API's own names.
     :param error: the error's code, where it failed.
+    :param ids: of a change, the ids in its answer, each once: what it made, and where.
     """
 
     caller: str
@@ -70,6 +72,7 @@ class Call:
     request: dict[str, str]
     status: int
     error: str | None = None
+    ids: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, authorization: str, form: bytes, status: str, body: bytes) -> "Call":
@@ -83,24 +86,36 @@ class Call:
         request.pop("Version", None)
         action = request.pop("Action", "")
         number = int(status.split()[0])
-        failed = _ERROR_CODE.search(body.decode(errors="replace")) if number >= 400 else None
-        return cls(
+        text = body.decode(errors="replace")
+        failed = _ERROR_CODE.search(text) if number >= 400 else None
+        call = cls(
             caller=caller,
             action=f"{service}:{action}",
             request=request,
             status=number,
             error=failed[1] if failed else None,
         )
+        return replace(call, ids=tuple(dict.fromkeys(_ID.findall(text)))) if call.changes else call
+
+    @property
+    def reads(self) -> bool:
+        """Whether it is of a kind that changes nothing."""
+        return self.action.partition(":")[2].startswith(_READS)
 
     @property
     def changes(self) -> bool:
         """Whether it has changed something."""
-        name = self.action.partition(":")[2]
-        return self.status < 400 and not name.startswith(_READS)
+        return self.status < 400 and not self.reads
 
     def to_json(self) -> str:
         """The line that the record of calls has of it."""
         return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, line: str) -> "Call":
+        """A call from its line in the record."""
+        read = json.loads(line)
+        return cls(**{**read, "ids": tuple(read["ids"])})
 
 
 class Recorder:

@@ -39,6 +39,7 @@ ADDONS: dict[str, dict[str, list[str]]] = {
     },
     "coredns": {"1.35": ["1.13.2"]},
 }
+# By AWS's codes of them (Service Quotas).
 QUOTAS: dict[str, float] = {
     "L-1216C47A": 64.0,  # vCPUs of standard on-demand instances
     "L-F678F1CE": 5.0,  # VPCs
@@ -62,6 +63,7 @@ class Account:
     :param clusters: EKS clusters besides moto's, by name: fields of DescribeCluster's answer.
     :param hours_up: since when these clusters exist.
     :param policy_denies: actions that IAM's simulation denies.
+    :param issuer_authority: PEM of what vouches for issuers of tokens, beside the usual ones.
     :param delay: of every answer, in seconds.
     """
 
@@ -79,6 +81,7 @@ class Account:
     clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
     hours_up: float = 1.0
     policy_denies: list[str] = field(default_factory=list)
+    issuer_authority: str = ""
     delay: float = 0.0
 
     @classmethod

@@ -30,7 +30,7 @@ from tests.aws.standin import StandIn
 
 
 class AwsServer:
-    """A stand-in that listens on the loopback; a context manager.
+    """A stand-in that listens on the loopback, or on another address; a context manager.
 
     :param account: where the account is read from, anew for every call; None is :attr:`account`.
     :param note: gets the IAM action of every call; None is :attr:`calls`.
@@ -39,13 +39,14 @@ class AwsServer:
     def __init__(
         self,
         port: int = 0,
+        address: str = "127.0.0.1",
         account: Callable[[], Account] | None = None,
         note: Callable[[str], None] | None = None,
     ) -> None:
         self.account = Account()
         self.calls: list[str] = []
         self._server = make_server(
-            "127.0.0.1",
+            address,
             port,
             StandIn(
                 account or (lambda: self.account),
@@ -55,7 +56,7 @@ class AwsServer:
             threaded=True,
             request_handler=_Quiet,
         )
-        self.url = f"http://127.0.0.1:{self._server.port}"
+        self.url = f"http://{address}:{self._server.port}"
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -110,7 +111,9 @@ def main() -> None:
     # On a server of its own: neither the account's faults nor its log are for this.
     with AwsServer() as plain:
         plain.warm_up()
-    with AwsServer(given.port, read, partial(_append, given.log) if given.log else None) as server:
+    with AwsServer(
+        given.port, account=read, note=partial(_append, given.log) if given.log else None
+    ) as server:
         print(server.url, flush=True)
         threading.Event().wait()
 

@@ -21,13 +21,21 @@ from moto.core.utils import get_service_model
 from tests.aws.account import Account
 from tests.aws.answers import ANSWERS, Parameters
 from tests.aws.failure import AwsError
+from tests.aws.web_identity import check as check_web_identity
 
 # Services by the names that requests are signed for, where botocore has another.
 _BY_SIGNING_NAME = {"servicequotas": "service-quotas"}
-# Error codes by protocol: EC2 has its own, and JSON services append "Exception".
+# Error codes by protocol: EC2 has its own ("Error codes for the Amazon EC2 API"), and JSON services
+# append "Exception" ("Common errors" of each API reference).
 _EXPIRED = {"ec2": "RequestExpired", "query": "ExpiredToken"}
 _INVALID = {"ec2": "AuthFailure", "query": "InvalidClientTokenId"}
 _DENIED = {"ec2": "UnauthorizedOperation", "query": "AccessDenied"}
+# Calls that nobody signs ("Making API requests", STS: the token says who asks), by their action.
+_UNSIGNED = {"AssumeRoleWithWebIdentity": "sts"}
+# What has to hold before moto answers, which lets everything pass.
+CHECKS: dict[tuple[str, str], Callable[[Account, Parameters], None]] = {
+    ("sts", "AssumeRoleWithWebIdentity"): check_web_identity,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,8 @@ class StandIn:
         text: str | bytes
         try:
             _refuse(call, account)
+            if check := CHECKS.get((call.service, call.operation.name)):
+                check(account, call.parameters)
             made = ANSWERS.get((call.service, call.operation.name))
             answer = made(account, call.parameters) if made else None
         except AwsError as failure:
@@ -96,9 +106,10 @@ class StandIn:
 
 def _read(request: Request) -> Call | None:
     scope = request.headers.get("Authorization", "").partition("Credential=")[2].split("/")
-    if len(scope) < 5:
+    signed_for = scope[3] if len(scope) >= 5 else _UNSIGNED.get(request.values.get("Action", ""))
+    if signed_for is None:
         return None
-    service = _BY_SIGNING_NAME.get(scope[3], scope[3])
+    service = _BY_SIGNING_NAME.get(signed_for, signed_for)
     model: ServiceModel = get_service_model(service)
     router = get_service_router(service)
     parser = PROTOCOL_PARSERS[model.protocol]
@@ -113,7 +124,7 @@ def _read(request: Request) -> Call | None:
             "url_params": in_path,
         }
     )
-    return Call(service, scope[3], operation, parsed)
+    return Call(service, signed_for, operation, parsed)
 
 
 def _refuse(call: Call, account: Account) -> None:

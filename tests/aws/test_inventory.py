@@ -151,8 +151,7 @@ def test_carrying_out_the_commands_leaves_nothing_that_costs_money(
     account: dict[str, str],
 ) -> None:
     clients: dict[str, Any] = {
-        name: boto3.client(name, region_name=REGION)
-        for name in ("ec2", "eks", "iam")
+        name: boto3.client(name, region_name=REGION) for name in ("ec2", "eks", "iam")
     }
     lists = {"instance-ids": "InstanceIds"}
     for words in (line.split() for line in lines() if line.startswith("  aws ")):

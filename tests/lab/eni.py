@@ -8,13 +8,15 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from bench.session import CommandResult, Pod
+from components.eks.dataplane.cilium import operator_policy
+from components.eks.settings import CLUSTER_TAG
 from kube.objects import POD, SERVICE
 from lab import network
 from lab.cloud.cloud import Cloud
@@ -24,6 +26,8 @@ from lab.network import Node
 from lab.sandbox import Place, network_namespace
 from lab.wait import until
 from lab.workloads import PodSpec
+from tests.aws.authorisation import ACCOUNT, PARTITION, REGION, asked, vpc_of
+from tests.aws.policy import Request
 from tests.lab.recorded import read_calls
 from tests.lab.running import RunningLab
 
@@ -39,11 +43,6 @@ _OUTSIDE_NETNS = "outside"
 def marks(cluster: str) -> dict[str, str]:
     """The tags of every ENI that Cilium makes (1.16.5, ``pkg/ipam/allocator/aws``)."""
     return {"io.cilium/cilium-managed": "true", "io.cilium/cluster-name": cluster}
-
-
-def granted(policy: Mapping[str, Any]) -> set[str]:
-    """All actions that an IAM policy grants, on whatever and under whatever condition."""
-    return {action for each in policy["Statement"] for action in each["Action"]}
 
 
 @dataclass
@@ -67,6 +66,16 @@ class EniLab:
     def calls(self) -> list[Call]:
         """The calls of the EC2 API so far."""
         return read_calls(self.cloud.calls_file)
+
+    def asked(self, caller: str) -> list[Request]:
+        """What IAM would have been asked for a caller's calls so far. On EKS, nodes and their
+        first interfaces have the cluster's tag by the launch template."""
+        return asked(self.calls(), caller, {CLUSTER_TAG: "lab"})
+
+    def operator_policy(self) -> dict[str, Any]:
+        """What the EKS target would grant Cilium's operator in this lab's account."""
+        vpc = vpc_of(self.calls())
+        return operator_policy(PARTITION, REGION, ACCOUNT, "lab", vpc)
 
     def node(self, name: str) -> Node:
         return next(node for node in self.running.lab.nodes if node.name == name)
@@ -249,6 +258,15 @@ ip route add default via {network.GATEWAY} dev eth0
             lambda: None if sandbox.pid_of(process) is None else "running",
             timeout=10,
         )
+
+    def end_for_good(self, process: str) -> None:
+        """End a process of the lab that is started again whenever it ends, with what does that."""
+        sandbox = self.running.lab.sandbox
+        pid = sandbox.pid_of(process)
+        assert pid is not None, f"{process} does not run"
+        parent = sandbox.run(["ps", "-o", "ppid=", "-p", str(pid)]).stdout.strip()
+        sandbox.run(["kill", "-KILL", parent])
+        self.end(process)
 
     # -- the agent's own API ------------------------------------------------------------------
 

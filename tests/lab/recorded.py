@@ -1,28 +1,37 @@
-"""The calls that a lab's EC2 API has written down, and the permissions that they need."""
+"""The calls that a lab's EC2 API has written down, and a fixture of them.
+
+With ``RECORD_EC2_CALLS=1`` in the environment, the labs' tests write what their CNI has called to
+``tests/fixtures/aws/calls`` at their end.
+"""
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from lab.cloud.ec2 import Call
 
+FIXTURES = Path(__file__).parents[1] / "fixtures/aws/calls"
+
 
 def read_calls(file: Path) -> list[Call]:
     """All calls written so far; a last line that is not whole yet is left for the next time."""
     lines = file.read_text().splitlines(keepends=True)
-    return [Call(**json.loads(line)) for line in lines if line.endswith("\n")]
+    return [Call.from_json(line) for line in lines if line.endswith("\n")]
 
 
-def authorised_as(call: Call) -> set[str]:
-    """The actions that IAM asks a policy about for this call: tags that are set by a call that
-    makes something need a permission of their own ("Grant permission to tag Amazon EC2
-    resources during creation", Amazon EC2 User Guide)."""
-    tagged = any(key.startswith("TagSpecification.") for key in call.request)
-    return {call.action, "ec2:CreateTags"} if tagged else {call.action}
-
-
-def actions_of(calls: Iterable[Call], caller: str) -> set[str]:
-    """The actions that a caller's policy has to grant for what it has called."""
-    return {each for call in calls if call.caller == caller for each in authorised_as(call)}
+def keep(calls: Iterable[Call], scenario: str) -> None:
+    """Write a scenario's fixture, where that is asked for: all that wants to change something, and
+    of the rest the first of each caller and kind. Keys that STS has made are other ones each time,
+    and left out."""
+    if not os.environ.get("RECORD_EC2_CALLS"):
+        return
+    kept: dict[object, Call] = {}
+    lasting = (call for call in calls if not call.caller.startswith("ASIA"))
+    for number, call in enumerate(lasting):
+        kind = (call.caller, call.action, *sorted(call.request))
+        kept.setdefault(kind if call.reads else number, call)
+    FIXTURES.mkdir(parents=True, exist_ok=True)
+    lines = (f"{call.to_json()}\n" for call in kept.values())
+    (FIXTURES / f"{scenario}.jsonl").write_text("".join(lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lab.cloud.ec2 import Call
-from tests.lab.recorded import actions_of, authorised_as, read_calls
+from tests.lab.recorded import read_calls
 
 SIGNED = (
     "AWS4-HMAC-SHA256 Credential=cilium-operator/20261124/ap-northeast-2/ec2/aws4_request, "
@@ -45,14 +45,15 @@ def test_reading_changes_nothing_and_all_else_does() -> None:
     assert changes(b"DeleteNetworkInterface")
 
 
-def test_a_call_that_sets_tags_wants_the_permission_for_that_too() -> None:
-    create = b"Action=CreateNetworkInterface&SubnetId=s-1"
-    tagged = create + b"&TagSpecification.1.Tag.1.Key=k&TagSpecification.1.Tag.1.Value=v"
-    assert authorised_as(Call.of(SIGNED, create, "200 OK", b"")) == {"ec2:CreateNetworkInterface"}
-    assert authorised_as(Call.of(SIGNED, tagged, "200 OK", b"")) == {
-        "ec2:CreateNetworkInterface",
-        "ec2:CreateTags",
-    }
+def test_a_change_has_the_ids_of_its_answer_each_once_and_nothing_else_has() -> None:
+    made = (
+        b"<attachmentId>eni-attach-1f</attachmentId><networkInterfaceId>eni-0a</networkInterfaceId>"
+        b"<subnetId>subnet-2b</subnetId><x>eni-0a</x><requestId>59dbff89-35bd</requestId>"
+    )
+    create, read = b"Action=CreateNetworkInterface", b"Action=DescribeNetworkInterfaces"
+    assert Call.of(SIGNED, create, "200 OK", made).ids == ("eni-attach-1f", "eni-0a", "subnet-2b")
+    assert Call.of(SIGNED, create, "400 BAD REQUEST", made).ids == ()
+    assert Call.of(SIGNED, read, "200 OK", made).ids == ()
 
 
 def test_who_does_not_sign_has_no_name() -> None:
@@ -68,5 +69,3 @@ def test_they_are_read_back_but_for_a_line_that_is_still_written(tmp_path: Path)
     file = tmp_path / "calls.jsonl"
     file.write_text("".join(f"{call.to_json()}\n" for call in calls) + calls[0].to_json()[:-5])
     assert read_calls(file) == calls
-    assert actions_of(calls, "cilium-operator") == {"ec2:AssignPrivateIpAddresses"}
-    assert actions_of(calls, "nobody") == set()

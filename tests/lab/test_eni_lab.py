@@ -12,26 +12,36 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from moto.iam.models import iam_backends
+from moto.sts.models import sts_backends
 
 from bench.session import Pod
 from bench.workloads import HTTPBIN_SERVICE, WORKLOADS
 from cni.capacity import capacity
 from cni.platform import known_facts
 from cni.registry import DATAPLANES
-from components.eks.dataplane.cilium import operator_policy
+from components.eks.iam import document
 from components.eks.janitor import remove_left_behind
 from lab import network
-from lab.cloud.cloud import EC2, METADATA, RECONCILER
+from lab.cloud.cloud import EC2, METADATA, RECONCILER, Cloud
+from lab.cloud.vpc import OWNER
+from lab.cloud.vpc import RECONCILER as RECONCILER_KEY
 from lab.dataplane.cilium.agents import AGENT, OPERATOR
+from lab.sandbox import network_namespace
 from lab.wait import until
-from tests.lab.eni import EniLab, granted, marks
-from tests.lab.recorded import actions_of
+from tests.aws.account import NUMBER
+from tests.aws.authorisation import REGION, missing, needless
+from tests.aws.issuer import AUDIENCE, listening
+from tests.aws.server import AwsServer
+from tests.lab.eni import EniLab, marks
+from tests.lab.recorded import keep
 from tests.lab.running import bring_up
 from tests.lab.traffic import traffic
 
 pytestmark = pytest.mark.lab
 
 CLIENTS, SERVERS = "node-1", "node-2"
+_STS_PORT = 8100
 CHANGES: dict[str, object] = {
     "lab.nodes": 2,
     "scenario.prefixDelegation": False,
@@ -52,7 +62,9 @@ def lab(lab_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[En
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         running = bring_up("scenario-d", CHANGES)
         try:
-            yield EniLab(running)
+            made = EniLab(running)
+            yield made
+            keep(made.calls(), "scenario-d")
         finally:
             running.session.close()
             running.lab.remove()
@@ -295,8 +307,9 @@ def test_a_detached_interface_of_ciliums_is_collected_and_nobody_elses(lab: EniL
 
 
 def test_the_operator_is_granted_what_it_calls_and_nothing_else(lab: EniLab) -> None:
-    called = actions_of(lab.calls(), "cilium-operator")
-    assert called == granted(operator_policy("aws", "ap-northeast-2", "123456789012", "lab", "arn"))
+    asked, policy = lab.asked(OPERATOR), lab.operator_policy()
+    assert missing(policy, asked) == []
+    assert needless(policy, asked) == []
 
 
 def test_no_call_of_the_operator_was_refused_by_its_own_fault(lab: EniLab) -> None:
@@ -326,3 +339,47 @@ def test_every_interface_that_the_operator_made_is_marked_as_the_policy_demands(
             for number in numbers
         }
         assert tags == marks("lab")
+
+
+def test_the_operator_takes_its_role_by_its_token_and_calls_as_that(
+    lab: EniLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As EKS's webhook has it: no keys, but a role and a file with a token; STS is asked by the
+    operator itself."""
+    sandbox, sts = lab.running.lab.sandbox, f"http://{network.GATEWAY}:{_STS_PORT}"
+    with listening() as issuer:
+        trust = document(
+            "service-account-trust",
+            provider=f"arn:aws:iam::{NUMBER}:oidc-provider/{issuer.host}",
+            issuer=issuer.host,
+            service_account=OPERATOR,
+        )
+        iam = iam_backends[NUMBER]["aws"]
+        iam.create_open_id_connect_provider(issuer.url, [], [AUDIENCE], [])
+        role = iam.create_role(OPERATOR, json.dumps(trust), "/", None, "", [], "3600").arn
+        # Who listens is in the sandbox's network; who answers is not, and so finds the issuer.
+        with network_namespace(sandbox.netns_path(None)):
+            server = AwsServer(_STS_PORT, str(network.GATEWAY))
+        server.account.issuer_authority = issuer.authority
+        token = tmp_path / "token"
+        token.write_text(issuer.token(OPERATOR))
+        given = {"AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
+        given |= {"AWS_ENDPOINT_URL_STS": sts, "AWS_REGION": REGION}
+        monkeypatch.setattr(Cloud, "credentials", lambda self, caller: given)
+        before = len(lab.calls())
+        with server:
+            lab.end_for_good(OPERATOR)
+            lab.cilium.start_operator(lab.running.lab.nodes[-1])
+
+            def roles() -> set[str]:
+                sessions = sts_backends[NUMBER]["aws"]
+                known = (
+                    sessions.get_assumed_role_from_access_key(call.caller)
+                    for call in lab.calls()[before:]
+                    if call.caller not in (OWNER, RECONCILER_KEY) and call.status == 200
+                )
+                return {each.role_arn if each else "" for each in known}
+
+            until("the operator to call", lambda: None if roles() else "no call", timeout=60)
+            assert roles() == {role}
+            assert {*server.calls} == {"sts:AssumeRoleWithWebIdentity"}

@@ -8,29 +8,15 @@ from pathlib import Path
 
 from cni.registry import DATAPLANES
 from cni.vpc_cni.versions import VERSIONS
+from components.eks.dataplane import DATAPLANES as EKS_DATAPLANES
 from lab.dataplane.vpc_cni.daemons import Ipamd, VpcCni, grpc_address
 from lab.wait import until
 from tests.lab.eni import EniLab
 
 _ASK = Path(__file__).with_name("ask_ipamd.py")
 
-#: AmazonEKS_CNI_Policy, which the EKS target gives to the service account aws-node (AWS Managed
-#: Policy Reference Guide).
-CNI_POLICY = {
-    "ec2:AssignPrivateIpAddresses",
-    "ec2:AttachNetworkInterface",
-    "ec2:CreateNetworkInterface",
-    "ec2:CreateTags",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DescribeInstances",
-    "ec2:DescribeInstanceTypes",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeSubnets",
-    "ec2:DescribeTags",
-    "ec2:DetachNetworkInterface",
-    "ec2:ModifyNetworkInterfaceAttribute",
-    "ec2:UnassignPrivateIpAddresses",
-}
+#: What the EKS target gives to the service account aws-node.
+(POLICY,) = EKS_DATAPLANES["vpc-cni"].managed_policies
 
 
 class VpcCniLab(EniLab):

@@ -123,8 +123,8 @@ def operator_policy(
     - addresses are given to any ENI of the VPC, since nodes' first ENIs, which Cilium uses too, are
       not Cilium's own.
 
-    That this is what it calls, and all of it, is tested on the running operator (the lab's EC2 API
-    records its calls).
+    That this is what it calls, and all of it, is tested on the running operator and on calls that
+    labs have recorded, each with its resources and condition keys.
 
     :param vpc: the VPC's ARN.
     :param filters_instances: `eni.instanceTagsFilter` is set.
