@@ -206,15 +206,26 @@ _GOES_ON = "What was measured is kept, and the same command goes on"
 
 
 @contextmanager
-def interrupted_by_term(first: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Have SIGTERM call ``first``, then end what is done as Ctrl-C does, so that it cleans up."""
+def interrupted_by_term(
+    first: Callable[[], None] = lambda: None, *, either: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Have SIGTERM call ``first``, then end what is done as Ctrl-C does, so that it cleans up.
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        first()
+    :param either: is called before, also by Ctrl-C where that is not ignored.
+    """
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        either()
+        if number == signal.SIGTERM:
+            first()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

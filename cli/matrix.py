@@ -38,6 +38,7 @@ from cli.explain import explaining
 from cli.report import write_report
 from components.state import history
 from components.targets import named_in, open_session
+from lab import machine
 from report.history import keep_result
 from report.sources import load
 from studies.matrix.run import (
@@ -245,9 +246,11 @@ def _work(
     def remember(stack: str, results: Results) -> None:
         keep_result(history(), "matrix", stack, results, progress)
 
-    # Ctrl-C reaches Pulumi's commands by the terminal; SIGTERM has to be handed on.
-    interrupted = interrupted_by_term(stacks.interrupt)
-    with display(state.stacks, Console(stderr=True)) as shown, interrupted:
+    # Ctrl-C reaches Pulumi's commands by the terminal; SIGTERM has to be handed on. Labs that are
+    # made anew are this process's own work, which may wait for somebody else's measurement.
+    interrupted = interrupted_by_term(stacks.interrupt, either=machine.give_up)
+    shown_as = display(state.stacks, Console(stderr=True))
+    with machine.given_up_within(), shown_as as shown, interrupted:
         matrix = Matrix(
             folder, state, stacks, shown, open_session,
             keep_up=options.keep, remember=remember,

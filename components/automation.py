@@ -24,6 +24,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from bench.results import Results
 from bench.text import tail
 from components.benchmark import LATER, MEASURE, RESULTS, write_handover
+from components.lab import beside, rollout
 from report.lifetime import overdue
 from studies.matrix.run import Progress, StackFailedError, StackState
 
@@ -74,6 +75,18 @@ class PulumiStacks:
         """See :class:`studies.matrix.run.Stacks`."""
         self._operate(stack, _up, say, {MEASURE: LATER})
         return self.state(stack)
+
+    def renew(self, stack: str, session: Mapping[str, Any] | None, say: Progress) -> StackState:
+        """See :class:`studies.matrix.run.Stacks`. A lab needs no engine for that, which would take
+        more CPU time than the lab."""
+        if session is not None and beside.is_up(session):
+            try:
+                made = beside.renew(stack, session, say)
+            except rollout.FAILURES as error:
+                raise StackFailedError(str(error)) from error
+            return StackState(True, made)
+        self.destroy(stack, say)
+        return self.up(stack, say)
 
     def hand_over(
         self, stack: str, session: Mapping[str, Any], results: Results, say: Progress

@@ -13,7 +13,8 @@ import fcntl
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -42,6 +43,15 @@ _given_up = threading.Event()
 def give_up() -> None:
     """End all waiting in this process, now and later: it has been told to stop."""
     _given_up.set()
+
+
+@contextmanager
+def given_up_within() -> Iterator[None]:
+    """Have :func:`give_up` count for what is done within only."""
+    try:
+        yield
+    finally:
+        _given_up.clear()
 
 
 def lock_file(environment: Mapping[str, str]) -> Path:

@@ -1,16 +1,21 @@
-"""Labs that are no stack's own: from a stack's settings, changed or not, beside whatever is up."""
+"""Labs without Pulumi, from a stack's settings: those that are no stack's own, settings changed or
+not, beside whatever is up; and a stack's own, made anew."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import pulumi
+
+from cni.decisions import GuardError, decide
 from cni.toggles import Decision
 from components.lab import rollout, target
 from components.lab.settings import SETTINGS
-from components.settings import Settings, as_pulumi_config, from_pulumi_config
-from components.target import toggle_outputs
+from components.settings import Settings, SettingsError, as_pulumi_config, from_pulumi_config
+from components.target import descriptor, toggle_outputs
 from lab import outside
 from lab.cluster import Lab
 from lab.dataplane.interface import Progress
+from lab.errors import LabError
 from lab.toolchain.cache import CHECKOUT
 from lab.toolchain.pulumi import settings_of_stack
 
@@ -40,10 +45,12 @@ def bring_up(
     decisions: tuple[Decision, ...],
     say: Progress,
     *,
+    stack: str = "",
     from_outside: bool = False,
 ) -> dict[str, Any]:
     """Bring a lab up to its workloads; what a killed run has left of it is ended first.
 
+    :param stack: whose lab it is; nothing where it is no stack's.
     :param from_outside: with a client outside the nodes.
     :returns: what the lab does not know of itself (:func:`components.lab.target.about`).
     """
@@ -55,4 +62,44 @@ def bring_up(
     lab.install(say)
     rollout.deploy_workloads(lab, say)
     toggles = toggle_outputs(rollout.toggle_states(lab, decisions))
-    return target.about(settings, spec, adaptations, toggles, bring_up=boot)
+    return target.about(settings, spec, adaptations, toggles, stack=stack, bring_up=boot)
+
+
+def is_up(session: Mapping[str, Any]) -> bool:
+    """Whether the very lab of a session's descriptor still runs."""
+    if session["target"] != SETTINGS.name:
+        return False
+    boot: str = session["boot"]
+    return Lab(session["args"]["lab_id"]).boot_id() == boot
+
+
+def renew(stack: str, session: Mapping[str, Any], say: Progress) -> dict[str, Any]:
+    """End a stack's lab, and make another one under its id, with the steps of the stack's `up`.
+
+    The stack's state goes on to name the lab's id, so that `destroy` removes it, and the boot that
+    is over: its next `up` builds the cluster anew, as after a reboot.
+
+    :param session: the descriptor of the lab, which :func:`is_up`.
+    :returns: the descriptor of the new one.
+    :raises LabError: a part of it does not come up, or the stack's file would make another lab now.
+    """
+    lab = Lab(session["args"]["lab_id"])
+    try:
+        settings = read_settings(stack)
+        decisions = decide(settings.scenario, target.facts(settings))
+        spec, _ = target.spec(settings, decisions)
+    except (SettingsError, GuardError, pulumi.RunError) as error:
+        raise LabError(
+            _CHANGED.format(stack=stack, how="; ".join(str(error).splitlines()))
+        ) from error
+    if spec != lab.spec:
+        raise LabError(_CHANGED.format(stack=stack, how="it would make another lab"))
+    about = bring_up(lab, settings, decisions, say, stack=stack)
+    args = {**session["args"], "about": about}
+    return descriptor(SETTINGS.name, args, about["bring_up"])
+
+
+_CHANGED = (
+    "Pulumi.{stack}.yaml has changed since the first bring-up: {how}. "
+    "Fix: change it back, or begin another matrix"
+)

@@ -178,6 +178,10 @@ class UpgradeLabs:
         found = descriptor(SETTINGS.name, args, about["bring_up"])
         return StackState(True, found, about.get("decisions"))
 
+    def renew(self, stack: str, session: Mapping[str, Any] | None, say: Progress) -> StackState:
+        # A lab that comes up ends the one before it.
+        return self.up(stack, say)
+
     def hand_over(
         self, stack: str, session: Mapping[str, Any], results: Results, say: Progress
     ) -> None:

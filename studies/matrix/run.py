@@ -41,7 +41,8 @@ class StackState:
     """What is known of a stack.
 
     ``exists``: it has resources. ``session`` is the descriptor of its session, None as long as its
-    workloads are not there. ``overdue`` says that it exists for longer than was meant.
+    workloads are not there. ``toggles`` is its output of that name, if it is known. ``overdue``
+    says that it exists for longer than was meant.
     """
 
     exists: bool
@@ -80,6 +81,15 @@ class Stacks(Protocol):
         """Bring a stack up, up to its workloads: nothing is measured.
 
         :raises StackFailedError: it did not come up.
+        """
+        ...
+
+    def renew(self, stack: str, session: Mapping[str, Any] | None, say: Progress) -> StackState:
+        """End the cluster of a stack, whole or not, and bring another one up as the first one was:
+        no process, namespace or map of it is the same.
+
+        :param session: the descriptor of its session, as far as it had come.
+        :raises StackFailedError: it did not come up, or something else would change with it.
         """
         ...
 
@@ -240,17 +250,7 @@ class Matrix:
     def _up(self, stack: str) -> None:
         say = self._say(stack)
         try:
-            if self.state.anew and stack in self.state.brought_up:
-                self._stacks.destroy(stack, say)
-                self._keeper.record_down(stack)
-            state = self._stacks.state(stack)
-            if self.state.anew and state.exists:
-                raise StackFailedError("somebody else has brought it up")
-            # What this matrix began to bring up may be torn; what was up before is left as it is.
-            if state.session is None or stack in self.state.brought_up:
-                if not state.exists:
-                    self._keeper.record_start(stack)
-                state = self._stacks.up(stack, say)
+            state = self._brought_up(stack, say)
         except StackFailedError as error:
             if not self._stopping:
                 self._lose(stack, str(error))
@@ -262,6 +262,25 @@ class Matrix:
         if state.overdue:
             self._warn(stack, state.overdue)
         say("up")
+
+    def _brought_up(self, stack: str, say: Progress) -> StackState:
+        ours = stack in self.state.brought_up
+        # A stack that stays up has to know its cluster, as only its own `up` makes it.
+        stays = self._keep_up and self._number == self.state.bring_ups
+        if self.state.anew and ours:
+            if not stays:
+                return self._stacks.renew(stack, self.state.sessions.get(stack), say)
+            self._stacks.destroy(stack, say)
+            self._keeper.record_down(stack)
+        state = self._stacks.state(stack)
+        if self.state.anew and state.exists:
+            raise StackFailedError("somebody else has brought it up")
+        # What this matrix began to bring up may be torn; what was up before is left as it is.
+        if state.session is None or ours:
+            if not state.exists:
+                self._keeper.record_start(stack)
+            return self._stacks.up(stack, say)
+        return state
 
     def _down(self, stack: str) -> None:
         try:

@@ -289,15 +289,14 @@ class StateKeeper:
         with self._lock:
             self._save({"warnings": [*self.state.warnings, f"{stack}: {what}"]})
 
-    def record_up(self, stack: str, session: dict[str, object], toggles: object) -> None:
-        """A stack can be measured."""
+    def record_up(self, stack: str, session: dict[str, object], toggles: object = None) -> None:
+        """A stack can be measured.
+
+        :param toggles: None where they are not known anew.
+        """
         with self._lock:
-            self._save(
-                {
-                    "sessions": {**self.state.sessions, stack: session},
-                    "toggles": {**self.state.toggles, stack: toggles},
-                }
-            )
+            known = {**self.state.toggles, **({} if toggles is None else {stack: toggles})}
+            self._save({"sessions": {**self.state.sessions, stack: session}, "toggles": known})
 
     def record_start(self, stack: str) -> None:
         """A stack is about to be brought up: from now on it has to be taken down."""

@@ -108,6 +108,7 @@ class TestMatrix:
         for stack in STACKS:
             found = json.loads((checkout.folder / f"matrix/{stack}.json").read_text())
             assert len(set(found["bring_ups"])) == 2
+            assert found["bring_ups"][-1] == state["sessions"][stack]["boot"]
             assert found["metrics"]["connect_max_rate"]["bring_ups"] == [1, 2]
             assert checkout.resources(stack) == {}
         assert Host.now() == host

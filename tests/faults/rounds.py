@@ -36,6 +36,9 @@ class Standing:
     def up(self, stack: str, say: Progress) -> StackState:
         return self._state
 
+    def renew(self, stack: str, session: Mapping[str, Any] | None, say: Progress) -> StackState:
+        raise AssertionError("there is one bring-up")
+
     def hand_over(
         self, stack: str, session: Mapping[str, Any], results: Results, say: Progress
     ) -> None:

@@ -26,6 +26,7 @@ class FakeStacks:
     fails: dict[str, str] = field(default_factory=dict)
     handed: dict[str, Results] = field(default_factory=dict)
     boots: dict[str, int] = field(default_factory=dict)
+    renewed: list[tuple[str, Mapping[str, Any] | None]] = field(default_factory=list)
     before: Callable[[str], None] = lambda operation: None
     sessions: dict[str, FakeSession] = field(default_factory=dict)
     spoil: dict[str, Callable[[FakeSession], None]] = field(default_factory=dict)
@@ -46,6 +47,12 @@ class FakeStacks:
             self.there.add(stack)
         say("came up")
         return self.state(stack)
+
+    def renew(self, stack: str, session: Mapping[str, Any] | None, say: Progress) -> StackState:
+        """See ``studies.matrix.run.Stacks``."""
+        self.renewed.append((stack, session))
+        self.destroy(stack, say)
+        return self.up(stack, say)
 
     def hand_over(
         self, stack: str, session: Mapping[str, Any], results: Results, say: Progress

@@ -402,6 +402,8 @@ def test_with_several_bring_ups_all_is_made_anew_for_each(
             (bring_up, 2 * bring_up - 2 + round_) for bring_up in (1, 2, 3) for round_ in (1, 2)
         ]
         assert results.plan["runs"] == 6
+    first, second = ({"factory": "a:fake", "args": {"stack": "a"}, "boot": n} for n in (1, 2))
+    assert [each for each in stacks.renewed if each[0] == "a"] == [("a", first), ("a", second)]
     assert folder.results("a").interleaved_with(folder.results("b"))
     # The rounds of all bring-ups have one order, and each has its own.
     tcp = [step.label for step in shown.steps if step.probe.name == "tcp"]
@@ -506,6 +508,9 @@ def test_kept_stacks_get_the_results_of_the_last_bring_up(
 ) -> None:
     state = matrix(folder, stacks, several(), keep_up=True).run()
     assert (state.status, sorted(stacks.there)) == ("finished", ["a", "b"])
+    # The last cluster is the one that the stack itself has made and knows.
+    assert sorted(stack for stack, _ in stacks.renewed) == ["a", "b"]
+    assert stacks.done.count("up a") == 3
     for stack in "ab":
         assert stacks.handed[stack].bring_ups == [f"{stack}3"]
         assert rounds_of(stacks.handed[stack]) == [(1, 1)]
