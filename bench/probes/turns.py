@@ -162,7 +162,7 @@ KINDS: tuple[Kind, ...] = (
             _model(_RTT),
         ),
         _pod(TURNS_ECHO_PORT),
-        share=6.0,
+        share=3.0,
     ),
     Kind(
         "connect",
@@ -173,7 +173,7 @@ KINDS: tuple[Kind, ...] = (
         ),
         _service,
         _cpu("cpu_per_connection", "Connection setup", "TCP connection to the Service"),
-        share=3.0,
+        share=4.0,
     ),
     Kind(
         "http",
@@ -184,7 +184,7 @@ KINDS: tuple[Kind, ...] = (
         ),
         _service,
         _cpu("cpu_per_request", "HTTP, one at a time", "HTTP request to the Service"),
-        share=2.0,
+        share=4.0,
     ),
     Kind(
         "dns",
