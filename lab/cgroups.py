@@ -5,6 +5,7 @@ live in it. Cgroups outlive mount namespaces: :func:`remove` takes the branch aw
 """
 
 import contextlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,29 @@ def _resident(pid: int) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.NoSuchProcess:  # it has ended meanwhile
         return 0
+
+
+def of_process(proc: Path) -> Path:
+    """The cgroup of a process.
+
+    :param proc: its folder in a /proc.
+    """
+    branch = (proc / "cgroup").read_text().partition("0::")[2].splitlines()[0]
+    return hierarchy() / branch.lstrip("/")
+
+
+def frozen(lab_id: str) -> set[Path]:
+    """Those of a lab whose processes do not run until they are thawed, also where a cgroup above
+    is what was frozen (Linux, "Control Group v2": ``cgroup.events``).
+
+    The states in proc_pid_stat(5) do not tell it.
+    """
+    found = set()
+    for folder, _, _ in os.walk(lab_cgroup(lab_id)):
+        with contextlib.suppress(OSError):  # it is being removed
+            if "frozen 1" in (place := Path(folder)).joinpath("cgroup.events").read_text():
+                found.add(place)
+    return found
 
 
 def remove(lab_id: str) -> None:

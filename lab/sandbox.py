@@ -186,10 +186,11 @@ def _setns(fd: int) -> None:
 @dataclass(frozen=True, slots=True)
 class Process:
     """A spawned process: ``started`` tells one from another of the same name. ``state`` is a letter
-    of proc_pid_stat(5); empty once it has ended."""
+    of proc_pid_stat(5); empty once it has ended. ``frozen``: with its cgroup."""
 
     started: str
     state: str
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,11 +445,14 @@ class Sandbox:
         """All that were spawned and not ended by :meth:`end`, by name; those that have ended by
         themselves, too."""
         found = {}
-        proc = self.proc("")
+        proc, frozen = self.proc(""), cgroups.frozen(self.paths.lab_id)
         for pidfile in sorted(self.paths.pids.iterdir()):
             with suppress(FileNotFoundError):  # forgotten meanwhile
                 if pid := pidfile.read_text().strip():
-                    found[pidfile.name] = self._process(proc / pid)
+                    one = self._process(proc / pid)
+                    if frozen and one.state and cgroups.of_process(proc / pid) in frozen:
+                        one = replace(one, frozen=True)
+                    found[pidfile.name] = one
         return found
 
     @staticmethod

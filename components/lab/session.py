@@ -49,6 +49,8 @@ _LONGEST_TURNS = 3_600.0
 """Seconds after which a client that was left behind ends."""
 _FRESH_SECONDS = 5.0
 _FAULTS = {"": "has ended", "T": "is stopped", "t": "is stopped"}
+"""By a process's state."""
+_FROZEN = "is frozen"
 TARGET = "lab: network namespaces of one machine, no cloud"
 
 
@@ -214,7 +216,7 @@ class LabSession(KeepsObjects):
                 Health(
                     name,
                     self._restarted.get((name, each.started), each.started),
-                    _FAULTS.get(each.state, ""),
+                    _FAULTS.get(each.state, _FROZEN if each.frozen else ""),
                 )
                 for name, each in self._lab.sandbox.processes().items()
             ]

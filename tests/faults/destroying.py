@@ -14,6 +14,7 @@ from bench.session import SessionError
 from lab import cgroups
 from lab.cluster import Lab
 from lab.errors import LabError
+from lab.sandbox import Place
 from lab.wait import until
 from tests.faults.ground import Ground
 from tests.faults.table import Injection, Seen, plain
@@ -27,8 +28,8 @@ class Small:
     def __init__(self) -> None:
         self.lab = Lab(f"faults-{os.urandom(4).hex()}")
         self.lab.sandbox.start()
-        self.lab.sandbox.spawn("sleeper", ["sleep", "infinity"])
-        cgroups.create(self.lab.paths.lab_id, "node-1")
+        node = Place(cgroup=cgroups.create(self.lab.paths.lab_id, "node-1"))
+        self.lab.sandbox.spawn("sleeper", ["sleep", "infinity"], node)
 
     def removed(self, told: str = "nothing") -> Seen:
         self.lab.remove()
@@ -61,6 +62,12 @@ def stopped_processes() -> Seen:
     sandbox = small.lab.sandbox
     sandbox.run(["kill", "-STOP", str(sandbox.pid_of("sleeper"))])
     os.kill(sandbox.init_pid, signal.SIGSTOP)
+    return small.removed()
+
+
+def frozen() -> Seen:
+    small = Small()
+    (cgroups.lab_cgroup(small.lab.paths.lab_id) / "cgroup.freeze").write_text("1")
     return small.removed()
 
 
@@ -108,6 +115,7 @@ def injections(ground: Ground) -> Iterator[Injection]:
         do = partial(destroyed_by_a_killed_command, ground, seconds)
         yield Injection("destroy", "SIGKILL to a command", f"{seconds:g} s after its start", do)
     yield Injection("destroy", "SIGSTOP to a process", "everything of the lab", stopped_processes)
+    yield Injection("destroy", "cgroup frozen", "everything of a node", frozen)
     yield Injection("destroy", "SIGKILL to a process", "the lab's first", dead_already)
     yield Injection("destroy", "folder removed", "with the lab's files", without_folder)
     yield Injection("destroy", "process of somebody else", "in the lab's cgroup",

@@ -57,11 +57,9 @@ class Spawned:
             f"net:[{each.stat().st_ino}]": each.name for each in named_namespaces(sandbox.init_pid)
         }
         holders = {(sandbox.proc(n.holder) / "ns/mnt").readlink(): n.holder for n in lab.nodes}
-        branch = (proc / "cgroup").read_text().partition("0::")[2].splitlines()[0]
-        cgroup = cgroups.hierarchy() / branch.lstrip("/")
         told = sandbox.run(["taskset", "--cpu-list", "--pid", str(pid)]).stdout
         cpus = _numbers(told.rpartition(": ")[2].strip())
-        place = Place(of_net.get(str(net)), holders.get(mount), cgroup, cpus)
+        place = Place(of_net.get(str(net)), holders.get(mount), cgroups.of_process(proc), cpus)
         return cls(argv, dict(environment_of(proc)), place)
 
 
@@ -159,6 +157,15 @@ class Measured:
             partial(self.signal, name, "STOP"), partial(self.signal, name, "CONT"),
             says=f"{name} is stopped",
         )  # fmt: skip
+
+    def frozen(self, branch: str, name: str) -> Seen:
+        """A cgroup of the lab, with this process in it."""
+        cgroup = cgroups.lab_cgroup(self.running.lab.paths.lab_id) / branch
+
+        def freeze(state: int) -> None:
+            (cgroup / "cgroup.freeze").write_text(str(state))
+
+        return self.beside(partial(freeze, 1), partial(freeze, 0), says=f"{name} is frozen")
 
     def killed(self, name: str, *, at_once: bool = False) -> Seen:
         """:param at_once: it is started anew before the sample is over."""
@@ -277,6 +284,10 @@ def injections(measured: Measured, *, whole: bool) -> Iterator[Injection]:
         yield Injection("measuring", "SIGKILL to a process", EC2, do)
     if not whole:
         return
+    agent = "node-2-cilium-agent"
+    for branch, what in (("node-2/agents", "the agents of a node"), ("node-2", "a whole node")):
+        do = partial(measured.frozen, branch, agent)
+        yield Injection("measuring", "cgroup frozen", what, do)
     anew = partial(measured.killed, "httpbin-1", at_once=True)
     yield Injection("measuring", "replaced process", "a pod of httpbin", anew)
     for kind, what, words in (

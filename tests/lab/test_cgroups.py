@@ -55,6 +55,20 @@ def test_a_component_without_a_process_is_an_error_and_not_a_zero(tmp_path: Path
         cgroups.usage(_fake(tmp_path, ""))
 
 
+def test_cgroups_are_frozen_by_what_the_kernel_says_of_each(hierarchy: Path) -> None:
+    for name, frozen in (("node-1", 0), ("node-1/agents", 1), ("node-1/agents/agent", 1)):
+        made = cgroups.create("lab-1", name)
+        (made / "cgroup.events").write_text(f"populated 1\nfrozen {frozen}\n")
+    agents = hierarchy / "cni-benchmark/lab-1/node-1/agents"
+    assert cgroups.frozen("lab-1") == {agents, agents / "agent"}
+    assert cgroups.frozen("lab-2") == set()
+
+
+def test_a_process_is_in_its_cgroup_of_the_one_hierarchy(hierarchy: Path, tmp_path: Path) -> None:
+    (tmp_path / "cgroup").write_text("9:memory:/user\n1:cpu:/\n0::/cni-benchmark/lab-1\n")
+    assert cgroups.of_process(tmp_path) == hierarchy / "cni-benchmark/lab-1"
+
+
 def test_a_labs_cgroups_are_below_one_branch(hierarchy: Path) -> None:
     made = cgroups.create("lab-1", "node-1/agents/kube-proxy")
     assert made == hierarchy / "cni-benchmark/lab-1/node-1/agents/kube-proxy"

@@ -474,6 +474,16 @@ def test_a_sample_beside_a_stopped_process_is_none(overlay: RunningLab, name: st
     assert _sampled(overlay, lambda: None).reading
 
 
+def test_a_sample_beside_a_frozen_cgroup_is_none(overlay: RunningLab) -> None:
+    freeze = cgroups.lab_cgroup(overlay.lab.paths.lab_id) / "node-2" / AGENTS / "cgroup.freeze"
+    try:
+        outcome = _sampled(overlay, lambda: freeze.write_text("1"))
+    finally:
+        freeze.write_text("0")
+    assert (outcome.reading, outcome.failures) == (None, ("node-2-cilium-agent is frozen",))
+    assert _sampled(overlay, lambda: None).reading
+
+
 def test_a_sample_beside_an_operators_end_is_none_and_it_is_started_again(
     overlay: RunningLab,
 ) -> None:

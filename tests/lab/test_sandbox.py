@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab import machine
+from lab import cgroups, machine
 from lab.errors import CommandError, LabError
 from lab.sandbox import (
     INIT,
@@ -279,6 +279,12 @@ def test_processes_are_told_by_state_and_start(
     proc.mkdir(parents=True)
     (proc / "stat").write_text(f"12 (a) b) {state} " + " ".join(map(str, range(4, 40))))
     assert entered.processes() == {"etcd": Process("22", told)}
+    (proc / "cgroup").write_text("0::/of-another\n")
+    frozen = {cgroups.hierarchy() / "of-a-lab"}
+    monkeypatch.setattr(cgroups, "frozen", lambda lab_id: frozen)
+    assert not entered.processes()["etcd"].frozen
+    (proc / "cgroup").write_text("0::/of-a-lab\n")
+    assert entered.processes()["etcd"].frozen == bool(told)
     assert entered.pid_of("etcd") == (12 if told else None)
     entered.forget("etcd")
     assert entered.processes() == {}
