@@ -16,17 +16,17 @@ env: ## Print the environment of plain pulumi commands: eval "$(make -s env)"
 
 up: ## Bring up and measure a stack, and show the medians: make up STACK=scenario-e
 	@$(TOOLCHAIN) ensure --stack '$(STACK)'
-	@$(TOOLCHAIN) run --stack '$(STACK)' pulumi up --yes --skip-preview --suppress-outputs --stack '$(STACK)'
+	@$(TOOLCHAIN) run --stack '$(STACK)' --clear '$(STACK)' pulumi up --yes --skip-preview --suppress-outputs --stack '$(STACK)'
 	@$(RUN) python -m bench show --stack '$(STACK)'
 
 measure: ## Measure a stack that is up once more
 	@$(TOOLCHAIN) ensure --stack '$(STACK)'
-	@$(RUN) pulumi up --yes --skip-preview --suppress-outputs --stack '$(STACK)' --replace '**::benchmark'
+	@$(TOOLCHAIN) run --clear '$(STACK)' pulumi up --yes --skip-preview --suppress-outputs --stack '$(STACK)' --replace '**::benchmark'
 	@$(RUN) python -m bench show --stack '$(STACK)'
 
 down: ## Destroy a stack, with all that it started, also where its file is gone
 	@$(TOOLCHAIN) ensure --down '$(STACK)'
-	@$(RUN) pulumi destroy --yes --skip-preview --stack '$(STACK)'
+	@$(TOOLCHAIN) run --clear '$(STACK)' pulumi destroy --yes --skip-preview --stack '$(STACK)'
 
 matrix: ## Measure scenarios side by side: make matrix STACKS="scenario-a scenario-e" BRING_UPS=5 OUT=matrix
 	@$(TOOLCHAIN) ensure --all

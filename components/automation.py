@@ -7,7 +7,6 @@ on PATH, so the toolchain's launcher keeps tracked files clean here too.
 import json
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from bench.results import Results
 from bench.text import tail
 from components.benchmark import LATER, MEASURE, RESULTS, write_handover
 from components.lab import beside, rollout
+from lab.toolchain.killed import has_ended
 from report.lifetime import overdue
 from studies.matrix.run import Progress, StackFailedError, StackState
 
@@ -224,9 +224,7 @@ def _unlock(stack: automation.Stack, state: RetryCallState, say: Progress) -> No
     error = state.outcome.exception() if state.outcome else None
     holders = _HOLDER.findall(str(error))
     say("waiting: another update of this stack is under way")
-    if holders and all(
-        host == socket.gethostname() and not psutil.pid_exists(int(pid)) for host, pid in holders
-    ):
+    if holders and all(has_ended(host, int(pid)) for host, pid in holders):
         say("freeing the lock of an update that was killed")
         stack.cancel()
 

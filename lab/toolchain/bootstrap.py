@@ -144,6 +144,9 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run a command in the project's environment")
     run.add_argument("--stack", help="the stack that must exist in the Pulumi backend")
+    run.add_argument(
+        "--clear", metavar="STACK", help="first clear what a killed command has left of a stack"
+    )
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND ...")
 
     commands.add_parser("doctor", help="say whether this machine can run the lab")

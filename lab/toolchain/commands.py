@@ -16,7 +16,7 @@ import psutil
 from cni.kubernetes import DEFAULT as KUBERNETES
 from lab import machine
 from lab.errors import NotBuiltError, ToolchainError
-from lab.toolchain import build, doctor, process, pulumi
+from lab.toolchain import build, doctor, killed, process, pulumi
 from lab.toolchain.bootstrap import current_env, guarded, parser, say
 from lab.toolchain.build import Builder, Go
 from lab.toolchain.cache import CHECKOUT, Cache
@@ -219,6 +219,10 @@ def run(arguments: argparse.Namespace) -> None:
     command = shutil.which(argv[0], path=variables["PATH"])
     if command is None:
         raise ToolchainError(f"run: no command {argv[0]!r}; `make setup` may be what is missing")
+    if arguments.clear is not None:
+        login = pulumi.find_login(environment, CHECKOUT / PROJECT_FILE)
+        project = project_name(CHECKOUT) or ""
+        killed.clear(command, login.backend, project, arguments.clear, environment, say)
     os.execve(command, argv, environment)
 
 

@@ -41,8 +41,8 @@ OPERATIONS = {
     "dn",
     "watch",
 }
-TAKE_DOWN = {"destroy", "down", "dn"}
-"""Operations that need no settings: a stack that has lost its file can be taken down."""
+WITHOUT_SETTINGS = {"destroy", "down", "dn", "refresh"}
+"""Operations that need none: a stack that has lost its file can be taken down."""
 REMEMBERED = {"up", "update"}
 """Operations after which commands without ``--stack`` mean the same stack."""
 NO_PLUGINS = "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"
@@ -221,7 +221,7 @@ def rewritten(
         if stack is None:
             return same
     stack_file = project / f"Pulumi.{stack.rsplit('/', 1)[-1]}.yaml"
-    gone = asked in TAKE_DOWN and not stack_file.is_file()
+    gone = asked in WITHOUT_SETTINGS and not stack_file.is_file()
     if not gone and not needs_copy(stack_file):
         return same
     name = environment["CNI_BENCHMARK_PROJECT"]

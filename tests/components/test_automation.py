@@ -8,6 +8,7 @@ import subprocess
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from pulumi import automation
 
@@ -131,8 +132,12 @@ def test_the_lock_of_a_killed_update_is_freed(gone: int) -> None:
     assert unlocked(locked_by(socket.gethostname(), gone))
 
 
-def test_the_lock_of_an_update_under_way_is_waited_for(gone: int) -> None:
-    assert not unlocked(locked_by(socket.gethostname(), os.getpid()))
+def test_the_lock_of_an_update_under_way_is_waited_for(
+    gone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "name", lambda _: "pulumi")
+        assert not unlocked(locked_by(socket.gethostname(), os.getpid()))
     assert not unlocked(locked_by("another-machine", gone))
     assert not unlocked("error: [409] Conflict: Another update is currently in progress.")
 

@@ -188,6 +188,7 @@ def test_a_stack_without_a_file_can_be_taken_down(project: Project) -> None:
     assert not (project.folder / "Pulumi.gone.yaml").exists()
     # What it has may be in a cloud.
     assert project.fetches_plugins("destroy", "-s", "gone")
+    assert project.run("refresh", "-s", "gone") == ["refresh", "--config-file", copy, "-s", "gone"]
     assert project.run("up", "-s", "gone") == ["up", "-s", "gone"]
 
 
