@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from bench.compare import MetricComparison, Verdict
 from bench.metrics import PRIMARY, Better
@@ -48,6 +48,11 @@ _TOWARDS: Mapping[Better, str] = {
 """Which way is better, in a panel's title."""
 
 _TICKS = FuncFormatter(lambda value, _: f"{value:,g}")
+
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+# Not matplotlib's, which are formulas: no text of ours is read as one.
+_POWERS = FuncFormatter(lambda value, _: "10" + f"{math.log10(value):.0f}".translate(_SUPERSCRIPT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +298,8 @@ def _panel(
     positive = [value for value in values if value > 0]
     if positive and len(positive) == len(values) and max(values) / min(values) > _PANEL_LOG_FROM:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_POWERS)
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(bottom=0)
     if experiment.axis.unit:

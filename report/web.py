@@ -44,6 +44,7 @@ WIDE, NARROW = 9.0, 4.6
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name with dollar signs is no formula
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
