@@ -51,7 +51,8 @@ class PythonEnv:
     def folder(self) -> Path:
         version = ".".join(str(part) for part in sys.version_info[:3])
         # The base interpreter's place counts: a virtual environment points to it.
-        return self.cache.path(f"venv-{digest_files([self.requirements], version, sys.base_prefix)}")
+        made_from = digest_files([self.requirements], version, sys.base_prefix)
+        return self.cache.path(f"venv-{made_from}")
 
     @property
     def python(self) -> Path:

