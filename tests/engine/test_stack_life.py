@@ -358,13 +358,7 @@ class TestInterruptedUp:
 
     def assert_nothing_is_left(self, checkout: Checkout, stack: str, host: Host, mark: str) -> None:
         def left() -> str | None:
-            # Pulumi's host of programs looks after its engine only every five minutes.
-            found = [
-                each
-                for each in leftovers.of_this_run(mark).values()
-                if "/pulumi-language-python " not in each
-            ]
-            return "; ".join(found) or None
+            return "; ".join(leftovers.of_this_run(mark, hosts=False).values()) or None
 
         until("every process to end", left, timeout=30)
         assert checkout.resources(stack) == {}

@@ -23,12 +23,14 @@ from tests.engine.checkout import Checkout
 from tests.faults import (
     bringing_up,
     commands,
+    cycles,
     destroying,
     engine,
     measuring,
     planted,
     reporting,
     setting_up,
+    ups,
 )
 from tests.faults.ground import Ground
 from tests.faults.table import STAGES, Injection, Row, plain, write
@@ -84,6 +86,7 @@ def in_a_checkout(
         user = planted.Watched(made.folder, {**made.env, **planted.PASSPHRASE})
         with checkouts.ended_with_its_labs(user):
             yield from injections(ground, user)
+        ground.end_strays()
         look = partial(planted.searched, ground.folder)
         yield Injection("destroyed", "planted secret", "credentials and a passphrase", look)
 
@@ -94,10 +97,12 @@ PARTS: dict[str, Callable[[Ground], Iterator[Injection]]] = {
     "set-up": in_a_checkout(setting_up.injections),
     "preview": in_a_checkout(engine.previews),
     "bring-up": bringing_up.injections,
+    "up": in_a_checkout(ups.injections),
     "cilium": in_a_lab(_CILIUM, whole=True),
     "aws": in_a_lab(_AWS, whole=False),
     "report": reporting.injections,
     "destroy": destroying.injections,
+    "cycles": cycles.injections,
 }
 """What shares a lab, or has none."""
 

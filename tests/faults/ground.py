@@ -66,8 +66,8 @@ class Ground:
         return process.returncode, line_of(told)
 
     def strays(self) -> dict[int, str]:
-        """Processes that the run has started, but for this one."""
-        return leftovers.of_this_run(self.mark)
+        """Processes that the run has started, but for this one and hosts of Pulumi programs."""
+        return leftovers.of_this_run(self.mark, hosts=False)
 
     def assert_no_strays(self) -> None:
         """Wait until all of them have ended."""
@@ -78,8 +78,8 @@ class Ground:
         )
 
     def end_strays(self) -> None:
-        """End what a failed injection has left."""
-        for pid in self.strays():
+        """End what a failed injection has left, and hosts of programs whose engine was killed."""
+        for pid in leftovers.of_this_run(self.mark):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

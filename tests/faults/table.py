@@ -98,7 +98,8 @@ def markdown(rows: Sequence[Row], seconds: float, command: str) -> str:
         f"**{len(rows)} injections of {len(kinds)} kinds at {len(stages)} stages in "
         f"{seconds / 60:.0f} minutes: {len(rows) - len(failed)} as they should be, "
         f"{len(failed)} not.** {affected} of them fell beside a sample. After each one no process "
-        "that the run had started was left but those of a lab that others follow in.",
+        "that the run had started was left but those of a lab that others follow in, and Pulumi's "
+        "host of programs, which looks after an engine that was killed only after five minutes.",
         "",
         "| stage | kind | injected | the user sees | kept | the sample beside it |",
         "|---|---|---|---|---|---|",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,17 @@ def test_a_secret_is_found_wherever_it_is(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     log = tmp_path / "logs/agent.log"
     log.write_bytes(b"\xff token=" + planted.SECRET.encode())
-    assert list(planted.holding(tmp_path)) == [log]
+    assert list(planted.holding(tmp_path.rglob("*"))) == [log]
     with pytest.raises(AssertionError, match=r"agent\.log"):
-        planted.searched(tmp_path)
+        planted.searched(tmp_path, shared=())
+    empty = tmp_path / "own"
+    empty.mkdir()
+    with pytest.raises(AssertionError, match=r"agent\.log"):
+        planted.searched(empty, shared=[tmp_path])
     log.write_text("token=…")
-    assert planted.searched(tmp_path).told.startswith("nothing: it is in none of 1 files")
+    told = planted.searched(tmp_path, shared=[tmp_path]).told
+    assert told.startswith("nothing: it is in none of 1 files")
+    assert list(planted.written(tmp_path, time.time() + 1)) == []
 
 
 def test_a_command_that_prints_it_is_found(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from lab.wait import until
 #: Every process that a test run starts has this variable, with the run's own value.
 RUN_MARK = "CNI_BENCHMARK_TEST_RUN"
 _NAMESPACES = ("net", "mnt", "pid")
+_HOST = "/pulumi-language-python "
 #: Commands of bpf(2), and its number (linux/bpf.h, asm/unistd.h).
 _GET_NEXT_ID = {"prog": 11, "map": 12, "link": 31}
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280}.get(platform.machine(), -1)
@@ -108,8 +109,12 @@ def _own_mounts() -> frozenset[str]:
     return frozenset(Path("/proc/self/mounts").read_text().splitlines())
 
 
-def of_this_run(mark: str) -> dict[int, str]:
-    """Processes that a test run has started, whatever became of their parents: by PID."""
+def of_this_run(mark: str, *, hosts: bool = True) -> dict[int, str]:
+    """Processes that a test run has started, whatever became of their parents: by PID.
+
+    :param hosts: with Pulumi's host of programs, which looks after its engine only every five
+        minutes, and stays for so long after one that was killed.
+    """
     needle = f"{RUN_MARK}={mark}".encode()
     found = {}
     for pid in _all_pids():
@@ -117,7 +122,7 @@ def of_this_run(mark: str) -> dict[int, str]:
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             if pid != os.getpid() and needle in environment:
                 found[pid] = _command_line(pid)
-    return found
+    return {pid: line for pid, line in found.items() if hosts or _HOST not in line}
 
 
 def _all_pids() -> list[int]:
@@ -236,6 +241,17 @@ def _bpf_of_the_machine() -> set[tuple[str, int]]:
             found.add((kind, ask.next_id))
             ask.start_id = ask.next_id
     return found
+
+
+def bpf_counts() -> tuple[int, ...]:
+    """How many programs, maps and links the machine has."""
+    kinds = [kind for kind, _ in _bpf_of_the_machine()]
+    return tuple(kinds.count(kind) for kind in _GET_NEXT_ID)
+
+
+def count_namespaces() -> int:
+    """How many namespaces the machine's processes are in."""
+    return len({each for pid in _all_pids() for each in _namespaces_of(pid)})
 
 
 def _output(argv: list[str]) -> str:
