@@ -25,7 +25,9 @@ def has_ended(host: str, pid: int) -> bool:
     if host != socket.gethostname():
         return False
     try:
-        return bool(psutil.Process(pid).name() != "pulumi")  # the number is somebody else's by now
+        found = psutil.Process(pid)
+        # Its number may be somebody else's by now, and nobody may have waited for its end.
+        return bool(found.name() != "pulumi" or found.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 

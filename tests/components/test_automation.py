@@ -137,6 +137,7 @@ def test_the_lock_of_an_update_under_way_is_waited_for(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(psutil.Process, "name", lambda _: "pulumi")
+        patch.setattr(psutil.Process, "status", lambda _: psutil.STATUS_RUNNING)
         assert not unlocked(locked_by(socket.gethostname(), os.getpid()))
     assert not unlocked(locked_by("another-machine", gone))
     assert not unlocked("error: [409] Conflict: Another update is currently in progress.")

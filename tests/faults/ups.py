@@ -10,7 +10,7 @@ from functools import partial
 
 from lab.wait import until
 from tests.engine.checkout import Checkout
-from tests.faults.engine import Stacks
+from tests.faults.engine import Stacks, first_error
 from tests.faults.ground import Ground
 from tests.faults.table import Injection, Seen, line_of, plain
 from tests.lab.leftovers import Footprint, Host
@@ -48,7 +48,7 @@ class Ups(Stacks):
         told = self.user.interrupt(process, line, by)
         assert "Traceback" not in told, told
         assert process.returncode, "it ended well"
-        return stack, line_of(told)
+        return stack, words(told)
 
     def pending(self, stack: str) -> list[str]:
         """What the engine would warn of."""
@@ -65,7 +65,8 @@ class Ups(Stacks):
 
     def assert_gone(self, stack: str) -> None:
         assert self.user.resources(stack) == {}, "the stack has resources"
-        assert self.user.lab_folders() == [], "the lab has files"
+        left = [each for each in self.user.lab_folders() if each.startswith(f"{stack}-")]
+        assert not left, "the lab has files"
         as_before = lambda: None if Host.now() == self._host else "it has more"  # noqa: E731
         until("the machine to be as before", as_before, timeout=10)
 
@@ -101,7 +102,7 @@ class Ups(Stacks):
         self.make("down", stack)
         footprint.wait_until_gone()
         self.assert_gone(stack)
-        return Seen(line_of(told), "nothing, after `make down` once more")
+        return Seen(words(told), "nothing, after `make down` once more")
 
     def cycles(self) -> Seen:
         """The engine's own few; :mod:`tests.faults.cycles` has more, without it."""
@@ -114,6 +115,11 @@ class Ups(Stacks):
             self.assert_gone(stack)
             self.ground.assert_no_strays()
         return Seen(f"nothing: the machine is as before, after each of {_CYCLES}", "–")
+
+
+def words(told: str) -> str:
+    """What a user reads of an end: the engine's error, which Make only says that there was."""
+    return first_error(told) if "error: " in told else line_of(told)
 
 
 def injections(ground: Ground, user: Checkout) -> Iterator[Injection]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lab.errors import ToolchainError
 from lab.toolchain import killed
+from lab.wait import until
 
 URN = "urn:pulumi:tiny::project::cni-benchmark:index:ScenarioStack$pulumi-python:dynamic:Resource::"
 CLOUDS = "urn:pulumi:tiny::project::aws:eks/cluster:Cluster::cluster"
@@ -101,6 +104,14 @@ def test_who_is_still_at_work_is_left_alone(backend: Backend, engine: int, ended
     backend.locked(engine)
     backend.pending(URN + "cluster")
     assert backend.cleared() == ([], [])
+
+
+def test_who_was_killed_and_not_waited_for_holds_no_lock(backend: Backend, engine: int) -> None:
+    os.kill(engine, signal.SIGKILL)
+    backend.locked(engine)
+    dead = lambda: None if psutil.Process(engine).status() == psutil.STATUS_ZOMBIE else "lives"  # noqa: E731
+    until("its end", dead, timeout=5)
+    assert backend.cleared()[0] == [CANCEL]
 
 
 def test_of_another_machine_and_of_a_lock_that_is_torn_nobody_knows(
