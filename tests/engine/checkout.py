@@ -152,11 +152,13 @@ def wait_for_line(process: subprocess.Popen[str], line: str) -> None:
 @contextmanager
 def ended_with_its_labs(checkout: Checkout) -> Iterator[Checkout]:
     """Whatever a checkout's labs are at the end of the block, they end with it."""
-    yield checkout
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", checkout.env["XDG_STATE_HOME"])
-        for name in checkout.lab_folders():
-            Lab(name).remove()
+    try:
+        yield checkout
+    finally:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_STATE_HOME", checkout.env["XDG_STATE_HOME"])
+            for name in checkout.lab_folders():
+                Lab(name).remove()
 
 
 def copy(folder: Path, home: Path, stack: str) -> Checkout:

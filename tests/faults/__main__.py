@@ -135,16 +135,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torn, start, before = [], time.monotonic(), Host.now()
     with tempfile.TemporaryDirectory(prefix="faults-") as folder, interrupted_by_term():
         ground = Ground(Path(folder))
-        for part in asked.parts or PARTS:
-            try:
-                for injection in PARTS[part](ground):
-                    if asked.stage not in (None, injection.stage):
-                        continue
-                    rows.append(run(injection, ground))
-                    print(f"[{len(rows)}] {rows[-1].text()}", flush=True)
-            except Exception as error:
-                torn.append(f"{part} was not done: {type(error).__name__}: {error}")
-                print(torn[-1], flush=True)
+        try:
+            for part in asked.parts or PARTS:
+                try:
+                    for injection in PARTS[part](ground):
+                        if asked.stage not in (None, injection.stage):
+                            continue
+                        rows.append(run(injection, ground))
+                        print(f"[{len(rows)}] {rows[-1].text()}", flush=True)
+                except Exception as error:
+                    torn.append(f"{part} was not done: {type(error).__name__}: {error}")
+                    print(torn[-1], flush=True)
+        finally:
+            ground.end_strays()
     left = Host.now() != before
     seconds = time.monotonic() - start
     failed = sum(bool(row.problem) for row in rows)
