@@ -94,17 +94,17 @@ def in_a_checkout(
 
 
 PARTS: dict[str, Callable[[Ground], Iterator[Injection]]] = {
+    "cycles": cycles.injections,
+    "up": in_a_checkout(ups.injections),
     "set-up": in_a_checkout(setting_up.injections),
     "preview": in_a_checkout(engine.previews),
     "bring-up": bringing_up.injections,
-    "up": in_a_checkout(ups.injections),
     "cilium": in_a_lab(_CILIUM, whole=True),
     "aws": in_a_lab(_AWS, whole=False),
     "report": reporting.injections,
     "destroy": destroying.injections,
-    "cycles": cycles.injections,
 }
-"""What shares a lab, or has none."""
+"""What shares a lab, or has none. Cycles come first: nothing has used this process's memory yet."""
 
 
 def run(injection: Injection, ground: Ground) -> Row:
