@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import planted
+from tests.faults import cycles, planted, ups
 from tests.faults.table import Injection, Row, Seen, line_of, markdown
 
 
@@ -57,6 +57,23 @@ def test_a_secret_is_found_wherever_it_is(tmp_path: Path) -> None:
     told = planted.searched(tmp_path, shared=[tmp_path]).told
     assert told.startswith("nothing: it is in none of 1 files")
     assert list(planted.written(tmp_path, time.time() + 1)) == []
+
+
+def test_what_grows_with_cycles_is_named_and_memory_may_a_little() -> None:
+    steady = {"mounts": 30.0, "MB of memory": 100.0}
+    taken = [steady | {"mounts": 31.0}, steady, *[steady | {"MB of memory": 109.0}] * 8]
+    assert cycles.grown(taken) == []
+    more = steady | {"mounts": 31.0, "MB of memory": 111.0}
+    assert cycles.grown([*taken[:-1], more]) == [
+        "mounts from 30 to 31",
+        "MB of memory from 100 to 111",
+    ]
+
+
+def test_what_a_user_reads_of_an_end_is_the_engines_error() -> None:
+    told = "  error: update canceled\nResources:\nmake: *** [up] Error 255\n"
+    assert ups.words(told) == "error: update canceled"
+    assert ups.words("interrupted\n") == "interrupted"
 
 
 def test_a_command_that_prints_it_is_found(tmp_path: Path) -> None:
