@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 
 from lab import cgroups
-from lab.toolchain.cache import default_cache
 from lab.toolchain.pulumi import stacks
 from lab.wait import until
 from tests.faults.ground import ROOT, Ground
@@ -47,7 +46,7 @@ def counted(ground: Ground) -> dict[str, float]:
         "BPF programs": programs,
         "BPF maps": maps,
         "BPF links": links,
-        "files": _files(ground.folder) + _files(default_cache()) + _of_ours(),
+        "files": _files(ground.folder) + _of_ours(),
         "open files": me.num_fds(),
         "threads": me.num_threads(),
         _MEMORY: me.memory_info().rss / 1e6,
