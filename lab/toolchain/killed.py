@@ -2,12 +2,16 @@
 
 The engine keeps a lock in its backend for as long as it works on a stack, and a note of every
 creation that it has begun. A killed one takes neither away: the next command is refused, and from
-then on every command warns. ``make up``, ``make measure`` and ``make down`` clear both first.
+then on every command warns. Nor does its host of dynamic providers end, if it was not asked for
+anything yet (:mod:`components.dynamic` ends one that was). ``make up``, ``make measure`` and ``make
+down`` clear all of it first.
 """
 
 import json
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,8 @@ import psutil
 from lab.toolchain import process
 from lab.toolchain.launcher import state_file
 
+_ENGINE, _HOST = "pulumi", "pulumi.dynamic"
+"""The name of the engine's process, and a word on the command line of its hosts of providers."""
 _DYNAMIC = "$pulumi-python:dynamic"
 """In the URN of a resource whose provider is this project's: such a step finds what it has left."""
 
@@ -27,7 +33,7 @@ def has_ended(host: str, pid: int) -> bool:
     try:
         found = psutil.Process(pid)
         # Its number may be somebody else's by now, and nobody may have waited for its end.
-        return bool(found.name() != "pulumi" or found.status() == psutil.STATUS_ZOMBIE)
+        return bool(found.name() != _ENGINE or found.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 
@@ -59,11 +65,24 @@ def clear(
     if holders:
         say(f"{stack}: freeing the lock of a command that was killed")
         run("cancel", "--yes", "--stack", stack)
+        _end_hosts()
     pending = _pending(kept)
     if pending and all(_DYNAMIC in urn for urn in pending):
         names = ", ".join(urn.rpartition("::")[2] for urn in pending)
         say(f"{stack}: forgetting what a killed command has not finished: {names}")
         run("refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", stack)
+
+
+def _end_hosts() -> None:
+    """End this user's hosts of dynamic providers whose engine has ended."""
+    for host in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended meanwhile, or is another user's
+            if (
+                _HOST in host.cmdline()
+                and host.uids().real == os.getuid()
+                and not any(each.name() == _ENGINE for each in host.parents())
+            ):
+                host.kill()
 
 
 class _Runner:

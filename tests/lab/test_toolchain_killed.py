@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +114,27 @@ def test_who_was_killed_and_not_waited_for_holds_no_lock(backend: Backend, engin
     dead = lambda: None if psutil.Process(engine).status() == psutil.STATUS_ZOMBIE else "lives"  # noqa: E731
     until("its end", dead, timeout=5)
     assert backend.cleared()[0] == [CANCEL]
+
+
+_HOST = [sys.executable, "-c", "import time; time.sleep(60)", "-m", "pulumi.dynamic"]
+
+
+def test_hosts_of_providers_end_with_a_killed_engine_and_no_others(
+    backend: Backend, ended: int, tmp_path: Path
+) -> None:
+    engine = shutil.copy(shutil.which("sh") or "sh", tmp_path / "pulumi")
+    backend.locked(ended)
+    with (
+        subprocess.Popen(_HOST) as left,
+        subprocess.Popen([engine, "-c", f"{shlex.join(_HOST)} & wait"]) as other,
+    ):
+        hosts = lambda: psutil.Process(other.pid).children()  # noqa: E731
+        until("its host", lambda: None if hosts() else "not yet", timeout=5)
+        backend.cleared()
+        assert left.wait(5) == -signal.SIGKILL
+        (host,) = hosts()
+        host.kill()
+        other.kill()
 
 
 def test_of_another_machine_and_of_a_lock_that_is_torn_nobody_knows(
