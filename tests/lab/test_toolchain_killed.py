@@ -128,11 +128,11 @@ def test_hosts_of_providers_end_with_a_killed_engine_and_no_others(
         subprocess.Popen(_HOST) as left,
         subprocess.Popen([engine, "-c", f"{shlex.join(_HOST)} & wait"]) as other,
     ):
-        hosts = lambda: psutil.Process(other.pid).children()  # noqa: E731
-        until("its host", lambda: None if hosts() else "not yet", timeout=5)
+        running = psutil.Process(other.pid)
+        until("its host", lambda: None if running.children() else "not yet", timeout=5)
         backend.cleared()
         assert left.wait(5) == -signal.SIGKILL
-        (host,) = hosts()
+        (host,) = running.children()
         host.kill()
         other.kill()
 
