@@ -162,18 +162,26 @@ class Pods:
         :raises LabError: the plugin fails or gives no address.
         """
         self._api.ensure(pod_object(spec))
-        add_namespace(self._sandbox, spec.name, self._congestion_control)
-        with self._one_at_a_time[node.name]:
-            answer = self._cni("add", spec, node)
-        ips = json.loads(answer).get("ips", [])
-        if not ips:
-            raise LabError(f"the CNI plugin gave {spec.name} no address: {answer}")
-        ip = str(ips[0]["address"]).partition("/")[0]
+        ip = self.connect(spec.name, spec.namespace, node)
         program = self._toolchain.command(spec.argv[0])
         self._sandbox.spawn(spec.name, [program, *spec.argv[1:]], node.pod(spec.name))
         status = pod_status(ip, node.address.ip)
         self._api.merge(POD, spec.name, status, spec.namespace, subresource="status")
         return ip
+
+    def connect(self, name: str, namespace: str, node: Node) -> str:
+        """Make the network namespace of a pod on a node and have the CNI plugin wire it.
+
+        :returns: its IPv4 address.
+        :raises LabError: the plugin fails or gives no address.
+        """
+        add_namespace(self._sandbox, name, self._congestion_control)
+        with self._one_at_a_time[node.name]:
+            answer = self._cni("add", name, namespace, node)
+        ips = json.loads(answer).get("ips", [])
+        if not ips:
+            raise LabError(f"the CNI plugin gave {name} no address: {answer}")
+        return str(ips[0]["address"]).partition("/")[0]
 
     def remove(self, spec: PodSpec, node: Node) -> None:
         """End a pod's processes, give its address back, delete the Pod object.
@@ -184,24 +192,31 @@ class Pods:
         if pid is not None:
             self._sandbox.run(["kill", "-KILL", str(pid)])
         self._sandbox.forget(spec.name)
-        self._cni("del", spec, node)
-        self._sandbox.script(f"ip netns del {spec.name}")
+        self.disconnect(spec.name, spec.namespace, node)
         self._api.delete(POD, spec.name, spec.namespace, [("gracePeriodSeconds", "0")])
 
-    def _cni(self, command: str, spec: PodSpec, node: Node) -> str:
+    def disconnect(self, name: str, namespace: str, node: Node) -> None:
+        """Give a pod's address back and remove its network namespace.
+
+        :raises LabError: the plugin refuses.
+        """
+        self._cni("del", name, namespace, node)
+        self._sandbox.script(f"ip netns del {name}")
+
+    def _cni(self, command: str, name: str, namespace: str, node: Node) -> str:
         """What the node's CNI plugin answers to a command for a pod."""
         done = self._sandbox.run(
             [
                 *self._plugins.prefix.get(node.name, ()),
-                *(self._cnitool, command, self._plugins.network, f"/run/netns/{spec.name}"),
+                *(self._cnitool, command, self._plugins.network, f"/run/netns/{name}"),
             ],
             node.plugins,
             env={
                 **self._plugins.env.get(node.name, {}),
                 "NETCONFPATH": str(self._netconf),
                 "CNI_PATH": ":".join(map(str, (*self._plugins.folders, SYSTEM_PLUGINS))),
-                "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={spec.namespace};"
-                f"K8S_POD_NAME={spec.name};K8S_POD_INFRA_CONTAINER_ID={spec.name}",
+                "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};"
+                f"K8S_POD_NAME={name};K8S_POD_INFRA_CONTAINER_ID={name}",
                 "CNI_IFNAME": "eth0",
             },
         )
