@@ -34,7 +34,7 @@ PODS: Final = "pods"
 VALIDATE: Final = "validate"
 """No stack: ``python -m bench validate``."""
 PROVIDER: Final = "provider"
-"""No stack: tests in front of the real provider of Kubernetes, which takes minutes to build."""
+"""No stack: tests with Kubernetes's controllers or real provider, which take minutes to build."""
 
 SERVER: Final = "kubernetes"
 """The table of Kubernetes, and the need of its API server."""

@@ -6,11 +6,14 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from aiohttp import web
 
 from tests.components.kubernetes.tls import Certificate
+
+_STREAMS = 32
 
 
 @contextmanager
@@ -29,6 +32,8 @@ def serving(
     listening = at or socket.create_server(("127.0.0.1", port))
     started = threading.Event()
     loop = asyncio.new_event_loop()
+    # Each exec stream takes two threads for as long as it is open.
+    loop.set_default_executor(ThreadPoolExecutor(_STREAMS * 2))
 
     async def start() -> web.AppRunner:
         runner = web.AppRunner(app, shutdown_timeout=0.01)

@@ -72,10 +72,16 @@ class Failed:
 class Process:
     """What a command on this machine does with the stream's standard input.
 
-    As with a kubelet and version 4 of the protocol, it never sees an end of its input.
+    As with a kubelet and version 4 of the protocol, it never sees an end of its input, as long as
+    the client is there.
+
+    :param owner: the user whose its outputs are, so that it may open them again.
+    :param lasting: it runs on when the client has gone, as with containerd.
     """
 
     argv: tuple[str, ...]
+    owner: int | None = None
+    lasting: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ async def _streamed(
     request: web.Request, stream: web.WebSocketResponse, reply: Reply
 ) -> web.StreamResponse:
     if isinstance(reply, Process):
-        await _run(stream, reply.argv)
+        await _run(stream, reply)
     elif isinstance(reply, Conversing):
         await _converse(stream, reply, request.transport)
     elif isinstance(reply, FromInput):
@@ -168,24 +174,40 @@ async def _play(stream: web.WebSocketResponse, reply: Reply, transport: Any) -> 
             await _end(stream, {**failure, "code": 500})
 
 
-async def _run(stream: web.WebSocketResponse, argv: tuple[str, ...]) -> None:
-    with Popen(
-        argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, bufsize=0, start_new_session=True
-    ) as process:
-        assert process.stdin is not None
-        taking = asyncio.create_task(_take(stream, process.stdin))
-        outputs = ((_STDOUT, process.stdout), (_STDERR, process.stderr))
-        passing = asyncio.gather(*(_pass_on(stream, *each) for each in outputs))
-        ends: tuple[asyncio.Future[Any], ...] = (passing, taking)
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if passing.done():
-                await _end(stream, _status(process.wait()))
-        finally:  # the command has ended, or the client has gone
+async def _run(stream: web.WebSocketResponse, reply: Process) -> None:
+    (stdout, out), (stderr, err) = _pipe(reply.owner), _pipe(reply.owner)
+    process = Popen(
+        reply.argv, stdin=PIPE, stdout=out, stderr=err, bufsize=0, start_new_session=True
+    )
+    os.close(out)
+    os.close(err)
+    assert process.stdin is not None
+    taking = asyncio.create_task(_take(stream, process.stdin))
+    outputs = ((_STDOUT, stdout), (_STDERR, stderr))
+    passing = asyncio.gather(*(_pass_on(stream, *each) for each in outputs))
+    ends: tuple[asyncio.Future[Any], ...] = (passing, taking)
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if passing.done():
+            await _end(stream, _status(await asyncio.to_thread(process.wait)))
+    finally:  # the command has ended, or the client has gone
+        if not reply.lasting:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            taking.cancel()
-            await asyncio.gather(*ends, return_exceptions=True)
+        taking.cancel()
+        process.stdin.close()
+        await asyncio.gather(*ends, return_exceptions=True)
+        stdout.close()
+        stderr.close()
+        await asyncio.to_thread(process.wait)
+
+
+def _pipe(owner: int | None) -> tuple[IO[bytes], int]:
+    """A pipe, of another user where one is named: its end for reading, and the one for writing."""
+    reading, writing = os.pipe()
+    if owner is not None:
+        os.fchown(writing, owner, owner)
+    return os.fdopen(reading, "rb", buffering=0), writing
 
 
 async def _answered(stream: web.WebSocketResponse, reply: FromInput, transport: Any) -> None:
@@ -216,7 +238,9 @@ async def _take(stream: web.WebSocketResponse, into: IO[bytes] | None) -> None:
 
 async def _pass_on(stream: web.WebSocketResponse, channel: int, output: IO[bytes] | None) -> None:
     while output and (data := await asyncio.to_thread(output.read, 32 << 10)):
-        await stream.send_bytes(bytes([channel]) + data)
+        # What a command says to nobody is taken, too.
+        with suppress(ConnectionError):
+            await stream.send_bytes(bytes([channel]) + data)
 
 
 async def _end(stream: web.WebSocketResponse, status: dict[str, Any]) -> None:

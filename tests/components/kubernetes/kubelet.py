@@ -1,10 +1,10 @@
-"""Stand-ins for what a lab has no part of: the kubelet's exec, and a way to its API server."""
+"""Stand-ins for what a lab has no part of: the kubelet's server, and a way to its API server."""
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -18,9 +18,17 @@ from tests.components.kubernetes.tls import Certificate
 PORT = 10250
 
 
+Log = Callable[[str, str, str], bytes]
+"""What a container has said so far, by namespace, pod and name."""
+
+
+def _nothing(_namespace: str, _pod: str, _container: str) -> bytes:
+    return b""
+
+
 @contextmanager
-def kubelet(namespace: Path, address: str, handler: Handler) -> Iterator[None]:
-    """Serve a node's exec requests, as its API server passes them on.
+def kubelet(namespace: Path, address: str, handler: Handler, log: Log = _nothing) -> Iterator[None]:
+    """Serve a node's exec requests and logs, as its API server passes them on.
 
     :param namespace: the node's network namespace.
     """
@@ -31,8 +39,16 @@ def kubelet(namespace: Path, address: str, handler: Handler) -> Iterator[None]:
         call = Exec(asked["namespace"], asked["pod"], asked["container"], argv)
         return await execute(request, call, handler)
 
+    async def said(request: web.Request) -> web.StreamResponse:
+        asked, query = request.match_info, request.query
+        text = log(asked["namespace"], asked["pod"], asked["container"])
+        if lines := query.get("tailLines"):
+            text = b"".join(text.splitlines(keepends=True)[-int(lines) :])
+        return web.Response(body=text, content_type="text/plain")
+
     app = web.Application()
     app.router.add_get("/exec/{namespace}/{pod}/{container}", run)
+    app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", said)
     with network_namespace(namespace):
         listening = socket.create_server((address, PORT))
     with serving(app, Certificate.make(), at=listening):

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import yaml
 
 from bench.environment import About, Environment
 from bench.probes.fortio import fortio_argv, load_of
@@ -36,11 +35,11 @@ from kube.exec import Container, Conversation
 from kube.objects import NODE, ApiError, Json, NotStartedError
 from lab.cgroups import lab_cgroup
 from lab.cluster import Lab
-from lab.controlplane import API_PORT
-from lab.network import GATEWAY, Node
+from lab.network import Node
 from tests.components.kubernetes.exec_replies import Exec, Output, Process
 from tests.components.kubernetes.kube_cluster import WATCH
-from tests.components.kubernetes.kubelet import kubelet, relay
+from tests.components.kubernetes.kubelet import kubelet
+from tests.components.kubernetes.outside import Server
 from tests.components.stack_config import read
 
 pytestmark = pytest.mark.lab
@@ -67,9 +66,10 @@ def reached(lab_host: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         lab = Lab(f"pytest-k-{secrets.token_hex(4)}")
         stack.callback(lab.remove)
         _bring_up(lab)
-        port = stack.enter_context(relay(lab.sandbox.netns_path(None), str(GATEWAY), API_PORT))
         file = tmp_path_factory.mktemp("kube") / "config"
-        _write_kubeconfig(lab, port, file)
+        server = Server(lab, file)
+        server.start()
+        stack.callback(server.stop)
         kubelets = stack.enter_context(ExitStack())
         for node in lab.nodes:
             _known_by_address(lab, node)
@@ -98,16 +98,6 @@ def _known_by_address(lab: Lab, node: Node) -> None:
     address = {"type": "InternalIP", "address": node.address.ip}
     change = {"status": {"addresses": [address]}}
     lab.api.merge(NODE, node.name, change, subresource="status")
-
-
-def _write_kubeconfig(lab: Lab, port: int, file: Path) -> None:
-    """The lab's own, by way of the relay."""
-    content = yaml.safe_load(lab.paths.kubeconfig.read_text())
-    content["clusters"][0]["cluster"] |= {
-        "server": f"https://127.0.0.1:{port}",
-        "tls-server-name": str(GATEWAY),
-    }
-    file.write_text(yaml.safe_dump(content))
 
 
 def _execute(lab: Lab, node: str, call: Exec) -> Output | Process:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from bench.workloads import WORKLOADS
 from cni.cilium.dataplane import OPERATOR_ACCOUNT
@@ -34,15 +33,15 @@ from components.lab import target
 from kube.objects import CONFIG_MAP, DAEMON_SET, DEPLOYMENT, SERVICE_ACCOUNT, Kind
 from kube.objects import NAMESPACE as NAMESPACES
 from lab.cluster import Lab
-from lab.controlplane import API_PORT
-from lab.network import GATEWAY
 from lab.toolchain.build import Toolchain
 from lab.toolchain.programs import PROVIDER
-from tests.components.kubernetes.kubelet import relay
+from tests.components.kubernetes.outside import Server
 from tests.components.stack_config import read
 from tests.engine import checkout as checkouts
 from tests.engine.checkout import Checkout
-from tests.engine.provider.controllers import pods_running, start_controllers
+from tests.engine.provider.nothing_runs import pods_running
+from tests.engine.provider.plugin import install_plugin
+from tests.kubelet.controllers import start_controllers
 
 pytestmark = [pytest.mark.engine, pytest.mark.provider]
 
@@ -51,30 +50,6 @@ UP = ("up", "--yes", "--skip-preview", "--non-interactive")
 DESTROY = ("destroy", "--yes", "--skip-preview", "--non-interactive")
 REFRESH = ("refresh", "--yes", "--skip-preview", "--non-interactive")
 _SECRET = Kind("v1", "Secret")
-
-
-class Server:
-    """The lab's API server as seen from outside, which can be away for a while."""
-
-    def __init__(self, lab: Lab, kubeconfig: Path) -> None:
-        self._lab = lab
-        self._kubeconfig = kubeconfig
-        self._open = ExitStack()
-
-    def start(self) -> None:
-        network = self._lab.sandbox.netns_path(None)
-        port = self._open.enter_context(relay(network, str(GATEWAY), API_PORT))
-        content = yaml.safe_load(self._lab.paths.kubeconfig.read_text())
-        ca = Path(content["clusters"][0]["cluster"].pop("certificate-authority")).read_bytes()
-        content["clusters"][0]["cluster"] |= {
-            "server": f"https://127.0.0.1:{port}",
-            "tls-server-name": str(GATEWAY),
-            "certificate-authority-data": base64.b64encode(ca).decode(),
-        }
-        self._kubeconfig.write_text(yaml.safe_dump(content))
-
-    def stop(self) -> None:
-        self._open.close()
 
 
 @dataclass(frozen=True)
@@ -121,16 +96,6 @@ def _charts(folder: Path, toolchain: Toolchain) -> Iterator[str]:
             thread.join()
 
 
-def _plugin(folder: Path, toolchain: Toolchain) -> None:
-    """The provider's command, where the engine looks for plugins."""
-    folder.mkdir()
-    files = toolchain.share("pulumi-kubernetes") / "cmd/pulumi-resource-kubernetes"
-    program = toolchain.program("pulumi-resource-kubernetes")
-    script = folder / program.name
-    script.write_text(f'#!/bin/sh\nPULUMI_KUBERNETES_FILES="{files}" exec "{program}" "$@"\n')
-    script.chmod(0o755)
-
-
 @pytest.fixture
 def cluster(lab_host: None, tmp_path: Path) -> Iterator[Cluster]:
     toolchain = Toolchain.default()
@@ -139,7 +104,7 @@ def cluster(lab_host: None, tmp_path: Path) -> Iterator[Cluster]:
     checkout = checkouts.copy(tmp_path / "checkout", tmp_path / "home", STACK)
     program = Path(__file__).with_name("program.py")
     shutil.copyfile(program, checkout.folder / "__main__.py")
-    _plugin(tmp_path / "bin", toolchain)
+    plugin = install_plugin(tmp_path / "bin", toolchain)
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -156,7 +121,7 @@ def cluster(lab_host: None, tmp_path: Path) -> Iterator[Cluster]:
         stack.callback(server.stop)
         charts = stack.enter_context(_charts(tmp_path / "charts", toolchain))
         own = {
-            "PATH": f"{tmp_path / 'bin'}:{checkout.env['PATH']}",
+            "PATH": f"{plugin}:{checkout.env['PATH']}",
             "TEST_CHARTS": charts,
             "TEST_KUBECONFIG": str(kubeconfig),
         }

@@ -1,7 +1,5 @@
-"""What a lab lacks for objects to come to life: controllers, and nodes that run pods.
-
-The controllers are Kubernetes's own. The scheduler and the kubelets are stand-ins: a pod gets the
-node that its DaemonSet wants it on, else the first one, and is ready at once. Nothing is run.
+"""Scheduler and kubelets for tests in which nothing is run: a pod gets the node that its DaemonSet
+wants it on, else the first one, and is ready at once.
 """
 
 from __future__ import annotations
@@ -12,33 +10,8 @@ from contextlib import contextmanager, suppress
 
 from kube.client import Kube
 from kube.objects import POD, Json, KubernetesError, is_ready
-from lab.cluster import Lab
 
-_CONTROLLERS = (
-    "daemonset-controller",
-    "deployment-controller",
-    "endpoints-controller",
-    "endpointslice-controller",
-    "garbage-collector-controller",
-    "namespace-controller",
-    "replicaset-controller",
-    "serviceaccount-controller",
-)
 _PAUSE = 0.2
-
-
-def start_controllers(lab: Lab) -> None:
-    """Kubernetes's own, in the lab's network; they end with it."""
-    lab.sandbox.spawn(
-        "kube-controller-manager",
-        [
-            str(lab.toolchain.program("kube-controller-manager")),
-            f"--kubeconfig={lab.paths.kubeconfig}",
-            f"--controllers={','.join(_CONTROLLERS)}",
-            "--bind-address=127.0.0.1",
-            "--leader-elect=false",
-        ],
-    )
 
 
 @contextmanager

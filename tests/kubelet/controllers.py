@@ -1,0 +1,32 @@
+"""Kubernetes's own controllers and scheduler, which a lab does without."""
+
+from __future__ import annotations
+
+from lab.cluster import Lab
+
+_CONTROLLERS = (
+    "daemonset-controller",
+    "deployment-controller",
+    "endpoints-controller",
+    "endpointslice-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "replicaset-controller",
+    "serviceaccount-controller",
+)
+
+
+def start_controllers(lab: Lab) -> None:
+    """Start the controllers in the lab's network; they end with it."""
+    _start(lab, "kube-controller-manager", f"--controllers={','.join(_CONTROLLERS)}")
+
+
+def start_scheduler(lab: Lab) -> None:
+    """Start the scheduler; see :func:`start_controllers`."""
+    _start(lab, "kube-scheduler")
+
+
+def _start(lab: Lab, name: str, *options: str) -> None:
+    fixed = ["--bind-address=127.0.0.1", "--leader-elect=false"]
+    program = str(lab.toolchain.program(name))
+    lab.sandbox.spawn(name, [program, f"--kubeconfig={lab.paths.kubeconfig}", *fixed, *options])

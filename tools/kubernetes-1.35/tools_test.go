@@ -1,0 +1,6 @@
+//go:build tools
+
+package tools
+
+// For tests only.
+import _ "k8s.io/kubernetes/cmd/kube-scheduler"
