@@ -300,8 +300,13 @@ class Matrix:
 
         def begin(stack: str) -> None:
             go.wait()
-            if not stopped.is_set():
+            if stopped.is_set():
+                return
+            try:
                 do(stack)
+            except BaseException:  # before this thread takes the next stack
+                stopped.set()
+                raise
 
         try:
             futures = [pool.submit(begin, stack) for stack in stacks]
