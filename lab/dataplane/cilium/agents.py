@@ -86,6 +86,8 @@ PATCHED = {
     "shortens its start.",
     "first-addresses": "The agent looks for its first addresses more often, which only shortens "
     "its start.",
+    "first-request": "The agent asks for addresses again at once, where the request met another "
+    "change of its CiliumNode, which only shortens its start.",
     "definitions": "The operator looks more often whether its definitions are served, which only "
     "shortens the agents' start.",
     "host-endpoint-number": "The number of a node's own endpoint is the same in every lab, so that "
