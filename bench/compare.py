@@ -380,10 +380,11 @@ class _Tested:
     def outcomes(self, primary: int, alpha: float) -> dict[str, Outcome]:
         return {
             name: outcome_of(
-                samples_of(*sides), self.level(name, primary, alpha),
+                samples_of(self.pair.a.metrics, self.pair.b.metrics, name),
+                self.level(name, primary, alpha),
                 several=self.several, interleaved=self.pair.interleaved,
             )
-            for name, sides in self.sides.items()
+            for name in self.sides
         }  # fmt: skip
 
     def compared(
@@ -419,6 +420,8 @@ class _Tested:
 
 def _chosen(known: Mapping[str, MetricResult], wanted: Collection[str] | None) -> list[str]:
     names = [name for name in known if wanted is None or name in wanted]
+    deciders = {known[name].decided_by for name in names}
+    names = [name for name in names if name not in deciders]
     return sorted(names, key=lambda name: shown_rank(name, known[name].group)[0])
 
 
@@ -431,11 +434,12 @@ def _families(
     make it easier for the rest.
     """
     planned = [side.metrics.keys() | {missing.metric for missing in side.errors} for side in (a, b)]
+    named = {name for name in planned[0] & planned[1] if wanted is None or name in wanted}
+    deciders = {side.metrics[n].decided_by for side in (a, b) for n in named & side.metrics.keys()}
     tested = frozenset(
         name
-        for name in planned[0] & planned[1]
-        if (wanted is None or name in wanted)
-        and not _another_quantity(a.metrics.get(name), b.metrics.get(name))
+        for name in named - deciders
+        if not _another_quantity(a.metrics.get(name), b.metrics.get(name))
         and not any(
             metric.better == "neither"
             for side in (a, b)

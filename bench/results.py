@@ -79,8 +79,8 @@ class MetricResult(_Model):
     sample. ``notes`` say what limits the value's meaning (a rate that was not reached, say).
     ``rounds`` and ``bring_ups`` say where each sample belongs, with rounds numbered through all
     bring-ups; they are left out where it is round 1, 2, … of the first bring-up. ``slices`` are
-    left out where rounds have none. Read all of them by :meth:`by_place`. ``at_equal``: see
-    :class:`bench.metrics.Metric`.
+    left out where rounds have none. Read all of them by :meth:`by_place`. ``at_equal`` and
+    ``decided_by``: see :class:`bench.metrics.Metric`.
     """
 
     median: float
@@ -99,6 +99,7 @@ class MetricResult(_Model):
     description: str
     load_model: str | None = None
     at_equal: str | None = None
+    decided_by: str | None = None
     probe: str
 
     @model_validator(mode="after")

@@ -421,6 +421,7 @@ def _summed(metric: Metric, probe: str, column: _Column, rounds: Sequence[int]) 
         description=metric.description,
         load_model=metric.load_model,
         at_equal=metric.at_equal,
+        decided_by=metric.decided_by,
         probe=probe,
     )
 

@@ -58,7 +58,7 @@ from bench.compare import (
 from bench.inference import samples_of
 from bench.merge import merge
 from bench.metrics import PRIMARY
-from bench.results import Results, grouped
+from bench.results import Results
 from bench.text import number
 from studies.validate.bringups import (
     BASELINE,
@@ -130,9 +130,8 @@ def over_bring_ups(parts: Sequence[Sides]) -> dict[str, Results]:
 
 def effects(a: Results, b: Results, metric: str) -> list[float]:
     """How much longer b takes than a, bring-up by bring-up, in % of a."""
-    samples = samples_of(a.metrics[metric], b.metrics[metric])
-    by_bring_up = grouped(samples.pairs, lambda place: place.bring_up)
-    return [samples.share(stats.middle(values)) for values in by_bring_up.values()]
+    samples = samples_of(a.metrics, b.metrics, metric)
+    return [samples.share(shift) for shift in samples.shifts()]
 
 
 def _compared(a: str, b: str, sides: Sides) -> Comparison:
@@ -485,6 +484,7 @@ def agree(program: Path, compared: Mapping[str, Rounds]) -> tuple[list[Check], l
 
 
 def _rows(program: Path, name: str, sides: Rounds) -> list[Agreement]:
+    sides = (_by_own_samples(sides[0]), _by_own_samples(sides[1]))
     ours = compare(*sides).metrics
     with tempfile.TemporaryDirectory() as folder:
         theirs = benchstat(program, *sides, Path(folder))
@@ -498,6 +498,12 @@ def _rows(program: Path, name: str, sides: Rounds) -> list[Agreement]:
         )
         for metric, row in theirs.items()
     ]
+
+
+def _by_own_samples(side: Results) -> Results:
+    """Each metric compared by its own samples, as benchstat does."""
+    metrics = {n: m.model_copy(update={"decided_by": None}) for n, m in side.metrics.items()}
+    return side.model_copy(update={"metrics": metrics})
 
 
 def _significant(p: float) -> bool:
