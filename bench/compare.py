@@ -490,7 +490,7 @@ def _compared(
 
 def _effect(outcome: Outcome, baseline: MetricResult) -> Effect:
     samples, shift = outcome.samples, outcome.shift
-    value, *ends = map(samples.effect, (shift.value, shift.low, shift.high))
+    value, *ends = map(samples.share, (shift.value, shift.low, shift.high))
     low, high = sorted(ends)
     absolute = None
     if samples.scale != "plain":
@@ -512,8 +512,7 @@ def _verdict(better: Better, outcome: Outcome, reached: bool, level: float) -> V
     if better == "neither":
         return "no direction"
     if reached:
-        more = outcome.upwards != (outcome.samples.scale == "time")
-        return "better" if more == (better == "higher") else "worse"
+        return "better" if outcome.upwards == (better == "higher") else "worse"
     return "no evidence" if outcome.smallest_p <= level else "too few runs"
 
 

@@ -28,13 +28,10 @@ its samples, and in no interval.
 
 Differences are taken of logarithms, so that they are ratios: a machine that is slower for an hour
 is slower for all that a side does. In one matrix connections to a Service took 69 µs in one
-bring-up and 130 in another, and the overlay's 2.6 to 3.0 times as long in each. A transfer is
-something else. Most of its time is copying, which is at the mercy of the memory that the machine
-shares, while what a dataplane adds is work of the CPU: in one matrix 16 MiB took 4.4 ms in one
-bring-up and 7.0 in the others, and the overlay added 0.96 to 1.09 ms to either, which as ratios
-was 14 and 25 %. So of rates of data the differences are those of the time for each MB
-(:data:`bench.metrics.TIMES`), and % are of the baseline's mean. Which metric has which scale is
-fixed here, by its unit.
+bring-up and 130 in another, and the overlay's 2.6 to 3.0 times as long in each. Transfers were
+compared by the time that is added to each MB, for a while, since in one matrix an overlay had added
+the same to transfers of 4.4 and of 7.0 ms. In three others ratios varied less from one bring-up to
+the next: ± 1.0 to 2.1 % in place of 1.8 to 4.7 in two, ± 2.9 to 5.7 in place of 3.5 to 7.5.
 """
 
 from __future__ import annotations
@@ -42,14 +39,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from operator import truediv
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from bench import stats
-from bench.metrics import TIMES
 from bench.results import MetricResult, Place, grouped
 
 Test = Literal["t", "welch", "bootstrap", "mann-whitney", "signed-rank"]
@@ -66,20 +61,14 @@ _FARTHEST = 1e6
 class Samples:
     """One metric's samples of both sides, on the scale on which their shift is estimated.
 
-    On the scale ``ratio`` they are natural logarithms. ``time`` is that of what each takes, where
-    the metric tells a rate of data. Where a sample is 0 (losses, errors) neither is there, and
-    samples are ``plain``. ``undisturbed``: they are of operations that nothing disturbed.
+    On the scale ``ratio`` they are natural logarithms. Where a sample is 0 (losses, errors) it has
+    none, and samples are ``plain``. ``undisturbed``: they are of operations that nothing disturbed.
     """
 
     a: Scaled
     b: Scaled
-    scale: Literal["ratio", "time", "plain"]
+    scale: Literal["ratio", "plain"]
     undisturbed: bool = False
-
-    @cached_property
-    def base(self) -> float:
-        """The mean of a's bring-ups, each by its median."""
-        return float(np.mean([np.median(each) for each in _by_bring_up(self.a)]))
 
     @cached_property
     def pairs(self) -> Scaled:
@@ -100,6 +89,11 @@ class Samples:
         """What one side's slices or rounds of a bring-up amount to."""
         return stats.lower_half(values) if self.undisturbed else stats.middle(values)
 
+    def typical(self) -> float:
+        """What all of a's samples amount to, in the metric's unit."""
+        value = self.of_bring_up(list(self.a.values()))
+        return math.exp(value) if self.scale == "ratio" else value
+
     def shifts(self) -> list[float]:
         """How much b lies above a, by bring-up, where both take turns."""
         if not self.undisturbed:
@@ -112,20 +106,9 @@ class Samples:
 
     def share(self, shift: float) -> float:
         """A shift or spread on this scale in % of a, or as it is where that is plain."""
-        match self.scale:
-            case "ratio":
-                return min(_FARTHEST, 100 * math.expm1(min(shift, math.log(_FARTHEST))))
-            case "time":
-                return 100 * shift / self.base
-            case "plain":
-                return shift
-
-    def effect(self, shift: float) -> float:
-        """How much more b has of the metric at this shift, in % of a, or in the metric's unit."""
-        if self.scale != "time":
-            return self.share(shift)
-        time = self.base + shift
-        return min(_FARTHEST, -100 * shift / time) if time > 0 else _FARTHEST
+        if self.scale == "plain":
+            return shift
+        return min(_FARTHEST, 100 * math.expm1(min(shift, math.log(_FARTHEST))))
 
 
 def _by_bring_up(values: Scaled) -> list[list[float]]:
@@ -152,10 +135,9 @@ def samples_of(a: Mapping[str, MetricResult], b: Mapping[str, MetricResult], nam
 
 def _samples(a: MetricResult, b: MetricResult, *, undisturbed: bool) -> Samples:
     scaled: Callable[[float], float] = float
-    scale: Literal["ratio", "time", "plain"] = "plain"
+    scale: Literal["ratio", "plain"] = "plain"
     if all(value > 0 for value in (*a.samples, *b.samples)):
-        scale = "time" if a.unit in TIMES else "ratio"
-        scaled = partial(truediv, TIMES[a.unit]) if scale == "time" else math.log
+        scaled, scale = math.log, "ratio"
     first, second = (
         {place: scaled(value) for place, value in side.by_place().items()} for side in (a, b)
     )

@@ -35,9 +35,6 @@ CPU_SECONDS = "CPU s"
 KILOPACKETS_PER_SECOND = "kpps"
 """1,000 packets per second."""
 
-TIMES: Final[Mapping[str, float]] = {GBIT_PER_SECOND: 8_000.0}
-"""By the unit of a rate of data: what over the rate gives the µs for each MB."""
-
 
 @dataclass(frozen=True, slots=True)
 class Metric:

@@ -175,7 +175,7 @@ KINDS: tuple[Kind, ...] = (
         ),
         _service,
         _cpu("cpu_per_connection", "Connection setup", "TCP connection to the Service"),
-        share=4.0,
+        share=3.0,
     ),
     Kind(
         "http",
@@ -186,7 +186,7 @@ KINDS: tuple[Kind, ...] = (
         ),
         _service,
         _cpu("cpu_per_request", "HTTP, one at a time", "HTTP request to the Service"),
-        share=4.0,
+        share=3.0,
     ),
     Kind(
         "dns",

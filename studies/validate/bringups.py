@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from bench.inference import samples_of
 from bench.interleave import Side, abba, interleave
 from bench.plan import Plan
 from bench.probes.turns import TurnProbe, in_turns
@@ -47,7 +48,8 @@ class Imposed:
 
     def nanoseconds(self, usual: Results) -> int:
         """For how long a packet has to be held, where an operation takes what these say."""
-        typical = self.path.microseconds(usual.metrics[self.metric].median)
+        samples = samples_of(usual.metrics, usual.metrics, self.metric)
+        typical = self.path.microseconds(samples.typical())
         return round(1e3 * self.longer * typical / self.path.packets)
 
 

@@ -131,7 +131,8 @@ def over_bring_ups(parts: Sequence[Sides]) -> dict[str, Results]:
 def effects(a: Results, b: Results, metric: str) -> list[float]:
     """How much longer b takes than a, bring-up by bring-up, in % of a."""
     samples = samples_of(a.metrics, b.metrics, metric)
-    return [samples.share(shift) for shift in samples.shifts()]
+    longer = -1 if a.metrics[metric].better == "higher" else 1
+    return [samples.share(longer * shift) for shift in samples.shifts()]
 
 
 def _compared(a: str, b: str, sides: Sides) -> Comparison:
@@ -292,12 +293,10 @@ def _verdict(bring_ups: Sequence[BringUp], metric: str) -> MetricComparison:
 
 
 def _expected(bring_ups: Sequence[BringUp], imposed: Imposed) -> Iterator[float]:
-    """What the imposed has to do, in % of an operation: of transfers, in % of their mean."""
-    sides = [each.delayed[imposed.metric][BASELINE] for each in bring_ups]
-    usual = [imposed.path.microseconds(s.metrics[imposed.metric].median) for s in sides]
-    if imposed.path.per == "MiB":
-        usual = [float(np.mean(usual))] * len(usual)
-    for each, typical in zip(bring_ups, usual, strict=True):
+    """What the imposed has to do, in % of an operation."""
+    for each in bring_ups:
+        usual = each.delayed[imposed.metric][BASELINE].metrics
+        typical = imposed.path.microseconds(samples_of(usual, usual, imposed.metric).typical())
         yield 100 * each.added[imposed.metric] / typical
 
 

@@ -12,6 +12,7 @@ from scipy.stats import binom
 from bench.stats import (
     TARGET_LEVEL,
     coverage,
+    lower_half,
     middle,
     percentile,
     summarise,
@@ -98,14 +99,22 @@ def test_coverage_refuses_ranks_that_do_not_exist(k: int) -> None:
         coverage(3, k)
 
 
-def test_the_middle_is_the_mean_without_a_tenth_at_either_end() -> None:
+def test_the_middle_is_the_mean_without_a_fifth_at_either_end() -> None:
     assert middle([7.0]) == 7.0
     assert middle([1.0, 2.0]) == 1.5
     assert middle([1.0, 2.0, 90.0]) == 2.0
-    values = [*map(float, range(1, 20)), 1e9]
-    assert middle(values) == np.mean(range(3, 19))
+    values = [-1e9, 0.0, 1.0, 2.0, *map(float, range(10, 22)), 90.0, 1e9, 1e9, 1e9]
+    assert middle(values) == np.mean(range(10, 22))
     with pytest.raises(ValueError, match="no "):
         middle([])
+
+
+def test_the_lower_half_has_the_value_in_the_middle() -> None:
+    assert lower_half([7.0]) == 7.0
+    assert lower_half([1e9, 1.0]) == 1.0
+    assert lower_half([9.0, 1.0, 3.0]) == 2.0
+    with pytest.raises(ValueError, match="no "):
+        lower_half([])
 
 
 def test_the_middle_varies_less_than_the_median() -> None:

@@ -145,26 +145,31 @@ def test_per_bring_up_the_middle_of_shared_slices_then_t_over_bring_ups() -> Non
     )
 
 
-def test_what_adds_the_same_on_a_fast_and_a_slow_machine_has_a_narrow_interval() -> None:
-    # A transfer of 16 MiB, in ms: most of it is copying, whose speed is the machine's.
-    usual = [4.386, 7.0, 7.0, 7.14, 7.04]
-    overlay = [1.08, 1.03, 1.02, 1.06, 1.04]
-    megabytes = 16 * 1.048576
-    a = {Place(i, i): 8 * megabytes / ms for i, ms in enumerate(usual, 1)}
-    b = {
-        Place(i, i): 8 * megabytes / (ms + more)
-        for i, (ms, more) in enumerate(zip(usual, overlay, strict=True), 1)
-    }
-    told = {"unit": "Gbit/s", "better": "higher"}
-    m = compared(placed(a, **told), placed(b, **told)).metrics["m"]
-    time = float(np.mean(usual))
+def test_medians_of_latencies_are_compared_by_what_nothing_disturbs() -> None:
+    # Most operations of b's second bring-up met the machine's other state, 48 µs slower.
+    a = {Place(n, n, s): 20.0 for n in (1, 2, 3) for s in range(1, 9)}
+    b = {p: 68.0 if p.bring_up == 2 and p.slice > 3 else 23.0 for p in a}
+    low_a = dict.fromkeys(a, 19.0)
+    low_b = {p: 67.0 if p.bring_up == 2 and p.slice > 6 else 22.0 + p.round / 100 for p in a}
+    told = {"unit": "µs", "better": "lower"}
+    sides = [
+        results({
+            "rtt_p50": placed(medians, decided_by="rtt_p10", **told),
+            "rtt_p10": placed(lowest, **told),
+        })
+        for medians, lowest in ((a, low_a), (b, low_b))
+    ]  # fmt: skip
+    found = compare(*sides, labels=("a", "b"), interleaved=True).metrics
+    assert found.keys() == {"rtt_p50"}
+    m = found["rtt_p50"]
+    assert m.medians == (20.0, 23.0)
+    logs = [math.log((22 + n / 100) / 19) for n in (1, 2, 3)]
+    assert m.effect.value == pytest.approx(100 * math.expm1(np.mean(logs)))
     assert m.verdict == "worse"
-    assert m.effect.value == pytest.approx(100 * (time / (time + np.mean(overlay)) - 1))
-    assert m.effect.low < m.effect.value < m.effect.high < 0
-    assert m.effect.high - m.effect.low < 1
-    assert m.effect_text().endswith(", -2.65 Gbit/s")
-    back = compared(placed(b, **told), placed(a, **told)).metrics["m"]
-    assert (back.verdict, back.effect.value > 0) == ("better", True)
+    # A side that was measured before there was another metric: both by their medians.
+    old = results({"rtt_p50": placed(a, **told)})
+    before = compare(old, sides[1], labels=("a", "b"), interleaved=True).metrics["rtt_p50"]
+    assert before.effect.value > 30
 
 
 def test_a_rate_that_may_have_no_bound_is_told_up_to_one() -> None:
