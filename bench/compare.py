@@ -420,7 +420,7 @@ class _Tested:
 
 def _chosen(known: Mapping[str, MetricResult], wanted: Collection[str] | None) -> list[str]:
     names = [name for name in known if wanted is None or name in wanted]
-    deciders = {known[name].decided_by for name in names}
+    deciders = {known[n].decided_by for n in names if known[n].decided_by != n}
     names = [name for name in names if name not in deciders]
     return sorted(names, key=lambda name: shown_rank(name, known[name].group)[0])
 
@@ -435,7 +435,12 @@ def _families(
     """
     planned = [side.metrics.keys() | {missing.metric for missing in side.errors} for side in (a, b)]
     named = {name for name in planned[0] & planned[1] if wanted is None or name in wanted}
-    deciders = {side.metrics[n].decided_by for side in (a, b) for n in named & side.metrics.keys()}
+    deciders = {
+        side.metrics[n].decided_by
+        for side in (a, b)
+        for n in named & side.metrics.keys()
+        if side.metrics[n].decided_by != n
+    }
     tested = frozenset(
         name
         for name in named - deciders

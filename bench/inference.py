@@ -21,7 +21,10 @@ each for milliseconds to seconds: in one an operation took 20 to 40 µs, in the 
 whatever the operation and the side. Medians tell mostly how long the other state lasted. From some
 seconds of turns to the next, differences of medians changed by 5 % (round trips), 3 % (requests)
 and 12 % (connections), those of undisturbed operations by 1, 1 and 3 to 4 %. What slows down most
-of a side's operations is in both; what slows down a few is in the higher percentiles.
+of a side's operations is in both; what slows down a few is in the higher percentiles. Likewise the
+CPU time of an operation: the lower half of a side's slices, those in which agents did nothing else
+(by the middle of pairs one comparison came out at ± 3 % in one matrix and ± 8 % in the next, by the
+lower halves at ± 0.4 and 1.5 %).
 
 The last two hold for this bring-up alone (``scope``): what a bring-up fixes by chance is in all of
 its samples, and in no interval.

@@ -43,8 +43,9 @@ class Metric:
     ``group`` is the heading under which it is shown. ``load_model`` says how the load is offered
     where that decides what a latency means (open or closed loop, paced or not), else None.
     ``at_equal`` names the metric, of the same probe, that has to be equal on both sides for a
-    comparison of this one to mean something. ``decided_by`` names the one, of the same probe, whose
-    samples decide differences of this one (:mod:`bench.inference`).
+    comparison of this one to mean something. ``decided_by`` names the one, of the same probe
+    or itself, the lower half of whose samples decides differences of this one
+    (:mod:`bench.inference`).
     """
 
     name: str

@@ -115,6 +115,7 @@ def _cpu(name: str, group: str, what: str) -> Metric:
     return Metric(
         name, CPU_MICROSECONDS, "lower", group,
         f"CPU time of all nodes, kernel included, per {what}",
+        decided_by=name,
     )  # fmt: skip
 
 

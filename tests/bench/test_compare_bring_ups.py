@@ -166,8 +166,17 @@ def test_medians_of_latencies_are_compared_by_what_nothing_disturbs() -> None:
     logs = [math.log((22 + n / 100) / 19) for n in (1, 2, 3)]
     assert m.effect.value == pytest.approx(100 * math.expm1(np.mean(logs)))
     assert m.verdict == "worse"
+    # CPU time has no other metric: the lower half of its own slices.
+    cpu_a = {p: 40.0 if p.slice % 2 else 10.0 for p in a}
+    cpu_b = {p: 99.0 if p.slice > 4 else 11.0 + p.round / 100 for p in a}
+    told = {"unit": "CPU µs", "better": "lower", "decided_by": "cpu_per_request"}
+    used = [results({"cpu_per_request": placed(cpu, **told)}) for cpu in (cpu_a, cpu_b)]
+    cpu = compare(*used, labels=("a", "b"), interleaved=True).metrics["cpu_per_request"]
+    assert cpu.effect.value == pytest.approx(
+        100 * math.expm1(np.mean([math.log((11 + n / 100) / 10) for n in (1, 2, 3)]))
+    )
     # A side that was measured before there was another metric: both by their medians.
-    old = results({"rtt_p50": placed(a, **told)})
+    old = results({"rtt_p50": placed(a, unit="µs", better="lower")})
     before = compare(old, sides[1], labels=("a", "b"), interleaved=True).metrics["rtt_p50"]
     assert before.effect.value > 30
 

@@ -93,7 +93,7 @@ def test_missing_numbers_end_with_1_and_keep_the_rest(
     assert run(tmp_path, "without_dns", "--out", str(out)) == 1
     said = capsys.readouterr()
     assert "no number for dns_p50" in said.err
-    assert "No number (5)" in said.out
+    assert "No number (6)" in said.out
     assert json.loads(out.read_text())["errors"]
 
 

@@ -162,7 +162,7 @@ def test_a_slower_version_is_a_regression_if_it_is_not_tolerated(
     labs.longer = 1.2
     assert run("--to", "2", "--bring-ups", "3") == 7
     told = capsys.readouterr()
-    assert "cni 1 → 2 on scenario-d: rtt_p50 +19.9" in told.out
+    assert "cni 1 → 2 on scenario-d: rtt_p50 +20.1" in told.out
     assert "of them only agents_memory_100 decides anything" in " ".join(told.out.split())
     assert "WORSE by more than 5 %: rtt_p50, " in told.out
     assert "changed*  mode" in told.out.replace("   ", "  ")
@@ -172,7 +172,7 @@ def test_a_slower_version_is_a_regression_if_it_is_not_tolerated(
     assert run("--to", "2", "--bring-ups", "3", "--tolerate", "30", "--format", "markdown") == 0
     assert (labs.done, labs.waited) == (done, 1)
     told = capsys.readouterr()
-    assert told.out.startswith("**cni 1 → 2 on scenario-d: rtt_p50 +19.9")
+    assert told.out.startswith("**cni 1 → 2 on scenario-d: rtt_p50 +20.1")
     shown, _, folded = told.out.partition("<details><summary>1 that the scenario does not set<")
     assert "| changed* | mode | 1 | 2 |\n" in shown
     assert "| changed | Old | 1 | 2 |\n\n</details>" in folded

@@ -82,10 +82,11 @@ def check_range(told: str, values: list[float]) -> None:
 RANGE = rf"{NUMBER}(?: to {NUMBER})?"
 
 
-def meant(screen: Screen, words: str, named_before: list[str]) -> list[str]:
-    """The scenarios of ``the other two`` are those that the sentence has not named."""
-    names = re.findall(r"scenario-[b-z]", words)
-    return names or [name for name in screen.others if name not in named_before]
+def meant(screen: Screen, words: str) -> list[str]:
+    """The scenarios of ``the other two`` are those that the sentence calls so."""
+    (sentence,) = re.findall(r"<h1>(.*?)</h1>", screen.html)
+    others = re.search(r"the other \w+ \(([^)]*)\)", text(sentence))
+    return re.findall(r"scenario-[b-z]", words if "scenario-" in words or not others else others[1])
 
 
 def test_the_sentence_says_what_the_verdicts_say(screen: Screen) -> None:
@@ -122,12 +123,11 @@ def test_its_absolute_figures_and_the_cpu_time_are_in_the_data(screen: Screen) -
     ):
         usual, parts = line.rstrip(".").split(f" {unit} in {BASE}: ")
         assert shows(usual.split()[-1], screen.value(metric, BASE, "median"))
-        named: list[str] = []
         for part in parts.split(", "):
             match = re.fullmatch(rf"({RANGE}) {unit} (more|less) in (.*)", part)
             assert match, part
-            names = meant(screen, match[3], named)
-            named += names
+            names = meant(screen, match[3])
+            assert names, part
             effects = [screen.absolute(metric, name) for name in names]
             check_range(match[1], effects)
             assert {effect > 0 for effect in effects} == {match[2] == "more"}
@@ -137,7 +137,7 @@ def test_its_absolute_figures_and_the_cpu_time_are_in_the_data(screen: Screen) -
     for share, more, names in re.findall(
         rf"({RANGE}) % \(({RANGE}) µs\) (?:more|less) in ([^,]*)", cpu
     ):
-        meant_by = meant(screen, names, [])
+        meant_by = meant(screen, names)
         check_range(share, [screen.value("cpu_per_request", name, "effect") for name in meant_by])
         check_range(more, [screen.absolute("cpu_per_request", name) for name in meant_by])
 
