@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product, repeat
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -63,7 +63,8 @@ SYSTEM_PLUGINS = Path("/usr/lib/cni")
 PodCommand = Callable[[str, str, Sequence[str], float], list[str]]
 
 _ANSWER_SECONDS = 30
-_TRY_SECONDS = 1
+_FIRST_TRIES_SECONDS = (0.2, 0.2, 0.3, 0.3, 0.4, 0.5)
+_TRY_SECONDS = 1.0
 
 
 #: Well-known labels (Kubernetes "Well-Known Labels, Annotations and Taints").
@@ -251,15 +252,18 @@ def await_services(
     def answers(pair: tuple[PodSpec, tuple[str, str, int]]) -> None:
         pod, (name, ip, port) = pair
         argv = ["bash", "-c", f"</dev/tcp/{ip}/{port}"]
+        # A first SYN that comes too early is sent again after a second only (RFC 6298).
+        seconds = chain(_FIRST_TRIES_SECONDS, repeat(_TRY_SECONDS))
 
         def refusal() -> str | None:
-            words = pod_command(pod.name, pod.node, argv, _TRY_SECONDS)
+            limit = next(seconds)
+            words = pod_command(pod.name, pod.node, argv, limit)
             done = subprocess.run(
                 words, capture_output=True, text=True, env=environment(), check=False
             )
             if done.returncode == 0:
                 return None
-            return done.stderr.strip() or f"no answer within {_TRY_SECONDS} s"
+            return done.stderr.strip() or f"no answer within {limit:g} s"
 
         what = f"the Service {name} ({ip}:{port}) to answer on {pod.node}"
         until(what, refusal, timeout=_ANSWER_SECONDS)
