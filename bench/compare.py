@@ -420,9 +420,13 @@ class _Tested:
 
 def _chosen(known: Mapping[str, MetricResult], wanted: Collection[str] | None) -> list[str]:
     names = [name for name in known if wanted is None or name in wanted]
-    deciders = {known[n].decided_by for n in names if known[n].decided_by != n}
-    names = [name for name in names if name not in deciders]
+    names = [name for name in names if name not in _deciders(known, names)]
     return sorted(names, key=lambda name: shown_rank(name, known[name].group)[0])
+
+
+def _deciders(known: Mapping[str, MetricResult], names: Collection[str]) -> set[str | None]:
+    """The metrics that only decide differences of others among these."""
+    return {known[n].decided_by for n in names if n in known and known[n].decided_by != n}
 
 
 def _families(
@@ -435,15 +439,9 @@ def _families(
     """
     planned = [side.metrics.keys() | {missing.metric for missing in side.errors} for side in (a, b)]
     named = {name for name in planned[0] & planned[1] if wanted is None or name in wanted}
-    deciders = {
-        side.metrics[n].decided_by
-        for side in (a, b)
-        for n in named & side.metrics.keys()
-        if side.metrics[n].decided_by != n
-    }
     tested = frozenset(
         name
-        for name in named - deciders
+        for name in named - _deciders({**a.metrics, **b.metrics}, named)
         if not _another_quantity(a.metrics.get(name), b.metrics.get(name))
         and not any(
             metric.better == "neither"

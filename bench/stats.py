@@ -42,8 +42,8 @@ normal, and with five of them t says more than a rank test, whose smallest p is 
 values are equal to the digit, the instrument is too coarse to show a spread. Then there is no
 interval, and p is the rank test's: t would be infinite, by chance alone.
 
-Within one bring-up, slices of 200 ms are drawn by a percentile bootstrap (Efron & Tibshirani, An
-Introduction to the Bootstrap, chapter 13). It knows nothing of other bring-ups. Its
+Within one bring-up, blocks of slices, some 200 ms, are drawn by a percentile bootstrap (Efron &
+Tibshirani, An Introduction to the Bootstrap, chapter 13). It knows nothing of other bring-ups. Its
 p-value is the sign test's, which is exact: that of the draws themselves is too small in the tails
 that a correction asks for (1.6 % at a level of 0.8 % with 20 slices).
 

@@ -28,6 +28,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -418,16 +419,13 @@ class _Measured:
     slices: Mapping[str, tuple[float, ...]]
 
 
-def _median(values: NDArray[np.float64]) -> float:
+def _percentile(values: NDArray[np.float64], q: float) -> float:
     """Of those that succeeded; NaN if none did."""
     made = values[~np.isnan(values)]
-    return float(np.median(made)) if len(made) else math.nan
+    return float(np.percentile(made, q)) if len(made) else math.nan
 
 
-def _least(values: NDArray[np.float64]) -> float:
-    """The 10th percentile of those that succeeded; NaN if none did."""
-    made = values[~np.isnan(values)]
-    return float(np.percentile(made, 10)) if len(made) else math.nan
+_median = partial(_percentile, q=50)
 
 
 def _latency_values(
@@ -445,7 +443,7 @@ def _latency_values(
         },
         {
             p50: tuple(_median(warm[each]) / 1_000 for each in slices),
-            p10: tuple(_least(warm[each]) / 1_000 for each in slices),
+            p10: tuple(_percentile(warm[each], 10) / 1_000 for each in slices),
             cold: tuple(_median(first[each]) / 1_000 for each in slices),
         },
     )
