@@ -305,16 +305,16 @@ def _a_load_in(group: Path) -> None:
     rest = inside("sleep", "60")
     try:
         while not (group / "cgroup.procs").read_text():
+            assert rest.poll() is None, "it has not entered the cgroup"
             time.sleep(0.01)
         command = watch_command([group.name], str(group.parent))
-        with Popen(command, stdin=PIPE, stdout=PIPE, text=True, bufsize=1) as watching:
-            assert watching.stdin and watching.stdout
+        with Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as watching:
             time.sleep(0.8)
             load = inside("timeout", "1", "sh", "-c", "while :; do :; done")
             load.wait(10)
             time.sleep(0.8)
-            watching.stdin.write("\n")
-            told = "".join(iter(watching.stdout.readline, "\n"))
+            told, errors = watching.communicate("\n", timeout=10)
+        assert (watching.returncode, errors) == (0, "")
     finally:
         rest.kill()
         rest.wait()

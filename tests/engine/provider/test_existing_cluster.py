@@ -24,7 +24,7 @@ from tests.kubelet.cluster import SCENARIO, UsersCluster, users_cluster
 from tests.kubelet.containers import CONTROLLERS, hierarchy
 from tests.kubelet.kubelet import VERSION
 
-pytestmark = [pytest.mark.engine, pytest.mark.provider]
+pytestmark = [pytest.mark.engine, pytest.mark.provider, pytest.mark.timeout(2400)]
 
 STACK = "existing"
 _YES = ("--yes", "--skip-preview", "--non-interactive")

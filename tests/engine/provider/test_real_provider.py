@@ -43,7 +43,7 @@ from tests.engine.provider.nothing_runs import pods_running
 from tests.engine.provider.plugin import install_plugin
 from tests.kubelet.controllers import start_controllers
 
-pytestmark = [pytest.mark.engine, pytest.mark.provider]
+pytestmark = [pytest.mark.engine, pytest.mark.provider, pytest.mark.timeout(2400)]
 
 STACK = "scenario-e"
 UP = ("up", "--yes", "--skip-preview", "--non-interactive")
