@@ -15,6 +15,7 @@ ALLOWABLE = (
     "mtu",
     "service-path",
     "softirqs",
+    "bpf-statistics",
     "clocks",
     "quiet-agents",
     "quiet-machine",

@@ -1,4 +1,4 @@
-"""BPF programs: small ones of the lab's own, and which of anybody's are at devices."""
+"""BPF programs: small ones of the lab's own, which of anybody's are at devices, and their runs."""
 
 import ctypes
 import errno
@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _CALL: Final = {"x86_64": 321, "aarch64": 280}
 _QUERY, _TCX_INGRESS, _TCX_EGRESS = 16, 46, 47
 """BPF_PROG_QUERY and its hooks, by linux/bpf.h. bpftool knows them from 7.3 on."""
+_ENABLE_STATS, _RUN_TIME = 32, 0
+"""BPF_ENABLE_STATS (Linux 5.8) and BPF_STATS_RUN_TIME, by linux/bpf.h."""
 _MOST: Final = 64
 
 
@@ -51,6 +54,25 @@ def at_devices(netns: Path) -> list[tuple[str, bool, int]]:
             for hook in (_TCX_INGRESS, _TCX_EGRESS)
             for number in _at(index, hook)
         ]
+
+
+@contextmanager
+def counting_runs() -> Iterator[None]:
+    """The kernel counts the runs of each BPF program, which costs each run some time.
+
+    It does for as long as a file is open, so that it ends with this process, however that ends: the
+    setting ``kernel.bpf_stats_enabled`` would stay, and slow what is measured later.
+
+    :raises LabError: the kernel does not count.
+    """
+    asked = ctypes.create_string_buffer(struct.pack("<I", _RUN_TIME), 64)
+    file = _LIBC.syscall(_CALL[platform.machine()], _ENABLE_STATS, asked, 64)
+    if file < 0:
+        raise LabError(f"BPF programs are not counted: {os.strerror(ctypes.get_errno())}")
+    try:
+        yield
+    finally:
+        os.close(file)
 
 
 def _at(device: int, hook: int) -> Iterator[int]:

@@ -22,7 +22,6 @@ _PAGES: Final = 16_384
 """Of buffer for each CPU: 64 MiB hold minutes, so that perf sleeps while others are measured."""
 _BEGIN_SECONDS, _END_SECONDS = 10.0, 60.0
 _KALLSYMS: Final = Path("/proc/kallsyms")
-_BPF_STATISTICS: Final = Path("/proc/sys/kernel/bpf_stats_enabled")
 # To know its tracepoints perf mounts a file system, which is gone with its own mount namespace.
 _APART: Final = ("unshare", "--mount")
 _SAMPLES: Final = (
@@ -131,20 +130,3 @@ def recording(
             yield made
         finally:
             made.stop()
-
-
-@contextmanager
-def counting_runs() -> Iterator[None]:
-    """The kernel counts how often each BPF program runs, which costs each run some time.
-
-    :raises SessionError: it does not.
-    """
-    try:
-        before = _BPF_STATISTICS.read_text()
-        _BPF_STATISTICS.write_text("1")
-    except OSError as error:
-        raise SessionError(f"BPF programs are not counted: {error}") from None
-    try:
-        yield
-    finally:
-        _BPF_STATISTICS.write_text(before)

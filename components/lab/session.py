@@ -35,7 +35,7 @@ from components.objects import KeepsObjects
 from components.programs import TURNS
 from kube.client import Kube
 from lab import cgroups, machine, placement, workloads
-from lab.bpf import at_devices
+from lab.bpf import at_devices, counting_runs
 from lab.cluster import Lab
 from lab.controlplane import KUBE_PROXY
 from lab.errors import LabError
@@ -150,8 +150,12 @@ class LabSession(KeepsObjects):
         with perf.recording(program, cpus or placement.machine_cpus(), points) as made:
             yield made
 
-    def counting_runs(self) -> AbstractContextManager[None]:
-        return perf.counting_runs()
+    @contextmanager
+    def counting_runs(self) -> Iterator[None]:
+        with ExitStack() as counted:
+            with _as_session_error():
+                counted.enter_context(counting_runs())
+            yield
 
     def programs_at_devices(self, node: str) -> Sequence[AtDevice]:
         with _as_session_error():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from bench.checks import BPF_STATISTICS
 from bench.environment import About, Environment, NetworkLimits
 from bench.plan import Plan
 from bench.session import (
@@ -92,7 +93,7 @@ class FakeSession:
     which the time of day is set.
     ``told`` is what the stack told the session; ``path`` is what leads connections to the Service;
     ``skew`` is in seconds, by role; ``received_per_read`` are the receive softirqs of each CPU.
-    ``agent`` is how its agent is.
+    ``agent`` is how its agent is; ``bpf_statistics`` is the kernel's setting, or None.
     ``latency`` is what every command takes beside its own time.
     ``longer`` is how many times as long its operations in turns take, also in another's run.
     ``turns`` answers a plan of turns otherwise; ``at_work`` is what it tells of the commands' time.
@@ -133,6 +134,7 @@ class FakeSession:
         self.agents_say: dict[str, str | list[str]] = {}
         self.cpus = {"node-1": [0], "node-2": [1]}
         self.received_per_read = [300, 300]
+        self.bpf_statistics: str | None = "0"
         self.overflowed = 0
         self.overflow_per_read = 0
         self.turns: Callable[[str], bytes] | None = None
@@ -155,6 +157,11 @@ class FakeSession:
             return self._tell_time(pod, tuple(argv))
         if argv[-1] == "/proc/softirqs":
             return self._tell_softirqs(tuple(argv))
+        if argv[-1] == BPF_STATISTICS:
+            if self.bpf_statistics is None:
+                why = f"cat: {BPF_STATISTICS}: No such file or directory\n"
+                return CommandResult(tuple(argv), 1, "", why, 0.0)
+            return CommandResult(tuple(argv), 0, f"{self.bpf_statistics}\n", "", 0.0)
         if name == "cat":
             return self._count(tuple(argv))
         if "-keepalive=false" in argv:

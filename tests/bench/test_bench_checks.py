@@ -69,6 +69,7 @@ def test_all_hold_and_say_why(session: FakeSession) -> None:
     assert evidence["softirqs"] == (
         "receive softirqs during 200 round trips: 300 on node-1's, 300 on node-2's CPUs"
     )
+    assert evidence["bpf-statistics"] == "kernel.bpf_stats_enabled: 0 on node-1, 0 on node-2"
     assert evidence["mtu"].startswith("1500 bytes: ")
     assert "Cilium at the socket 20, Cilium per packet 0" in evidence["service-path"]
     assert "node-2 is +0.0 ms ± 0.0 ms from node-1" in evidence["clocks"]
@@ -100,7 +101,7 @@ def test_what_is_allowed_to_fail_is_marked_in_the_results(session: FakeSession) 
         text.startswith("precondition 'placement' does not hold and was allowed: clients and")
         for text in results.warnings
     )
-    at = lines.index("19 preconditions hold, placement allowed to fail")
+    at = lines.index("20 preconditions hold, placement allowed to fail")
     assert lines[at + 1].startswith("MARKED: precondition 'placement' does not hold")
     assert results.plan["allow"] == ["placement"]
 
@@ -201,6 +202,17 @@ def test_sockets_have_the_congestion_control_that_is_told(
     found = check(session, "congestion-control")["congestion-control"]
     assert found.passed is holds, found.evidence
     assert f"{sender} (client) and {receiver} (server)" in found.evidence
+
+
+@pytest.mark.parametrize(("told", "holds"), [("0", True), (None, True), ("1", False), ("", False)])
+def test_nodes_that_time_every_run_of_a_bpf_program_are_refused(
+    session: FakeSession, told: str | None, holds: bool
+) -> None:
+    session.bpf_statistics = told
+    found = check(session, "bpf-statistics")["bpf-statistics"]
+    assert found.passed is holds
+    fix = "Fix: sysctl -w kernel.bpf_stats_enabled=0 on node-1 and node-2"
+    assert found.evidence.endswith(fix) is not holds
 
 
 @pytest.mark.parametrize("received", [[40, 300], [300, 40]])

@@ -57,7 +57,7 @@ def test_progress_names_run_probe_and_result(session: FakeSession) -> None:
     run(session, lines=lines)
     assert lines[0] == "checking preconditions"
     assert lines[1].startswith("warming up")
-    assert lines[2] == "20 preconditions hold"
+    assert lines[2] == "21 preconditions hold"
     steps = lines[3:]
     assert len(steps) == 63
     assert steps[0].startswith("[1/63] run 1 of 3: rtt … ")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.session import SessionError
-from components.lab.perf import PERIOD_NS, counting_runs, recording
+from components.lab.perf import PERIOD_NS, recording
+from lab.bpf import counting_runs
 from lab.placement import machine_cpus
 from studies.explain.samples import read
 from studies.explain.way import LOOKUP, QUEUE, events
@@ -55,12 +56,18 @@ def test_what_passes_a_tracepoint_is_told_with_what_led_there_and_leaves_no_moun
 
 
 @pytest.mark.integration
-def test_runs_of_programs_are_counted_for_as_long_as_asked() -> None:
-    statistics = Path("/proc/sys/kernel/bpf_stats_enabled")
-    before = statistics.read_text()
+def test_runs_of_programs_are_counted_while_a_file_is_open_and_no_setting_changes() -> None:
+    """So that nothing stays on where this process is killed."""
+    setting = Path("/proc/sys/kernel/bpf_stats_enabled")
+    before = setting.read_text()
+
+    def files() -> int:
+        open_ones = (each for each in Path("/proc/self/fd").iterdir() if each.is_symlink())
+        return sum(str(each.readlink()) == "anon_inode:bpf-stats" for each in open_ones)
+
     with counting_runs():
-        assert statistics.read_text().strip() == "1"
-    assert statistics.read_text() == before
+        assert (files(), setting.read_text()) == (1, before)
+    assert (files(), setting.read_text()) == (0, before)
 
 
 @pytest.mark.integration

@@ -32,8 +32,8 @@ WRONG: list[tuple[str, object, str, str]] = [
         "benchmark.allow",
         ["quiet-machin"],
         "[quiet-machin]: must be of placement, configuration, congestion-control, mtu, "
-        "service-path, softirqs, clocks, quiet-agents, quiet-machine, allowances, generator; "
-        "not quiet-machin",
+        "service-path, softirqs, bpf-statistics, clocks, quiet-agents, quiet-machine, allowances, "
+        "generator; not quiet-machin",
         "rm --path 'benchmark.allow'",
     ),
     (
