@@ -45,16 +45,19 @@ def bring_up(
     decisions: tuple[Decision, ...],
     say: Progress,
     *,
+    specified: target.Specified | None = None,
     stack: str = "",
     from_outside: bool = False,
 ) -> dict[str, Any]:
     """Bring a lab up to its workloads; what a killed run has left of it is ended first.
 
+    :param specified: what :func:`components.lab.target.spec` makes of the settings, where it is
+        made already.
     :param stack: whose lab it is; nothing where it is no stack's.
     :param from_outside: with a client outside the nodes.
     :returns: what the lab does not know of itself (:func:`components.lab.target.about`).
     """
-    spec, adaptations = target.spec(settings, decisions)
+    spec, adaptations = specified or target.spec(settings, decisions)
     boot = lab.start(spec, say)
     if from_outside:
         outside.start(lab.sandbox, lab.nodes)
@@ -87,14 +90,16 @@ def renew(stack: str, session: Mapping[str, Any], say: Progress) -> dict[str, An
     try:
         settings = read_settings(stack)
         decisions = decide(settings.scenario, target.facts(settings))
-        spec, _ = target.spec(settings, decisions)
-    except (SettingsError, GuardError, pulumi.RunError) as error:
+        specified = target.spec(settings, decisions)
+    except (SettingsError, GuardError) as error:
         raise LabError(
             _CHANGED.format(stack=stack, how="; ".join(str(error).splitlines()))
         ) from error
-    if spec != lab.spec:
+    except pulumi.RunError as error:  # programs that are gone, say, which it names with the fix
+        raise LabError("; ".join(str(error).splitlines())) from error
+    if specified[0] != lab.spec:
         raise LabError(_CHANGED.format(stack=stack, how="it would make another lab"))
-    about = bring_up(lab, settings, decisions, say, stack=stack)
+    about = bring_up(lab, settings, decisions, say, specified=specified, stack=stack)
     args = {**session["args"], "about": about}
     return descriptor(SETTINGS.name, args, about["bring_up"])
 

@@ -165,8 +165,15 @@ def _basis(instance_type: str) -> str:
     )
 
 
-def spec(settings: Settings, decisions: tuple[Decision, ...]) -> tuple[LabSpec, tuple[str, ...]]:
-    """What to build for a stack, and how its values differ from EKS's."""
+Specified = tuple[LabSpec, tuple[str, ...]]
+"""What to build for a stack, and how its values differ from EKS's."""
+
+
+def spec(settings: Settings, decisions: tuple[Decision, ...]) -> Specified:
+    """What to build for a stack.
+
+    :raises pulumi.RunError: it cannot be built here; names the setting or program, and the fix.
+    """
     scenario, eks = settings.scenario, settings.section(EksSettings)
     check_programs(settings)
     cloud = _cloud(settings)

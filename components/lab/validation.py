@@ -48,6 +48,8 @@ _SPEC = LabSpec(
     cni_version=_CNI.default,
     values={},
 )
+_DATA = 100
+"""Bytes of a packet: what iperf3 measures with is longer, what it begins with is shorter."""
 _QUEUE_SECONDS = 0.05
 _BURST_SECONDS = 0.01
 """A token bucket refills by a timer: with less than the timer's delay on a busy machine in the
@@ -223,7 +225,8 @@ class LabFaults:
         """A random match of iptables in the server's pod, before its socket."""
         (server,) = self.lab.pods_of(_SERVER)
         place = Place(netns=server.name)
-        match = f"PREROUTING -p udp --dport {IPERF_PORT}"
+        # iperf3 counts none of the short datagrams by which it begins.
+        match = f"PREROUTING -p udp --dport {IPERF_PORT} -m length --length {_DATA}:65535"
         drop = f"{match} -m statistic --mode random --probability {probability:.6f} -j DROP"
         self.lab.sandbox.script(
             f"iptables -t raw -A {match}\niptables -t raw -A {drop}", place

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 
 from cni.decisions import decide
@@ -25,7 +26,8 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(target, "check_values", lambda *_: None)
     labs: list[str] = []
 
-    def bring_up(lab: Lab, *_: object, stack: str) -> dict[str, Any]:
+    def bring_up(lab: Lab, *_: object, specified: target.Specified, stack: str) -> dict[str, Any]:
+        assert specified[0] == lab.spec
         labs.append(f"{lab.paths.lab_id} of {stack}")
         return {"bring_up": "b2", "decisions": []}
 
@@ -72,6 +74,20 @@ def test_settings_that_are_refused_now_are_told(
     before = session(spec())
     monkeypatch.setattr(beside, "settings_of_stack", lambda *_: {"scenario": {"cni": "calico"}})
     with pytest.raises(LabError, match=r"first bring-up: .*scenario\.cni"):
+        beside.renew(STACK, before, say)
+    assert made == []
+
+
+def test_programs_that_are_gone_are_told_as_that(
+    made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = session(spec())
+
+    def gone(settings: object) -> None:
+        raise pulumi.RunError("cilium-agent is not built\nFix: make setup")
+
+    monkeypatch.setattr(target, "check_programs", gone)
+    with pytest.raises(LabError, match=r"^cilium-agent is not built; Fix: make setup$"):
         beside.renew(STACK, before, say)
     assert made == []
 
