@@ -285,7 +285,8 @@ def _verdict(bring_ups: Sequence[BringUp], metric: str) -> MetricComparison:
     delayed = over_bring_ups([each.delayed[metric] for each in bring_ups])
     whole = {
         label: side.model_copy(
-            update={"metrics": {**side.metrics, metric: delayed[label].metrics[metric]}}
+            # With what decides it, which is a metric of the same turns.
+            update={"metrics": {**side.metrics, **delayed[label].metrics}}
         )
         for label, side in over_bring_ups([each.equal for each in bring_ups]).items()
     }

@@ -46,10 +46,13 @@ class Made:
         for name in PRIMARY:
             place = factors.get(name, 1.0) * self._draw.normal(1, self._spread)
             values = TYPICAL.get(name, 30.0) * place * self._draw.normal(1, 0.004, SLICES)
-            more: dict[str, Any] = RATES if name == "tcp_throughput" else {}
-            made[name] = metric(
-                values.tolist(), rounds=[1] * SLICES, slices=list(range(1, SLICES + 1)), **more
-            )
+            more: dict[str, Any] = {**RATES} if name == "tcp_throughput" else {}
+            more |= {"rounds": [1] * SLICES, "slices": list(range(1, SLICES + 1))}
+            if name.endswith("_p50"):  # decided by operations that nothing disturbed
+                undisturbed = name.replace("p50", "p10")
+                made[undisturbed] = metric(values.tolist(), **more)
+                more["decided_by"] = undisturbed
+            made[name] = metric(values.tolist(), **more)
         probe = ProbeResult(runs=1, facts={"generator_us": 1.2})
         return results(
             made, plan={"runs": 1}, bring_ups=[f"{label}{number}"], probes={"rtt": probe}
