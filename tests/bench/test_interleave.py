@@ -110,7 +110,7 @@ def test_a_prepared_side_has_its_preconditions_in_its_results(session: FakeSessi
     side = prepare("a", session, PLAN, clock=clock, deadline=1e9, say=lambda line: None)
     plain = Side("b", bench_of(session), side.probes)
     found = interleave([side, plain], PLAN, abba("ab", 1))
-    assert len(found["a"].checks) == 20
+    assert len(found["a"].checks) == 21
     assert found["a"].tools["iperf3"] == "3.12"
     assert found["a"].calibration is not None
     assert found["a"].started < found["a"].finished

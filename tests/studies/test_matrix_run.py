@@ -115,7 +115,7 @@ def test_all_are_measured_in_the_stored_order_and_taken_down(
     for stack in ABC:
         results = folder.results(stack)
         assert rounds_of(results) == [(1, 1), (1, 2)]
-        assert len(results.checks) == 20
+        assert len(results.checks) == 21
         assert results.rounds is not None
         assert (results.rounds.id, results.rounds.seed) == ("m1", SEED)
         assert kept[stack] == results
