@@ -50,7 +50,8 @@ _CONNECT_COUNT = 250
 _OUTPUTS = 2
 _FEWEST, _MOST = 8, 60
 _LEVEL = 0.95
-_SECONDS = 40.0
+_SECONDS = 120.0
+"""At most, for one tool."""
 _OURS, _THEIRS = "turns", "tool"
 
 
