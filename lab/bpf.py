@@ -65,10 +65,10 @@ def counting_runs() -> Iterator[None]:
 
     :raises LabError: the kernel does not count.
     """
-    asked = ctypes.create_string_buffer(struct.pack("<I", _RUN_TIME), 64)
-    file = _LIBC.syscall(_CALL[platform.machine()], _ENABLE_STATS, asked, 64)
-    if file < 0:
-        raise LabError(f"BPF programs are not counted: {os.strerror(ctypes.get_errno())}")
+    try:
+        file, _ = _bpf(_ENABLE_STATS, struct.pack("<I", _RUN_TIME))
+    except OSError as error:
+        raise LabError(f"BPF programs are not counted: {error.strerror}") from None
     try:
         yield
     finally:
@@ -79,14 +79,25 @@ def _at(device: int, hook: int) -> Iterator[int]:
     found = (ctypes.c_uint32 * _MOST)()
     # The device, the hook, flags twice, where the numbers go, how many at most; then what is not
     # asked for.
-    asked = struct.pack("<IIIIQI", device, hook, 0, 0, ctypes.addressof(found), _MOST).ljust(
-        64, b"\0"
-    )
-    answer = ctypes.create_string_buffer(asked, 64)
-    if _LIBC.syscall(_CALL[platform.machine()], _QUERY, answer, 64) != 0:
-        number = ctypes.get_errno()
-        if number == errno.EINVAL:  # a kernel that knows no tcx
+    asked = struct.pack("<IIIIQI", device, hook, 0, 0, ctypes.addressof(found), _MOST)
+    try:
+        _, answer = _bpf(_QUERY, asked)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a kernel that knows no tcx
             return
-        raise LabError(f"programs at devices: {os.strerror(number)}")
-    (count,) = struct.unpack_from("<I", answer.raw, 24)
+        raise LabError(f"programs at devices: {error.strerror}") from None
+    (count,) = struct.unpack_from("<I", answer, 24)
     yield from found[:count]
+
+
+def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
+    """The system call bpf(2): what it returns, and the attributes as it leaves them.
+
+    :raises OSError: it fails.
+    """
+    changed = ctypes.create_string_buffer(attributes, 64)
+    returned = _LIBC.syscall(_CALL[platform.machine()], command, changed, 64)
+    if returned < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return returned, changed.raw
