@@ -28,6 +28,7 @@ REQUEST_TIMEOUT = (10, 30)
 #: Connections kept open. A request beyond this number makes a connection of its own.
 CONNECTIONS = 32
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
+APPLY = "application/apply-patch+yaml"
 UNAUTHORIZED, NOT_FOUND, CONFLICT = 401, 404, 409
 #: Answers that another attempt may not meet: no answer, too many requests, and those of an API
 #: server or a load balancer that is being replaced.
@@ -149,6 +150,20 @@ class Kube:
         metadata = manifest["metadata"]
         return self.get(Kind.of(manifest), metadata["name"], metadata.get("namespace", ""))
 
+    def apply(self, manifest: Manifest, manager: str) -> Json:
+        """Create an object, or set these fields of the one that exists (server-side apply).
+
+        For custom resources right after their definition: the API server holds their creation by
+        POST back for two seconds then (serveResource in k8s.io/apiextensions-apiserver,
+        pkg/apiserver/customresource_handler.go).
+
+        :param manager: the word by which the server remembers whose fields they are.
+        """
+        metadata = manifest["metadata"]
+        path = self.path(Kind.of(manifest), metadata.get("namespace", ""), metadata["name"])
+        query = (("fieldManager", manager), ("force", "true"))
+        return dict(json.loads(_repeated(self.request, "PATCH", path, query, manifest, APPLY)))
+
     def merge(
         self, kind: Kind, name: str, change: Manifest, namespace: str = "", *, subresource: str = ""
     ) -> Json:
@@ -194,10 +209,13 @@ class Kube:
         """The server's version, such as ``v1.31.4``."""
         return str(json.loads(self.read("/version"))["gitVersion"])
 
-    def not_ready(self) -> str | None:
-        """None when the server says that it is ready, else the end of its answer."""
+    def not_ready(self, excluding: str | None = None) -> str | None:
+        """None when the server says that it is ready, else the end of its answer.
+
+        :param excluding: a check of the server's that need not have passed.
+        """
         try:
-            self.request("GET", "/readyz")
+            self.request("GET", "/readyz", [("exclude", excluding)] if excluding else ())
         except ApiError as error:
             return str(error)[-300:]
         return None

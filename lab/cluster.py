@@ -134,13 +134,14 @@ class Lab:
             self._boot_file.write_text(boot_id)
             self._spec_file.write_bytes(SPEC.dump_json(spec))
             network.make_fabric(self.sandbox)
+            controlplane.launch(self.sandbox, self.toolchain, spec.kubernetes, spec.service_cidr)
             if self.cloud:
                 self.cloud.start_api()
             for address in addresses:
                 network.start_node(self.sandbox, address, spec.congestion_control)
         progress(f"{spec.nodes} nodes in the VPC; starting etcd and kube-apiserver")
         with self.timeline.step("control plane"):
-            controlplane.start(self.sandbox, self.toolchain, spec.kubernetes, spec.service_cidr)
+            controlplane.await_ready(self.sandbox)
             self.dataplane.prepare(self.api)
         with self.timeline.step("VPC and Node objects"):
             self._register(spec, addresses)

@@ -65,15 +65,21 @@ ADAPTATIONS = (
 
 _PROGRAMS = ("etcd", "kube-apiserver")
 
+# It looks for the first time a second after the API server serves (k8s.io/kubernetes,
+# pkg/registry/scheduling/rest/storage_scheduling.go), and no pod of a lab has a priority.
+_LATE_HOOK = "poststarthook/scheduling/bootstrap-system-priority-classes"
 
-def start(sandbox: Sandbox, toolchain: Toolchain, version: str, service_cidr: str) -> Kube:
-    """Start etcd and the API server of a Kubernetes version; a client of the latter once it is
-    ready."""
-    paths = sandbox.paths
-    token = secrets.token_hex(16)
-    _write_credentials(paths, token)
+
+def launch(sandbox: Sandbox, toolchain: Toolchain, version: str, service_cidr: str) -> None:
+    """Start etcd and the API server of a Kubernetes version, without waiting for them."""
+    _write_credentials(sandbox.paths, secrets.token_hex(16))
     _start_etcd(sandbox, toolchain)
     _start_apiserver(sandbox, toolchain.program("kube-apiserver", version), service_cidr)
+
+
+def await_ready(sandbox: Sandbox) -> Kube:
+    """A client of the launched API server, once it is ready."""
+    paths = sandbox.paths
     ca = paths.pki / "apiserver.crt"
 
     def no_certificate() -> str | None:
@@ -81,7 +87,8 @@ def start(sandbox: Sandbox, toolchain: Toolchain, version: str, service_cidr: st
         return None if ca.exists() else "not written"
 
     log = paths.log("kube-apiserver")
-    until("the API server's certificate", no_certificate, timeout=60, log=log)
+    until("the API server's certificate", no_certificate, timeout=60, interval=0.05, log=log)
+    token = _tokens_file(paths).read_text().partition(",")[0]
     # For everything inside the sandbox; only root may read it.
     paths.kubeconfig.touch(mode=0o600)
     paths.kubeconfig.write_text(
@@ -91,10 +98,14 @@ def start(sandbox: Sandbox, toolchain: Toolchain, version: str, service_cidr: st
 
     def not_ready() -> str | None:
         sandbox.must_run(*_PROGRAMS)
-        return api.not_ready()
+        return api.not_ready(excluding=_LATE_HOOK)
 
-    until("the API server to be ready", not_ready, timeout=90, log=log)
+    until("the API server to be ready", not_ready, timeout=90, interval=0.05, log=log)
     return api
+
+
+def _tokens_file(paths: LabPaths) -> Path:
+    return paths.pki / "tokens.csv"
 
 
 def connect(sandbox: Sandbox) -> Kube:
@@ -113,7 +124,7 @@ def connect(sandbox: Sandbox) -> Kube:
 
 
 def _write_credentials(paths: LabPaths, token: str) -> None:
-    tokens = paths.pki / "tokens.csv"
+    tokens = _tokens_file(paths)
     tokens.touch(mode=0o600)
     tokens.write_text(f'{token},lab,lab,"system:masters"\n')
     key, pub = paths.pki / "sa.key", paths.pki / "sa.pub"
@@ -140,6 +151,9 @@ def _start_etcd(sandbox: Sandbox, toolchain: Toolchain) -> None:
             "--listen-peer-urls=http://127.0.0.1:2380",
             # A lab's data need not survive a power cut; fsync would only make the API slower.
             "--unsafe-no-fsync",
+            # A member without peers waits for an election to time out before it leads.
+            "--heartbeat-interval=10",
+            "--election-timeout=100",
             "--log-level=warn",
         ],
         Place(cgroup=cgroups.of_control_plane(sandbox.paths.lab_id, "etcd")),

@@ -1,6 +1,7 @@
 """What a started lab gets on top, and what its agents report: workloads, evidence, toggles."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from bench.workloads import WORKLOADS, Workload
 from cni.decisions import ToggleState, verify
@@ -10,6 +11,7 @@ from kube.objects import KubernetesError
 from lab.cluster import Lab
 from lab.dataplane.interface import Progress
 from lab.errors import LabError, ToolchainError
+from lab.network import Node
 from lab.workloads import PodSpec, ServicePort, ServiceSpec
 
 FAILURES = (LabError, KubernetesError, ToolchainError, EvidenceError, OSError)
@@ -66,12 +68,14 @@ def agents_evidence(lab: Lab) -> list[Evidence]:
     if cni.agents is None:
         return []
     commands = cni.agents.commands.items()
-    return [
-        cni.parse_evidence(
-            node.name, {name: lab.node_command(node, argv) for name, argv in commands}
-        )
-        for node in lab.nodes
-    ]
+
+    def asked(node: Node) -> Evidence:
+        answers = {name: lab.node_command(node, argv) for name, argv in commands}
+        return cni.parse_evidence(node.name, answers)
+
+    # The agents' commands are large programs: one after the other takes a second.
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(asked, lab.nodes))
 
 
 def toggle_states(lab: Lab, decisions: Sequence[Decision]) -> tuple[ToggleState, ...]:

@@ -24,7 +24,7 @@ from bench.session import Pod, SessionError, Targets, resolve_targets
 from bench.workloads import DNS_SERVICE, HTTPBIN_SERVICE, WORKLOADS
 from cni.cilium.evidence import AgentEvidence
 from components.lab import ablation, rollout
-from kube.objects import NODE, ApiError
+from kube.objects import NODE, ApiError, Kind
 from lab import cgroups, congestion, placement
 from lab.cgroups import AGENTS
 from lab.cluster import Lab
@@ -101,6 +101,19 @@ def test_the_api_server_is_ready_and_refuses_whoever_has_no_token(running: Runni
         "fortio-client", "fortio", "curl", "-k", "https://172.30.0.1:6443/api/v1/pods"
     )
     assert "401 Unauthorized" in anonymous.stderr + anonymous.stdout
+
+
+def test_applying_makes_an_object_and_changes_the_fields_that_are_named(
+    running: RunningLab,
+) -> None:
+    api = running.lab.api
+    about = {"name": "applied", "namespace": "default"}
+    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {"a": "1"}}
+    config_map = Kind.of(made)
+    assert api.apply(made, "a-test")["data"] == {"a": "1"}
+    api.merge(config_map, "applied", {"data": {"b": "2"}}, "default")
+    assert api.apply({**made, "data": {"a": "3"}}, "a-test")["data"] == {"a": "3", "b": "2"}
+    api.delete(config_map, "applied", "default")
 
 
 def test_every_node_is_ready_and_labelled(running: RunningLab) -> None:

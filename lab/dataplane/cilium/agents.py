@@ -331,14 +331,18 @@ def create_cilium_nodes(
     :param values: Helm values, which say where pods' addresses come from.
     :param instances: the nodes' instances by node name, where ENIs give pods their addresses.
     """
-    until("the CRD ciliumnodes to be served", lambda: _not_served(api), timeout=30, interval=0.05)
     if values["ipam"]["mode"] == "eni":
         made = [_with_enis(node, instances[node.name]) for node in nodes]
     else:
         subnets = pod_subnets(nodes, values)
         made = [_with_subnet(node, each) for node, each in zip(nodes, subnets, strict=True)]
     for each in made:
-        api.ensure(each)
+        until(
+            f"the CiliumNode {each['metadata']['name']}",
+            lambda each=each: _not_applied(api, each),  # type: ignore[misc]
+            timeout=30,
+            interval=0.05,
+        )
 
 
 def pod_subnets(nodes: Sequence[Node], values: Mapping[str, Any]) -> list[ipaddress.IPv4Network]:
@@ -388,9 +392,9 @@ def _cilium_node(
     }
 
 
-def _not_served(api: Kube) -> str | None:
+def _not_applied(api: Kube, manifest: Mapping[str, Any]) -> str | None:
     try:
-        api.items(CILIUM_NODE)
-    except ApiError as error:
+        api.apply(manifest, "lab")
+    except ApiError as error:  # until its kind is served
         return str(error)
     return None
