@@ -42,8 +42,8 @@ _LOST, _SAMPLE, _LOST_SAMPLES, _KSYMBOL, _CGROUP = 2, 9, 13, 17, 19
 # Fields of a sample in their order, by their bits: identifier, address, task, time, id, CPU; then
 # the call chain and the cgroup.
 _WORDS: Final = (1 << 16, 1 << 0, 1 << 1, 1 << 2, 1 << 6, 1 << 7)
-_ADDRESS, _TIME, _CPU, _CHAIN, _OF_CGROUP = 1 << 0, 1 << 2, 1 << 7, 1 << 5, 1 << 21
-_NEEDED: Final = _ADDRESS | _TIME | _CPU | _CHAIN | _OF_CGROUP
+_ADDRESS, _TIME, _CHAIN, _OF_CGROUP = 1 << 0, 1 << 2, 1 << 5, 1 << 21
+_NEEDED: Final = _ADDRESS | _TIME | _CHAIN | _OF_CGROUP
 # What marks a change of context in a call chain (PERF_CONTEXT_MAX).
 _CONTEXTS: Final = (1 << 64) - 4095
 # Addresses of the kernel are the upper half of all; others are a program's own.
@@ -57,8 +57,9 @@ class Sample:
     """One look at a CPU: at ``at``, ns of the wall clock. ``stack`` has the kernel's functions, the
     sampled one first; none where a program itself ran.
 
-    It stands for the ``lasts`` ns since the look before it at the same CPU: where a hypervisor
-    takes the CPU away, looks are missing, while clocks of tasks go on.
+    It stands for ``lasts`` ns, the time between two looks at a CPU, whenever the look before it
+    was: an idle CPU may not be looked at, as a virtual machine's timer does not fire then. Where a
+    hypervisor takes a CPU away, looks are missing as well, of all that runs there alike.
     """
 
     at: int
@@ -111,14 +112,14 @@ def read(data: bytes, kallsyms: str) -> Iterator[Sample]:
     if data[:8] != _MAGIC or len(data) < 104:
         raise ParseError("perf: what it has written is no recording")
     attributes, _, start, size = struct.unpack_from("<4Q", data, 24)
-    (kinds,) = struct.unpack_from("<Q", data, attributes + 24)
+    period, kinds = struct.unpack_from("<2Q", data, attributes + 16)
     known = sum(_WORDS) | _CHAIN | _OF_CGROUP
     if kinds & _NEEDED != _NEEDED or kinds & ~known:
         raise ParseError(f"perf: samples of type {kinds:#x} cannot be read")
     fields = [bit for bit in _WORDS if kinds & bit]
-    address, time, cpu = map(fields.index, (_ADDRESS, _TIME, _CPU))
+    address, time = map(fields.index, (_ADDRESS, _TIME))
     chain = len(fields)
-    symbols, cgroups, before = Symbols(kallsyms), dict[int, str](), dict[int, int]()
+    symbols, cgroups = Symbols(kallsyms), dict[int, str]()
     stacks: dict[tuple[int, ...], Stack] = {}
     place, end = start, start + size
     while place + 8 <= end:
@@ -133,10 +134,7 @@ def read(data: bytes, kallsyms: str) -> Iterator[Sample]:
             if found not in stacks:
                 stacks[found] = tuple(map(symbols.at, _functions(found)))
             group = words[chain + 1 + words[chain]]
-            at, on = words[time], words[cpu] & 0xFFFF_FFFF
-            lasts = max(0, at - before.get(on, at))
-            before[on] = at
-            yield Sample(at, lasts, cgroups.get(group, ""), stacks[found])
+            yield Sample(words[time], period, cgroups.get(group, ""), stacks[found])
         elif kind == _CGROUP:
             cgroups[struct.unpack_from("<Q", body)[0]] = _text(body[8:])
         elif kind == _KSYMBOL:

@@ -35,8 +35,7 @@ def test_samples_have_their_time_their_cgroup_and_the_kernels_functions() -> Non
     assert sum(each.cgroup.startswith(LAB) for each in samples) >= 300
     first, last = min(each.at for each in samples), max(each.at for each in samples)
     assert 1e9 < last - first < 2e9
-    # By CPU each sample lasts since the one before it.
-    assert sum(each.lasts for each in samples) == pytest.approx(2 * (last - first), rel=0.05)
+    assert {each.lasts for each in samples} == {249_989}  # what perf was asked for then
     deepest = max(samples, key=lambda each: len(each.stack)).stack
     assert deepest[-1] == "entry_SYSCALL_64_after_hwframe"
     assert "tcp_sendmsg" in deepest
