@@ -455,7 +455,8 @@ _BOUND_PER_RUN_SECONDS = 3.0
 _BOUND_FACTOR = 2.0
 _CALLS_PER_RUN = 20
 """Calls of the session, about, for one run of a probe: half of them before it, half after."""
-_LABEL = "this"
+SIDE = "this"
+"""The label of the one side of :func:`run_benchmark`."""
 
 
 class BenchmarkError(Exception):
@@ -472,27 +473,36 @@ def run_benchmark(
     *,
     progress: Progress | None = None,
     clock: Clock | None = None,
+    known: Iterable[Entry] = (),
+    keep: Keep = lambda entry: None,
 ) -> Results:
     """Measure what ``plan`` says on ``session``.
 
     Rounds are interleaved: run 1 of every probe, then run 2 of every probe, so that a drift of
     the machine hits all metrics alike. ``progress`` gets one line per run.
 
+    :param known: samples of an earlier part of this very benchmark (:func:`interleave`); results
+        say that there are some.
+    :param keep: gets every sample as soon as it is finished.
     :raises PreconditionError: what would be measured is not what is meant; nothing was measured.
     :raises BenchmarkError: a metric has no sample; its ``results`` hold the rest.
     """
     say = progress or (lambda line: None)
     clock = clock or Clock()
     deadline = clock.monotonic() + time_bound(plan, build_probes(plan))
-    side = prepare(_LABEL, session, plan, clock=clock, deadline=deadline, say=say)
+    side = prepare(SIDE, session, plan, clock=clock, deadline=deadline, say=say)
 
     def watch(step: Step) -> None:
         if step.outcome is not None:
             place = f"[{step.done}/{step.total}] run {step.round} of {step.rounds}"
             say(f"{place}: {step.probe.name} … {step.said()}")
 
-    order = abba([_LABEL], plan.runs)
-    results = interleave([side], plan, order, watch=watch)[_LABEL]
+    order = abba([SIDE], plan.runs)
+    known = list(known)
+    results = interleave([side], plan, order, known=known, keep=keep, watch=watch)[SIDE]
+    if known:
+        told = f"the benchmark was stopped and went on: {len(known)} samples are of an earlier part"
+        results = results.model_copy(update={"warnings": [*results.warnings, told]})
     if results.errors:
         raise BenchmarkError(results)
     return results

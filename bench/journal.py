@@ -61,6 +61,14 @@ class RoundsHeader(Model):
         return SharedRounds(id=self.id, labels=self.labels, seed=self.seed)
 
 
+def line_of(entry: Entry, identity: str) -> str:
+    """A sample as a journal has it.
+
+    :param identity: of its side.
+    """
+    return json.dumps({"identity": identity, **_ENTRY.dump_python(entry, mode="json")})
+
+
 class Journal:
     """The samples of one file."""
 
@@ -118,14 +126,14 @@ class Journal:
     def keep(self, identities: Mapping[str, str]) -> Keep:
         """What appends every finished sample, on the disk when it returns."""
 
-        def keep(entry: Entry) -> None:
-            line = {"identity": identities[entry.label], **_ENTRY.dump_python(entry, mode="json")}
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+        return lambda entry: self.add(line_of(entry, identities[entry.label]))
 
-        return keep
+    def add(self, line: str) -> None:
+        """Append a sample's line (:func:`line_of`), on the disk when it returns."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def _read(self) -> list[tuple[Entry, str]]:
         latest: dict[tuple[int, str, str, str], tuple[Entry, str]] = {}
