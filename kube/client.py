@@ -55,6 +55,19 @@ def settings_of(kubeconfig: str | None, context: str | None = None) -> client.Co
     return settings
 
 
+def settings_in_pod() -> client.Configuration:
+    """The settings of a pod's own service account; its token is read anew as it changes.
+
+    :raises KubernetesError: this is no pod, or it has no token.
+    """
+    settings = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError) as error:
+        raise KubernetesError(f"no service account of a pod: {error}") from None
+    return settings
+
+
 class Kube:
     """A cluster's API server.
 

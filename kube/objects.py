@@ -35,6 +35,7 @@ SERVICE = Kind("v1", "Service")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount")
 DAEMON_SET = Kind("apps/v1", "DaemonSet")
 DEPLOYMENT = Kind("apps/v1", "Deployment")
+JOB = Kind("batch/v1", "Job")
 ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice")
 CUSTOM_RESOURCE = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 

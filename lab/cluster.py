@@ -54,6 +54,8 @@ class LabSpec:
     :param cloud: the part of AWS that the nodes are in; None where pods have routed subnets.
     :param congestion_control: TCP's, in nodes and pods.
     :param own_cpus: each node has CPUs of its own, where there are enough.
+    :param authorization: the API server's mode: everybody may do everything, or as roles say
+        (``RBAC``), which takes longer to start.
     """
 
     nodes: int
@@ -67,6 +69,7 @@ class LabSpec:
     cloud: CloudSpec | None = None
     congestion_control: str = congestion.DEFAULT
     own_cpus: bool = True
+    authorization: str = "AlwaysAllow"
 
 
 #: A lab's specification as JSON.
@@ -134,7 +137,10 @@ class Lab:
             self._boot_file.write_text(boot_id)
             self._spec_file.write_bytes(SPEC.dump_json(spec))
             network.make_fabric(self.sandbox)
-            controlplane.launch(self.sandbox, self.toolchain, spec.kubernetes, spec.service_cidr)
+            controlplane.launch(
+                *(self.sandbox, self.toolchain, spec.kubernetes),
+                *(spec.service_cidr, spec.authorization),
+            )
             if self.cloud:
                 self.cloud.start_api()
             for address in addresses:

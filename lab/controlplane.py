@@ -70,11 +70,14 @@ _PROGRAMS = ("etcd", "kube-apiserver")
 _LATE_HOOK = "poststarthook/scheduling/bootstrap-system-priority-classes"
 
 
-def launch(sandbox: Sandbox, toolchain: Toolchain, version: str, service_cidr: str) -> None:
+def launch(
+    sandbox: Sandbox, toolchain: Toolchain, version: str, service_cidr: str, authorization: str
+) -> None:
     """Start etcd and the API server of a Kubernetes version, without waiting for them."""
     _write_credentials(sandbox.paths, secrets.token_hex(16))
     _start_etcd(sandbox, toolchain)
-    _start_apiserver(sandbox, toolchain.program("kube-apiserver", version), service_cidr)
+    program = toolchain.program("kube-apiserver", version)
+    _start_apiserver(sandbox, program, service_cidr, authorization)
 
 
 def await_ready(sandbox: Sandbox) -> Kube:
@@ -161,7 +164,9 @@ def _start_etcd(sandbox: Sandbox, toolchain: Toolchain) -> None:
     )
 
 
-def _start_apiserver(sandbox: Sandbox, program: Path, service_cidr: str) -> None:
+def _start_apiserver(
+    sandbox: Sandbox, program: Path, service_cidr: str, authorization: str
+) -> None:
     pki = sandbox.paths.pki
     sandbox.spawn(
         "kube-apiserver",
@@ -177,7 +182,7 @@ def _start_apiserver(sandbox: Sandbox, program: Path, service_cidr: str) -> None
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-signing-key-file={pki / 'sa.key'}",
             f"--service-account-key-file={pki / 'sa.pub'}",
-            "--authorization-mode=AlwaysAllow",
+            f"--authorization-mode={authorization}",
             # As on EKS: a CNI's pods set up their node.
             "--allow-privileged=true",
             # Service accounts come from a controller that the lab does not run.

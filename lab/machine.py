@@ -54,6 +54,11 @@ def given_up_within() -> Iterator[None]:
         _given_up.clear()
 
 
+def gave_up(seconds: float) -> bool:
+    """Whether this process has been told to stop, now or within so many seconds."""
+    return _given_up.wait(seconds)
+
+
 def lock_file(environment: Mapping[str, str]) -> Path:
     """Where this machine's lock is."""
     if named := environment.get(LOCK):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from bench.text import problem
-from kube.client import Kube, settings_of
+from kube.client import Kube, settings_in_pod, settings_of
 from kube.objects import KubernetesError
 
 
@@ -35,7 +35,14 @@ class KubeconfigAccess:
     context: str | None = None
 
 
-Access = EksAccess | KubeconfigAccess
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodAccess:
+    """The cluster that this process is a pod of, by the pod's own service account."""
+
+    kind: Literal["pod"] = "pod"
+
+
+Access = EksAccess | KubeconfigAccess | PodAccess
 
 _ACCESS: TypeAdapter[Access] = TypeAdapter(Annotated[Access, Field(discriminator="kind")])
 
@@ -68,6 +75,8 @@ def connect(descriptor: str | Mapping[str, Any]) -> Kube:
         from components.kubernetes import eks_login  # boto3 takes a second to import
 
         return eks_login.connect(access.cluster, access.region, access.profile)
+    if isinstance(access, PodAccess):
+        return Kube(settings_in_pod())
     return Kube(settings_of(access.path, access.context))
 
 
