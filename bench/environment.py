@@ -153,7 +153,8 @@ class Environment(Model):
     plays. MTUs are in bytes, ``network`` is what a cloud is known to let through.
     ``placement_of_cpus`` has, by node, the CPUs of a shared machine that all of a node runs on; it
     is empty where any may be used. ``agents`` is what the CNI's agents say of their configuration.
-    ``dns_nodes`` has the node of each pod of the cluster's DNS.
+    ``dns_nodes`` has the node of each pod of the cluster's DNS, ``runner_node`` that of the pod in
+    which the benchmark itself ran; None where it ran outside of the cluster.
     ``images`` are what containers run, ``image_digests`` what tags stood for at the preview.
     """
 
@@ -173,6 +174,7 @@ class Environment(Model):
     placement_of_cpus: dict[str, list[int]] = {}
     cluster_domain: str = DEFAULT_DOMAIN
     dns_nodes: list[str] = []
+    runner_node: str | None = None
     nodes: list[str] = []
     node_facts: list[NodeFacts] = []
     kube_proxy: str | None = None

@@ -18,6 +18,9 @@ TOOLS_IMAGE = (
 """Holds iperf3 3.17 (the study's), BIND's dig, iproute2 and a shell."""
 DNSPERF_IMAGE = "guessi/dnsperf:2.15.1-1"
 
+RUNNER_IMAGE = "python:3.12.7-slim-bookworm"
+"""Of a pod that runs the benchmark itself: public, with tar and pip inside."""
+
 ECHO_PORT = 8078
 NULL_HTTP_PORT = 8079
 """Of the clients' fortio server: what load generators are calibrated against."""

@@ -29,9 +29,12 @@ from bench.journal import write_whole
 from bench.plan import Plan
 from bench.results import Results, ResultsError, from_dict
 from bench.session import SessionError
+from bench.workloads import RUNNER_IMAGE
 from components.dynamic import VERSION, RepeatableProvider, UserError, changed_inputs, inputs, say
-from components.state import failed_results, history
+from components.runner import UnfinishedError
+from components.state import failed_results, history, runner_journal
 from components.targets import open_session
+from lab.machine import gave_up
 from report.history import keep_result
 
 MEASURE, LATER = "CNI_BENCHMARK_MEASURE", "later"
@@ -146,9 +149,7 @@ class BenchmarkProvider(RepeatableProvider):
     def _measure(self, props: Mapping[str, Any]) -> dict[str, Any]:
         plan = Plan.from_dict(json.loads(props["plan"]))
         try:
-            session = open_session(json.loads(props["session"]))
-            with closing(session):
-                results = run_benchmark(session, plan, progress=say)
+            results = _measured(props, plan)
         except BenchmarkError as error:
             kept = failed_results(props["stack"])
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -157,11 +158,27 @@ class BenchmarkProvider(RepeatableProvider):
                 f"the benchmark failed: {error}\nWhat was measured is in {kept}; see it by: "
                 f"python -m bench show --file {kept}"
             ) from None
+        except UnfinishedError as error:
+            raise UserError(f"the benchmark did not come to its end: {error}") from None
         except (PreconditionError, SessionError) as error:
             raise UserError(f"nothing was measured: {error}") from None
         failed_results(props["stack"]).unlink(missing_ok=True)
         keep_result(history(), "up", props["stack"], results, say)
         return {**inputs(props, _INPUTS), "results": _told(props, results)}
+
+
+def _measured(props: Mapping[str, Any], plan: Plan) -> Results:
+    """What a plan gives, wherever it is to be measured from."""
+    session = json.loads(props["session"])
+    if props.get("index") is None:
+        with closing(open_session(session)) as opened:
+            return run_benchmark(opened, plan, progress=say)
+    from components.runner.pod import Place, Runner  # statistics, which a preview does without
+
+    digest = json.loads(props.get("digests") or "{}").get(RUNNER_IMAGE)
+    image = f"{RUNNER_IMAGE}@{digest}" if digest else RUNNER_IMAGE
+    place = Place(image=image, index=props["index"])
+    return Runner(session, plan, place, runner_journal(props["stack"]), say, gave_up).measure()
 
 
 def _told(props: Mapping[str, Any], results: Results) -> dict[str, Any]:
@@ -180,6 +197,8 @@ class Benchmark(Resource):
     :param session: descriptor of the session as JSON; another one is measured again.
     :param asked: whether to measure later, or to take results that are there.
     :param digests: what the tags of the workloads' images stood for, for the results.
+    :param index: where a pod that measures gets its Python packages; None for this machine, which
+        has them. Another one is no reason to measure again.
     :ivar results: None as long as the measurement is put off.
     """
 
@@ -193,6 +212,8 @@ class Benchmark(Resource):
         asked: Asked,
         digests: Mapping[str, str],
         opts: pulumi.ResourceOptions | None = None,
+        *,
+        index: str | None = None,
     ) -> None:
         props = {
             "session": session,
@@ -202,6 +223,7 @@ class Benchmark(Resource):
             "measure": asked.measure,
             "adopt": asked.adopt,
             "digests": json.dumps(dict(digests), sort_keys=True),
+            "index": index,
             "results": None,
         }
         super().__init__(BenchmarkProvider(), name, props, opts)

@@ -52,7 +52,11 @@ class ScenarioStack(pulumi.ComponentResource):
             lambda descriptor: json.dumps(descriptor, sort_keys=True)
         )
         below = pulumi.ResourceOptions(parent=self)
-        benchmark = Benchmark("benchmark", self.session, plan, asked, target.digests, below)
+        wanted_in = settings.benchmark
+        benchmark = Benchmark(
+            *("benchmark", self.session, plan, asked, target.digests, below),
+            index=wanted_in.package_index if wanted_in.runner == "pod" else None,
+        )
         wanted = {each.name: each.extent for each in settings.benchmark.experiments}
         if wanted and asked.measure is None:
             self.experiments = run_experiments(wanted, self.session, plan.allow, benchmark, self)

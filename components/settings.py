@@ -73,6 +73,8 @@ _MUST_BE = {
 
 
 Profile = Literal["quick", "standard", "published"]
+RunnerPlace = Literal["machine", "pod"]
+"""Where a benchmark runs: on the machine of the command, or in a pod of the cluster."""
 Section = TypeVar("Section", bound=BaseModel)
 _Loc = tuple[int | str, ...]
 
@@ -131,6 +133,12 @@ def _each_once(rates: tuple[int, ...]) -> tuple[int, ...]:
     return rates
 
 
+def _url(text: str) -> str:
+    if not re.match(r"https?://[^/\s]+", text):
+        raise ValueError("must be a URL such as https://pypi.org/simple")
+    return text
+
+
 def _allowable(names: tuple[str, ...]) -> tuple[str, ...]:
     unknown = [name for name in names if name not in ALLOWABLE]
     if unknown:
@@ -166,7 +174,12 @@ class BenchmarkSettings(BaseModel):
         Field(strict=False, examples=[["scale"]]),
         AfterValidator(_no_experiment_twice),
     ] = ()
-    """What else to find out, after the benchmark."""
+    """What else to find out, after the benchmark; from the machine of the command."""
+    runner: RunnerPlace = "machine"
+    package_index: Annotated[
+        str, Field(examples=["https://pypi.org/simple"]), AfterValidator(_url)
+    ] = "https://pypi.org/simple"
+    """Where a pod that runs the benchmark gets its Python packages."""
     explain: bool = False
     """Where the CPU time of an operation goes is told, too, where the target can tell it of one
     stack. None can yet; each says why (:attr:`TargetSettings.unexplained`)."""

@@ -40,6 +40,11 @@ TOOLS: Final = "tools"
 """The container beside it, where its image has no shell: it ends commands that outlived a
 connection."""
 
+RUNNER: Final = "benchmark"
+"""Of all that a pod that measures has: its Job, account and rights."""
+RUNNER_LABEL: Final = "cni-benchmark/runner"
+"""Of its pod."""
+
 OS_LABEL: Final = "kubernetes.io/os"
 LINUX_NODES: Final = f"{OS_LABEL}=linux"
 """Label selector of all nodes that count: agents, workloads and probes run on no others."""
@@ -52,6 +57,10 @@ OWNER_ANNOTATION: Final = "cni-benchmark/stack"
 _SLEEP = ("sleep", "infinity")
 _NAMES = {
     "$NAMESPACE": NAMESPACE,
+    "$NODES_NAMESPACE": NODES_NAMESPACE,
+    "$SYSTEM_NAMESPACE": SYSTEM_NAMESPACE,
+    "$RUNNER": RUNNER,
+    "$RUNNER_LABEL": RUNNER_LABEL,
     "$ROLE_LABEL": ROLE_LABEL,
     "$SIDE_LABEL": SIDE_LABEL,
     "$OS_LABEL": OS_LABEL,
@@ -190,4 +199,50 @@ def experiment_pod(wanted: PodRequest) -> Manifest:
         containers=[_container(MAIN, wanted.image, wanted.command)],
         node=wanted.node,
         host_network=wanted.host_network,
+    )
+
+
+def runner_rights(owner: str) -> list[Manifest]:
+    """The account of a pod that measures, and what it may do.
+
+    :param owner: the UID of the workloads' namespace, with which all of it goes.
+    """
+    made = [_render("runner_account", name=RUNNER, namespace=NAMESPACE, owner=owner)]
+    for namespace, rules in _render("runner_rules").items():
+        kind = "Role" if namespace else "ClusterRole"
+        # A cluster's rights are anybody's to see: they tell whose they are.
+        name = RUNNER if namespace == NAMESPACE else f"{NAMESPACE}-{RUNNER}"
+        fixed = {"name": name, "namespace": namespace, "owner": owner}
+        made.append(_render("runner_role", kind=kind, rules=rules, **fixed))
+        made.append(_render("runner_binding", kind=f"{kind}Binding", role_kind=kind, **fixed))
+    for each in made:
+        if not each["metadata"]["namespace"]:
+            del each["metadata"]["namespace"]
+    return made
+
+
+def runner_job(
+    image: str,
+    command: Sequence[str],
+    folder: str,
+    variables: Mapping[str, str],
+    seconds: int,
+    owner: str,
+) -> Manifest:
+    """The Job of a pod that measures; it ends by itself after so many seconds.
+
+    :param folder: of its work, in memory or on its node's disk.
+    :param owner: see :func:`runner_rights`.
+    """
+    return _render(
+        "runner_job",
+        name=RUNNER,
+        namespace=NAMESPACE,
+        owner=owner,
+        image=image,
+        command=list(command),
+        folder=folder,
+        variables=[{"name": name, "value": value} for name, value in variables.items()],
+        memory="512Mi",
+        seconds=seconds,
     )

@@ -39,6 +39,9 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     if eks.version not in VERSIONS:
         key, reason = "eks.version", f"the lab has Kubernetes {', '.join(VERSIONS)} only"
         yield Problem(key, eks.version, reason, key, DEFAULT)
+    if settings.benchmark.runner == "pod":
+        key, reason = "benchmark.runner", "the lab is on this machine, and so is what measures it"
+        yield Problem(key, "pod", reason, key, "machine")
     version, dataplane = scenario.cni_version, scenario.dataplane
     if version not in dataplane.versions:
         key, known = "scenario.cniVersion", ", ".join(dataplane.versions)

@@ -11,7 +11,7 @@ from botocore.loaders import Loader, create_loader
 
 from bench.plan import plan_for
 from components.eks.preflight import Report, Subject, Survey, cost, machine, report, survey
-from components.eks.settings import EksSettings, cluster_name
+from components.eks.settings import cluster_name
 from components.settings import StackFile
 from tests.aws.machine import put_aws_cli, set_up
 from tests.aws.server import AwsServer
@@ -65,16 +65,8 @@ def check(aws: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Check:
         changes: dict[str, object] | None = None, runs: int = 3, stack: str = STACK
     ) -> tuple[Survey, Report]:
         settings = read(stack, {"target": "eks", **(changes or {})})
-        result = survey(
-            Subject(
-                eks=settings.section(EksSettings),
-                scenario=settings.scenario,
-                plan=plan_for("standard", runs=runs),
-                stack=stack,
-                cluster=cluster_name("organization", stack),
-                now=datetime.now(UTC),
-            )
-        )
+        plan, cluster = plan_for("standard", runs=runs), cluster_name("organization", stack)
+        result = survey(Subject.of(settings, plan, stack, cluster, datetime.now(UTC)))
         return result, report(result.findings, StackFile("cni-benchmark", stack))
 
     return run

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import boto3
 import pytest
 
+from bench.workloads import RUNNER_IMAGE
 from cni.platform import Kernel
 from components.eks.preflight import Account, machine
 from components.eks.preflight.account import POLICY
@@ -217,6 +219,24 @@ def test_a_region_that_is_far_away_is_in_the_estimate_and_told(
     assert far.cost is not None
     assert far.cost.usd > near.cost.usd
     assert far.cost.duration.measure == near.cost.duration.measure + far.cost.duration.late
+
+
+def test_a_benchmark_in_the_region_takes_no_longer_from_afar(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def there(wanted: Iterable[str]) -> dict[str, str]:
+        asked.extend(wanted)
+        return dict.fromkeys(asked, "there")
+
+    monkeypatch.setattr(machine, "look_up_images", there)
+    monkeypatch.setattr(machine, "round_trip", lambda url: 1.0)
+    result, report = check({"benchmark.runner": "pod"})
+    assert not any("ms away" in line for line in report.warnings)
+    assert result.cost is not None
+    assert result.cost.duration.late == 0
+    assert RUNNER_IMAGE in asked
 
 
 def test_behind_a_proxy_nobody_knows_how_far_it_is(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def users_cluster(folder: Path) -> Iterator[UsersCluster]:
         stack.callback(lab.remove)
         settings = read(SCENARIO, {"lab.nodes": _NODES})
         spec, _ = target.spec(settings, decide(settings.scenario, target.facts(settings)))
-        lab.start(spec, print)
+        lab.start(replace(spec, authorization="RBAC"), print)
         lab.install(print)
         lab.deploy([], [], print)
         _, dns = DNS_LABEL.split("=")

@@ -47,9 +47,9 @@ mount -t tmpfs -o mode=1777 tmp tmp
 mount --rbind /dev dev
 rm -f etc/resolv.conf
 printf '%s' {resolver} > etc/resolv.conf
-{own}
-mkdir .before {programs}
+mkdir .before .{programs}
 pivot_root . .before
+{own}
 umount -l .before
 rmdir .before
 """
@@ -107,6 +107,7 @@ class Settings:
     :param variables: of its environment.
     :param mounts: folders of the node by their place in the container.
     :param resolver: its ``resolv.conf``.
+    :param folder: where commands start.
     """
 
     id: str
@@ -115,6 +116,7 @@ class Settings:
     variables: Mapping[str, str] = field(default_factory=dict)
     mounts: Mapping[str, Path] = field(default_factory=dict)
     resolver: str = ""
+    folder: str = "/"
 
 
 def _inside(lab: Lab, network: str | None, processes: Path | None = None) -> list[str]:
@@ -125,6 +127,11 @@ def _inside(lab: Lab, network: str | None, processes: Path | None = None) -> lis
     own = Path(f"/proc/{lab.sandbox.init_pid}/ns")
     names = [f"--mount={own / 'mnt'}", f"--pid={processes or own / 'pid'}"]
     return ["nsenter", *names, f"--net={lab.sandbox.netns_path(network)}", "--"]
+
+
+def _bound(source: Path, place: str) -> str:
+    """The command that shows a file or folder of the machine in a new root, links in it heeded."""
+    return f"mount --bind {shlex.quote(f'/.before{source.resolve()}')} {shlex.quote(place)}"
 
 
 class Processes:
@@ -210,18 +217,20 @@ class Container:
         """The script that makes its root and goes there."""
         own = []
         for program in self._image.programs:
-            path = shlex.quote(self._lab.toolchain.command(program))
-            own += [f"mkdir -p .{_PROGRAMS}", f"touch .{_PROGRAMS}/{program}"]
-            own += [f"mount --bind {path} .{_PROGRAMS}/{program}"]
+            place = f"{_PROGRAMS}/{program}"
+            own += [f"touch {place}", _bound(Path(self._lab.toolchain.command(program)), place)]
+        for folder in self._image.folders:
+            above = " ".join(shlex.quote(str(each)) for each in folder.parents[:-1])
+            made = shlex.quote(str(folder))
+            own += [f"mkdir -p {made}", f"chmod a+rx {above}", _bound(folder, str(folder))]
         for place, source in self.settings.mounts.items():
-            here = shlex.quote(f".{place}")
-            make = f"mkdir -p {here}" if source.is_dir() else f"touch {here}"
-            own += [make, f"mount --bind {shlex.quote(str(source))} {here}"]
+            make = "mkdir -p" if source.is_dir() else "touch"
+            own += [f"{make} {shlex.quote(place)}", _bound(source, place)]
         return _ROOT.format(
             base=f"/run/containers/{self.settings.id}",
             resolver=shlex.quote(self.settings.resolver),
             own="\n".join(own),
-            programs="" if self._image.programs else f".{_PROGRAMS}",
+            programs=_PROGRAMS,
         )
 
     def _joining(self) -> list[str]:
@@ -235,10 +244,12 @@ class Container:
         user = self.settings.user
         kept = ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if user else []
         own = [f"--reuid={user}", f"--regid={user}", "--clear-groups", *kept]
-        path = f"{_PROGRAMS}:{_SYSTEM}" if self._image.system else _PROGRAMS
+        places = (self._image.path, _PROGRAMS, _SYSTEM if self._image.system else "")
+        path = ":".join(filter(None, places))
         variables = {"PATH": path, "HOME": "/tmp", **self.settings.variables}
         assigned = [f"{name}={value}" for name, value in variables.items()]
-        return ["/usr/bin/setpriv", *own, "/usr/bin/env", "--ignore-environment", *assigned, *argv]
+        clean = ["/usr/bin/env", "--ignore-environment", f"--chdir={self.settings.folder}"]
+        return ["/usr/bin/setpriv", *own, *clean, *assigned, *argv]
 
     def words(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs a command in it, from the host.

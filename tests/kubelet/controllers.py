@@ -10,15 +10,19 @@ _CONTROLLERS = (
     "endpoints-controller",
     "endpointslice-controller",
     "garbage-collector-controller",
+    "job-controller",
     "namespace-controller",
     "replicaset-controller",
+    "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
 )
 
 
 def start_controllers(lab: Lab) -> None:
     """Start the controllers in the lab's network; they end with it."""
-    _start(lab, "kube-controller-manager", f"--controllers={','.join(_CONTROLLERS)}")
+    authority = f"--root-ca-file={lab.paths.pki / 'apiserver.crt'}"
+    wanted = f"--controllers={','.join(_CONTROLLERS)}"
+    _start(lab, "kube-controller-manager", wanted, authority)
 
 
 def start_scheduler(lab: Lab) -> None:

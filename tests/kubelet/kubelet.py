@@ -3,12 +3,14 @@
 It registers nodes' machines, starts the containers of every pod that is bound to one of them in the
 network that the lab's real CNI plugin has wired, probes them, starts them again when they end,
 reports their status, ends what is deleted, and serves exec and logs. Of a pod it reads what the
-project's own objects say, and no more: no init containers, volumes of host paths only.
+project's own objects say, and no more: no init containers, volumes of the few kinds that they have.
 """
 
 from __future__ import annotations
 
+import json
 import platform
+import shutil
 import subprocess
 import threading
 import uuid
@@ -21,7 +23,16 @@ from typing import Any
 
 import psutil
 
-from kube.objects import NODE, POD, ApiError, Json, KubernetesError
+from kube.objects import (
+    CONFIG_MAP,
+    NODE,
+    POD,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    ApiError,
+    Json,
+    KubernetesError,
+)
 from lab import kernel
 from lab.cluster import Lab
 from lab.errors import LabError
@@ -280,11 +291,17 @@ class Life:
         mounts: dict[str, Path] = {}
         for mount in container.get("volumeMounts", ()):
             mounts |= self._mounted(mount["mountPath"], volumes[mount["name"]])
+        service = self._lab.api.get(SERVICE, "kubernetes", "default")["spec"]
+        own = {
+            "KUBERNETES_SERVICE_HOST": service["clusterIP"],
+            "KUBERNETES_SERVICE_PORT": str(service["ports"][0]["port"]),
+        }
         return Settings(
             id=uuid.uuid4().hex,
             argv=argv,
             user=security.get("runAsUser", 0),
-            variables={each["name"]: each["value"] for each in container.get("env", ())},
+            variables=own | {each["name"]: each["value"] for each in container.get("env", ())},
+            folder=container.get("workingDir", "/"),
             mounts=mounts,
             resolver=self._resolver(),
         )
@@ -292,12 +309,42 @@ class Life:
     def _mounted(self, place: str, volume: Json) -> dict[str, Path]:
         """A volume's folders by their places; a node's cgroups are its branch of the machine's."""
         if "hostPath" not in volume:
-            raise ContainerError(f"no stand-in of the volume {volume['name']}")
+            return {place: self._own_volume(volume)}
         path = volume["hostPath"]["path"]
         if path != "/sys/fs/cgroup":
             return {place: Path(path)}
         branches = Cgroups(self._lab.paths.lab_id, self._node.name).branches
         return {f"{place}/{name}": branch for name, branch in branches.items()}
+
+    def _own_volume(self, volume: Json) -> Path:
+        """A folder that goes with the pod."""
+        folder = self._volumes / str(volume["name"])
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            folder.chmod(0o777)
+            for source in volume.get("projected", {}).get("sources", ()):
+                self._project(source, folder)
+        return folder
+
+    def _project(self, source: Json, folder: Path) -> None:
+        """Write what a projected volume has of a source."""
+        api = self._lab.api
+        if token := source.get("serviceAccountToken"):
+            account = api.path(SERVICE_ACCOUNT, self.namespace, self._spec["serviceAccountName"])
+            asked = {"spec": {"expirationSeconds": token["expirationSeconds"]}}
+            made = json.loads(api.request("POST", f"{account}/token", (), asked))
+            (folder / token["path"]).write_text(made["status"]["token"])
+        elif wanted := source.get("configMap"):
+            data = api.get(CONFIG_MAP, wanted["name"], self.namespace)["data"]
+            for item in wanted["items"]:
+                (folder / item["path"]).write_text(data[item["key"]])
+        else:
+            raise ContainerError(f"no stand-in of the source {source}")
+
+    @property
+    def _volumes(self) -> Path:
+        uid: str = self._pod["metadata"]["uid"]
+        return self._lab.paths.root / "volumes" / uid
 
     def _resolver(self) -> str:
         """Of the policies Default and ClusterFirst (Kubernetes "DNS for Services and Pods")."""
@@ -387,6 +434,7 @@ class Life:
         self.running.clear()
         if self._processes:
             self._processes.end()
+        shutil.rmtree(self._volumes, ignore_errors=True)
         if not self._on_host and self._ip:
             self._lab.pods.disconnect(self.name, self.namespace, self._node)
         with suppress(KubernetesError):  # gone, or the lab is about to be

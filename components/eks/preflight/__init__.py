@@ -12,7 +12,7 @@ import pulumi
 from botocore.exceptions import UnknownRegionError
 
 from bench.plan import Plan
-from bench.workloads import WORKLOADS
+from bench.workloads import RUNNER_IMAGE, WORKLOADS
 from cni.kubernetes import EKS_SUPPORT, EKS_SUPPORT_READ
 from cni.platform import PlatformError, PlatformFacts, al2023_kernel, from_describe_instance_types
 from cni.scenario import Scenario
@@ -34,6 +34,9 @@ _NAT_GATEWAYS = 1
 _PUBLIC_ADDRESSES = 1
 # Images that a node pulls (agents, workloads, tools), compressed; an estimate.
 _DOWNLOAD_GIB = 1.0
+
+
+_IMAGES = tuple(workload.image for workload in WORKLOADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +81,8 @@ def check(settings: Settings, plan: Plan) -> Preflight:
     """
     check_pods_programs()
     stack, now = pulumi.get_stack(), datetime.now(UTC)
-    result = survey(
-        Subject(
-            eks=settings.section(EksSettings),
-            scenario=settings.scenario,
-            plan=plan,
-            stack=stack,
-            cluster=cluster_name(pulumi.get_organization(), stack),
-            now=now,
-        )
-    )
+    cluster = cluster_name(pulumi.get_organization(), stack)
+    result = survey(Subject.of(settings, plan, stack, cluster, now))
     lines = report(result.findings, StackFile(PROJECT, stack))
     if lines.problems:
         raise pulumi.RunError("\n".join(lines.problems))
@@ -136,6 +131,8 @@ class Subject:
     """The stack that is checked.
 
     :param cluster: the cluster's name, which is also the value of the tag on all of the stack.
+    :param images: what nodes pull besides the workloads' images.
+    :param near: the benchmark runs in the region, wherever its user is.
     :param now: the time of the check, with a time zone.
     """
 
@@ -145,6 +142,23 @@ class Subject:
     stack: str
     cluster: str
     now: datetime
+    images: tuple[str, ...] = ()
+    near: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings, plan: Plan, stack: str, cluster: str, now: datetime) -> Subject:
+        """A stack by its settings."""
+        in_pod = settings.benchmark.runner == "pod"
+        return cls(
+            eks=settings.section(EksSettings),
+            scenario=settings.scenario,
+            plan=plan,
+            stack=stack,
+            cluster=cluster,
+            now=now,
+            images=(RUNNER_IMAGE,) if in_pod else (),
+            near=in_pod,
+        )
 
     @property
     def tag(self) -> account.Tag:
@@ -186,7 +200,7 @@ def survey(subject: Subject) -> Survey:
     networks = subject.eks.api_cidrs
     # These three wait for something outside, while AWS is asked.
     with ThreadPoolExecutor(max_workers=3) as pool:
-        images = pool.submit(machine.look_up_images, (workload.image for workload in WORKLOADS))
+        images = pool.submit(machine.look_up_images, (*_IMAGES, *subject.images))
         cli = pool.submit(machine.aws_cli_version)
         address = pool.submit(machine.public_address) if CALLER in networks else None
         inside = _check_account(subject)
@@ -313,7 +327,7 @@ class _Inspection:
             cluster, subject.cluster, self._eks.region, subject.stack
         )
         self._check_leftovers(cluster_exists=cluster is not None)
-        away = self._round_trip.answer.result()
+        away = 0.0 if subject.near else self._round_trip.answer.result()
         if away is None:
             what = f"how far {self._eks.region} is, which the estimate of the cost leaves out"
             self._findings.append(Caution(f"not checked: {what} (a proxy is in between)"))

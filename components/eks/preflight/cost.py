@@ -80,7 +80,7 @@ def check_distance(region: str, length: Duration) -> Iterator[Finding]:
         yield Caution(
             f"{region} is {1e3 * length.round_trip:.0f} ms away, there and back: measuring may "
             f"take {length.measure:.0f} min in place of {length.measure - length.late:.0f}, which "
-            "the estimate of the cost includes. A machine in the region is as fast as a near one"
+            "the estimate of the cost includes. benchmark.runner: pod measures from there"
         )
 
 

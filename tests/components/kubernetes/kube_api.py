@@ -33,15 +33,29 @@ _GROUPS = {
     "Event": "/api/v1/events",
     "DaemonSet": "/apis/apps/v1/daemonsets",
     "Deployment": "/apis/apps/v1/deployments",
+    "Job": "/apis/batch/v1/jobs",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/rolebindings",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
 }
 
-_CLUSTER_WIDE = ("Node", "Namespace", "CustomResourceDefinition")
+_CLUSTER_WIDE = (
+    *("Node", "Namespace", "CustomResourceDefinition"),
+    *("ClusterRole", "ClusterRoleBinding"),
+)
+_MADE = ("ServiceAccount", "Job", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+"""Kinds that clients make and delete, beside pods."""
 
 
 def _nothing(call: Exec) -> Reply:
     return Output()
+
+
+def _no_controller(job: Json, made: bool) -> None:
+    pass
 
 
 async def _near(request: web.Request) -> None:
@@ -64,6 +78,8 @@ class KubeApi:
     tokens: set[str] | None = None
     version: str = "v1.31.4"
     pods_never_ready: bool = False
+    job_controller: Callable[[Json, bool], None] = _no_controller
+    """Is told of Jobs that are made (True) and deleted."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Method and path of every request, in order."""
     way: Callable[[web.Request], Awaitable[None]] = _near
@@ -132,6 +148,9 @@ class KubeApi:
             for prefix in (group, f"{group}/namespaces/{{namespace}}"):
                 app.router.add_get(f"{prefix}/{plural}", self._list(kind))
                 app.router.add_get(f"{prefix}/{plural}/{{name}}", self._get(kind))
+                if kind in _MADE:
+                    app.router.add_post(f"{prefix}/{plural}", self._create)
+                    app.router.add_delete(f"{prefix}/{plural}/{{name}}", self._delete(kind))
         app.router.add_post("/api/v1/namespaces/{namespace}/pods", self._create_pod)
         app.router.add_delete(pod, self._delete_pod)
         return app
@@ -165,6 +184,29 @@ class KubeApi:
 
         async def respond(_: web.Request) -> web.Response:
             return web.json_response({"kind": "APIResourceList", "resources": resources})
+
+        return respond
+
+    async def _create(self, request: web.Request) -> web.Response:
+        made = await request.json()
+        kind, name, namespace = made["kind"], made["metadata"]["name"], _namespace(made)
+        wanted = (kind, name, namespace)
+        if any((i["kind"], i["metadata"]["name"], _namespace(i)) == wanted for i in self.objects):
+            return status(409, f"{name} already exists")
+        self.put(made)
+        if kind == "Job":
+            self.job_controller(made, True)
+        return web.json_response(made, status=201)
+
+    def _delete(self, kind: str) -> Callable[[web.Request], Any]:
+        async def respond(request: web.Request) -> web.Response:
+            found = self._find(kind, request)
+            if found is None:
+                return status(404, f"{kind} not found")
+            self.remove(kind, found["metadata"]["name"], _namespace(found))
+            if kind == "Job":
+                self.job_controller(found, False)
+            return web.json_response(found)
 
         return respond
 

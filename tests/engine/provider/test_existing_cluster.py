@@ -4,6 +4,8 @@ lab as the cluster that a user has (:mod:`tests.kubelet`).
 
 from __future__ import annotations
 
+import re
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,14 +13,22 @@ import pytest
 
 from bench.results import from_dict
 from bench.workloads import WORKLOADS
-from components.kubernetes.manifests import NAMESPACE, NODES_NAMESPACE
-from kube.objects import DEPLOYMENT
+from components.kubernetes import manifests
+from components.kubernetes.manifests import (
+    NAMESPACE,
+    NODES_NAMESPACE,
+    RUNNER,
+    RUNNER_LABEL,
+    SIDE_LABEL,
+)
+from kube.client import Kube
+from kube.objects import DEPLOYMENT, JOB, POD, SERVICE_ACCOUNT, Kind
 from kube.objects import NAMESPACE as NAMESPACES
 from lab.toolchain.build import Toolchain
 from lab.toolchain.launcher import NO_PLUGINS
 from lab.toolchain.programs import PROVIDER
 from tests.engine import checkout as checkouts
-from tests.engine.checkout import Checkout
+from tests.engine.checkout import Checkout, wait_for_line
 from tests.engine.provider.plugin import install_plugin
 from tests.kubelet.cluster import SCENARIO, UsersCluster, users_cluster
 from tests.kubelet.containers import CONTROLLERS, hierarchy
@@ -91,3 +101,45 @@ def test_from_up_to_results_and_away(project: Project) -> None:
     assert not project.checkout.resources(STACK)
     for name in (NAMESPACE, NODES_NAMESPACE):
         assert api.find(NAMESPACES, name) is None
+
+
+def test_a_benchmark_in_a_pod_goes_on_where_it_was_stopped_or_died(project: Project) -> None:
+    api = project.cluster.lab.api
+    project.checkout.add_stack(STACK, STACK, {"benchmark.runner": "pod", "benchmark.runs": 2})
+    process = project.checkout.start("pulumi", "up", *_YES, "-s", STACK)
+    told = project.checkout.interrupt(process, "[5/", signal.SIGINT)
+    assert "the benchmark was stopped. Its samples so far are kept" in told
+    assert not _of_runner(api)
+
+    process = project.checkout.start("pulumi", "up", *_YES, "-s", STACK)
+    wait_for_line(process, "[12/")
+    (pod,) = api.items(POD, NAMESPACE, labels=RUNNER_LABEL)
+    (node,) = {each["spec"]["nodeName"] for each in api.items(POD, NAMESPACE, labels=_CLIENTS)}
+    assert pod["spec"]["nodeName"] != node
+    api.delete(POD, pod["metadata"]["name"], NAMESPACE)
+    told, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert f"the benchmark's pod {pod['metadata']['name']} has died: " in told
+    assert not _of_runner(api)
+
+    told = project.must("up", *_YES)
+    assert re.search(r"going on with \d+ samples of an earlier part", told)
+    results = from_dict(project.checkout.output(STACK, "results"))
+    assert not results.errors
+    assert results.environment.runner_node not in (None, node)
+    assert re.search(r"stopped and went on: \d+ samples are of an earlier", results.warnings[-1])
+    assert not _of_runner(api)
+    project.must("up", *_YES, "--expect-no-changes")
+    project.must("destroy", *_YES)
+
+
+_CLIENTS = f"{SIDE_LABEL}=client"
+
+
+def _of_runner(api: Kube) -> list[str]:
+    """What the cluster has of a benchmark's pod."""
+    kinds = {Kind.of(each) for each in manifests.runner_rights("")} - {SERVICE_ACCOUNT}
+    found = [each for kind in kinds for each in api.items(kind)]
+    found += [*api.items(JOB, NAMESPACE), *api.items(SERVICE_ACCOUNT, NAMESPACE)]
+    names = [each["metadata"]["name"] for each in found]
+    return [name for name in names if name.endswith(RUNNER)]
