@@ -67,7 +67,7 @@ def test_no_api_in_use_is_on_its_way_out() -> None:
         for each in yaml.safe_load(text).values()
         if isinstance(each, dict) and "apiVersion" in each
     }
-    assert used == {"v1", "apps/v1"}
+    assert used == {"v1", "apps/v1", "batch/v1", "rbac.authorization.k8s.io/v1"}
     assert not [each for each in API_VERSIONS.values() if "alpha" in each or "beta" in each]
 
 
