@@ -1,9 +1,20 @@
 """What documents show of data is what the data say."""
 
+from bench.results import from_json
 from components.eks.settings import EksSettings
 from components.targets import settings_of
+from studies.upgrade import SIDES
 from tests.components.stack_config import EKS, pulumi_config
-from tests.documents import EXPERIMENTS, FILLED, PROJECT, SHOWN, commands, copied, filled
+from tests.documents import (
+    EXPERIMENTS,
+    FILLED,
+    PROJECT,
+    SHOWN,
+    UPGRADE,
+    commands,
+    copied,
+    filled,
+)
 
 
 def test_documents_show_what_is_in_the_data_beside_them() -> None:
@@ -31,3 +42,12 @@ def test_kube_proxy_is_scaled_on_the_oldest_and_the_newest_kubernetes() -> None:
 def test_data_that_is_there_is_made_by_its_own_command() -> None:
     words = commands()[EXPERIMENTS / "hops-a.json"]
     assert words[0] == "hops"
+
+
+def test_an_upgrade_is_shown_with_what_its_metrics_are_compared_by() -> None:
+    """Without, the page would have other effects than the command that made the data."""
+    for side in SIDES:
+        kept = from_json((UPGRADE / f"{side}.json").read_text(encoding="utf-8")).metrics
+        deciders = {each.decided_by for each in kept.values()} - {None}
+        assert "rtt_p10" in deciders
+        assert deciders <= kept.keys()
