@@ -22,7 +22,7 @@ from lab import machine
 from lab.cluster import Lab, LabSpec
 from lab.dataplane import DATAPLANES
 from lab.errors import LabError, ToolchainError
-from lab.sandbox import only_one
+from lab.sandbox import LabPaths, only_one
 from lab.toolchain.build import Toolchain
 from lab.toolchain.cache import CHECKOUT
 from lab.toolchain.launcher import target_of
@@ -207,7 +207,7 @@ def _failing() -> Iterator[None]:
 
 
 def reported(agents: Sequence[Evidence], lab_id: str) -> dict[str, str]:
-    """What all agents say alike, by the last part of its name, without what a lab is called.
+    """What all agents say alike, by the last part of its name, without a lab's name and place.
 
     Versions keep the same settings in other parts of an agent, some of them under other names.
     """
@@ -215,8 +215,9 @@ def reported(agents: Sequence[Evidence], lab_id: str) -> dict[str, str]:
         {path.rpartition(".")[2]: show(value) for path, value in leaves(each.config or {})}
         for each in agents
     ] or [{}]
+    folder = str(LabPaths.of(lab_id).root)
     return {
-        key: value.replace(lab_id, "LAB")
+        key: value.replace(folder, "LAB").replace(lab_id, "LAB")
         for key, value in first.items()
         if all(each.get(key) == value for each in others)
     }

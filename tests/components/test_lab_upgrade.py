@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cni.toggles import Evidence
 from components.lab.upgrade import reported
+from lab.sandbox import LabPaths
 
 
 def test_agents_settings_are_those_that_all_tell_alike() -> None:
@@ -27,3 +28,10 @@ def test_agents_settings_are_those_that_all_tell_alike() -> None:
 def test_agents_that_are_not_asked_tell_nothing() -> None:
     assert reported([], "lab-1") == {}
     assert reported([Evidence(node="node-1")], "lab-1") == {}
+
+
+def test_a_labs_place_on_its_machine_is_not_told() -> None:
+    config = {"ConfigDir": str(LabPaths.of("lab-1").config / "cilium")}
+    assert reported([Evidence(node="node-1", config=config)], "lab-1") == {
+        "ConfigDir": "LAB/config/cilium"
+    }
