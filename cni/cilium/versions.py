@@ -109,7 +109,13 @@ _1_20_2 = CiliumVersion(
     module="cilium-1.20.2",
     kubernetes=("1.33", "1.36"),
     llvm=19,
-    patches=("first-addresses", "first-request", "definitions"),
+    patches=(
+        "host-endpoint-number",
+        "host-endpoint-known",
+        "first-addresses",
+        "first-request",
+        "definitions",
+    ),
 )
 
 VERSIONS: Mapping[str, CiliumVersion] = {

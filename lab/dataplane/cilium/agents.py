@@ -44,6 +44,19 @@ CLANG = Path(__file__).with_name("clang.sh")
 LIB = "/run/cilium/lib"
 SOCKET = "/run/cilium/cilium.sock"
 CILIUM_NODE = Kind("cilium.io/v2", "CiliumNode")
+#: What an agent of every version waits for with every setting of ours (agentCRDResourceNames in
+#: pkg/k8s/synced). One that is missing here comes from the operator, some time later.
+_KINDS = (
+    "ciliumnodes",
+    "ciliumnetworkpolicies",
+    "ciliumclusterwidenetworkpolicies",
+    "ciliumendpoints",
+    "ciliumidentities",
+    "ciliumcidrgroups",
+    "ciliumpodippools",
+    "ciliumloadbalancerippools",
+    "ciliuml2announcementpolicies",
+)
 #: The chart's own (``healthPort``).
 HEALTH_PORT = 9879
 
@@ -52,16 +65,20 @@ _PLACES = ("cgroup-root", "bpf-root", "procfs", "write-cni-conf-when-ready", "cn
 
 #: What an agent would make with random MACs (pkg/datapath/loader, setupVethPair and
 #: setupTunnelDevice) it takes as it finds it: with the same MACs in every lab, the same datapath
-#: compiles to a hit of the cache.
+#: compiles to a hit of the cache. The router's address is on cilium_host, as after an agent's
+#: restart: one that comes later changes the configuration, and all programs are loaded once more.
 _NODE = f"""
 mkdir -p {LIB}
 ln -sfn {{sources}} {LIB}/bpf
-ip link show cilium_host >/dev/null 2>&1 || ip link add cilium_host address 02:00:00:00:ce:01 \\
-  txqueuelen 1000 type veth peer name cilium_net address 02:00:00:00:ce:02
+ip link add cilium_host address 02:00:00:00:ce:01 txqueuelen 1000 \\
+  type veth peer name cilium_net address 02:00:00:00:ce:02
+ip link set cilium_net up
+ip link set cilium_host up
+ip addr add {{router}}/32 dev cilium_host
 """
 _TUNNEL = """
-ip link show cilium_{protocol} >/dev/null 2>&1 || ip link add cilium_{protocol} \\
-  address 02:00:00:00:ce:03 type {protocol} external dstport {port}
+ip link add cilium_{protocol} address 02:00:00:00:ce:03 \\
+  type {protocol} external dstport {port}
 """
 #: The chart's own (``tunnelPort``).
 _TUNNEL_PORTS = {"vxlan": 8472, "geneve": 6081}
@@ -92,6 +109,8 @@ PATCHED = {
     "shortens the agents' start.",
     "host-endpoint-number": "The number of a node's own endpoint is the same in every lab, so that "
     "the compiled datapath can be cached.",
+    "host-endpoint-known": "The agent knows that number from its start, so that it does not load all "
+    "programs a second time.",
 }
 
 
@@ -149,7 +168,7 @@ class Cilium(LabDataplane):
 
     def prepare(self, api: Kube) -> None:
         crds = self._share / "pkg/k8s/apis/cilium.io/client/crds"
-        define_cilium_nodes(api, crds)
+        define_kinds(api, crds)
 
     def configure(self, progress: Progress) -> None:
         parts = self._parts
@@ -162,10 +181,11 @@ class Cilium(LabDataplane):
         self.start_operator(nodes[-1])
         instances = self._cloud.instances if self._cloud else []
         by_node = {instance.node: instance for instance in instances}
-        create_cilium_nodes(api, nodes, self._values, by_node)
-        for node in nodes:
+        routers = create_cilium_nodes(api, nodes, self._values, by_node)
+        for node, router in zip(nodes, routers, strict=True):
             if self._big_tcp:
                 network.take_large_packets(self._sandbox, node.address.port)
+            self._make_devices(node, router)
             self.start_agent(node)
         if self._values["routingMode"] == "native" and self._cloud is None:
             subnets = pod_subnets(nodes, self._values)
@@ -189,13 +209,15 @@ class Cilium(LabDataplane):
             again=True,
         )
 
-    def start_agent(self, node: Node) -> None:
-        """Start a node's agent; also again, after its end."""
-        setup = _NODE.format(sources=self._share / "bpf")
+    def _make_devices(self, node: Node, router: ipaddress.IPv4Address) -> None:
+        setup = _NODE.format(sources=self._share / "bpf", router=router)
         if self._values["routingMode"] == "tunnel":
             protocol = self._values["tunnelProtocol"]
             setup += _TUNNEL.format(protocol=protocol, port=_TUNNEL_PORTS[protocol])
         self._sandbox.script(setup, node.host)
+
+    def start_agent(self, node: Node) -> None:
+        """Start a node's agent; also again, after its end."""
         self._sandbox.spawn(
             f"{node.name}-{AGENT}",
             [
@@ -308,13 +330,20 @@ def write_config_dir(folder: Path, config: Mapping[str, str]) -> None:
 # them.
 
 
-def define_cilium_nodes(api: Kube, crds: Path) -> None:
-    """Create the CRD ``ciliumnodes``; it is served some time later.
+def define_kinds(api: Kube, crds: Path) -> None:
+    """Create the CRDs that agents wait for; they are served some time later.
+
+    The operator would create them one after the other. It leaves those alone that say they are of
+    its own version or of a later one (pkg/k8s/apis/crdhelpers), and these are from its own sources.
 
     :param crds: the folder of Cilium's CRDs (``client/crds`` of the module).
     """
-    crd = yaml.safe_load((crds / "v2" / "ciliumnodes.yaml").read_text())
-    api.ensure(crd)
+    for name in _KINDS:
+        (file,) = crds.glob(f"v2*/{name}.yaml")
+        # Some are of 400 kB, which takes the loader in Python a third of a second.
+        crd = yaml.load(file.read_text(), yaml.CSafeLoader)
+        crd["metadata"]["labels"] = {"io.cilium.k8s.crd.schema.version": "1000.0.0"}
+        api.ensure(crd)
 
 
 def create_cilium_nodes(
@@ -322,7 +351,7 @@ def create_cilium_nodes(
     nodes: Sequence[Node],
     values: Mapping[str, Any],
     instances: Mapping[str, Instance],
-) -> None:
+) -> list[ipaddress.IPv4Address]:
     """Create one object per node, once the CRD is served.
 
     An agent that comes first makes its own object: the lab works as well then, but its datapath is
@@ -330,19 +359,25 @@ def create_cilium_nodes(
 
     :param values: Helm values, which say where pods' addresses come from.
     :param instances: the nodes' instances by node name, where ENIs give pods their addresses.
+    :returns: the nodes' router addresses.
     """
     if values["ipam"]["mode"] == "eni":
-        made = [_with_enis(node, instances[node.name]) for node in nodes]
+        here = [instances[node.name] for node in nodes]
+        routers = [_free_address(each) for each in here]
+        specs = [_with_enis(each) for each in here]
     else:
         subnets = pod_subnets(nodes, values)
-        made = [_with_subnet(node, each) for node, each in zip(nodes, subnets, strict=True)]
-    for each in made:
+        routers = [each[1] for each in subnets]
+        specs = [{"ipam": {"podCIDRs": [str(each)]}} for each in subnets]
+    for node, router, spec in zip(nodes, routers, specs, strict=True):
+        manifest = _cilium_node(node, router, spec)
         until(
-            f"the CiliumNode {each['metadata']['name']}",
-            lambda each=each: _not_applied(api, each),  # type: ignore[misc]
+            f"the CiliumNode {node.name}",
+            lambda manifest=manifest: _not_applied(api, manifest),  # type: ignore[misc]
             timeout=30,
             interval=0.05,
         )
+    return routers
 
 
 def pod_subnets(nodes: Sequence[Node], values: Mapping[str, Any]) -> list[ipaddress.IPv4Network]:
@@ -355,14 +390,13 @@ def pod_subnets(nodes: Sequence[Node], values: Mapping[str, Any]) -> list[ipaddr
     return [subnet for _, subnet in zip(nodes, pool.subnets(new_prefix=size), strict=False)]
 
 
-def _with_subnet(node: Node, subnet: ipaddress.IPv4Network) -> dict[str, Any]:
-    return _cilium_node(node, subnet[1], {"ipam": {"podCIDRs": [str(subnet)]}})
-
-
-def _with_enis(node: Node, instance: Instance) -> dict[str, Any]:
-    """What an agent writes of its instance; the operator starts from it (pkg/nodediscovery)."""
+def _free_address(instance: Instance) -> ipaddress.IPv4Address:
     owner = ipaddress.IPv4Address(instance.address)
-    router = free_addresses(network.SUBNET, Taken.of([instance.address], []), 1, owner)[0]
+    return free_addresses(network.SUBNET, Taken.of([instance.address], []), 1, owner)[0]
+
+
+def _with_enis(instance: Instance) -> dict[str, Any]:
+    """What an agent writes of its instance; the operator starts from it (pkg/nodediscovery)."""
     eni = {
         "vpc-id": instance.vpc,
         "node-subnet-id": instance.subnet,
@@ -372,7 +406,7 @@ def _with_enis(node: Node, instance: Instance) -> dict[str, Any]:
         "use-primary-address": False,
         "disable-prefix-delegation": False,
     }
-    return _cilium_node(node, router, {"instance-id": instance.id, "eni": eni})
+    return {"instance-id": instance.id, "eni": eni}
 
 
 def _cilium_node(
