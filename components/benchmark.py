@@ -14,7 +14,6 @@ neither:
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,9 @@ import pulumi
 from pulumi.dynamic import DiffResult, Resource
 from pydantic import BaseModel
 
-from bench.checks import PreconditionError
-from bench.interleave import BenchmarkError, run_benchmark
-from bench.journal import write_whole
 from bench.plan import Plan
 from bench.results import Results, ResultsError, from_dict
-from bench.session import SessionError
-from bench.workloads import RUNNER_IMAGE
-from components.dynamic import VERSION, RepeatableProvider, UserError, changed_inputs, inputs, say
-from components.runner import UnfinishedError
-from components.state import failed_results, history, runner_journal
-from components.targets import open_session
-from lab.machine import gave_up
-from report.history import keep_result
+from components.dynamic import VERSION, RepeatableProvider, UserError, changed_inputs, inputs
 
 MEASURE, LATER = "CNI_BENCHMARK_MEASURE", "later"
 RESULTS = "CNI_BENCHMARK_RESULTS"
@@ -137,7 +126,10 @@ class BenchmarkProvider(RepeatableProvider):
             return self._adopt(props)
         if props.get("measure") == LATER:
             return {**inputs(props, _INPUTS), "results": None}
-        return self._measure(props)
+        # Probes and statistics, which a preview and a bring-up do without.
+        from components.measurement import measure
+
+        return {**inputs(props, _INPUTS), "results": _told(props, measure(props))}
 
     def _adopt(self, props: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -145,40 +137,6 @@ class BenchmarkProvider(RepeatableProvider):
         except HandoverError as error:
             raise UserError(f"the results were not taken: {error}") from None
         return {**inputs(props, (*_INPUTS, "adopt")), "results": _told(props, results)}
-
-    def _measure(self, props: Mapping[str, Any]) -> dict[str, Any]:
-        plan = Plan.from_dict(json.loads(props["plan"]))
-        try:
-            results = _measured(props, plan)
-        except BenchmarkError as error:
-            kept = failed_results(props["stack"])
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(kept, error.results.to_json())
-            raise UserError(
-                f"the benchmark failed: {error}\nWhat was measured is in {kept}; see it by: "
-                f"python -m bench show --file {kept}"
-            ) from None
-        except UnfinishedError as error:
-            raise UserError(f"the benchmark did not come to its end: {error}") from None
-        except (PreconditionError, SessionError) as error:
-            raise UserError(f"nothing was measured: {error}") from None
-        failed_results(props["stack"]).unlink(missing_ok=True)
-        keep_result(history(), "up", props["stack"], results, say)
-        return {**inputs(props, _INPUTS), "results": _told(props, results)}
-
-
-def _measured(props: Mapping[str, Any], plan: Plan) -> Results:
-    """What a plan gives, wherever it is to be measured from."""
-    session = json.loads(props["session"])
-    if props.get("index") is None:
-        with closing(open_session(session)) as opened:
-            return run_benchmark(opened, plan, progress=say)
-    from components.runner.pod import Place, Runner  # statistics, which a preview does without
-
-    digest = json.loads(props.get("digests") or "{}").get(RUNNER_IMAGE)
-    image = f"{RUNNER_IMAGE}@{digest}" if digest else RUNNER_IMAGE
-    place = Place(image=image, index=props["index"])
-    return Runner(session, plan, place, runner_journal(props["stack"]), say, gave_up).measure()
 
 
 def _told(props: Mapping[str, Any], results: Results) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, Resource
 
-from bench.checks import PreconditionError
 from bench.session import SessionError
 from components.dynamic import VERSION, RepeatableProvider, UserError, inputs, say
 from components.targets import open_session
@@ -25,6 +24,7 @@ class ExperimentProvider(RepeatableProvider):
 
     def outputs(self, props: Mapping[str, Any]) -> dict[str, Any]:
         # Statistics, which the program itself does without.
+        from bench.checks import PreconditionError
         from studies.experiments.run import run_experiment
 
         name = props["name"]

@@ -11,7 +11,7 @@ import pytest
 from bench.interleave import run_benchmark
 from bench.results import from_dict, from_json
 from bench.session import SessionError
-from components import benchmark, state
+from components import measurement, state
 from components.benchmark import BenchmarkProvider
 from components.dynamic import UserError
 from tests.bench.fakes import PLAN, FakeSession, failing
@@ -29,12 +29,12 @@ class _Session(FakeSession):
 def session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> _Session:
     """A session of recorded answers in place of the described one; nothing is slept for."""
     made = _Session()
-    monkeypatch.setattr(benchmark, "open_session", lambda descriptor: made)
+    monkeypatch.setattr(measurement, "open_session", lambda descriptor: made)
 
     def run(*args: Any, **kwargs: Any) -> Any:
         return run_benchmark(*args, **kwargs, clock=made.time.clock())
 
-    monkeypatch.setattr(benchmark, "run_benchmark", run)
+    monkeypatch.setattr(measurement, "run_benchmark", run)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return made
 
@@ -104,7 +104,7 @@ def test_a_session_that_cannot_be_opened_is_told(monkeypatch: pytest.MonkeyPatch
     def no(_: object) -> None:
         raise SessionError("the lab tiny-1f is not running")
 
-    monkeypatch.setattr(benchmark, "open_session", no)
+    monkeypatch.setattr(measurement, "open_session", no)
     with pytest.raises(UserError, match="nothing was measured: the lab tiny-1f is not running"):
         BenchmarkProvider().create(PROPS)
 
