@@ -148,9 +148,10 @@ class Lab:
         progress(f"{spec.nodes} nodes in the VPC; starting etcd and kube-apiserver")
         with self.timeline.step("control plane"):
             controlplane.await_ready(self.sandbox)
-            self.dataplane.prepare(self.api)
-        with self.timeline.step("VPC and Node objects"):
+        with self.timeline.step("VPC and Node objects"), ThreadPoolExecutor(1) as pool:
+            prepared = pool.submit(self.dataplane.prepare, self.api)
             self._register(spec, addresses)
+            prepared.result()
         progress("the API server is ready")
         return boot_id
 

@@ -226,10 +226,11 @@ def test_a_cloud_target_needs_nothing_of_the_lab_but_its_toolchain_and_lock() ->
     assert told == {"lab.errors", "lab.machine"}
 
 
-def test_the_lab_waits_for_no_clouds_packages() -> None:
+def test_a_bring_up_in_the_lab_waits_for_no_clouds_packages_and_no_statistics() -> None:
     program = (
-        "import sys, components.lab.target, components.scenario\n"
-        "print(*({'pulumi_aws', 'pulumi_eks', 'pulumi_kubernetes'} & sys.modules.keys()))"
+        "import sys, components.lab.target, components.lab.providers, components.scenario\n"
+        "late = {'pulumi_aws', 'pulumi_eks', 'pulumi_kubernetes', 'numpy', 'scipy', 'rich'}\n"
+        "print(*(late & sys.modules.keys()))"
     )
     argv = [sys.executable, "-c", program]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -109,8 +109,8 @@ PATCHED = {
     "shortens the agents' start.",
     "host-endpoint-number": "The number of a node's own endpoint is the same in every lab, so that "
     "the compiled datapath can be cached.",
-    "host-endpoint-known": "The agent knows that number from its start, so that it does not load all "
-    "programs a second time.",
+    "host-endpoint-known": "The agent knows that number from its start, so that it does not load "
+    "all programs a second time.",
 }
 
 
