@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -46,16 +45,18 @@ def add_parsers(commands: Commands) -> None:
         source = parser.add_mutually_exclusive_group(required=True)
         source.add_argument("--stack", metavar="NAME", help="a Pulumi stack that is up")
         source.add_argument("--session", metavar="FILE", help=SESSION_FILE)
+        (points, of_points), (rounds, of_rounds), (seconds, of_seconds) = each.words
         parser.add_argument(
-            "--points", metavar="P,P", type=names, default=[],
-            help=f"points on the axis ({each.axis}): {','.join(map(str, usual.points))}",
+            f"--{points}", dest="points", metavar="P,P", type=names, default=[],
+            help=f"{of_points} ({each.axis}): {','.join(map(str, usual.points))}",
         )  # fmt: skip
         parser.add_argument(
-            "--rounds", type=int, metavar="N", help=f"samples at each point: {usual.rounds}"
+            f"--{rounds}", dest="rounds", type=int, metavar="N", help=f"{of_rounds}: {usual.rounds}"
         )
         parser.add_argument(
-            "--seconds", type=int, metavar="S", help=f"length of each probe's run: {usual.seconds}"
-        )
+            f"--{seconds}", dest="seconds", type=int, metavar="S",
+            help=f"{of_seconds}: {usual.seconds}",
+        )  # fmt: skip
         parser.add_argument(
             "--within", type=float, metavar="S", help="skip points that would end later than this"
         )
@@ -146,7 +147,7 @@ def _run(options: argparse.Namespace) -> int:
             command=_command(definition, extent, options),
             subject=options.subject,
             allow=options.allow,
-            within=options.within or math.inf,
+            within=options.within,
             progress=progress,
         )
     show_experiment(experiment, options.out)
@@ -205,6 +206,7 @@ def _rounded(data: Any) -> Any:
 def _command(definition: Definition, extent: Extent, options: argparse.Namespace) -> str:
     """The command with everything that it left open, without what differs from user to user."""
     where = ["--stack", options.stack] if options.stack else ["--session", "FILE"]
-    points = [] if definition.fixed else ["--points", ",".join(map(str, extent.points))]
-    extents = ("--rounds", str(extent.rounds), "--seconds", str(extent.seconds))
-    return again(options, definition.name, *where, *points, *extents)
+    points, rounds, seconds = (f"--{word}" for word, _ in definition.words)
+    chosen = [] if definition.fixed else [points, ",".join(map(str, extent.points))]
+    extents = (rounds, str(extent.rounds), seconds, str(extent.seconds))
+    return again(options, definition.name, *where, *chosen, *extents)

@@ -11,10 +11,11 @@ import ipaddress
 import json
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -32,6 +33,7 @@ from lab.sandbox import LabPaths, Place, Sandbox, refuse_hidden
 from lab.timeline import Timeline
 from lab.toolchain.build import Toolchain
 from lab.toolchain.cache import CHECKOUT
+from lab.wait import until
 from lab.workloads import COREDNS, Pods, PodSpec, ServiceSpec, await_services
 
 if TYPE_CHECKING:
@@ -424,14 +426,66 @@ class Lab:
         proxies = self.kube_proxy
         return {node.name: proxies.metrics(node) for node in self.nodes} if proxies else {}
 
-    def restart(self, component: str, node_name: str) -> None:
-        """Restart a component on a node, and wait until it is ready; kube-proxy can be.
+    def end(self, component: str, node_name: str, *, kill: bool = False) -> None:
+        """End a component on a node, and wait until it is gone: kube-proxy, the CNI's agent, or its
+        operator, wherever that runs; what keeps that running starts it again a second later.
 
-        :raises LabError: it is not there, or cannot be restarted.
+        :param kill: by SIGKILL, not as a kubelet asks it to end.
+        :raises LabError: it is not there, or does not end.
         """
-        if component != KUBE_PROXY or self.kube_proxy is None:
+        if component == self.dataplane.operator:
+            self.sandbox.end(component, kill=kill)
+            return
+        self._refuse_unknown(component, node_name)
+        self.sandbox.end(f"{node_name}-{component}", kill=kill)
+
+    def start_again(self, component: str, node_name: str) -> None:
+        """Start a component that :meth:`end` has ended, and wait until it says that it is ready.
+
+        :raises LabError: it is not there, or is not ready in time.
+        """
+        if component == self.dataplane.operator:
+            # Since it was started on the last node, and by what keeps it running.
+            node = self.nodes[-1]
+            what = f"{component} to be ready again"
+            until(what, lambda: self.dataplane.operator_not_ready(node), timeout=60, interval=0.02)
+            return
+        self._refuse_unknown(component, node_name)
+        node = self._node(node_name)
+        if component == self.dataplane.agent:
+            self.dataplane.start_agent(node)
+            self.dataplane.wait_ready([node])
+        elif self.kube_proxy is not None:
+            self.kube_proxy.start(node)
+            self.kube_proxy.wait_ready(node)
+
+    def _refuse_unknown(self, component: str, node_name: str) -> None:
+        known = [self.dataplane.agent, *([KUBE_PROXY] if self.kube_proxy else ())]
+        if component not in known:
             raise LabError(f"the lab cannot restart {component} on {node_name}")
-        self.kube_proxy.restart(self._node(node_name))
+
+    def replace_dns(self, by: str, grace: float) -> None:
+        """Have another pod take CoreDNS's place, as its Deployment does: that is ready before the
+        Service leads to it, and the old one answers for some time after.
+
+        :param by: the name of the new pod; ``COREDNS`` is that of :meth:`deploy`.
+        :param grace: seconds for which the old one still answers.
+        :raises LabError: the new one is not ready in time.
+        """
+        node = self._node(self.dns_node)
+        spec = workloads.dns_pod(self.sandbox, node.name)
+        old = [replace(spec, name=each.name) for each in self.pods_of(COREDNS)]
+        ip = self.pods.create(replace(spec, name=by), node)
+        until(
+            f"{by} to be ready",
+            lambda: self.sandbox.unhealthy(by, workloads.DNS_READY),
+            timeout=30,
+            interval=0.02,
+        )
+        workloads.lead_to(self.api, workloads.dns_service(""), [(ip, node.name)])
+        time.sleep(grace)
+        for each in old:
+            self.pods.remove(each, node)
 
     @property
     def dns_node(self) -> str:

@@ -208,7 +208,7 @@ class KubeProxy:
         self._mode = mode
 
     def start(self, node: Node) -> None:
-        """Start kube-proxy on a node."""
+        """Start kube-proxy on a node; also again, after its end, through which its rules stay."""
         self._sandbox.spawn(
             f"{node.name}-{KUBE_PROXY}",
             [
@@ -223,12 +223,6 @@ class KubeProxy:
             ],
             node.agent(KUBE_PROXY),
         )
-
-    def restart(self, node: Node) -> None:
-        """End kube-proxy on a node, start it anew and wait for it; its rules stay meanwhile."""
-        self._sandbox.end(f"{node.name}-{KUBE_PROXY}")
-        self.start(node)
-        self.wait_ready(node)
 
     def wait_ready(self, node: Node) -> None:
         """Wait until kube-proxy has written its rules once (its own health endpoint says so).

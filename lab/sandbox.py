@@ -405,12 +405,15 @@ class Sandbox:
         until(f"{name} to start", started, timeout=10, interval=0.01)
         return int(pidfile.read_text())
 
-    def end(self, name: str, *, timeout: float = 20) -> None:
+    def end(self, name: str, *, kill: bool = False, timeout: float = 20) -> None:
         """End a spawned process by its name, and wait until it is gone; does nothing where it does
-        not run."""
+        not run.
+
+        :param kill: by SIGKILL, not SIGTERM.
+        """
         pid = self.pid_of(name)
         if pid is not None:
-            self.run(["kill", str(pid)])
+            self.run(["kill", "-KILL" if kill else "-TERM", str(pid)])
             until(
                 f"{name} to end",
                 lambda: "still there" if self.pid_of(name) else None,

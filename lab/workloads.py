@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from kube.objects import NODE, POD, Json
+from kube.objects import ENDPOINT_SLICE, NODE, POD, Json
 from lab.errors import LabError
 from lab.network import Node, NodeAddress, add_namespace
 from lab.sandbox import Sandbox, environment
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 NAMESPACE = "default"
 COREDNS = "coredns"
+#: Whether a pod of it has its Services and answers, asked in its own network namespace.
+DNS_READY = "http://127.0.0.1:8181/ready"
 CLUSTER_DOMAIN = "cluster.local"
 DNS_NAMESPACE = "kube-system"
 
@@ -233,6 +235,15 @@ def create_service(api: Kube, spec: ServiceSpec, endpoints: Sequence[tuple[str, 
     made = api.ensure(service_object(spec))
     api.ensure(endpoint_slice(spec, endpoints))
     return str(made["spec"]["clusterIP"])
+
+
+def lead_to(api: Kube, spec: ServiceSpec, endpoints: Sequence[tuple[str, str]]) -> None:
+    """Have a Service lead to other pods, as its controller would.
+
+    :param endpoints: address and node of each pod behind it.
+    """
+    made = endpoint_slice(spec, endpoints)
+    api.merge(ENDPOINT_SLICE, made["metadata"]["name"], made, spec.namespace)
 
 
 def await_services(

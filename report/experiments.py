@@ -58,7 +58,7 @@ def _series(
     table.title, table.title_justify = f"{series.subject}: {experiment.axis.name}", "left"
     yield table
     for metric_name, said in series.statements():
-        if wanted(metric_name):
+        if wanted(metric_name) or metric_name in series.said:
             yield f"{metric_name}: {said}"
     for comparison in series.comparisons:
         first, second = comparison.labels
@@ -164,7 +164,11 @@ def _points_of(series: Series, names: Sequence[str]) -> str:
         units = {p.metrics[name].unit for p in series.points if name in p.metrics}
         unit = "".join(f", {each}" for each in sorted(units - {_MICROSECONDS}))
         lines.append(_row([f"`{name}`{unit}", *(_cell(point, name) for point in series.points)]))
-    said = [f"- `{name}`: {text}" for name, text in series.statements() if name in names]
+    said = [
+        f"- `{name}`: {text}"
+        for name, text in series.statements()
+        if name in names or name in series.said
+    ]
     return "\n".join([*lines, *([""] if said else []), *said])
 
 

@@ -327,7 +327,7 @@ class Section:
             yield from run.series
 
     def statements(self) -> Iterator[tuple[str, str, str]]:
-        """What fits and bounds say: subject, metric, words."""
+        """What is said in words: subject, metric or point, words."""
         for series in self.series():
             for metric, said in series.statements():
                 yield series.subject, metric, said

@@ -42,7 +42,7 @@ from lab.errors import LabError
 from lab.kernel import IdleHold
 from lab.network import Node
 from lab.sandbox import KILLED, environment
-from lab.workloads import NAMESPACE, PodSpec
+from lab.workloads import COREDNS, NAMESPACE, PodSpec
 from studies.experiments.capabilities import AtDevice, PodRequest
 
 _LONGEST_TURNS = 3_600.0
@@ -94,8 +94,9 @@ class LabSession(KeepsObjects):
         self._lock = Lock()
         self._told: tuple[float, list[Evidence]] | None = None
         self._restarted: dict[tuple[str, str], str] = {}
-        """Identity before, of what :meth:`restart_component` has restarted, by name and identity
-        after it."""
+        """Identity before, of what was started anew on purpose, by name and identity after it."""
+        self._ended: dict[str, str] = {}
+        """Identity, by name, of what :meth:`end_component` has ended."""
         self._on_nodes: set[str] = set()
         """Names of the pods that run in their node's network."""
 
@@ -138,6 +139,9 @@ class LabSession(KeepsObjects):
         if done.returncode:
             raise SessionError(tail(done.stderr.decode(errors="replace")))
         return done.stdout
+
+    def run_load(self, pod: Pod, plan: str, *, timeout: float) -> CommandResult:
+        return self.run(pod, [TURNS, "load", plan], timeout=timeout)
 
     def sampling(self) -> AbstractContextManager[perf.Recording]:
         return self.tracing(None)
@@ -287,9 +291,40 @@ class LabSession(KeepsObjects):
             }
 
     def restart_component(self, component: str, node: str) -> None:
-        before = {each.name: each.identity for each in self.health()}
+        self.end_component(component, node, kill=False)
+        self.start_component(component, node)
+
+    def end_component(self, component: str, node: str, *, kill: bool) -> None:
+        before = self._identities()
         with _as_session_error():
-            self._lab.restart(component, node)
+            self._lab.end(component, node, kill=kill)
+            left = self._lab.sandbox.processes()
+        self._ended |= {name: each for name, each in before.items() if name not in left}
+
+    def start_component(self, component: str, node: str) -> None:
+        with _as_session_error():
+            self._lab.start_again(component, node)
+        self._take_as_before(self._ended)
+        self._ended.clear()
+
+    @contextmanager
+    def dns_replaced(self, grace: float) -> Iterator[None]:
+        before = self._identities()
+        with _as_session_error():
+            self._lab.replace_dns(f"{COREDNS}-next", grace)
+        try:
+            yield
+        finally:
+            with _as_session_error():
+                self._lab.replace_dns(COREDNS, 0.0)
+            self._take_as_before(before)
+
+    def _identities(self) -> dict[str, str]:
+        return {each.name: each.identity for each in self.health()}
+
+    def _take_as_before(self, before: Mapping[str, str]) -> None:
+        """What was started anew on purpose is no fault: it keeps the identity that it had."""
+        with _as_session_error():
             after = self._lab.sandbox.processes()
         self._restarted |= {
             (name, each.started): before[name] for name, each in after.items() if name in before

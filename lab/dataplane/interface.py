@@ -81,6 +81,27 @@ class LabDataplane(ABC):
     def start(self, api: Kube, nodes: Sequence[Node]) -> None:
         """Start all agents; :meth:`wait_ready` follows."""
 
+    @property
+    @abstractmethod
+    def agent(self) -> str:
+        """What its component on every node is called."""
+
+    @abstractmethod
+    def start_agent(self, node: Node) -> None:
+        """Start a node's agent; also again, after its end."""
+
+    @property
+    def operator(self) -> str | None:
+        """What its component is called that runs once for the cluster, and is kept running."""
+        return None
+
+    def operator_not_ready(self, node: Node) -> str | None:
+        """Why that does not do its work yet; None when it does.
+
+        :param node: where it runs.
+        """
+        return None
+
     @abstractmethod
     def wait_ready(self, nodes: Sequence[Node]) -> None:
         """Wait until the agent of every node is ready to wire pods.

@@ -95,6 +95,54 @@ class ComponentRestart(Protocol):
         ...
 
 
+@runtime_checkable
+class ComponentOutage(Protocol):
+    """Ends a CNI component and starts it later; what is in the kernel stays meanwhile."""
+
+    def end_component(self, component: str, node: str, *, kill: bool) -> None:
+        """Return once it is gone: a component of a node, or one that runs once for the cluster,
+        wherever that is.
+
+        :param kill: by SIGKILL, not as a kubelet asks it to end.
+        :raises SessionError: it is not there, or does not end.
+        """
+        ...
+
+    def start_component(self, component: str, node: str) -> None:
+        """Start what was ended, and return once it says that it is ready.
+
+        :raises SessionError: it does not come back.
+        """
+        ...
+
+
+@runtime_checkable
+class LoadGenerator(Protocol):
+    """Has the load generator (``turns load``) in its pods."""
+
+    def run_load(self, pod: Pod, plan: str, *, timeout: float) -> CommandResult:
+        """Run it to its end, as :meth:`bench.session.Session.run` does.
+
+        :param plan: its argument.
+        :raises SessionError: it cannot be run at all, or it did not end in time (and was killed).
+        """
+        ...
+
+
+@runtime_checkable
+class DnsReplacement(Protocol):
+    """Replaces a pod of the cluster's DNS."""
+
+    def dns_replaced(self, grace: float) -> AbstractContextManager[None]:
+        """Have another pod take the place of one, as a Deployment does; all is as it was at the
+        block's end.
+
+        :param grace: seconds for which the old one answers after the Service has turned away.
+        :raises SessionError: the new one is not ready in time.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PodRequest:
     """A pod for the time of an experiment, pinned to a node.
@@ -289,10 +337,13 @@ class Variants(Protocol):
 
 
 _CANNOT: Mapping[type, str] = {
+    LoadGenerator: "run a load that does not wait for answers",
     ObjectStore: "create Kubernetes objects",
     ComponentCommands: "run commands beside the CNI's components",
     ComponentMetrics: "read the metrics of the CNI's components",
+    ComponentOutage: "end the CNI's components",
     ComponentRestart: "restart the CNI's components",
+    DnsReplacement: "replace a pod of the cluster's DNS",
     ExperimentPods: "run pods of an experiment",
     Sampler: "see which functions its CPUs are in",
     Tracer: "see where in the kernel packets pass",

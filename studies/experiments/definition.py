@@ -4,6 +4,7 @@ Pure data, light to import: a stack's settings are checked with it. What runs ea
 :mod:`studies.experiments.run`, with the statistics that this does without.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from studies.experiments.capabilities import (
     ComponentCommands,
     ComponentMetrics,
     ExperimentPods,
+    LoadGenerator,
     ObjectStore,
     Variants,
 )
@@ -41,6 +43,13 @@ class Extent:
         return {"points": list(self.points), "rounds": self.rounds, "seconds": self.seconds}
 
 
+_WORDS = (
+    ("points", "points on the axis"),
+    ("rounds", "samples at each point"),
+    ("seconds", "length of each probe's run"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Definition:
     """An experiment.
@@ -48,7 +57,9 @@ class Definition:
     ``axis`` is what is changed on purpose and ``unit`` that of its numbers (empty for names).
     ``needs`` are capabilities (:mod:`studies.experiments.capabilities`); ``usual`` is its extent
     where nothing else is asked for. Points that are numbers lie between ``lowest`` and
-    ``highest``; names are some of the usual ones; ``fixed`` ones cannot be chosen.
+    ``highest``; names are some of the usual ones; ``fixed`` ones cannot be chosen. ``words`` are
+    what a command calls points, rounds and seconds, with what each is. No sample is begun
+    ``within`` seconds after its begin, where nobody says otherwise.
     """
 
     name: str
@@ -60,6 +71,8 @@ class Definition:
     lowest: int = 0
     highest: int = 0
     fixed: bool = False
+    words: tuple[tuple[str, str], ...] = _WORDS
+    within: float = math.inf
 
     def extent(
         self,
@@ -116,6 +129,20 @@ def _listed(points: Sequence[object]) -> str:
     return ", ".join(map(str, points))
 
 
+DISRUPTIONS = (
+    "agent-restart",
+    "agent-killed",
+    "agent-absent",
+    "kube-proxy-restart",
+    "operator-restart",
+    "pod-replaced",
+    "pod-killed",
+    "dns-replaced",
+    "policy",
+)
+"""What :mod:`studies.experiments.disrupt.events` brings about."""
+
+
 def _policies(name: str, kind: str) -> Definition:
     return Definition(
         name=name,
@@ -168,5 +195,19 @@ _ALL = (
     ),
     _policies("policy", "NetworkPolicy"),
     _policies("cilium-policy", "CiliumNetworkPolicy"),
+    Definition(
+        name="disrupt",
+        question="What do users feel when a component restarts, a pod is replaced, or a policy "
+        "comes and goes?",
+        axis="event",
+        needs=(ObjectStore, ExperimentPods, LoadGenerator),
+        usual=Extent(points=DISRUPTIONS, rounds=30, seconds=4),
+        words=(
+            ("kinds", "kinds of events"),
+            ("events", "of each kind"),
+            ("seconds", "of load after each event"),
+        ),
+        within=1_800.0,
+    ),
 )
 EXPERIMENTS: Mapping[str, Definition] = {each.name: each for each in _ALL}

@@ -95,7 +95,7 @@ class Series(Model):
     """One subject (a scenario, a kube-proxy mode) along the axis.
 
     ``skipped`` is the reason why it has no points. ``comparisons`` are of points by label, each
-    against the first of its two.
+    against the first of its two. ``said`` is what came out, in words, by the point's label.
     """
 
     subject: str
@@ -103,13 +103,15 @@ class Series(Model):
     fits: list[Fit] = Field(default_factory=list)
     within: RateWithin | None = None
     comparisons: list[Comparison] = Field(default_factory=list)
+    said: dict[str, str] = Field(default_factory=dict)
     skipped: str | None = None
 
     def statements(self) -> Iterator[tuple[str, str]]:
-        """Metrics, and what is said of them by fits and bounds."""
+        """Metrics, with what fits and bounds say; points, with what is said of them."""
         for each in (*self.fits, self.within):
             if each is not None:
                 yield each.metric, each.verdict
+        yield from self.said.items()
 
 
 def as_one_family(series: Sequence[Series]) -> list[Series]:

@@ -83,16 +83,27 @@ def allow(kind: Kind) -> Manifest:
     return _policy(kind, "target-allow", [TARGET_ROLE], TARGET_PORT)
 
 
+def admit(kind: Kind, servers: str, clients: str) -> Manifest:
+    """Selects the pods of one role, and allows those of another all."""
+    return _policy(kind, f"admit-{servers}", [servers], None, allowed=[clients])
+
+
 def _policy(
-    kind: Kind, name: str, selected: Sequence[str], port: int | None, *, nobody: bool = False
+    kind: Kind,
+    name: str,
+    selected: Sequence[str],
+    port: int | None,
+    *,
+    allowed: Sequence[str] = roles("client"),
+    nobody: bool = False,
 ) -> Manifest:
-    """:param port: the only one that clients may use; None for all."""
+    """:param port: the only one that those who are allowed may use; None for all."""
     make = _kubernetes if kind == "NetworkPolicy" else _cilium
     return {
         "apiVersion": API_VERSIONS[kind],
         "kind": kind,
         "metadata": {"name": _name(name), "labels": {POLICY_LABEL: "true"}},
-        "spec": make(_roles(selected), None if nobody else _roles(roles("client")), port),
+        "spec": make(_roles(selected), None if nobody else _roles(allowed), port),
     }
 
 

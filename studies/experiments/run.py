@@ -1,6 +1,5 @@
 """Running one experiment on one session: preconditions, the experiment itself, its record."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 from bench.interleave import prepare
@@ -11,6 +10,7 @@ from studies.experiments import hops, host, policy
 from studies.experiments.ablate import run_beside
 from studies.experiments.capabilities import lacking
 from studies.experiments.definition import Definition, Extent
+from studies.experiments.disrupt import run as disrupt
 from studies.experiments.model import (
     Axis,
     Context,
@@ -30,6 +30,7 @@ RUNS: Mapping[str, Callable[[Context], Findings]] = {
     "toggles": run_beside,
     "policy": policy.kubernetes,
     "cilium-policy": policy.cilium,
+    "disrupt": disrupt.run,
 }
 """What runs each experiment of :data:`studies.experiments.definition.EXPERIMENTS`.
 
@@ -46,7 +47,7 @@ def run_experiment(
     command: str,
     subject: str | None = None,
     allow: Sequence[str] = (),
-    within: float = math.inf,
+    within: float | None = None,
     progress: Progress | None = None,
     clock: Clock | None = None,
 ) -> Experiment:
@@ -55,7 +56,7 @@ def run_experiment(
     :param command: what makes it again, for the record.
     :param subject: what its series is called; by default the scenario's title.
     :param allow: preconditions that may fail, beside those of the quick profile.
-    :param within: seconds; what would take longer is left out.
+    :param within: seconds; what would take longer is left out. By default the definition's.
     :raises PreconditionError: what would be measured is not what is meant; nothing was measured.
     :raises SessionError: the cluster cannot be asked, or refuses a change.
     :raises PlanError: ``allow`` names no precondition.
@@ -63,13 +64,14 @@ def run_experiment(
     say = progress or (lambda line: None)
     clock = clock or Clock()
     started, start = clock.now(), clock.monotonic()
+    deadline = start + (definition.within if within is None else within)
     plan = plan_for("quick", runs=extent.rounds, seconds=extent.seconds, allow=allow)
     environment, about = session.environment(), session.about()
     name = subject or about.scenario.title or "this cluster"
     evidence = Evidence(started, environment, about)
     reason = lacking(session, definition.needs)
     if reason is None:
-        side = prepare(name, session, plan, clock=clock, deadline=start + within, say=say)
+        side = prepare(name, session, plan, clock=clock, deadline=deadline, say=say)
         evidence = side.evidence or evidence
         try:
             findings = RUNS[definition.name](Context(side, plan, extent, name, say))

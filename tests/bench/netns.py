@@ -201,7 +201,7 @@ class NetnsSession:
         return Environment(
             target="two network namespaces and a veth pair",
             kernel=os.uname().release,
-            congestion_control=congestion.of(self._namespace("client")),
+            congestion_control=congestion.of(self.namespace("client")),
             adaptations=["no cluster: the httpbin Service is the server's own address"],
         )
 
@@ -213,7 +213,8 @@ class NetnsSession:
         """Start a program on a node; it ends with the session."""
         return self._start([*self._enter(node), *argv])
 
-    def _namespace(self, node: str) -> Path:
+    def namespace(self, node: str) -> Path:
+        """A node's network namespace."""
         return Path(f"/proc/{self._holders[node].pid}/ns/net")
 
     def _enter(self, node: str) -> list[str]:
@@ -244,7 +245,7 @@ class NetnsSession:
             str(server),
         )
         for node, address in (("client", CLIENT), ("server", SERVER)):
-            congestion.choose(congestion.DEFAULT, self._namespace(node))
+            congestion.choose(congestion.DEFAULT, self.namespace(node))
             self._ip(node, "link", "set", "lo", "up")
             self._ip(node, "address", "add", f"{address}/24", "dev", "eth0")
             self._ip(node, "link", "set", "eth0", "up")

@@ -179,8 +179,8 @@ def test_a_restart_writes_everything_anew(
     running: RunningLab, bench: Bench, dataplane: Dataplane
 ) -> None:
     if dataplane.full is None:
-        with pytest.raises(SessionError, match="cannot restart cilium-agent"):
-            running.session.restart_component(dataplane.component, "node-1")
+        with pytest.raises(SessionError, match="cannot restart kube-proxy on node-1"):
+            running.session.restart_component("kube-proxy", "node-1")
         return
     reading = FullSyncProbe(dataplane.component, dataplane.full).measure(bench)
     assert 1_000 < reading.values["full_sync"] < 20e6

@@ -1,10 +1,11 @@
 // Program turns measures several network paths in turn, a few milliseconds each.
 //
-// Three parts, one program:
+// Four parts, one program:
 //
 //	turns serve   answers in a server's pod: echo, sink, datagrams
 //	turns client  does operations on one path, when it is told to (started by run)
 //	turns run     gives the clients their turns in random order, and writes what each operation took
+//	turns load    sends requests to one path when each is due, and writes what became of each
 //
 // A client is a process of its own, so that its sockets belong to its pod's network namespace and
 // cgroup as any program's there. Clients share one CPU with the process that gives the turns: a turn
@@ -23,9 +24,9 @@ import (
 const threads = 512
 
 func main() {
-	commands := map[string]func([]string) error{"serve": serve, "client": client, "run": run}
+	commands := map[string]func([]string) error{"serve": serve, "client": client, "run": run, "load": load}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: turns serve|client|run [options]; turns serve -help")
+		fmt.Fprintln(os.Stderr, "usage: turns serve|client|run|load [options]; turns serve -help")
 		os.Exit(2)
 	}
 	if err := undisturbed(); err != nil {

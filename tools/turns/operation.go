@@ -209,6 +209,33 @@ func complete(answer []byte) (bool, error) {
 	return len(answer) >= end+4+length, nil
 }
 
+// question is a query for the IPv4 address of a name; its identifier, the first two bytes, is 0.
+func question(name string) ([]byte, error) {
+	// RFC 1035: identifier, flags (recursion desired), one question.
+	text := []byte{0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}
+	for label := range strings.SplitSeq(strings.TrimSuffix(name, "."), ".") {
+		if len(label) == 0 || len(label) > 63 {
+			return nil, fmt.Errorf("name %q: a label of %d bytes", name, len(label))
+		}
+		text = append(append(text, byte(len(label))), label...)
+	}
+	return append(text, 0, 0, 1, 0, 1), nil
+}
+
+// answers tells whether an answer is that to a query, and what is wrong with it then.
+func answers(asked, answer []byte) (mine bool, err error) {
+	if len(answer) < 12 || !bytes.Equal(answer[:2], asked[:2]) {
+		return false, nil
+	}
+	if code := answer[3] & 0xf; code != 0 {
+		return true, fmt.Errorf("the server answers with code %d", code)
+	}
+	if answer[6] == 0 && answer[7] == 0 {
+		return true, fmt.Errorf("an answer without an address")
+	}
+	return true, nil
+}
+
 // query asks a DNS server for the IPv4 address of a name, by UDP.
 type query struct {
 	fd     int
@@ -217,19 +244,15 @@ type query struct {
 }
 
 func newDNS(t task, address netip.AddrPort) (operation, error) {
+	text, err := question(t.Name)
+	if err != nil {
+		return nil, err
+	}
 	fd, err := dial(address, syscall.SOCK_DGRAM, t.TimeoutSeconds)
 	if err != nil {
 		return nil, err
 	}
-	// RFC 1035: identifier, flags (recursion desired), one question.
-	text := []byte{0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}
-	for label := range strings.SplitSeq(strings.TrimSuffix(t.Name, "."), ".") {
-		if len(label) == 0 || len(label) > 63 {
-			return nil, fmt.Errorf("name %q: a label of %d bytes", t.Name, len(label))
-		}
-		text = append(append(text, byte(len(label))), label...)
-	}
-	return &query{fd, append(text, 0, 0, 1, 0, 1), make([]byte, 1<<12)}, nil
+	return &query{fd, text, make([]byte, 1<<12)}, nil
 }
 
 func (o *query) prepare() error {
@@ -248,16 +271,9 @@ func (o *query) do() error {
 			return err
 		}
 		// An answer to an earlier query, which was given up, is passed over.
-		if n < 12 || !bytes.Equal(o.buffer[:2], o.sent[:2]) {
-			continue
+		if mine, err := answers(o.sent, o.buffer[:n]); mine {
+			return err
 		}
-		if code := o.buffer[3] & 0xf; code != 0 {
-			return fmt.Errorf("the server answers with code %d", code)
-		}
-		if o.buffer[6] == 0 && o.buffer[7] == 0 {
-			return fmt.Errorf("an answer without an address")
-		}
-		return nil
 	}
 }
 

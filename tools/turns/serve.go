@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"sync"
 	"syscall"
 	"unsafe"
 )
@@ -28,6 +30,8 @@ func serve(arguments []string) error {
 	if err != nil {
 		return fmt.Errorf("-host: %w", err)
 	}
+	// Each connection has a thread, whose leftovers only a collection takes: once in many thousands.
+	debug.SetMemoryLimit(serveMemory)
 	failed := make(chan error, 8)
 	for port, answer := range map[int]func(int) error{*echo: answerEcho, *sink: answerSink} {
 		listener, err := listen(netip.AddrPortFrom(ip, uint16(port)), syscall.SOCK_STREAM)
@@ -62,6 +66,9 @@ func serve(arguments []string) error {
 		return err
 	}
 }
+
+// serveMemory is that of a server, in bytes, beyond which memory is collected.
+const serveMemory = 256 << 20
 
 func listen(address netip.AddrPort, kind int) (int, error) {
 	family, to := sockaddr(address)
@@ -121,8 +128,13 @@ func accept(listener int, cpu int, answer func(int) error, failed chan<- error) 
 	}, failed)
 }
 
+// echoes has the buffers of connections that have ended: a load opens hundreds a second.
+var echoes = sync.Pool{New: func() any { return new([1 << 16]byte) }}
+
 func answerEcho(fd int) error {
-	buffer := make([]byte, 1<<16)
+	room := echoes.Get().(*[1 << 16]byte)
+	defer echoes.Put(room)
+	buffer := room[:]
 	for {
 		n, err := readOpen(fd, buffer)
 		if err != nil {

@@ -59,6 +59,8 @@ _KINDS = (
 )
 #: The chart's own (``healthPort``).
 HEALTH_PORT = 9879
+#: The operator's, as its probes in the chart ask for it (``operator-api-serve-addr``).
+OPERATOR_HEALTH = "http://127.0.0.1:9234/healthz"
 
 #: Rendered keys that name places of a container image, which a process on a host has elsewhere.
 _PLACES = ("cgroup-root", "bpf-root", "procfs", "write-cni-conf-when-ready", "cni-log-file")
@@ -192,6 +194,19 @@ class Cilium(LabDataplane):
             for node, subnet in zip(nodes, subnets, strict=True):
                 network.route_to(self._sandbox, node.address, str(subnet))
 
+    @property
+    def agent(self) -> str:
+        return AGENT
+
+    @property
+    def operator(self) -> str:
+        return OPERATOR
+
+    def operator_not_ready(self, node: Node) -> str | None:
+        if self._sandbox.pid_of(OPERATOR) is None:
+            return "it does not run"
+        return self._sandbox.unhealthy(node.name, OPERATOR_HEALTH)
+
     def start_operator(self, node: Node) -> None:
         """Start the operator, as a pod of a node's own network."""
         env = {"K8S_NODE_NAME": node.name, "CILIUM_K8S_NAMESPACE": "kube-system"}
@@ -217,7 +232,6 @@ class Cilium(LabDataplane):
         self._sandbox.script(setup, node.host)
 
     def start_agent(self, node: Node) -> None:
-        """Start a node's agent; also again, after its end."""
         self._sandbox.spawn(
             f"{node.name}-{AGENT}",
             [

@@ -179,9 +179,16 @@ class VpcCni(LabDataplane):
     def configure(self, progress: Progress) -> None:
         pass  # the daemons' configuration is their environment
 
+    @property
+    def agent(self) -> str:
+        return self.daemons.name
+
+    def start_agent(self, node: Node) -> None:
+        self.daemons.start(node)
+
     def start(self, api: Kube, nodes: Sequence[Node]) -> None:
         for node in nodes:
-            self.daemons.start(node)
+            self.start_agent(node)
 
     def wait_ready(self, nodes: Sequence[Node]) -> None:
         for node in nodes:

@@ -28,7 +28,9 @@ CHANGING = "scale-changing"
 _SERVICE_NAME = "kubernetes.io/service-name"
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _OWNER = "cni-benchmark"
-_PORT = "main"
+_PORTS = {"TCP": "main", "UDP": "udp"}
+_TCP = ("TCP",)
+_ENDING = {"ready": False, "serving": True, "terminating": True}
 _KINDS = (("v1", "Service"), ("discovery.k8s.io/v1", "EndpointSlice"))
 
 
@@ -153,9 +155,18 @@ def pair(
     ]
 
 
-def service_manifest(name: str, port: int, target_port: int, labels: dict[str, str]) -> Manifest:
+def service_manifest(
+    name: str,
+    port: int,
+    target_port: int,
+    labels: dict[str, str],
+    protocols: Sequence[str] = _TCP,
+) -> Manifest:
     """A Service without a selector, whose endpoints no controller touches."""
-    ports = [{"name": _PORT, "port": port, "targetPort": target_port, "protocol": "TCP"}]
+    ports = [
+        {"name": _PORTS[each], "port": port, "targetPort": target_port, "protocol": each}
+        for each in protocols
+    ]
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -165,9 +176,17 @@ def service_manifest(name: str, port: int, target_port: int, labels: dict[str, s
 
 
 def endpoints_manifest(
-    name: str, target_port: int, backends: Sequence[str], labels: dict[str, str]
+    name: str,
+    target_port: int,
+    backends: Sequence[str],
+    labels: dict[str, str],
+    protocols: Sequence[str] = _TCP,
+    ending: Sequence[str] = (),
 ) -> Manifest:
-    """The EndpointSlice that leads a Service to its backends, also where no controller would."""
+    """The EndpointSlice that leads a Service to its backends, also where no controller would.
+
+    :param ending: addresses of pods that still answer while they end.
+    """
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -176,9 +195,12 @@ def endpoints_manifest(
             "labels": {**labels, _SERVICE_NAME: name, _MANAGED_BY: _OWNER},
         },
         "addressType": "IPv4",
-        "ports": [{"name": _PORT, "port": target_port, "protocol": "TCP"}],
+        "ports": [
+            {"name": _PORTS[each], "port": target_port, "protocol": each} for each in protocols
+        ],
         "endpoints": [
-            {"addresses": [address], "conditions": {"ready": True}} for address in backends
+            *({"addresses": [each], "conditions": {"ready": True}} for each in backends),
+            *({"addresses": [each], "conditions": _ENDING} for each in ending),
         ],
     }
 
