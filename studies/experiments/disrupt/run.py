@@ -252,7 +252,7 @@ def sentence(event: Event, made: Point) -> str:
     count = lost.n
     gaps = [
         f"{_SHORT[name]} {_range(made.metrics[GAPS[name].name])}"
-        for name in GAPS
+        for name in _SHORT
         if any(made.metrics[GAPS[name].name].samples)
     ]
     parts = [f"{count} event{'s' if count > 1 else ''}"]
@@ -269,7 +269,6 @@ _SHORT = {
     "kept": "answers over kept connections for",
     "dns": "DNS for",
     "udp": "datagrams for",
-    ALL: "any of these for",
 }
 
 
