@@ -114,10 +114,15 @@ def told(session: NetnsSession, seconds: float, meanwhile: Callable[[], float]) 
     return Told(done.stdout, began, lasted)
 
 
-def stopped(seconds: float) -> float:
-    """Stop the one load that this process has started for so many seconds; how long that was."""
+def stopped(seconds: float, asks: str = SERVER) -> float:
+    """Stop the load that this process has started for so many seconds; how long that was.
+
+    :param asks: a part of its plan, by which it is known.
+    """
     started = psutil.Process().children(recursive=True)
-    (load,) = (each for each in started if each.cmdline()[1:2] == ["load"])
+    (load,) = (
+        each for each in started if each.cmdline()[1:2] == ["load"] and asks in each.cmdline()[2]
+    )
     load.suspend()
     start = time.monotonic()
     time.sleep(seconds)

@@ -17,7 +17,7 @@ from bench.plan import PROFILES, Plan
 from bench.probes.base import Bench
 from bench.session import CommandResult, Pod, SessionError, resolve_targets
 from cli.main import main
-from studies.experiments.capabilities import Manifest, PodRequest
+from studies.experiments.capabilities import Manifest, PodRequest, Progress
 from studies.experiments.definition import DISRUPTIONS, EXPERIMENTS
 from studies.experiments.disrupt.events import CLIENT, SERVER, events, staged
 from studies.experiments.disrupt.load import CONTROL
@@ -262,11 +262,12 @@ def test_a_policy_comes_and_goes_and_allows_the_client_all() -> None:
     seen: list[Manifest] = []
     with staged(bench, print) as stage, pytest.MonkeyPatch.context() as patch:
         create = session.create_objects
-        patch.setattr(
-            session,
-            "create_objects",
-            lambda wanted, say: (seen.extend(wanted), create(wanted, say)),
-        )
+
+        def noted(wanted: Sequence[Manifest], say: Progress) -> None:
+            seen.extend(wanted)
+            create(wanted, say)
+
+        patch.setattr(session, "create_objects", noted)
         (policy,), _ = events(bench, ["policy"])
         with ExitStack() as after:
             policy.act(stage, after)
