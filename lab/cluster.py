@@ -329,8 +329,12 @@ class Lab:
 
     @cached_property
     def dataplane(self) -> LabDataplane:
+        return dataplane(self.spec.cni, self._parts)
+
+    @property
+    def _parts(self) -> LabParts:
         spec = self.spec
-        parts = LabParts(
+        return LabParts(
             self.sandbox,
             self.toolchain,
             spec.kubernetes,
@@ -338,7 +342,15 @@ class Lab:
             spec.values,
             self.cloud,
         )
-        return dataplane(spec.cni, parts)
+
+    def _dataplane_of(self, version: str) -> LabDataplane:
+        """The CNI of another version, configured by the same values beside the lab's own.
+
+        :raises LabError: its installer refuses them.
+        """
+        made = dataplane(self.spec.cni, replace(self._parts, version=version, apart=f"-{version}"))
+        made.configure(lambda line: None)
+        return made
 
     @cached_property
     def kube_proxy(self) -> KubeProxy | None:
@@ -439,9 +451,10 @@ class Lab:
         self._refuse_unknown(component, node_name)
         self.sandbox.end(f"{node_name}-{component}", kill=kill)
 
-    def start_again(self, component: str, node_name: str) -> None:
+    def start_again(self, component: str, node_name: str, version: str | None = None) -> None:
         """Start a component that :meth:`end` has ended, and wait until it says that it is ready.
 
+        :param version: of the CNI's agent, where it is to be another than the lab's own.
         :raises LabError: it is not there, or is not ready in time.
         """
         if component == self.dataplane.operator:
@@ -453,8 +466,9 @@ class Lab:
         self._refuse_unknown(component, node_name)
         node = self._node(node_name)
         if component == self.dataplane.agent:
-            self.dataplane.start_agent(node)
-            self.dataplane.wait_ready([node])
+            of_version = self.dataplane if version is None else self._dataplane_of(version)
+            of_version.start_agent(node)
+            of_version.wait_ready([node])
         elif self.kube_proxy is not None:
             self.kube_proxy.start(node)
             self.kube_proxy.wait_ready(node)

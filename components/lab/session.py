@@ -27,7 +27,7 @@ from bench.session import (
 from bench.text import ParseError, tail
 from bench.workloads import DNS_SERVICE, WORKLOADS
 from cni.dataplane import CountError, Setting, configuration
-from cni.platform import Eni, origin
+from cni.platform import Eni, origin, version_numbers
 from cni.registry import DATAPLANES
 from cni.toggles import Evidence
 from components.lab import cpu, perf, rollout
@@ -42,6 +42,7 @@ from lab.errors import LabError
 from lab.kernel import IdleHold
 from lab.network import Node
 from lab.sandbox import KILLED, environment
+from lab.toolchain.programs import need_of
 from lab.workloads import COREDNS, NAMESPACE, PodSpec
 from studies.experiments.capabilities import AtDevice, PodRequest
 
@@ -301,11 +302,20 @@ class LabSession(KeepsObjects):
             left = self._lab.sandbox.processes()
         self._ended |= {name: each for name, each in before.items() if name not in left}
 
-    def start_component(self, component: str, node: str) -> None:
+    def start_component(self, component: str, node: str, version: str | None = None) -> None:
         with _as_session_error():
-            self._lab.start_again(component, node)
+            self._lab.start_again(component, node, version)
         self._take_as_before(self._ended)
         self._ended.clear()
+
+    def other_version(self, component: str) -> str | None:
+        lab, name = self._lab, self._lab.spec.cni
+        if component != lab.dataplane.agent:
+            return None
+        own = version_numbers(lab.spec.cni_version)
+        older = [each for each in DATAPLANES[name].versions if version_numbers(each) < own]
+        built = [each for each in older if not lab.toolchain.missing({need_of(name, each)})]
+        return max(built, key=version_numbers, default=None)
 
     @contextmanager
     def dns_replaced(self, grace: float) -> Iterator[None]:

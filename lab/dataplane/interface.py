@@ -29,6 +29,8 @@ class LabParts:
     :param values: what the CNI's installer takes, as an EKS cluster would get it but for the lab's
         adaptations: a chart's values, an add-on's configuration.
     :param cloud: the part of AWS that the nodes are in; None where pods have routed subnets.
+    :param apart: what the name of its configuration's folder ends with, where another version
+        has one beside it.
     """
 
     sandbox: Sandbox
@@ -37,6 +39,7 @@ class LabParts:
     version: str
     values: Mapping[str, Any]
     cloud: Cloud | None
+    apart: str = ""
 
 
 class LabDataplane(ABC):

@@ -108,11 +108,17 @@ class ComponentOutage(Protocol):
         """
         ...
 
-    def start_component(self, component: str, node: str) -> None:
+    def start_component(self, component: str, node: str, version: str | None = None) -> None:
         """Start what was ended, and return once it says that it is ready.
 
+        :param version: one that :meth:`other_version` has told, in place of its own.
         :raises SessionError: it does not come back.
         """
+        ...
+
+    def other_version(self, component: str) -> str | None:
+        """A version that can take the place of a component's own on one node: the newest of those
+        that are older. None where there is none."""
         ...
 
 

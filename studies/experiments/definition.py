@@ -133,6 +133,7 @@ DISRUPTIONS = (
     "agent-restart",
     "agent-killed",
     "agent-absent",
+    "agent-upgrade",
     "kube-proxy-restart",
     "operator-restart",
     "pod-replaced",

@@ -81,7 +81,7 @@ def test_a_stopped_client_is_told_as_such_and_not_as_a_drop(bench: Bench, stage:
         stopped(0.2, stage.address)
 
     probe = DisruptionProbe(Event("stopped", "", stop, 2.0), stage, 2.0)
-    with pytest.raises(SampleError, match="^the client itself sent up to "):
+    with pytest.raises(SampleError, match=r"^the client itself sent up to "):
         probe.measure(bench)
 
 

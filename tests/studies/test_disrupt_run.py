@@ -93,10 +93,14 @@ class DisruptSession(StoreSession):
             raise SessionError(self.refuses)
         self.ended.append((component, node, kill))
 
-    def start_component(self, component: str, node: str) -> None:
+    def start_component(self, component: str, node: str, version: str | None = None) -> None:
         """See ``studies.experiments.capabilities``."""
-        self.started.append(component)
+        self.started.append(component if version is None else f"{component} {version}")
         self.time.seconds += self.takes
+
+    def other_version(self, component: str) -> str | None:
+        """See ``studies.experiments.capabilities``."""
+        return "1.19.7"
 
     @contextmanager
     def dns_replaced(self, grace: float) -> Iterator[None]:
@@ -254,6 +258,18 @@ def test_a_replaced_pod_ends_after_its_grace_and_a_killed_one_before_its_service
         assert len(session.running) == 4  # client, witness and two servers
     assert session.running == []
     assert session.objects == {}
+
+
+def test_an_upgrade_goes_there_and_back() -> None:
+    session = DisruptSession()
+    bench = Bench(session, resolve_targets(session), session.time.clock())
+    with staged(bench, print) as stage:
+        (upgrade,), _ = events(bench, ["agent-upgrade"])
+        with ExitStack() as after:
+            upgrade.act(stage, after)
+    assert session.started == [f"{AGENT} 1.19.7", AGENT]
+    assert len(session.ended) == 2
+    assert "1.19.7" in upgrade.what
 
 
 def test_a_policy_comes_and_goes_and_allows_the_client_all() -> None:

@@ -123,7 +123,7 @@ class Cilium(LabDataplane):
 
     def __init__(self, parts: LabParts) -> None:
         super().__init__(parts)
-        self._config_dir = self._sandbox.paths.config / "cilium"
+        self._config_dir = self._sandbox.paths.config / f"cilium{parts.apart}"
         self._configuration = (
             f"--config-dir={self._config_dir}",
             f"--k8s-kubeconfig-path={self._sandbox.paths.kubeconfig}",

@@ -203,6 +203,22 @@ def _outage(component: str, *, kill: bool = False, absent: float = 0.0) -> Act:
     return act
 
 
+def _upgrade(component: str, version: str) -> Act:
+    """There and back: an older version takes the place of a component's own, which comes back."""
+
+    def act(stage: Stage, after: ExitStack) -> None:
+        session = stage.bench.session
+        assert isinstance(session, ComponentOutage)
+        session.end_component(component, stage.node, kill=False)
+        try:
+            session.start_component(component, stage.node, version)
+        finally:
+            session.end_component(component, stage.node, kill=False)
+            session.start_component(component, stage.node)
+
+    return act
+
+
 def _replaced(stage: Stage, after: ExitStack) -> None:
     """As a Deployment does: the new pod first; the old one ends after its grace."""
     old, ends = stage.servers[0]
@@ -273,6 +289,16 @@ def events(bench: Bench, wanted: Sequence[str]) -> tuple[list[Event], dict[str, 
             reasons[name] = "this target cannot end the CNI's components"
         else:
             found[name] = Event(name, what.format(component), _outage(component, **act), seconds)
+    other = session.other_version(agent) if agent and isinstance(session, ComponentOutage) else None
+    if agent and other:
+        found["agent-upgrade"] = Event(
+            "agent-upgrade",
+            f"{agent} is replaced by its version {other}, and that by its own again",
+            _upgrade(agent, other),
+            30.0,
+        )
+    else:
+        reasons["agent-upgrade"] = "there is no other version of an agent here"
     grace = f"{GRACE_SECONDS:.0f} s"
     found["pod-replaced"] = Event(
         "pod-replaced", f"one of two servers is replaced, and ends after {grace}", _replaced, 4.0
