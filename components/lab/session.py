@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -98,6 +98,8 @@ class LabSession(KeepsObjects):
         """Identity before, of what was started anew on purpose, by name and identity after it."""
         self._ended: dict[str, str] = {}
         """Identity, by name, of what :meth:`end_component` has ended."""
+        self._removed: dict[str, Health] = {}
+        """Experiments' pods that are gone because their time was over, as they were last."""
         self._on_nodes: set[str] = set()
         """Names of the pods that run in their node's network."""
 
@@ -221,14 +223,15 @@ class LabSession(KeepsObjects):
 
     def health(self) -> Sequence[Health]:
         with _as_session_error():
-            return [
-                Health(
+            found = {
+                name: Health(
                     name,
                     self._restarted.get((name, each.started), each.started),
                     _FAULTS.get(each.state, _FROZEN if each.frozen else ""),
                 )
                 for name, each in self._lab.sandbox.processes().items()
-            ]
+            }
+        return list({**self._removed, **found}.values())
 
     def configuration(self) -> Sequence[Setting]:
         lab = self._lab
@@ -360,7 +363,10 @@ class LabSession(KeepsObjects):
         try:
             yield Pod(wanted.name, wanted.role, on.name, lab.pods.create(spec, on))
         finally:
+            last = {each.name: each for each in self.health()}
             lab.pods.remove(spec, on)
+            if wanted.name in last:
+                self._removed[wanted.name] = replace(last[wanted.name], fault="")
 
     def _on_node(self, wanted: PodRequest, on: Node) -> Iterator[Pod]:
         sandbox = self._lab.sandbox

@@ -69,15 +69,15 @@ _PLACES = ("cgroup-root", "bpf-root", "procfs", "write-cni-conf-when-ready", "cn
 #: setupTunnelDevice) it takes as it finds it: with the same MACs in every lab, the same datapath
 #: compiles to a hit of the cache. The router's address is on cilium_host, as after an agent's
 #: restart: one that comes later changes the configuration, and all programs are loaded once more.
-_NODE = f"""
-mkdir -p {LIB}
-ln -sfn {{sources}} {LIB}/bpf
+_NODE = """
 ip link add cilium_host address 02:00:00:00:ce:01 txqueuelen 1000 \\
   type veth peer name cilium_net address 02:00:00:00:ce:02
 ip link set cilium_net up
 ip link set cilium_host up
-ip addr add {{router}}/32 dev cilium_host
+ip addr add {router}/32 dev cilium_host
 """
+#: What an agent compiles is of its own version, also where one takes another's place.
+_WITH_SOURCES = f'mkdir -p {LIB}; ln -sfn "$0" {LIB}/bpf; exec "$@"'
 _TUNNEL = """
 ip link add cilium_{protocol} address 02:00:00:00:ce:03 \\
   type {protocol} external dstport {port}
@@ -225,7 +225,7 @@ class Cilium(LabDataplane):
         )
 
     def _make_devices(self, node: Node, router: ipaddress.IPv4Address) -> None:
-        setup = _NODE.format(sources=self._share / "bpf", router=router)
+        setup = _NODE.format(router=router)
         if self._values["routingMode"] == "tunnel":
             protocol = self._values["tunnelProtocol"]
             setup += _TUNNEL.format(protocol=protocol, port=_TUNNEL_PORTS[protocol])
@@ -235,6 +235,7 @@ class Cilium(LabDataplane):
         self._sandbox.spawn(
             f"{node.name}-{AGENT}",
             [
+                *("sh", "-ec", _WITH_SOURCES, str(self._share / "bpf")),
                 str(self._program(AGENT)),
                 *self._configuration,
                 f"--lib-dir={LIB}",
