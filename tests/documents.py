@@ -91,6 +91,7 @@ PLOTS = {
     "policy.svg": (
         ("policy-[b-e].json",), "policy_admit,policy_refuse,connect_p50,http_1000_p50",
     ),
+    "disrupt.svg": (("disrupt-[a-e].json",), "gap_new,gap_kept,gap_dns,recovery"),
 }  # fmt: skip
 """Figures of docs/experiments: of which data, and which metrics."""
 
