@@ -270,17 +270,26 @@ def _side_by_side(labels: Sequence[str]) -> int:
     return max(1, min(len(labels), 3, _LEGEND // (longest + 1)))
 
 
+_LEVEL_LABELS = 4
+"""More names than that do not fit beside each other."""
+
+
 def _panel(
     axes: Axes, experiment: Experiment, measured: Sequence[Series], name: str, unit: str | None
 ) -> None:
     values: list[float] = []
+    # Not every series has every point.
+    labels = list(dict.fromkeys(point.label for series in measured for point in series.points))
     for place, series in enumerate(measured):
         points = [(point, value) for point in series.points if (value := _value(point, name))]
         shift = (place - (len(measured) - 1) / 2) * 0.12
         values += [middle for _, (middle, _, _) in points]
         colour, marker = _look(place)
         axes.errorbar(
-            [at + shift if point.x is None else point.x for at, (point, _) in enumerate(points)],
+            [
+                labels.index(point.label) + shift if point.x is None else point.x
+                for point, _ in points
+            ],
             [middle for _, (middle, _, _) in points],
             yerr=[
                 [middle - low for _, (middle, low, _) in points],
@@ -310,8 +319,8 @@ def _panel(
             axes.set_xticks(x_values, [size_text(x) for x in x_values])
             axes.minorticks_off()
     else:
-        labels = [point.label for point in measured[0].points]
-        axes.set_xticks(range(len(labels)), labels)
+        turned = {"rotation": 30, "ha": "right"} if len(labels) > _LEVEL_LABELS else {}
+        axes.set_xticks(range(len(labels)), labels, **turned)
 
 
 def _value(point: Point, name: str) -> tuple[float, float, float] | None:
