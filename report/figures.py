@@ -319,8 +319,9 @@ def _panel(
             axes.set_xticks(x_values, [size_text(x) for x in x_values])
             axes.minorticks_off()
     else:
-        turned = {"rotation": 30, "ha": "right"} if len(labels) > _LEVEL_LABELS else {}
-        axes.set_xticks(range(len(labels)), labels, **turned)
+        axes.set_xticks(range(len(labels)), labels)
+        if len(labels) > _LEVEL_LABELS:
+            axes.tick_params(axis="x", rotation=30)
 
 
 def _value(point: Point, name: str) -> tuple[float, float, float] | None:
