@@ -150,9 +150,9 @@ def test_every_event_is_read_from_the_log_of_its_load_and_nothing_is_left() -> N
     assert agent.metrics["recovery"].samples == pytest.approx([700.0] * 3, abs=4)
     assert agent.metrics["event"].samples == [2_000.0] * 3
     assert agent.metrics["requests_lost"].samples == [125.0] * 3
-    assert agent.facts == {
-        "events": 3, "not counted": 0, "lost in all": 375, "broken in all": 6,
-    }  # fmt: skip
+    assert 0 < float(agent.facts["client's CPU %"]) < 5
+    counted = {"events": 3, "not counted": 0, "lost in all": 375, "broken in all": 6}
+    assert agent.facts.items() > counted.items()
     assert operator.metrics["gap_new"].samples == [0.0] * 3
     # Components of the client's node, and an operator wherever it is.
     assert (

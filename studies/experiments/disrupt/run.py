@@ -36,6 +36,8 @@ LEAD_SECONDS = 1.0
 """Of load before an event."""
 _SEED = 1
 """Of the order of the kinds within a round."""
+CPU = "client's CPU %"
+"""The fact of what the client itself used of one CPU, in the last event."""
 _GROUP = "Disruption"
 _MS, _REQUESTS, _CONNECTIONS = "ms", "requests", "connections"
 _IN_ALL = len(STREAMS) * RATE
@@ -174,7 +176,7 @@ def read(client: str, witness: str, began: float, took: float) -> Reading:
     return Reading(
         values={**values, EVENT.name: 1_000 * took},
         missing=missing,
-        facts={"requests": found.requests, "client's CPU %": round(cpu, 1)},
+        facts={"requests": found.requests, CPU: round(cpu, 1)},
     )
 
 
@@ -230,6 +232,8 @@ def _point(event: Event, results: Results) -> Point:
         "lost in all": int(sum(lost.samples)) if lost else 0,
         "broken in all": int(sum(broken.samples)) if broken else 0,
     }
+    for each in results.probes.values():
+        facts |= {name: value for name, value in each.facts.items() if name == CPU}
     return made.model_copy(update={"facts": facts})
 
 
