@@ -210,7 +210,7 @@ def test_an_event_that_outlasts_its_load_is_tried_again_under_a_longer_one() -> 
     (point,) = found.series[0].points
     assert point.metrics["event"].samples == [20_000.0] * 2
     assert point.facts["not counted"] == 1
-    assert "it took 20.0 s, more than the 8.0 s for which there was load" in str(found.warnings)
+    assert "it took 20.0 s, more than the 5.0 s for which there was load" in str(found.warnings)
 
 
 def test_streams_that_are_not_back_have_no_recovery_but_a_reason() -> None:

@@ -271,14 +271,14 @@ def events(bench: Bench, wanted: Sequence[str]) -> tuple[list[Event], dict[str, 
     found: dict[str, Event] = {}
     reasons: dict[str, str] = {}
     for name, what, component, act, seconds in (
-        ("agent-restart", "{} ends and is started at once", agent, {}, 8.0),
-        ("agent-killed", "{} is killed and started at once", agent, {"kill": True}, 8.0),
+        ("agent-restart", "{} ends and is started at once", agent, {}, 5.0),
+        ("agent-killed", "{} is killed and started at once", agent, {"kill": True}, 5.0),
         (
             "agent-absent",
             f"{{}} is away for {ABSENT_SECONDS:.0f} s",
             agent,
             {"absent": ABSENT_SECONDS},
-            13.0,
+            10.0,
         ),
         ("kube-proxy-restart", "{} ends and is started at once", proxy, {}, 2.0),
         ("operator-restart", "{} ends and is started a second later", operator, {}, 4.0),
@@ -295,7 +295,7 @@ def events(bench: Bench, wanted: Sequence[str]) -> tuple[list[Event], dict[str, 
             "agent-upgrade",
             f"{agent} is replaced by its version {other}, and that by its own again",
             _upgrade(agent, other),
-            30.0,
+            20.0,
         )
     else:
         reasons["agent-upgrade"] = "there is no other version of an agent here"

@@ -38,8 +38,6 @@ PATIENCE_MS = 1_000.0
 """A request without an answer for so long is lost."""
 _IN_FLIGHT_MS = 10.0
 """A request that was due so shortly before an event may be hit by it."""
-LATE_MS = 25.0
-"""A client that sends later than that knows no gap to some ms, and its machine is too busy."""
 _MOST_REQUESTS = 1 << 22
 _NOTHING = 0xFFFF_FFFF
 _ANSWERED = 1
@@ -145,11 +143,17 @@ class Log:
     streams: dict[str, Stream]
 
     @property
+    def latest(self) -> float:
+        """By how many ms a request was sent late at most."""
+        late = np.concatenate([each.late for each in self.streams.values()])
+        # What was not sent at all was not sent in time either.
+        return float(np.max(np.nan_to_num(late, nan=np.inf), initial=0.0))
+
+    @property
     def seconds(self) -> float:
         """For how long requests were sent."""
-        return max((each.due[-1] for each in self.streams.values() if len(each.due)), default=0) / (
-            1_000
-        )
+        last = (each.due[-1] for each in self.streams.values() if len(each.due))
+        return float(max(last, default=0.0)) / 1_000
 
 
 def parse(output: str) -> Log:
@@ -203,8 +207,8 @@ def longest_gap(stream: Stream) -> float:
 
     It began between the last request that was answered in time and the first that was not, and
     ended between the last that was not and the next that was: by when they were sent, at the middle
-    of both. So it is known to the distance of two requests, and one request by itself counts as
-    that.
+    of both. So it is known to the distance of two requests, or to by how much the client was late,
+    and one request by itself counts as that.
     """
     return max((end - start for start, end in _gaps(stream)), default=0.0)
 
@@ -237,11 +241,8 @@ def starved(log: Log, where: str) -> str | None:
 
     :param where: whose load it is, for the message.
     """
-    everything = together(list(log.streams.values()))
-    # What a client did not come to send at all, it will not send any more.
-    latest = float(np.max(np.nan_to_num(everything.late, nan=np.inf), initial=0.0))
-    if latest > LATE_MS:
-        return f"the {where} itself sent up to {latest:,.0f} ms late"
+    if log.latest > IN_TIME_MS:
+        return f"the {where} itself sent up to {log.latest:,.0f} ms late"
     control = log.streams[CONTROL]
     if not control.in_time.all():
         slow = longest_gap(control)

@@ -76,7 +76,10 @@ RECOVERY = _metric(
 EVENT = _metric(
     "event", _MS, "what the event itself took: of a component, until it says that it is ready"
 )
-METRICS = (*GAPS.values(), LOST, LATE, BROKEN, RECOVERY, EVENT)
+CLIENT_LATE = _metric(
+    "client_late", _MS, "by how much the client sent a request late at most: gaps are known to that"
+)
+METRICS = (*GAPS.values(), LOST, LATE, BROKEN, RECOVERY, EVENT, CLIENT_LATE)
 
 
 class DisruptionProbe:
@@ -174,7 +177,7 @@ def read(client: str, witness: str, began: float, took: float) -> Reading:
         missing = {RECOVERY.name: "not all was as before when the load ended"}
     cpu = 100 * log.cpu / log.seconds if log.seconds else 0.0
     return Reading(
-        values={**values, EVENT.name: 1_000 * took},
+        values={**values, EVENT.name: 1_000 * took, CLIENT_LATE.name: log.latest},
         missing=missing,
         facts={"requests": found.requests, CPU: round(cpu, 1)},
     )
