@@ -12,6 +12,7 @@ from bench.interleave import Side, interleave, shuffled
 from bench.metrics import Metric
 from bench.probes.base import GRACE_SECONDS, Bench, Invocation, Reading, SampleError
 from bench.results import MetricResult, Results
+from bench.sampling import BOUND_REASON
 from bench.session import Pod, SessionError, Targets
 from bench.text import ParseError, number, tail
 from studies.experiments.capabilities import LoadGenerator
@@ -241,7 +242,9 @@ def _point(event: Event, results: Results) -> Point:
 
 
 def _failures(results: Results) -> list[str]:
-    return [why for each in results.probes.values() for why in each.failures]
+    """Of events that were brought about and do not count."""
+    all_ = (why for each in results.probes.values() for why in each.failures)
+    return [why for why in all_ if not why.endswith(BOUND_REASON)]
 
 
 def _warnings(results: dict[str, Results]) -> Iterator[str]:
