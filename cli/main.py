@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from cli import (
     ablate,
+    census,
     doctor,
     experiments,
     explain,
@@ -21,7 +22,8 @@ from cli.common import EXIT_CODES, EXPECTED, INTERRUPTED, FatalError, Parser
 
 #: Each adds its commands; a command's function takes the arguments and returns the exit code.
 _GROUPS = (
-    measure, validate, matrix, merge, report, experiments, sweep, ablate, upgrade, explain, doctor,
+    measure, validate, matrix, merge, report, experiments, sweep, ablate, upgrade, census, explain,
+    doctor,
 )  # fmt: skip
 
 

@@ -15,6 +15,10 @@ from cni.platform import ClusterEndpoint, Eni, Kernel, LabFabric, PlatformFacts
 from cni.settings import Problem, ScenarioSettings, TunnelProtocol, Values, leaves
 from cni.toggles import Decision, Evidence, EvidenceError, Flat, Toggle
 
+ANOTHER = "another"
+"""In place of a setting's value that is not told."""
+_PLAIN = re.compile(r"true|false|[0-9]{1,10}(\.[0-9]{1,10})?")
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -232,6 +236,10 @@ class Dataplane(ABC):
     """Its first version that goes with kube-proxy's nftables mode on EKS; None for any."""
     serves_pods: ClassVar[bool] = False
     """It leads pods' connections to Services by itself, also beside kube-proxy."""
+    public_settings: ClassVar[frozenset[str]] = frozenset()
+    """The names of its agents' settings whose values are switches, numbers or words of its own."""
+    words: ClassVar[frozenset[str]] = frozenset()
+    """What such settings may have for a value, beside switches and numbers."""
 
     # -- settings -----------------------------------------------------------------------------
 
@@ -292,6 +300,15 @@ class Dataplane(ABC):
     def adopted_values(self, config: Mapping[str, str]) -> Values:
         """The values of a CNI that is measured as it is, by its installer's names for them."""
         return {}
+
+    def told(self, config: Mapping[str, str]) -> dict[str, str]:
+        """Those of its agents' settings that say nothing of their user: known ones, with
+        :data:`ANOTHER` for every value that is no switch, number or word of its own."""
+        return {
+            name: value if _PLAIN.fullmatch(value) or value in {*self.words, ANOTHER} else ANOTHER
+            for name, value in sorted(config.items())
+            if name in self.public_settings
+        }
 
     # -- verification -------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import json
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TypeVar
 
@@ -27,6 +27,8 @@ T = TypeVar("T")
 REQUEST_TIMEOUT = (10, 30)
 #: Connections kept open. A request beyond this number makes a connection of its own.
 CONNECTIONS = 32
+#: Objects in one list, of a kind that a cluster may have many of: kubectl's own number.
+PAGE = 500
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 UNAUTHORIZED, NOT_FOUND, CONFLICT = 401, 404, 409
@@ -144,6 +146,39 @@ class Kube:
         selectors = (("labelSelector", labels), ("fieldSelector", fields))
         query = [each for each in selectors if each[1]]
         return list(json.loads(self.read(self.path(kind, namespace), query))["items"])
+
+    def pages(self, kind: Kind, size: int = PAGE) -> Iterator[Json]:
+        """The objects of a kind in all namespaces, as lists of ``size`` at most: all of one moment,
+        whose resource version is the first list's.
+
+        :raises ApiError: also with status 410, where the server has forgotten that moment.
+        """
+        more = ""
+        while True:
+            rest = [("continue", more)] if more else []
+            page = json.loads(self.read(self.path(kind), [("limit", str(size)), *rest]))
+            yield page
+            more = page["metadata"].get("continue") or ""
+            if not more:
+                return
+
+    def changes(self, kind: Kind, since: str, seconds: int) -> list[Json]:
+        """What became of the objects of a kind: the events of a watch, with bookmarks.
+
+        :param since: the resource version after which they are told.
+        :param seconds: until it ends. Nothing may come for as long, so fewer than
+            :data:`REQUEST_TIMEOUT` allows.
+        :raises ApiError: also with status 410, where the server has forgotten that version.
+        """
+        path = self.path(kind)
+        asked = (("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", since))
+        text = self.read(path, [*asked, ("timeoutSeconds", str(seconds))])
+        events = [dict(json.loads(line)) for line in text.splitlines()]
+        for each in events:
+            if each["type"] == "ERROR":
+                status = each["object"]
+                raise ApiError("GET", path, status["code"], status["message"])
+        return events
 
     def create(self, manifest: Manifest, query: Query = ()) -> Json:
         """Create an object.

@@ -150,6 +150,25 @@ class Cilium(Dataplane):
     )
     installable = True
     serves_pods = True
+    public_settings = frozenset(
+        {
+            *rules.OWNED_OPTIONS,
+            *("bpf-lb-algorithm", "bpf-lb-external-clusterip", "bpf-lb-map-max"),
+            *("bpf-lb-sock-hostns-only", "bpf-map-dynamic-size-ratio", "bpf-policy-map-max"),
+            *("enable-endpoint-routes", "enable-host-firewall", "enable-ipsec"),
+            *("enable-ipv4", "enable-ipv4-masquerade", "enable-ipv6", "enable-l7-proxy"),
+            *("enable-policy", "identity-allocation-mode", "ipam"),
+        }
+    )
+    words = frozenset(
+        {
+            *("cluster-pool", "eni", "kubernetes", "multi-pool", "azure", "alibabacloud"),
+            *("native", "tunnel", "vxlan", "geneve", "disabled", "best-effort", "generic"),
+            *("snat", "dsr", "hybrid", "opt", "ipip", "random", "maglev"),
+            *("veth", "netkit", "netkit-l2", "default", "always", "never"),
+            *("crd", "kvstore", "strict", "partial", "probe"),
+        }
+    )
 
     def problems(self, scenario: ScenarioSettings) -> Iterable[Problem]:
         return rules.find_problems(scenario)

@@ -26,6 +26,16 @@ class VpcCni(Dataplane):
     components = (Component(name="aws-node", label="k8s-app=aws-node"),)
     # Its policy agent enforces these where the add-on enables it, which it does not by default.
     policies = Policies(kinds=frozenset({"NetworkPolicy"}))
+    public_settings = frozenset(
+        {
+            *("AWS_VPC_ENI_MTU", "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG"),
+            *("AWS_VPC_K8S_CNI_EXTERNALSNAT", "ENABLE_IPv6", "ENABLE_POD_ENI"),
+            *("ENABLE_PREFIX_DELEGATION", "MINIMUM_IP_TARGET", "NETWORK_POLICY_ENFORCING_MODE"),
+            *("POD_SECURITY_GROUP_ENFORCING_MODE", "WARM_ENI_TARGET", "WARM_IP_TARGET"),
+            "WARM_PREFIX_TARGET",
+        }
+    )
+    words = frozenset({"standard", "strict"})
 
     def problems(self, scenario: ScenarioSettings) -> Iterable[Problem]:
         yield from _version(scenario)

@@ -17,8 +17,8 @@ from kube.exec import Container
 from kube.objects import CONFIG_MAP, POD, KubernetesError
 
 _AT_ONCE = 8
-# ConfigMaps of kube-proxy with the key of its configuration: kubeadm's and EKS's.
-_KUBE_PROXY_CONFIGS = (("kube-proxy", "config.conf"), ("kube-proxy-config", "config"))
+KUBE_PROXY_CONFIGS = (("kube-proxy", "config.conf"), ("kube-proxy-config", "config"))
+"""ConfigMaps of kube-proxy with the key of its configuration: kubeadm's and EKS's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def kube_proxy_mode(api: Kube) -> str:
     """
     if not api.items(POD, SYSTEM_NAMESPACE, labels="k8s-app=kube-proxy"):
         return "none"
-    for name, key in _KUBE_PROXY_CONFIGS:
+    for name, key in KUBE_PROXY_CONFIGS:
         settings = api.find(CONFIG_MAP, name, SYSTEM_NAMESPACE) or {}
         text = (settings.get("data") or {}).get(key)
         if text:

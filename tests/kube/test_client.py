@@ -52,6 +52,35 @@ def test_a_refusal_is_not_repeated(server: KubeApi, client: Kube) -> None:
     assert len(server.requests) == asked + 1
 
 
+def test_objects_come_in_pages_of_one_moment(server: KubeApi, client: Kube) -> None:
+    server.put(*(kube_objects.node(f"n{number}") for number in range(5)))
+    pages = list(client.pages(NODE, 2))
+    assert [len(page["items"]) for page in pages] == [2, 2, 1]
+    names = [each["metadata"]["name"] for page in pages for each in page["items"]]
+    assert names == [f"n{number}" for number in range(5)]
+
+
+def test_a_kind_without_objects_is_one_empty_page(client: Kube) -> None:
+    assert [page["items"] for page in client.pages(NODE)] == [[]]
+
+
+def test_changes_are_the_events_of_a_watch(server: KubeApi, client: Kube) -> None:
+    event = {"type": "ADDED", "object": kube_objects.node("n1")}
+    server.legs = [[event, event], []]
+    assert client.changes(NODE, "7", 3) == [event, event]
+    assert client.changes(NODE, "8", 3) == []
+    watch, _ = [path for _, path in server.requests if "watch" in path]
+    assert "resourceVersion=7&timeoutSeconds=3" in watch
+
+
+def test_a_version_that_the_server_has_forgotten(server: KubeApi, client: Kube) -> None:
+    status = {"kind": "Status", "code": 410, "message": "too old resource version"}
+    server.legs = [[{"type": "ERROR", "object": status}]]
+    with pytest.raises(ApiError, match="410: too old") as refused:
+        client.changes(NODE, "7", 3)
+    assert refused.value.status == 410
+
+
 def test_what_is_not_there_is_none(server: KubeApi, client: Kube) -> None:
     assert client.find(SERVICE, "kube-dns", "kube-system") is None
     server.trouble = [403]

@@ -7,6 +7,7 @@ thread of the test, or as a program (:mod:`tests.components.kubernetes.kube_clus
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -77,6 +78,13 @@ class KubeApi:
     trouble: list[int] = field(default_factory=list)
     tokens: set[str] | None = None
     version: str = "v1.31.4"
+    custom: dict[str, str] = field(default_factory=dict)
+    """Paths of further kinds, which it has since somebody has defined them."""
+    denied: dict[str, str] = field(default_factory=dict)
+    """Kinds that nobody may read, with what it says then."""
+    legs: list[list[Json]] = field(default_factory=list)
+    """What the next watches tell, each as a whole and without waiting."""
+    watches: int = 0
     pods_never_ready: bool = False
     job_controller: Callable[[Json, bool], None] = _no_controller
     """Is told of Jobs that are made (True) and deleted."""
@@ -138,12 +146,13 @@ class KubeApi:
     def _app(self) -> web.Application:
         app = web.Application(middlewares=[self._manners])
         app.router.add_get("/version", self._version)
-        for group in {path.rpartition("/")[0] for path in _GROUPS.values()}:
+        kinds = {**_GROUPS, **self.custom}
+        for group in {path.rpartition("/")[0] for path in kinds.values()}:
             app.router.add_get(group, self._kinds(group))
         pod = "/api/v1/namespaces/{namespace}/pods/{name}"
         app.router.add_get(f"{pod}/log", self._log)
         app.router.add_get(f"{pod}/exec", self._exec)
-        for kind, path in _GROUPS.items():
+        for kind, path in kinds.items():
             group, _, plural = path.rpartition("/")
             for prefix in (group, f"{group}/namespaces/{{namespace}}"):
                 app.router.add_get(f"{prefix}/{plural}", self._list(kind))
@@ -177,7 +186,7 @@ class KubeApi:
         """The discovery document of a group and version."""
         resources = [
             {"name": path.rpartition("/")[2], "kind": kind, "namespaced": kind not in _CLUSTER_WIDE}
-            for kind, path in _GROUPS.items()
+            for kind, path in {**_GROUPS, **self.custom}.items()
             if path.rpartition("/")[0] == group
         ]
         resources.append({"name": "pods/log", "kind": "Pod", "namespaced": True})
@@ -233,6 +242,12 @@ class KubeApi:
 
     def _list(self, kind: str) -> Callable[[web.Request], Any]:
         async def respond(request: web.Request) -> web.Response:
+            if kind in self.denied:
+                return status(403, self.denied[kind])
+            if "watch" in request.query:
+                self.watches += 1
+                events = self.legs.pop(0) if self.legs else []
+                return web.Response(text="".join(f"{json.dumps(each)}\n" for each in events))
             labels = request.query.get("labelSelector", "")
             fields = request.query.get("fieldSelector", "")
             namespace = request.match_info.get("namespace")
@@ -244,12 +259,18 @@ class KubeApi:
                 and matches(item, labels)
                 and matches_field(item, fields)
             ]
-            return web.json_response({"kind": f"{kind}List", "items": found})
+            first = int(request.query.get("continue", "0"))
+            last = first + int(request.query.get("limit", len(found) or 1))
+            metadata = {"resourceVersion": "1000", "continue": str(last) * (last < len(found))}
+            listed = {"kind": f"{kind}List", "metadata": metadata, "items": found[first:last]}
+            return web.json_response(listed)
 
         return respond
 
     def _get(self, kind: str) -> Callable[[web.Request], Any]:
         async def respond(request: web.Request) -> web.Response:
+            if kind in self.denied:
+                return status(403, self.denied[kind])
             found = self._find(kind, request)
             return status(404, f"{kind} not found") if found is None else web.json_response(found)
 
