@@ -22,6 +22,7 @@ from bench.session import SessionError
 from report.history import HistoryError
 from report.show import print_results
 from report.sources import SourceError
+from studies.census.model import CensusError
 from studies.experiments.ablate import OtherPlanError, TrialFileError
 from studies.experiments.capabilities import StageError
 from studies.experiments.definition import ExtentError
@@ -54,6 +55,7 @@ EXPECTED: Mapping[type[Exception], int] = {
     UpgradeRefusedError: USAGE,
     OtherPlanError: USAGE,
     FolderError: USAGE,
+    CensusError: USAGE,
     JournalError: USAGE,
     PreconditionError: PRECONDITION,
     SessionError: SESSION,

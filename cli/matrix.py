@@ -38,9 +38,12 @@ from cli.explain import explaining
 from cli.report import write_report
 from components.state import history
 from components.targets import named_in, open_session
-from lab import machine
+from lab import kernel, machine
 from report.history import keep_result
 from report.sources import load
+from studies.census.around import Around
+from studies.census.model import read_census
+from studies.census.twin import Room, Twin, twin_of
 from studies.matrix.run import (
     AT_ONCE,
     Matrix,
@@ -99,6 +102,10 @@ def add_parsers(commands: Commands) -> None:
     )
     add_allow(matrix)
     matrix.add_argument(
+        "--census", metavar="FILE",
+        help="put what a cluster of this shape has around what is measured (see census)",
+    )  # fmt: skip
+    matrix.add_argument(
         "--explain", action=argparse.BooleanOptionalAction, default=True,
         help="sample in the last bring-up where CPU time goes, for the report's Why",
     )  # fmt: skip
@@ -140,6 +147,7 @@ def _asked(options: argparse.Namespace) -> MatrixState:
         raise FatalError(USAGE, message) from None
     if bring_ups > 1:
         plan = over_bring_ups(plan)
+    twin = _twin(options.census, stacks) if options.census else None
     seed = options.seed if options.seed is not None else secrets.randbelow(_SEEDS)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return MatrixState(
@@ -150,8 +158,21 @@ def _asked(options: argparse.Namespace) -> MatrixState:
         rounds=plan.runs,
         order=[list(each) for each in shuffled(stacks, bring_ups * plan.runs, seed)],
         plan=plan.as_dict(),
+        twin=twin,
         started=now,
     )
+
+
+def _twin(file: str, stacks: Sequence[str]) -> Twin:
+    """The twin of a census that all these stacks have room for at a time.
+
+    :raises CensusError: there is no census in the file, or no room.
+    """
+    census = read_census(Path(file))
+    targets = [named_in(PROJECT / f"Pulumi.{stack}.yaml").settings for stack in stacks]
+    # The same at each call, so that a stopped matrix goes on; the other half is for all else.
+    half = kernel.memory_mib() // 2 if any(each.on_this_machine for each in targets) else None
+    return twin_of(census, Room(len(stacks), half))
 
 
 def _bring_ups(asked: int | None, stacks: Sequence[str]) -> int:
@@ -194,7 +215,7 @@ def _in_folder(folder: MatrixFolder, asked: MatrixState | None, options: argpars
             progress(_outlook(asked, folder.path))
             return _work(folder, asked, stacks, options)
     same_seed = options.seed is None or options.seed == before.seed
-    same = ("stacks", "bring_ups", "plan")
+    same = ("stacks", "bring_ups", "plan", "twin")
     if not same_seed or any(getattr(before, name) != getattr(asked, name) for name in same):
         raise FatalError(
             USAGE, f"{folder.path} has another matrix that is not finished "
@@ -255,6 +276,7 @@ def _work(
             folder, state, stacks, shown, open_session,
             keep_up=options.keep, remember=remember,
             afterwards=explaining(folder, shown) if options.explain else None,
+            around=Around(state.twin) if state.twin else None,
         )  # fmt: skip
         stopped = False
         try:
@@ -293,6 +315,8 @@ def _outlook(state: MatrixState, folder: Path) -> str:
         f"{minutes(state.bring_ups * (up + ready) + rounds)} in all ({each}, each time); "
         f"results go to {folder}"
     )
+    if state.twin:
+        text = "\n".join((text, state.twin.headline, *state.twin.scaled))
     if state.anew:
         return text
     tests = largest_family((metric for probe in probes for metric in probe.metrics), count)

@@ -195,6 +195,7 @@ class TargetSettings:
     :param problems: what is wrong between its sections, or between them and the scenario.
     :param profile: the benchmark's profile where the stack names none.
     :param bring_ups: how often a comparison of stacks brings them up, where nobody says.
+    :param on_this_machine: its clusters share the memory of the machine that this runs on.
     :param up_seconds: what bringing a stack up and down takes, roughly, for forecasts.
     :param unexplained: why `benchmark.explain` is skipped, and what there is in its place.
     """
@@ -204,6 +205,7 @@ class TargetSettings:
     problems: Callable[[Settings], Iterable[Problem]] = lambda settings: ()
     profile: Profile = "standard"
     bring_ups: int = 1
+    on_this_machine: bool = False
     up_seconds: float = 60.0
     unexplained: str = "this target does not sample its nodes"
 

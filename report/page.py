@@ -64,7 +64,8 @@ class Choice:
 @dataclass(frozen=True, slots=True)
 class Summary:
     """``failed`` are scenarios that should have been here, ``marks`` preconditions that did not
-    hold, with the scenarios of which."""
+    hold, with the scenarios of which. ``shape`` is the cluster's that all scenarios were made like,
+    in sentences; empty where they were made like none."""
 
     sentence: Sentence
     choices: tuple[Choice, ...]
@@ -73,6 +74,7 @@ class Summary:
     lab: bool
     failed: dict[str, str]
     marks: dict[str, list[str]]
+    shape: tuple[str, ...] = ()
 
 
 def summary(collection: Collection, side: SideBySide, advice: Sequence[Advice]) -> Summary:
@@ -85,12 +87,33 @@ def summary(collection: Collection, side: SideBySide, advice: Sequence[Advice]) 
         lab=any(scenario.environment.shared_machine for scenario in collection.scenarios),
         failed=collection.failed,
         marks=_marks(collection.scenarios),
+        shape=tuple(_shape(collection)),
+    )
+
+
+def _shape(collection: Collection) -> Iterator[str]:
+    """What the numbers are of, how that differs from what was asked for, and what of it they
+    depend on."""
+    twins = list(dict.fromkeys(each.twin for each in collection.matrices))
+    if twins == [None] or not twins:
+        return
+    if len(twins) > 1:
+        yield "The scenarios were measured in clusters of different shapes: compare none of them."
+        return
+    (twin,) = twins
+    assert twin is not None
+    yield twin.headline
+    yield from twin.scaled
+    yield (
+        "It depends on the shape: what more Services cost along the way is told by the experiment "
+        "scale, more policies by policy; more changes, by a census of a busier time."
     )
 
 
 def spoken(shown: Summary) -> Iterator[str]:
     """The first screen for a terminal, line by line."""
     yield shown.sentence.text
+    yield from shown.shape[:1]
     yield from filter(None, (shown.sentence.absolute, shown.sentence.carries))
     for choice in shown.choices:
         told = (f"{_lower_first(each.workload.title)} ({each.sure})" for each in choice.advice)

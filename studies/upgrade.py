@@ -20,13 +20,12 @@ from bench.metrics import CNI_COST, CPU_SECONDS, MEBIBYTES, MILLICORES, PRIMARY,
 from bench.plan import Plan
 from bench.probes.base import Bench, Invocation, Probe, Reading, SampleError
 from bench.probes.cost import CLUSTER_WIDE, Cost, cost_between, read_usage
-from bench.probes.http import REQUEST_PATH
 from bench.probes.turns import turn_probes
 from bench.readiness import await_idle_agents
 from bench.session import Clock, Opener, SessionError, Targets
 from bench.text import number
 from studies.experiments.capabilities import ObjectStore, Progress
-from studies.experiments.scale.services import Fillers
+from studies.experiments.scale.services import Fillers, await_served
 from studies.matrix.run import Display, Matrix, Stacks
 from studies.matrix.state import FolderError, MatrixFolder, MatrixState
 
@@ -35,7 +34,7 @@ RECORD: Final = "upgrade.json"
 FROM, TO = SIDES = ("from", "to")
 FEW: Final = 10
 SERVICES, BRING_UPS, TOLERATE = 5_000, 5, 5.0
-_SERVED_SECONDS, _SETTLE_SECONDS = 600.0, 90.0
+_SETTLE_SECONDS = 90.0
 _WINDOW_SECONDS = 3.0
 _OBJECTS_PER_SECOND = 400.0
 
@@ -216,7 +215,8 @@ class ServicesProbe:
     ) -> Iterator[tuple[str, float]]:
         start, began = read_usage(bench)
         fillers.resize(wanted)
-        _await_last(bench, fillers)
+        if (last := fillers.last()) is not None:
+            await_served(bench, last)
         await_idle_agents(bench, _SETTLE_SECONDS, windows=2)
         rest, rested = read_usage(bench)
         bench.clock.sleep(_WINDOW_SECONDS)
@@ -244,22 +244,6 @@ def _millicores(cost: Cost, whose: str) -> float:
     if whose == "agents":
         return cost.millicores
     return sum(used for name, used in cost.components.items() if name in CLUSTER_WIDE)
-
-
-def _await_last(bench: Bench, fillers: Fillers) -> None:
-    """Wait until the Service that was created last leads somewhere; agents may be minutes behind.
-
-    :raises SampleError: it does not, in time.
-    """
-    client, end = bench.targets.one("fortio-client"), bench.clock.monotonic() + _SERVED_SECONDS
-    if (service := fillers.last()) is None:
-        return
-    url = f"http://{service.host}:{service.port}{REQUEST_PATH}"
-    argv = ("fortio", "curl", "-quiet", "-timeout", "2s", url)
-    while bench.session.run(client, argv, timeout=10).returncode:
-        if bench.clock.monotonic() > end:
-            raise SampleError(f"{service.name} does not answer after {_SERVED_SECONDS:.0f} s")
-        bench.clock.sleep(0.5)
 
 
 def services_probe(

@@ -146,7 +146,9 @@ class Cilium(Dataplane):
         container="cilium-agent", commands=EVIDENCE_COMMANDS, summary=("kube_proxy_replacement",)
     )
     policies = Policies(
-        kinds=frozenset({"NetworkPolicy", "CiliumNetworkPolicy"}), enforced=True, layer_7=True
+        kinds=frozenset({"NetworkPolicy", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"}),
+        enforced=True,
+        layer_7=True,
     )
     installable = True
     serves_pods = True

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import yaml
 
@@ -16,11 +16,7 @@ NAME: Final = "cni-benchmark-census"
 """Of the ClusterRole, of its binding, and of the group that it is bound to."""
 
 POLICIES: Final[Mapping[PolicyKind, Kind]] = {
-    "NetworkPolicy": Kind(API_VERSIONS["NetworkPolicy"], "NetworkPolicy"),
-    "CiliumNetworkPolicy": Kind(API_VERSIONS["CiliumNetworkPolicy"], "CiliumNetworkPolicy"),
-    "CiliumClusterwideNetworkPolicy": Kind(
-        API_VERSIONS["CiliumNetworkPolicy"], "CiliumClusterwideNetworkPolicy"
-    ),
+    name: Kind(API_VERSIONS[name], name) for name in get_args(PolicyKind)
 }
 
 
@@ -51,14 +47,13 @@ def rights() -> tuple[Right, ...]:
         Right(ENDPOINT_SLICE, "endpointslices", ("list", "watch")),
         Right(DAEMON_SET, "daemonsets", ("list",)),
         Right(CONFIG_MAP, "configmaps", ("get",), tuple(sorted(configs))),
-        Right(POLICIES["NetworkPolicy"], "networkpolicies", ("list",)),
-        Right(POLICIES["CiliumNetworkPolicy"], "ciliumnetworkpolicies", ("list",)),
-        Right(
-            POLICIES["CiliumClusterwideNetworkPolicy"],
-            "ciliumclusterwidenetworkpolicies",
-            ("list",),
-        ),
+        *(Right(kind, _plural(kind.name), ("list",)) for kind in POLICIES.values()),
     )
+
+
+def _plural(kind: str) -> str:
+    """What the API server calls a kind of policies in paths and in roles."""
+    return f"{kind.lower().removesuffix('y')}ies"
 
 
 def manifests() -> list[dict[str, Any]]:

@@ -55,6 +55,7 @@ SETTINGS = TargetSettings(
     problems=_problems,
     profile="quick",
     bring_ups=5,
+    on_this_machine=True,
     up_seconds=30.0,
     unexplained="what is explained are differences of stacks that take turns: python -m bench "
     "explain --stack STACK --against OTHER, or make matrix",

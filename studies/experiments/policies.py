@@ -38,10 +38,12 @@ TARGET_PORT: Final = NULL_HTTP_PORT
 FIRST_PORT: Final = 20_000
 _ALLOWING: Final = "many-0000"
 
-API_VERSIONS: Final[dict[Kind, str]] = {
+API_VERSIONS: Final[Mapping[str, str]] = {
     "NetworkPolicy": "networking.k8s.io/v1",
     "CiliumNetworkPolicy": "cilium.io/v2",
+    "CiliumClusterwideNetworkPolicy": "cilium.io/v2",
 }
+"""Of every kind of policies that clusters may have; those of :data:`Kind` are made here."""
 
 
 def many(kind: Kind, numbers: range) -> list[Manifest]:

@@ -11,7 +11,7 @@ with Pulumi they are :mod:`components.automation` and the command line's.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any, Protocol
@@ -121,6 +121,32 @@ class Stacks(Protocol):
         ...
 
 
+class Surroundings(Protocol):
+    """What is in the clusters around what is measured, the same in all."""
+
+    def furnish(self, session: Session, say: Progress) -> None:
+        """Have it in a cluster, also where a part of it is there already.
+
+        :raises SessionError: it cannot be had.
+        """
+        ...
+
+    def clear(self, session: Session, say: Progress) -> None:
+        """Remove it from a cluster.
+
+        :raises SessionError: something may be left.
+        """
+        ...
+
+    def at_work(self, sides: Sequence[Side]) -> AbstractContextManager[None]:
+        """Have it do what it does for the length of the block."""
+        ...
+
+    def failure(self, label: str) -> str | None:
+        """Why it was not at work around a side in the last block; None where it was."""
+        ...
+
+
 AT_ONCE = 2
 """Stacks that are brought up or taken down at the same time."""
 
@@ -155,6 +181,7 @@ class Matrix:
     :param remember: gets every scenario's results once they are complete.
     :param afterwards: what else is done with the clusters of the last bring-up, ready and measured.
     :param build: makes the probes of a round (:func:`bench.interleave.prepare_all`).
+    :param around: what is in the clusters meanwhile. It is taken away from those that stay.
     :param all_or_none: one that has no results of the first bring-up ends it: the others alone
         answer nothing.
     """
@@ -172,6 +199,7 @@ class Matrix:
         afterwards: Afterwards | None = None,
         clock: Clock | None = None,
         build: Build = build_probes,
+        around: Surroundings | None = None,
         all_or_none: bool = False,
     ) -> None:
         self._clock = clock or Clock()
@@ -184,6 +212,7 @@ class Matrix:
         self._afterwards = afterwards
         self._open_session = open_session
         self._build = build
+        self._around = around
         self._fatal = 1 if all_or_none else len(state.stacks)
         self._calibrations = Calibrations()
         self._number, self._begun = 0, 0.0
@@ -352,9 +381,13 @@ class Matrix:
             if sides:
                 with self._keeper.timed("rounds"):
                     self._phase("measuring")
-                    by_stack = self._rounds(sides)
+                    with self._around.at_work(sides) if self._around else nullcontext():
+                        by_stack = self._rounds(sides)
                 for stack, results in by_stack.items():
-                    self._take(stack, results)
+                    if self._around and (why := self._around.failure(stack)):
+                        self._lose(stack, why)
+                    else:
+                        self._take(stack, results)
                 if self._afterwards and self._number == self.state.bring_ups:
                     with self._keeper.timed("explain"):
                         self._afterwards(sides)
@@ -365,7 +398,10 @@ class Matrix:
             try:
                 session = closing(self._open_session(self.state.sessions[stack]))
                 sessions[stack] = opened.enter_context(session)
+                if self._around:
+                    self._furnish(self._around, stack, sessions[stack], opened)
             except SessionError as error:
+                sessions.pop(stack, None)
                 self._lose(stack, str(error))
         # From now on: to open a session may take as long as somebody else measures.
         plan = self.state.plan_of(self._number)
@@ -380,6 +416,22 @@ class Matrix:
             if not isinstance(each, Side):
                 self._lose(stack, str(each))
         return [each for each in found.values() if isinstance(each, Side)]
+
+    def _furnish(
+        self, around: Surroundings, stack: str, session: Session, opened: ExitStack
+    ) -> None:
+        say = self._say(stack)
+
+        def clear() -> None:
+            try:
+                around.clear(session, say)
+            except SessionError as error:
+                self._warn(stack, f"what was put around it may be left: {error}")
+
+        stays = self._keep_up or stack not in self.state.brought_up
+        if stays and self._number == self.state.bring_ups:
+            opened.callback(clear)
+        around.furnish(session, say)
 
     def _rounds(self, sides: Sequence[Side]) -> dict[str, Results]:
         sessions = self.state.sessions

@@ -21,6 +21,7 @@ from bench.journal import RoundsHeader, write_whole
 from bench.plan import Plan
 from bench.results import Results, from_json
 from bench.session import Clock
+from studies.census.twin import Twin
 
 MATRIX: Final = "matrix.json"
 SCHEMA: Final = "cni-benchmark/matrix/v2"
@@ -46,6 +47,7 @@ class MatrixRecord(BaseModel):
 
     ``stacks`` are in the user's order, ``failed`` has the reason of each that has no results,
     ``toggles`` each one's output of that name. Which rounds were shared is in the results.
+    ``twin`` is what was around in all clusters; None for nothing.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -53,6 +55,7 @@ class MatrixRecord(BaseModel):
     stacks: list[str] = []
     failed: dict[str, str] = {}
     toggles: dict[str, Any] = {}
+    twin: Twin | None = None
 
 
 class MatrixState(MatrixRecord):

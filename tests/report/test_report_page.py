@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from report.published import letter_of, quantities, study
 from report.sentence import NO_VERDICT
 from report.sidebyside import side_by_side
 from report.sources import Collection, MeasuredScenario, load
+from studies.census.model import ServiceShape
+from studies.census.twin import Twin
+from studies.matrix.state import MatrixRecord
 from tests.report.samples import one_toggle_at_a_time, scenario_results, write_folder
 
 
@@ -219,3 +223,45 @@ def test_templates_are_all_used() -> None:
     folder = Path(page.__file__).parent
     used = "".join(each.read_text() for each in (*folder.glob("*.j2"), folder / "page.py"))
     assert all(each.name in used for each in folder.glob("*.j2"))
+
+
+# -- scenarios in the shape of a census -----------------------------------------------------------
+
+TWIN = Twin(
+    services=(ServiceShape(type="ClusterIP", headless=False, ports=1, endpoints=3, count=2_000),),
+    policies=(),
+    changes_per_minute=30,
+    changing=10,
+    replaces=False,
+    scaled=("2,000 of 9,000 Services.",),
+)
+
+
+def _shape(*twins: Twin | None) -> tuple[str, ...]:
+    scenarios = (MeasuredScenario("a", scenario_results("scenario-a")),)
+    found = Collection(scenarios, matrices=tuple(MatrixRecord(twin=twin) for twin in twins))
+    return page.summary(found, side_by_side(scenarios), ()).shape
+
+
+def test_the_first_lines_name_the_shape_and_what_it_depends_on(values: dict[str, Any]) -> None:
+    shape = _shape(TWIN)
+    assert shape[0] == (
+        "This answers for a cluster of 2,000 Services (endpoints 3 each; ports 1 each), 0 policies "
+        "and 30 changes of endpoints a minute."
+    )
+    assert shape[1] == "2,000 of 9,000 Services."
+    assert "more Services" in shape[-1]
+    told = {**values, "summary": replace(values["summary"], shape=shape)}
+    assert page.markdown(told).splitlines()[2] == f"**{shape[0]}** {' '.join(shape[1:])}"
+    assert shape[0] in page.html(told).partition("</h1>")[2][:300]
+    assert list(page.spoken(told["summary"]))[1] == shape[0]
+
+
+def test_without_a_census_no_shape_is_named(values: dict[str, Any]) -> None:
+    assert _shape() == _shape(None) == values["summary"].shape == ()
+    assert "This answers for" not in page.markdown(values)
+
+
+def test_scenarios_of_different_shapes_are_told_apart() -> None:
+    (told,) = _shape(TWIN, None)
+    assert "clusters of different shapes" in told

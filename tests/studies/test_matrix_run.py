@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,17 @@ import pytest
 from bench.interleave import Side, Step, shuffled
 from bench.probes import build_probes
 from bench.results import Results
+from bench.session import Session, SessionError
 from report.sources import load
-from studies.matrix.run import Afterwards, Matrix, StackFailedError, StandingError, refuse_standing
+from studies.matrix.run import (
+    Afterwards,
+    Matrix,
+    Progress,
+    StackFailedError,
+    StandingError,
+    Surroundings,
+    refuse_standing,
+)
 from studies.matrix.state import SCHEMA, FolderError, MatrixFolder, MatrixState
 from tests.bench.fakes import PLAN, FakeSession, failing
 from tests.studies.fake_stacks import FakeStacks
@@ -90,12 +100,13 @@ def matrix(
     *,
     keep_up: bool = False,
     afterwards: Afterwards | None = None,
+    around: Surroundings | None = None,
 ) -> Matrix:
     kept = {} if kept is None else kept
     return Matrix(
         folder, state or folder.load() or state_of(), stacks, shown or Shown(), stacks.connect,
         keep_up=keep_up, remember=kept.__setitem__, clock=stacks.time.clock(),
-        afterwards=afterwards,
+        afterwards=afterwards, around=around,
     )  # fmt: skip
 
 
@@ -560,3 +571,84 @@ def test_the_last_bring_ups_clusters_are_there_for_more(
     assert seen == [(["a", "b"], {"a", "b"})]
     assert (state.brought_up, stacks.there) == ([], set())
     assert "explain" in state.seconds
+
+
+# -- with something around what is measured -------------------------------------------------------
+
+
+class Around:
+    """Surroundings that remember."""
+
+    def __init__(self, *, refused: str = "", failing: str = "") -> None:
+        self.done: list[str] = []
+        self._refused, self._failing = refused, failing
+
+    def furnish(self, session: Session, say: Progress) -> None:
+        """See ``studies.matrix.run.Surroundings``."""
+        name = session.about().bring_up
+        self.done.append(f"furnish {name}")
+        if name == self._refused:
+            raise SessionError("no room for more")
+
+    def clear(self, session: Session, say: Progress) -> None:
+        """See ``studies.matrix.run.Surroundings``."""
+        self.done.append(f"clear {session.about().bring_up}")
+
+    @contextmanager
+    def at_work(self, sides: Sequence[Side]) -> Iterator[None]:
+        """See ``studies.matrix.run.Surroundings``."""
+        self.done.append(f"begin {' '.join(side.label for side in sides)}")
+        yield
+        self.done.append("end")
+
+    def failure(self, label: str) -> str | None:
+        """See ``studies.matrix.run.Surroundings``."""
+        return "it stopped" if label == self._failing else None
+
+
+def test_surroundings_are_made_anew_with_each_bring_up_and_go_with_it(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    around = Around()
+    state = matrix(folder, stacks, state_of(bring_ups=2, runs=1), around=around).run()
+    assert (state.status, state.failed) == ("finished", {})
+    assert around.done == [
+        *("furnish a1", "furnish b1", "furnish c1", "begin a b c", "end"),
+        *("furnish a2", "furnish b2", "furnish c2", "begin a b c", "end"),
+    ]
+
+
+def test_what_stays_up_is_left_without_surroundings(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    stacks.there.add("b")
+    around = Around()
+    matrix(folder, stacks, around=around).run()
+    assert [each for each in around.done if "clear" in each] == ["clear b0"]
+    assert around.done.index("clear b0") > around.done.index("end")
+
+
+def test_kept_stacks_are_left_without_surroundings(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    around = Around()
+    matrix(folder, stacks, state_of(bring_ups=2, runs=1), keep_up=True, around=around).run()
+    cleared = sorted(each for each in around.done if "clear" in each)
+    assert cleared == ["clear a2", "clear b2", "clear c2"]
+
+
+def test_a_stack_whose_surroundings_cannot_be_had_is_not_measured(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    state = matrix(folder, stacks, around=Around(refused="b1")).run()
+    assert state.failed == {"b": "no room for more"}
+    assert not folder.results_file("b").exists()
+    assert folder.results_file("c").exists()
+
+
+def test_a_stack_whose_surroundings_were_not_at_work_has_no_numbers(
+    folder: MatrixFolder, stacks: FakeStacks
+) -> None:
+    state = matrix(folder, stacks, around=Around(failing="b")).run()
+    assert state.failed == {"b": "it stopped"}
+    assert not folder.results_file("b").exists()

@@ -15,7 +15,9 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.session import Clock, Service, Targets
+from bench.probes.base import Bench
+from bench.probes.http import REQUEST_PATH
+from bench.session import Clock, Service, SessionError, Targets
 from bench.text import ParseError
 from bench.workloads import NULL_HTTP_PORT, WORKLOADS
 from cni.cilium import dataplane as cilium
@@ -31,6 +33,7 @@ _OWNER = "cni-benchmark"
 _PORTS = {"TCP": "main", "UDP": "udp"}
 _TCP = ("TCP",)
 _ENDING = {"ready": False, "serving": True, "terminating": True}
+_SERVED_SECONDS = 600.0
 _KINDS = (("v1", "Service"), ("discovery.k8s.io/v1", "EndpointSlice"))
 
 
@@ -44,7 +47,7 @@ class Fillers:
     def __init__(self, store: ObjectStore, targets: Targets, clock: Clock, say: Progress) -> None:
         self._store = store
         self._port = targets.httpbin.port
-        self._target_port = _httpbin_port()
+        self._target_port = httpbin_port()
         self._backends = [pod.ip for pod in targets.pods["httpbin"]]
         self._clock = clock
         self._say = say
@@ -111,7 +114,7 @@ class Changing:
         self._store = store
         self._say = say
         self._backends = (
-            (targets.pods["httpbin"][0].ip, _httpbin_port()),
+            (targets.pods["httpbin"][0].ip, httpbin_port()),
             (targets.one("echo-server").ip, NULL_HTTP_PORT),
         )
         self._port = targets.httpbin.port
@@ -161,17 +164,24 @@ def service_manifest(
     target_port: int,
     labels: dict[str, str],
     protocols: Sequence[str] = _TCP,
+    *,
+    ports: int = 1,
+    **spec: Any,
 ) -> Manifest:
-    """A Service without a selector, whose endpoints no controller touches."""
-    ports = [
-        {"name": _PORTS[each], "port": port, "targetPort": target_port, "protocol": each}
-        for each in protocols
+    """A Service without a selector, whose endpoints no controller touches.
+
+    :param ports: how many it has of each protocol, from ``port`` and ``target_port`` on.
+    :param spec: what else it is.
+    """
+    listed = [
+        {"name": each, "port": port + nth, "targetPort": target_port + nth, "protocol": protocol}
+        for each, nth, protocol in _named(protocols, ports)
     ]
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name, "labels": labels},
-        "spec": {"ports": ports},
+        "spec": {"ports": listed, **spec},
     }
 
 
@@ -182,21 +192,27 @@ def endpoints_manifest(
     labels: dict[str, str],
     protocols: Sequence[str] = _TCP,
     ending: Sequence[str] = (),
+    *,
+    ports: int = 1,
+    part: int = 0,
 ) -> Manifest:
     """The EndpointSlice that leads a Service to its backends, also where no controller would.
 
     :param ending: addresses of pods that still answer while they end.
+    :param ports: as :func:`service_manifest` has them.
+    :param part: which one of several that the Service has.
     """
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
-            "name": f"{name}-{_OWNER}",
+            "name": f"{name}-{_OWNER}" + f"-{part}" * bool(part),
             "labels": {**labels, _SERVICE_NAME: name, _MANAGED_BY: _OWNER},
         },
         "addressType": "IPv4",
         "ports": [
-            {"name": _PORTS[each], "port": target_port, "protocol": each} for each in protocols
+            {"name": each, "port": target_port + nth, "protocol": protocol}
+            for each, nth, protocol in _named(protocols, ports)
         ],
         "endpoints": [
             *({"addresses": [each], "conditions": {"ready": True}} for each in backends),
@@ -205,7 +221,31 @@ def endpoints_manifest(
     }
 
 
-def _httpbin_port() -> int:
+def _named(protocols: Sequence[str], ports: int) -> list[tuple[str, int, str]]:
+    """Every port's name, number (0 …) and protocol."""
+    return [
+        (_PORTS[each] + f"-{nth}" * bool(nth), nth, each)
+        for nth in range(ports)
+        for each in protocols
+    ]
+
+
+def await_served(bench: Bench, service: Service) -> None:
+    """Wait until a Service leads somewhere; agents may be minutes behind with thousands of them.
+
+    :raises SessionError: it does not, in ten minutes.
+    """
+    client, end = bench.targets.one("fortio-client"), bench.clock.monotonic() + _SERVED_SECONDS
+    url = f"http://{service.host}:{service.port}{REQUEST_PATH}"
+    argv = ("fortio", "curl", "-quiet", "-timeout", "2s", url)
+    while bench.session.run(client, argv, timeout=10).returncode:
+        if bench.clock.monotonic() > end:
+            raise SessionError(f"{service.name} does not answer after {_SERVED_SECONDS:.0f} s")
+        bench.clock.sleep(0.5)
+
+
+def httpbin_port() -> int:
+    """On which httpbin's pods listen."""
     (service,) = (each.service for each in WORKLOADS if each.role == "httpbin")
     assert service is not None
     return service.target_port
