@@ -30,7 +30,7 @@ down: ## Destroy a stack, with all that it started, also where its file is gone
 
 matrix: ## Measure scenarios side by side: make matrix STACKS="scenario-a scenario-e" BRING_UPS=5 OUT=matrix CENSUS=census.json
 	@$(TOOLCHAIN) ensure --all
-	@$(RUN) python -m bench matrix $(STACKS) $(if $(BRING_UPS),--bring-ups '$(BRING_UPS)') $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(SECONDS),--seconds '$(SECONDS)') $(if $(SEED),--seed '$(SEED)') $(if $(CENSUS),--census '$(CENSUS)') $(if $(OUT),--out '$(OUT)') $(if $(KEEP),--keep) $(if $(DOWN),--down)
+	@$(RUN) python -m bench matrix $(STACKS) $(if $(BRING_UPS),--bring-ups '$(BRING_UPS)') $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(PROFILE),--profile '$(PROFILE)') $(if $(SECONDS),--seconds '$(SECONDS)') $(if $(SEED),--seed '$(SEED)') $(if $(CENSUS),--census '$(CENSUS)') $(if $(TIMES),--times '$(TIMES)') $(if $(OUT),--out '$(OUT)') $(if $(KEEP),--keep) $(if $(DOWN),--down)
 
 report: ## One page of what a matrix, stacks or files hold: make report FROM="scenario-a scenario-e" OUT=report
 	@$(TOOLCHAIN) ensure --python

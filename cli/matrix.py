@@ -56,6 +56,7 @@ from studies.matrix.state import RESERVED, MatrixFolder, MatrixState
 
 PROJECT = Path(__file__).parents[1]
 _SEEDS = 2**31
+_MOST_TIMES = 100
 _READY_SECONDS = 5
 """What preconditions and warm-up of a stack take, roughly, for forecasts."""
 _ROUNDS = 5
@@ -106,6 +107,10 @@ def add_parsers(commands: Commands) -> None:
         help="put what a cluster of this shape has around what is measured (see census)",
     )  # fmt: skip
     matrix.add_argument(
+        "--times", type=float, metavar="N",
+        help="with so many times the Services, policies and changes of the census: 1 by default",
+    )  # fmt: skip
+    matrix.add_argument(
         "--explain", action=argparse.BooleanOptionalAction, default=True,
         help="sample in the last bring-up where CPU time goes, for the report's Why",
     )  # fmt: skip
@@ -147,7 +152,7 @@ def _asked(options: argparse.Namespace) -> MatrixState:
         raise FatalError(USAGE, message) from None
     if bring_ups > 1:
         plan = over_bring_ups(plan)
-    twin = _twin(options.census, stacks) if options.census else None
+    twin = _twin(options, stacks)
     seed = options.seed if options.seed is not None else secrets.randbelow(_SEEDS)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return MatrixState(
@@ -163,16 +168,22 @@ def _asked(options: argparse.Namespace) -> MatrixState:
     )
 
 
-def _twin(file: str, stacks: Sequence[str]) -> Twin:
-    """The twin of a census that all these stacks have room for at a time.
+def _twin(options: argparse.Namespace, stacks: Sequence[str]) -> Twin | None:
+    """The twin of a census that all these stacks have room for at a time, where one is asked for.
 
     :raises CensusError: there is no census in the file, or no room.
     """
-    census = read_census(Path(file))
+    if options.times is not None and not (options.census and 0 < options.times <= _MOST_TIMES):
+        raise FatalError(
+            USAGE, f"--times goes with --census, and is more than 0, {_MOST_TIMES} at most"
+        )
+    if not options.census:
+        return None
+    census = read_census(Path(options.census))
     targets = [named_in(PROJECT / f"Pulumi.{stack}.yaml").settings for stack in stacks]
     # The same at each call, so that a stopped matrix goes on; the other half is for all else.
     half = kernel.memory_mib() // 2 if any(each.on_this_machine for each in targets) else None
-    return twin_of(census, Room(len(stacks), half))
+    return twin_of(census, Room(len(stacks), half), options.times or 1)
 
 
 def _bring_ups(asked: int | None, stacks: Sequence[str]) -> int:
@@ -305,7 +316,7 @@ def _outlook(state: MatrixState, folder: Path) -> str:
     ]
     targets = [named_in(PROJECT / f"Pulumi.{stack}.yaml").settings for stack in state.stacks]
     up = sum(target.up_seconds for target in targets) / min(AT_ONCE, count)
-    ready = count * _READY_SECONDS
+    ready = count * (_READY_SECONDS + (state.twin.seconds if state.twin else 0))
     rounds = sum(each_bring_up)
     measure = rounds / state.bring_ups + ready
     each = f"{minutes(up)} to bring up and take down, {minutes(measure)} to measure"

@@ -105,8 +105,9 @@ def _shape(collection: Collection) -> Iterator[str]:
     yield twin.headline
     yield from twin.scaled
     yield (
-        "It depends on the shape: what more Services cost along the way is told by the experiment "
-        "scale, more policies by policy; more changes, by a census of a busier time."
+        "The answer is that of this shape. Whether it is the same with more Services, policies and "
+        "changes is told by the same matrix with --times 2; what more Services cost along the way, "
+        "by the experiment scale."
     )
 
 

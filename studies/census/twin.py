@@ -32,6 +32,8 @@ CHANGES_PER_MINUTE: Final = 1_200
 """In all clusters together: a change takes some ms of a CPU that what is measured lacks."""
 _KIB_PER_ENTRY: Final = 40.0
 """Of a cluster with three nodes, for an entry of each node's dataplane."""
+_OBJECTS_PER_SECOND: Final = 200.0
+_SETTLE_SECONDS: Final = 10.0
 _LEAST_SHARE: Final = 0.01
 """Less of a shape is not that shape any more."""
 _MIB: Final = 1024
@@ -62,10 +64,15 @@ class Twin(Model):
     scaled: tuple[str, ...]
 
     @property
+    def seconds(self) -> float:
+        """What it takes to have it in a cluster, roughly."""
+        objects = 2 * _total(self.services) + _total(self.policies)
+        return _SETTLE_SECONDS + objects / _OBJECTS_PER_SECOND
+
+    @property
     def headline(self) -> str:
         """The shape in one sentence."""
-        services = sum(each.count for each in self.services)
-        policies = sum(each.count for each in self.policies)
+        services, policies = _total(self.services), _total(self.policies)
         endpoints = spread(tallied({each.endpoints or 0: each.count} for each in self.services))
         ports = spread(tallied({each.ports: each.count} for each in self.services))
         return (
@@ -82,9 +89,10 @@ def entries(shape: ServiceShape) -> int:
     return shape.ports * (1 + (shape.endpoints or 0))
 
 
-def twin_of(census: Census, room: Room) -> Twin:
+def twin_of(census: Census, room: Room, times: float = 1) -> Twin:
     """The twin of a census.
 
+    :param times: so many times its Services, policies and changes.
     :raises CensusError: the census lacks what a twin needs, or the machine does not hold so much of
         the shape that it would be one. One line, with the fix.
     """
@@ -94,25 +102,28 @@ def twin_of(census: Census, room: Room) -> Twin:
             "it again with the rights of python -m bench census --rbac"
         )
     words: list[str] = []
-    held = sum(entries(each) * each.count for each in census.services)
-    services, share = census.services, 1.0
+    if times != 1:
+        words.append(f"{number(times)} times the Services, policies and changes of the census.")
+    asked = scaled_to(census.services, times)
+    held = sum(entries(each) * each.count for each in asked)
+    services, share = asked, times
     if held > (bound := _bound(room)):
-        share = bound / held
-        if share < _LEAST_SHARE:
+        share = times * bound / held
+        if bound / held < _LEAST_SHARE:
             raise CensusError(
                 f"the shape has {held:,} ports and endpoints of Services, and this machine holds "
                 f"{bound:,} in {room.clusters} clusters: less than {100 * _LEAST_SHARE:g} % of it "
                 "would be no twin. Fix: fewer scenarios at a time, or a machine with more memory"
             )
-        services = scaled_to(services, share)
+        services = scaled_to(asked, bound / held)
         words.append(
-            f"{_total(services):,} of {_total(census.services):,} Services, in the same shape: "
+            f"{_total(services):,} of {_total(asked):,} Services, in the same shape: "
             f"there is room for {bound:,} of {held:,} ports and endpoints."
         )
     services, turned = _with_few_node_ports(services)
     if turned:
         words.append(f"{turned:,} Services that have node ports are ClusterIPs: a lab has too few.")
-    policies = _policies(census, words)
+    policies = _policies(scaled_to(census.policies, times), words)
     changes, changing, replaces = _churn(census, room, share, words)
     return Twin(
         services=services,
@@ -131,11 +142,11 @@ def _bound(room: Room) -> int:
     return min(MAP_ENTRIES, int(fits))
 
 
-def _policies(census: Census, words: list[str]) -> tuple[PolicyShape, ...]:
-    policies = census.policies
-    if _total(policies) > POLICIES:
-        policies = scaled_to(policies, POLICIES / _total(policies))
-        words.append(f"{_total(policies):,} of {_total(census.policies):,} policies.")
+def _policies(asked: tuple[PolicyShape, ...], words: list[str]) -> tuple[PolicyShape, ...]:
+    policies = asked
+    if _total(asked) > POLICIES:
+        policies = scaled_to(asked, POLICIES / _total(asked))
+        words.append(f"{_total(policies):,} of {_total(asked):,} policies.")
     by_7 = sum(each.count for each in policies if each.layer_7)
     if by_7:
         words.append(f"{by_7:,} policies are without their rules of layer 7: labs have no proxy.")

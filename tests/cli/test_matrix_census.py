@@ -124,3 +124,20 @@ def test_a_stopped_matrix_goes_on_with_the_same_census_only(
     assert main(["matrix", *AB, "--seed", "1"]) == 2
     assert "another matrix that is not finished" in capsys.readouterr().err
     assert main(["matrix", *AB, "--census", "census.json", "--seed", "1"]) == 0
+
+
+@pytest.mark.parametrize("words", [("--times", "2"), ("--times", "0", "--census", "census.json")])
+def test_times_goes_with_a_census(
+    stacks: TwinStacks, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    _write(service(40))
+    assert main(["matrix", *AB, *words]) == 2
+    assert "--times goes with --census" in capsys.readouterr().err
+    assert stacks.done == []
+
+
+def test_a_census_times_two(stacks: TwinStacks, capsys: pytest.CaptureFixture[str]) -> None:
+    _write(service(40))
+    argv = ["matrix", *AB, "--census", "census.json", "--times", "2", "--bring-ups", "1"]
+    assert main(argv) == 0
+    assert "a cluster of 80 Services" in capsys.readouterr().err

@@ -250,7 +250,7 @@ def test_the_first_lines_name_the_shape_and_what_it_depends_on(values: dict[str,
         "and 30 changes of endpoints a minute."
     )
     assert shape[1] == "2,000 of 9,000 Services."
-    assert "more Services" in shape[-1]
+    assert "more Services, policies and changes" in shape[-1]
     told = {**values, "summary": replace(values["summary"], shape=shape)}
     assert page.markdown(told).splitlines()[2] == f"**{shape[0]}** {' '.join(shape[1:])}"
     assert shape[0] in page.html(told).partition("</h1>")[2][:300]

@@ -90,6 +90,19 @@ def test_what_has_no_room_keeps_its_distribution_and_says_so() -> None:
     )
 
 
+def test_a_census_times_two_has_twice_of_everything() -> None:
+    asked = census(service(1_900), service(100, 20, 3), policies=(policy(200),))
+    twin = twin_of(asked, ROOMY, times=2)
+    assert [each.count for each in twin.services] == [3_800, 200]
+    assert [each.count for each in twin.policies] == [400]
+    assert (twin.changes_per_minute, twin.changing) == (180, 60)
+    assert twin.scaled[0] == "2 times the Services, policies and changes of the census."
+    # Bounded by the same room.
+    held = twin_of(census(service(30_000)), ROOMY, times=2)
+    assert held.services == twin_of(census(service(60_000)), ROOMY).services
+    assert held.changes_per_minute == pytest.approx(2 * 90 * MAP_ENTRIES / (3 * 60_000))
+
+
 def test_memory_bounds_a_twin_by_the_number_of_its_clusters() -> None:
     asked = census(service(10_000))
     one, five = (twin_of(asked, Room(clusters, 2_000)) for clusters in (1, 5))
