@@ -1,7 +1,10 @@
 """``python -m bench census``: the shape of a cluster, read without writing to it."""
 
 import argparse
+import warnings
 from pathlib import Path
+
+from urllib3.exceptions import InsecureRequestWarning
 
 from bench.journal import write_whole
 from cli.common import (
@@ -68,7 +71,9 @@ def _taken(options: argparse.Namespace) -> Census:
     from kube.objects import KubernetesError
 
     try:
-        with interrupted_by_term():
+        with interrupted_by_term(), warnings.catch_warnings():
+            # It would name the server at every request; the kubeconfig's owner has chosen it.
+            warnings.simplefilter("ignore", InsecureRequestWarning)
             api = Kube(settings_of(options.kubeconfig, options.context))
             return take(api, options.watch, progress)
     except KubernetesError as error:

@@ -103,7 +103,7 @@ class Churn(CensusModel):
     and ``went`` are endpoints. ``services`` has how many changes those Services had that had any.
     """
 
-    seconds: Annotated[float, Field(gt=0)]
+    seconds: Annotated[float, Field(ge=1, le=10**7)]
     writes: Count
     changes: Count
     came: Count

@@ -7,6 +7,7 @@ there is left out. All of that is said in words, before anything is brought up a
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Final, TypeVar
 
 from bench.environment import Model
@@ -28,6 +29,8 @@ NODE_PORTS: Final = 2_500
 """Of a range of 2,768 (``--service-node-port-range``), in which ports are sought by chance."""
 POLICIES: Final = 3_000
 """The most that the experiments of policies have been tried with."""
+POLICY_PARTS: Final = 100_000
+"""Of policies: themselves, their rules, peers and ports."""
 CHANGES_PER_MINUTE: Final = 1_200
 """In all clusters together: a change takes some ms of a CPU that what is measured lacks."""
 _KIB_PER_ENTRY: Final = 40.0
@@ -83,10 +86,11 @@ class Twin(Model):
 
 
 def entries(shape: ServiceShape) -> int:
-    """What a dataplane has to hold for a Service of a shape: its ports, each with its endpoints."""
-    if shape.type == "ExternalName" or shape.headless:
-        return 0
-    return shape.ports * (1 + (shape.endpoints or 0))
+    """What a cluster has to hold for a Service of a shape: its ports, each with its endpoints.
+    Those that are without an address, which dataplanes do not hold, count as one with one port."""
+    endpoints = shape.endpoints or 0
+    has_address = not shape.headless and shape.type != "ExternalName"
+    return (max(1, shape.ports) if has_address else 1) * (1 + endpoints)
 
 
 def twin_of(census: Census, room: Room, times: float = 1) -> Twin:
@@ -109,13 +113,13 @@ def twin_of(census: Census, room: Room, times: float = 1) -> Twin:
     services, share = asked, times
     if held > (bound := _bound(room)):
         share = times * bound / held
-        if bound / held < _LEAST_SHARE:
+        services = scaled_to(asked, bound / held)
+        if bound / held < _LEAST_SHARE or not services:
             raise CensusError(
                 f"the shape has {held:,} ports and endpoints of Services, and this machine holds "
                 f"{bound:,} in {room.clusters} clusters: less than {100 * _LEAST_SHARE:g} % of it "
                 "would be no twin. Fix: fewer scenarios at a time, or a machine with more memory"
             )
-        services = scaled_to(asked, bound / held)
         words.append(
             f"{_total(services):,} of {_total(asked):,} Services, in the same shape: "
             f"there is room for {bound:,} of {held:,} ports and endpoints."
@@ -143,14 +147,18 @@ def _bound(room: Room) -> int:
 
 
 def _policies(asked: tuple[PolicyShape, ...], words: list[str]) -> tuple[PolicyShape, ...]:
-    policies = asked
-    if _total(asked) > POLICIES:
-        policies = scaled_to(asked, POLICIES / _total(asked))
+    policies, parts = asked, sum(_parts_of(each) * each.count for each in asked)
+    if _total(asked) > POLICIES or parts > POLICY_PARTS:
+        policies = scaled_to(asked, min(POLICIES / _total(asked), POLICY_PARTS / parts))
         words.append(f"{_total(policies):,} of {_total(asked):,} policies.")
     by_7 = sum(each.count for each in policies if each.layer_7)
     if by_7:
         words.append(f"{by_7:,} policies are without their rules of layer 7: labs have no proxy.")
     return policies
+
+
+def _parts_of(policy: PolicyShape) -> int:
+    return 1 + policy.rules + policy.peers + policy.ports
 
 
 def _churn(census: Census, room: Room, share: float, words: list[str]) -> tuple[float, int, bool]:
@@ -192,16 +200,14 @@ def _total(shapes: Sequence[S]) -> int:
 
 
 def scaled_to(shapes: Sequence[S], share: float) -> tuple[S, ...]:
-    """So large a share of all, with each shape's part of it as near as whole numbers allow."""
-    exact = [share * each.count for each in shapes]
-    counts = [int(each) for each in exact]
-    # The rest goes to those that lost most by rounding.
-    by_loss = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])
-    for i in by_loss[: int(sum(exact)) - sum(counts)]:
-        counts[i] += 1
+    """So large a share of all, evenly along their order: of each shape as near as whole numbers
+    allow, and as many of the first as of the last where there is one of each."""
+    upto = [0, *accumulate(each.count for each in shapes)]
+    # A share that is meant to give a whole number may come out a little less.
+    scaled = [int(share * each + 1e-6) for each in upto]
     return tuple(
         each.model_copy(update={"count": count})
-        for each, count in zip(shapes, counts, strict=True)
+        for each, count in zip(shapes, (b - a for a, b in pairwise(scaled)), strict=True)
         if count
     )
 

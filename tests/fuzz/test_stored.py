@@ -19,10 +19,13 @@ from components.kubernetes import eks_login
 from components.settings import SettingsError
 from components.targets import open_session, settings_of
 from kube.objects import KubernetesError
+from studies.census.model import CensusError, described, read_census
+from studies.census.twin import MAP_ENTRIES, Room, entries, twin_of
 from tests.bench.sample_results import metric, results
 from tests.bench.test_interleave_journal import IDENTITIES, entry, header
 from tests.components.stack_config import STACKS, pulumi_config, stack_tree
 from tests.fuzz.spoiling import in_time, spoiled_data, spoiled_text
+from tests.studies.test_twin import census, policy, service
 
 RESULTS = results(
     {
@@ -102,6 +105,27 @@ def test_a_journal(data: st.DataObject) -> None:
             assert all(map(math.isfinite, each.outcome.reading.values.values()))
         else:
             assert each.outcome.failures
+
+
+CENSUS = census(
+    service(7, 3, 2), service(1, 0, headless=True), policies=(policy(3), policy(1, rules=0))
+).to_json()  # fmt: skip
+
+
+@given(spoiled_data([json.loads(CENSUS)]).map(as_text) | spoiled_text([CENSUS]))
+def test_a_census(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, in_time():
+        path = Path(folder) / "census.json"
+        path.write_bytes(text.encode(errors="surrogatepass"))
+        try:
+            read = read_census(path)
+            assert all(map(str.isprintable, described(read)))
+            twin = twin_of(read, Room(5, 12_000))
+        except CensusError as error:
+            one_line(error)
+            return
+    assert twin.headline
+    assert sum(entries(each) * each.count for each in twin.services) <= MAP_ENTRIES
 
 
 @given(data=st.data())

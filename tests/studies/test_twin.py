@@ -26,7 +26,7 @@ from studies.census.model import (
     ServiceShape,
     Tally,
 )
-from studies.census.twin import MAP_ENTRIES, NODE_PORTS, Room, Twin, scaled_to, twin_of
+from studies.census.twin import MAP_ENTRIES, NODE_PORTS, POLICIES, Room, Twin, scaled_to, twin_of
 from studies.experiments.policies import POLICY_LABEL
 from tests.bench.fakes import FakeSession
 from tests.studies.test_scale_services import Store
@@ -117,6 +117,30 @@ def test_a_shape_that_the_machine_does_not_hold_is_refused_in_one_line() -> None
     assert "\n" not in str(refused.value)
 
 
+def test_one_service_that_is_too_large_is_no_twin_either() -> None:
+    with pytest.raises(CensusError, match="would be no twin"):
+        twin_of(census(service(1, 100_000)), ROOMY)
+
+
+def test_services_without_an_address_take_room_as_well() -> None:
+    twin = twin_of(census(service(10**6, 0, headless=True), service(10**6, 0)), ROOMY)
+    assert sum(each.count for each in twin.services) == MAP_ENTRIES
+
+
+def test_policies_are_bounded_by_their_number_and_by_their_parts() -> None:
+    many = twin_of(census(service(1), policies=(policy(9_000),)), ROOMY)
+    assert sum(each.count for each in many.policies) == POLICIES
+    assert "3,000 of 9,000 policies." in many.scaled
+    large = twin_of(census(service(1), policies=(policy(100, peers=9_997),)), ROOMY)
+    assert sum(each.count for each in large.policies) == 9
+
+
+def test_of_shapes_that_are_there_once_small_and_large_ones_are_left() -> None:
+    kept = scaled_to([service(1, endpoints) for endpoints in range(100)], 0.1)
+    endpoints = [each.endpoints for each in kept]
+    assert endpoints == [9, 19, 29, 39, 49, 59, 69, 79, 89, 99]
+
+
 def test_without_services_there_is_no_twin() -> None:
     with pytest.raises(CensusError, match="no Services with their endpoints"):
         twin_of(census(service(3, None)), ROOMY)
@@ -191,7 +215,7 @@ def test_no_address_is_had_twice() -> None:
 
 
 ALL = frozenset({"NetworkPolicy", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"})
-POLICIES = (
+MADE = (
     policy(3, rules=2),
     policy(2, "CiliumNetworkPolicy", rules=3),
     policy(1, "CiliumClusterwideNetworkPolicy", rules=1, ports=50),
@@ -199,12 +223,12 @@ POLICIES = (
 
 
 def test_its_policies_read_by_a_census_are_those_that_were_asked_for() -> None:
-    twin = twin_of(census(service(1), policies=POLICIES), ROOMY)
+    twin = twin_of(census(service(1), policies=MADE), ROOMY)
     made = list(policy_manifests(twin, ALL))
     # One of each kind in a namespace selects the benchmark, and is not of the shape.
     ours = [each for each in made if POLICY_LABEL in each["metadata"]["labels"]]
     assert [each["kind"] for each in ours] == ["NetworkPolicy", "CiliumNetworkPolicy"]
-    for each in POLICIES:
+    for each in MADE:
         others = [m for m in made if m not in ours and m["kind"] == each.kind]
         wanted = each.count - (each.kind != "CiliumClusterwideNetworkPolicy")
         assert shapes.policy_shapes(each.kind, others) == (
@@ -213,7 +237,7 @@ def test_its_policies_read_by_a_census_are_those_that_were_asked_for() -> None:
 
 
 def test_a_cluster_gets_no_kinds_that_it_does_not_have() -> None:
-    twin = twin_of(census(service(1), policies=POLICIES), ROOMY)
+    twin = twin_of(census(service(1), policies=MADE), ROOMY)
     made = policy_manifests(twin, frozenset({"NetworkPolicy"}))
     assert {each["kind"] for each in made} == {"NetworkPolicy"}
 
@@ -256,7 +280,7 @@ def _silent(_line: str) -> None:
 
 
 def test_a_cluster_is_furnished_and_cleared(cluster: Cluster) -> None:
-    around = _around(cluster, twin_of(census(*MIXED, policies=POLICIES), ROOMY))
+    around = _around(cluster, twin_of(census(*MIXED, policies=MADE), ROOMY))
     around.furnish(cluster, _silent)
     kinds = Counter(kind for kind, _ in cluster.objects)
     # One Service more, which leads to the benchmark's own server and tells that all are there.

@@ -265,6 +265,20 @@ def test_no_secret_is_told_by_what_is_missing(
     assert len(json.loads(out.read_text())["missing"]) == 6
 
 
+def test_a_server_whose_certificate_is_not_looked_at_is_not_named(
+    hurried: KubeApi, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    config = hurried.kubeconfig(tmp_path / "config")
+    content = yaml.safe_load(config.read_text())
+    cluster = content["clusters"][0]["cluster"]
+    del cluster["certificate-authority"]
+    cluster["insecure-skip-tls-verify"] = True
+    config.write_text(yaml.safe_dump(content))
+    argv = ["census", "--kubeconfig", str(config), "--out", str(tmp_path / "c.json")]
+    assert main([*argv, "--watch", "0"]) == OK
+    assert [str(each.message) for each in recwarn] == []
+
+
 def test_what_is_planted_would_be_found() -> None:
     """The secrets are in the objects, in every kind that is read."""
     server = KubeApi()
