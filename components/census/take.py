@@ -70,11 +70,12 @@ class _Taking:
     def census(self) -> Census:
         kubernetes = shapes.release(self._api.version())
         nodes = self._read("nodes", lambda: list(self._items(NODE)))
+        alike = self._made("nodes", lambda: shapes.node_shapes(nodes)) if nodes else None
         cni = self._read("the CNI", lambda: self._cni(nodes))
         services, churn = self._services()
         return Census(
             kubernetes=kubernetes,
-            nodes=None if nodes is None else self._read("nodes", lambda: shapes.node_shapes(nodes)),
+            nodes=() if nodes == [] else alike,
             cni=cni,
             kube_proxy=self._read("kube-proxy's mode", self._kube_proxy),
             pods_per_node=self._pods(nodes),
@@ -91,8 +92,12 @@ class _Taking:
             self._lack(what, "not asked for: the API server had not answered before")
             return None
         self._say(f"reading {what}")
+        return self._made(what, read)
+
+    def _made(self, what: Part, make: Callable[[], T | None]) -> T | None:
+        """What is made of answers, or of asking for them."""
         try:
-            return read()
+            return make()
         except ApiError as error:
             # One that was slow in four attempts would be so for everything that is asked next.
             self._silent = error.status == 0
@@ -168,7 +173,7 @@ class _Taking:
         services, churn = None, None
         if listed is not None:
             known = None if since is None else endpoints.per_service()
-            services = self._read("Services", lambda: shapes.service_shapes(listed, known))
+            services = self._made("Services", lambda: shapes.service_shapes(listed, known))
         if self._seconds and since is not None:
             churn = self._read(
                 "changes of endpoints", lambda: self._watched(endpoints, since, begun)
