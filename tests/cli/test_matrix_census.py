@@ -15,6 +15,7 @@ from cli import matrix as command
 from cli.main import main
 from components import automation
 from lab import kernel
+from studies.census.around import Around
 from studies.matrix.run import Matrix
 from studies.matrix.state import MatrixFolder
 from tests.bench.fakes import PLAN
@@ -49,7 +50,7 @@ def stacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TwinStacks:
     monkeypatch.setattr(automation, "PulumiStacks", lambda: made)
     monkeypatch.setattr(command, "open_session", made.connect)
     monkeypatch.setattr(command, "Matrix", partial(Matrix, clock=made.time.clock()))
-    monkeypatch.setattr(command, "Around", partial(command.Around, clock=made.time.clock()))
+    monkeypatch.setattr(command, "Around", partial(Around, clock=made.time.clock()))
     # Drawing takes longer than all else here; tests/report looks at it.
     monkeypatch.setattr(command, "write_report", lambda *_: None)
     monkeypatch.setattr(kernel, "memory_mib", lambda: 24_000)
