@@ -7,6 +7,7 @@ What is measured takes hours in all, so each part can be made by itself:
 - ``upgrade``: the example of docs/upgrade.md, from the study's Cilium (20 minutes);
 - ``explain``: the example of docs/explain.md (4 minutes);
 - ``experiments``: docs/experiments, each file by the command that it says it was made by (hours);
+- ``proxies``: of these, kube-proxy's by its version and mode (40 minutes);
 - ``example``: the report in docs/example from its data, without measuring;
 - ``tables``: that, and figures and tables from all data that is there, without measuring.
 
@@ -23,7 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -55,25 +56,23 @@ SHOWN = MEASURED / "scenario-e.json"
 """The results that the README shows."""
 _SCREENS = {"first-screen.png": (1280, 900), "phone.png": (390, 844)}
 
+_VERSIONS = {
+    f"scale-{mode}-{version}": {"scenario": {"kubeProxy": mode}, "eks": {"version": version}}
+    for version in (min(KUBERNETES, key=version_numbers), max(KUBERNETES, key=version_numbers))
+    for mode in ("iptables", "nftables")
+}
 COPIES: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "scale-iptables": ("scenario-a", {"scenario": {"kubeProxy": "iptables"}}),
     "scale-nftables": ("scenario-a", {"scenario": {"kubeProxy": "nftables"}}),
     "scale-ebpf": ("scenario-d", {}),
     # The other scenarios': which of them suits many Services is each one's own run to say.
     **{f"scale-{letter}": (f"scenario-{letter}", {}) for letter in "bce"},
-    **{
-        f"scale-{mode}-{version}": (
-            "scenario-a",
-            {"scenario": {"kubeProxy": mode}, "eks": {"version": version}},
-        )
-        for version in (min(KUBERNETES, key=version_numbers), max(KUBERNETES, key=version_numbers))
-        for mode in ("iptables", "nftables")
-    },
+    **{name: ("scenario-a", changes) for name, changes in _VERSIONS.items()},
 }
 """Stacks of experiments that are copies of a scenario, on two nodes: of which, and what differs, by
 section. kube-proxy is that of the default Kubernetes, and of the lab's oldest and newest."""
-_SCALE = ("scale", "--points", "4,500,1000,5000,10000", "--rounds", "3")
-"""What is measured on a copy that has no data yet."""
+_SIZES, _BY_VERSION = "4,500,1000,5000,10000", "4,1000,10000"
+"""Numbers of Services on a copy that has no data yet, and on one of another kube-proxy."""
 PLOTS = {
     "scale.svg": (
         ("scale-iptables.json", "scale-nftables.json", "scale-ebpf.json"),
@@ -82,7 +81,7 @@ PLOTS = {
     ),
     "kube-proxy.svg": (
         ("scale-iptables-*.json", "scale-nftables-*.json"),
-        "full_sync,change_sync,change_served,connect_p50_last",
+        "full_sync,change_sync,change_served,change_stall,connect_p50_last",
     ),
     "host.svg": (("host-[a-e].json",), "rtt_p50,tcp_throughput,tcp_cpu_per_gb,udp_goodput"),
     "hops.svg": (
@@ -177,9 +176,19 @@ def explain() -> None:
 
 
 def experiments() -> None:
-    """Every experiment again, by stack; ablations bring up labs of their own."""
+    """Every experiment again."""
+    experimented(commands())
+
+
+def proxies() -> None:
+    """kube-proxy of the oldest and the newest Kubernetes, in both modes."""
+    experimented({file: words for file, words in commands().items() if file.stem in _VERSIONS})
+
+
+def experimented(made_by: Mapping[Path, list[str]]) -> None:
+    """These experiments, by stack; ablations bring up labs of their own."""
     by_stack: dict[str, list[tuple[Path, list[str]]]] = {}
-    for file, words in sorted(commands().items()):
+    for file, words in sorted(made_by.items()):
         stack = words[words.index("--stack") + 1] if "--stack" in words else ""
         by_stack.setdefault(stack, []).append((file, words))
     for stack, wanted in by_stack.items():
@@ -192,7 +201,13 @@ def experiments() -> None:
 def commands() -> dict[Path, list[str]]:
     """The arguments of ``python -m bench`` that make each file of data, also of what is not there
     yet."""
-    made = {EXPERIMENTS / f"{stack}.json": [*_SCALE, "--stack", stack] for stack in COPIES}
+    made = {
+        EXPERIMENTS / f"{stack}.json": [
+            *("scale", "--points", _BY_VERSION if stack in _VERSIONS else _SIZES),
+            *("--rounds", "2" if stack in _VERSIONS else "3", "--stack", stack),
+        ]
+        for stack in COPIES
+    }
     for file in EXPERIMENTS.glob("*.json"):
         made[file] = shlex.split(json.loads(file.read_text(encoding="utf-8"))["command"])[3:]
     return made
@@ -302,8 +317,12 @@ def screenshot(page: Path, image: Path, size: tuple[int, int]) -> None:
 
 PARTS = {
     each.__name__: each
-    for each in (matrix, example, validation, upgrade, explain, experiments, tables)
+    for each in (matrix, example, validation, upgrade, explain, experiments, proxies, tables)
 }
+
+
+_WITHIN = ("proxies", "tables")
+"""Parts that others do, too."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -312,7 +331,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m tests.documents", description=__doc__.split("\n\n")[0],
     )  # fmt: skip
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    for name in (parser.parse_args(argv).parts) or [name for name in PARTS if name != "tables"]:
+    for name in (parser.parse_args(argv).parts) or [name for name in PARTS if name not in _WITHIN]:
         if name not in PARTS:
             parser.error(f"no part {name!r}: choose of {', '.join(PARTS)}")
         PARTS[name]()

@@ -106,6 +106,7 @@ def build_env(architecture: str = "") -> dict[str, str]:
     :param architecture: of the Linux machines to build for; empty for this machine.
     """
     fixed = {
+        **_collecting(),
         "GOFLAGS": "-mod=readonly",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
@@ -114,6 +115,14 @@ def build_env(architecture: str = "") -> dict[str, str]:
     }
     dropped = {"GOROOT", "GOOS", "GOARCH", "GO111MODULE", "GOEXPERIMENT"}
     return {name: value for name, value in os.environ.items() if name not in dropped} | fixed
+
+
+def _collecting() -> dict[str, str]:
+    """How seldom compilers and linkers collect their garbage, which by default takes a fifth of
+    their CPU time. Together they keep to half of the memory, where they can."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    at_once = os.cpu_count() or 1
+    return {"GOGC": "400", "GOMEMLIMIT": f"{memory // 2 // at_once}B"}
 
 
 BUILD_FLAGS = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")

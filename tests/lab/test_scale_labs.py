@@ -127,6 +127,7 @@ def test_an_endpoints_change_is_served_and_counted(
             values = reading.values
             # Served no earlier than asked for, and soon.
             assert 0 < values["change_served"] < 5e6
+            assert 2e3 < values["change_stall"] < 5e6
             if "change_sync" not in reading.missing:
                 assert 0 < values["change_sync"] < 5e6
             assert values["change_cpu"] > 0

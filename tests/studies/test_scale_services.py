@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from bench.text import ParseError
 from cni.cilium.evidence import prometheus_text
 from cni.toggles import EvidenceError
 from studies.experiments.capabilities import Manifest, Progress
-from studies.experiments.scale.probes import Aim, first_served
+from studies.experiments.scale.probes import ASK_UNTIL, Aim, Seen, seen_by_client
 from studies.experiments.scale.services import (
     FILLER_LABEL,
     Changing,
@@ -243,21 +247,54 @@ def _answers(text: str) -> CommandResult:
 
 
 def test_the_change_is_served_with_the_first_wanted_answer() -> None:
-    text = "1700000000000000 418\n1700000000300000 refused\n1700000000400500 200\n"
-    assert first_served(_answers(text), "200") == 1_700_000_000.4005
+    text = "1700000000000000 418 0\n1700000000300000 refused 3000\n1700000000400500 200 104500\n"
+    assert seen_by_client(_answers(text), "200") == Seen(1_700_000_000.4005, 0.1045)
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("", "did not answer"),
-        ("1 418\n2 refused\n", "did not answer: 418, refused"),
-        ("1 200\n", "before the change"),
+        ("1 418 0\n2 refused 0\n", "did not answer: 418, refused"),
+        ("1 200 0\n", "before the change"),
     ],
 )
 def test_a_change_that_is_not_seen_is_no_sample(text: str, told: str) -> None:
     with pytest.raises(SampleError, match=told):
-        first_served(_answers(text), "200")
+        seen_by_client(_answers(text), "200")
+
+
+class _Server:
+    """Answers by HTTP with one status after another; for None it does not answer for a while."""
+
+    def __init__(self, statuses: Sequence[int | None], pause: float) -> None:
+        self._statuses, self._pause = statuses, pause
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        for status in self._statuses:
+            if status is None:
+                time.sleep(self._pause)
+                continue
+            connection, _ = self._socket.accept()
+            with connection, connection.makefile("rb") as request:
+                while request.readline() not in (b"\r\n", b""):
+                    pass
+                connection.sendall(f"HTTP/1.0 {status} x\r\n\r\n".encode())
+        self._socket.close()
+
+
+@pytest.mark.parametrize("pause", [0.5, 2.0])
+def test_a_gap_of_known_length_is_the_stall(pause: float) -> None:
+    server = _Server([*[418] * 20, None, *[418] * 20, *[200] * 5], pause)
+    words = ["127.0.0.1", str(server.port), "/", "200", "5"]
+    done = subprocess.run(
+        ["bash", "-c", ASK_UNTIL, "bash", *words], capture_output=True, text=True, check=True
+    )
+    seen = seen_by_client(_answers(done.stdout), "200")
+    assert pause <= seen.stall < pause + 1  # on a machine full of other work
 
 
 # -- what a dataplane tells -----------------------------------------------------------------------

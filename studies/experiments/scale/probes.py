@@ -32,6 +32,11 @@ CHANGE_CPU = Metric(
     "change_cpu", CPU_MILLISECONDS, "lower", _GROUP,
     "CPU time of the component on the client's node for that change",
 )  # fmt: skip
+CHANGE_STALL = Metric(
+    "change_stall", MICROSECONDS, "lower", _GROUP,
+    "the longest time from one answer to the next meanwhile, of requests over new connections to "
+    "that Service, one every 2 ms",
+)  # fmt: skip
 FULL_SYNC = Metric(
     "full_sync", MICROSECONDS, "lower", "Full sync",
     "how long the component took to write everything anew after a restart, by its own metrics, "
@@ -48,7 +53,7 @@ _FULL_WAIT_SECONDS = 180.0
 _STILL_SECONDS = 1.0
 _US = 1e6
 
-_ASK_UNTIL = Path(__file__).with_name("ask_until.sh").read_text(encoding="utf-8")
+ASK_UNTIL = Path(__file__).with_name("ask_until.sh").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,12 @@ class ChangeProbe:
     wall: Callable[[], float]
     name: str = "change"
     seconds: float = 2.0
-    metrics: tuple[Metric, ...] = (CHANGE_SERVED, CHANGE_SYNC, CHANGE_CPU)
+    metrics: tuple[Metric, ...] = (CHANGE_SERVED, CHANGE_STALL, CHANGE_SYNC, CHANGE_CPU)
 
     def invocation(self, targets: Targets) -> Invocation:
         service = self.changing.service
         arguments = (service.host, str(service.port), self.changing.PATH, self.changing.next_status)
-        argv = ("bash", "-c", _ASK_UNTIL, "bash", *arguments, f"{_SECONDS:.0f}")
+        argv = ("bash", "-c", ASK_UNTIL, "bash", *arguments, f"{_SECONDS:.0f}")
         return Invocation("iperf3-client", argv)
 
     def measure(self, bench: Bench) -> Reading:
@@ -87,8 +92,11 @@ class ChangeProbe:
             except SessionError as error:
                 raise SampleError(f"the endpoint cannot be changed: {error}") from error
             result = asking.result()
-        served = first_served(result, invocation.argv[-2])
-        values = {CHANGE_SERVED.name: _US * (served - changed - client.certain)}
+        seen = seen_by_client(result, invocation.argv[-2])
+        values = {
+            CHANGE_SERVED.name: _US * (seen.served - changed - client.certain),
+            CHANGE_STALL.name: _US * seen.stall,
+        }
         notes = client.doubts(values)
         missing = {}
         if before is None:
@@ -162,18 +170,32 @@ class FullSyncProbe:
         return latency(reading.values[FULL_SYNC.name])
 
 
-def first_served(result: CommandResult, wanted: str) -> float:
-    """When the new backend answered first, in seconds since 1970.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a client saw of a change.
 
+    :ivar served: when the new backend answered first, in seconds since 1970.
+    :ivar stall: the longest time from one answer to the next, in seconds.
+    """
+
+    served: float
+    stall: float
+
+
+def seen_by_client(result: CommandResult, wanted: str) -> Seen:
+    """What ``ask_until.sh`` printed.
+
+    :param wanted: the status by which the new backend answers.
     :raises SampleError: it never did, or there was no answer by the old one before.
     """
     answers = [line.split() for line in result.stdout.splitlines()]
-    codes = [code for _, code in answers]
+    codes = [code for _, code, _ in answers]
     if not codes or codes[-1] != wanted:
         raise SampleError(f"the new endpoint did not answer: {', '.join(codes) or result.stderr}")
     if len(codes) == 1:
         raise SampleError("the new endpoint answered before the change")
-    return int(answers[-1][0]) / _US
+    served, _, longest = answers[-1]
+    return Seen(int(served) / _US, int(longest) / _US)
 
 
 @dataclass(frozen=True, slots=True)
