@@ -549,6 +549,9 @@ def bpf_statistics(bench: Bench) -> Check:
         except SampleError as error:
             return Check("bpf-statistics", False, str(error))
         lacking = "No such file" in result.stderr
+        if result.returncode != 0 and not lacking:
+            words = f"{BPF_STATISTICS} cannot be read by {role}: {result.stderr.strip()}"
+            return Check("bpf-statistics", False, words)
         told[bench.targets.one(role).node] = "unknown" if lacking else result.stdout.strip()
     on = [node for node, value in told.items() if value not in ("0", "unknown")]
     evidence = "kernel.bpf_stats_enabled: " + ", ".join(f"{v} on {n}" for n, v in told.items())

@@ -93,7 +93,7 @@ class FakeSession:
     which the time of day is set.
     ``told`` is what the stack told the session; ``path`` is what leads connections to the Service;
     ``skew`` is in seconds, by role; ``received_per_read`` are the receive softirqs of each CPU.
-    ``agent`` is how its agent is; ``bpf_statistics`` is the kernel's setting, or None.
+    ``agent`` is how its agent is; ``bpf_statistics`` is the kernel's setting, or why it cannot be read.
     ``latency`` is what every command takes beside its own time.
     ``longer`` is how many times as long its operations in turns take, also in another's run.
     ``turns`` answers a plan of turns otherwise; ``at_work`` is what it tells of the commands' time.
@@ -134,7 +134,7 @@ class FakeSession:
         self.agents_say: dict[str, str | list[str]] = {}
         self.cpus = {"node-1": [0], "node-2": [1]}
         self.received_per_read = [300, 300]
-        self.bpf_statistics: str | None = "0"
+        self.bpf_statistics = "0"
         self.overflowed = 0
         self.overflow_per_read = 0
         self.turns: Callable[[str], bytes] | None = None
@@ -158,8 +158,8 @@ class FakeSession:
         if argv[-1] == "/proc/softirqs":
             return self._tell_softirqs(tuple(argv))
         if argv[-1] == BPF_STATISTICS:
-            if self.bpf_statistics is None:
-                why = f"cat: {BPF_STATISTICS}: No such file or directory\n"
+            if self.bpf_statistics not in ("0", "1"):
+                why = f"cat: {BPF_STATISTICS}: {self.bpf_statistics}\n"
                 return CommandResult(tuple(argv), 1, "", why, 0.0)
             return CommandResult(tuple(argv), 0, f"{self.bpf_statistics}\n", "", 0.0)
         if name == "cat":
