@@ -93,7 +93,8 @@ class FakeSession:
     which the time of day is set.
     ``told`` is what the stack told the session; ``path`` is what leads connections to the Service;
     ``skew`` is in seconds, by role; ``received_per_read`` are the receive softirqs of each CPU.
-    ``agent`` is how its agent is; ``bpf_statistics`` is the kernel's setting, or why it cannot be read.
+    ``agent`` is how its agent is; ``bpf_statistics`` is the kernel's setting, or why it cannot be
+    read.
     ``latency`` is what every command takes beside its own time.
     ``longer`` is how many times as long its operations in turns take, also in another's run.
     ``turns`` answers a plan of turns otherwise; ``at_work`` is what it tells of the commands' time.
