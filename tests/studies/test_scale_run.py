@@ -66,7 +66,7 @@ class ScaleSession(Store, FakeSession):
             wanted = argv[-2]
             old = "200" if wanted == "418" else "418"
             now = time.time_ns() // 1000 + round(1e6 * self.skew.get("iperf3-client", 0.0))
-            text = f"{now} {old}\n{now + 400_000} {wanted}\n"
+            text = f"{now} {old} 0\n{now + 400_000} {wanted} 2500\n"
             return CommandResult(tuple(argv), 0, text, "", 1.0)
         return super().run(pod, argv, timeout=timeout)
 
