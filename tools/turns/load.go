@@ -150,8 +150,7 @@ func load(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	// Where it may: what it is late by is to be the machine's fault, not its neighbours'.
-	_ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, -20)
+	urgent()
 	before := processTime()
 	began := time.Now().UnixNano()
 	l.zero = now()

@@ -19,6 +19,7 @@ func serve(arguments []string) error {
 	host := flags.String("host", "0.0.0.0", "the address to listen on")
 	echo := flags.Int("echo", 8100, "port of the echo, TCP and UDP")
 	sink := flags.Int("sink", 8101, "port of the sink of transfers, TCP")
+	first := flags.Bool("urgent", false, "answer before other programs run, where that is allowed")
 	count := flags.Int("count", 8102, "port that counts datagrams: UDP, and TCP to ask how many")
 	if err := flags.Parse(arguments); err != nil {
 		return err
@@ -30,6 +31,7 @@ func serve(arguments []string) error {
 	if err != nil {
 		return fmt.Errorf("-host: %w", err)
 	}
+	urgently = *first
 	// Each connection has a thread, whose leftovers only a collection takes: once in many thousands.
 	debug.SetMemoryLimit(serveMemory)
 	failed := make(chan error, 8)
@@ -97,10 +99,16 @@ func listen(address netip.AddrPort, kind int) (int, error) {
 
 const soRcvbufForce = 33 // SO_RCVBUFFORCE of asm-generic/socket.h; wants CAP_NET_ADMIN
 
+// urgently: all threads that answer are urgent.
+var urgently bool
+
 func thread(cpu int, work func() error, failed chan<- error) {
 	if err := settle(cpu); err != nil {
 		failed <- err
 		return
+	}
+	if urgently {
+		urgent()
 	}
 	if err := work(); err != nil {
 		failed <- err

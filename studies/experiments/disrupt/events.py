@@ -37,7 +37,7 @@ WITNESS: Final = "disrupt-witness"
 """On the servers' node: it asks itself, and tells whether that node is starved."""
 _LABELS = {"cni-benchmark/disrupt": "true"}
 _PROTOCOLS = ("TCP", "UDP")
-_COMMAND = ("turns", "serve")
+_COMMAND = ("turns", "serve", "-urgent")
 _READY_SECONDS, _PAUSE_SECONDS = 30.0, 0.1
 GRACE_SECONDS: Final = 2.0
 """For which a pod still answers after its Service has turned away from it."""
