@@ -201,7 +201,9 @@ def read_census(path: Path) -> Census:
     try:
         text = path.read_text(encoding="utf-8")
         data = load_json(text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CensusError(f"{path}: no census: {error.strerror}") from None
+    except ValueError as error:
         raise CensusError(f"{path}: no census: {error}") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:

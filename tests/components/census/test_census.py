@@ -441,6 +441,11 @@ def test_a_file_that_is_no_census(text: str, tmp_path: Path) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CensusError, match=r"c\.json: no census: No such file or directory$"):
+        read_census(tmp_path / "c.json")
+
+
 def test_a_census_is_read_as_it_was_written(cluster: KubeApi, client: Kube, tmp_path: Path) -> None:
     census = _take(cluster, client, seconds=10)
     file = tmp_path / "census.json"
