@@ -5,6 +5,7 @@ What is measured takes hours in all, so each part can be made by itself:
 - ``matrix``: the report of all scenarios in docs/example, and the README's figures (20 minutes);
 - ``validation``: docs/validation (30 minutes);
 - ``upgrade``: the example of docs/upgrade.md, from the study's Cilium (20 minutes);
+- ``census``: the example of docs/census.md, from a lab of known shape (15 minutes);
 - ``explain``: the example of docs/explain.md (4 minutes);
 - ``experiments``: docs/experiments, each file by the command that it says it was made by (hours);
 - ``proxies``: of these, kube-proxy's by its version and mode (40 minutes);
@@ -42,15 +43,20 @@ from components.settings import PROJECT as PROJECT_NAME
 from report.explain import markdown as told
 from report.show import metrics_table
 from report.upgrade import Finding, markdown
+from studies.census.model import described, read_census
 from studies.explain import finding
 from studies.matrix.state import EXPLANATION
 from studies.upgrade import RECORD, SIDES, Upgrade
+from tests.lab.users_cluster import census_while_endpoints_change, users_cluster
 
 PROJECT = Path(__file__).parents[1]
 DOCS = PROJECT / "docs"
 EXAMPLE, EXPERIMENTS, UPGRADE = DOCS / "example", DOCS / "experiments", DOCS / "upgrade"
 MEASURED = EXAMPLE / "data"
 """The results behind the example's report."""
+CENSUS = DOCS / "census"
+_SHAPED = ("scenario-a", "scenario-d")
+"""Scenarios that are measured in the shape of the census."""
 EXPLAIN, GRAPH = DOCS / "explain", "roundtrip-scenario-e.svg"
 SHOWN = MEASURED / "scenario-e.json"
 """The results that the README shows."""
@@ -162,6 +168,23 @@ def upgrade() -> None:
             text = results.only({*metrics, *filter(None, decided)}).to_json()
             (UPGRADE / name).write_text(f"{text}\n", encoding="utf-8")
         (UPGRADE / RECORD).write_text(record, encoding="utf-8")
+    tables()
+
+
+def census() -> None:
+    """A census of a lab that is like a user's cluster, and scenarios in its shape."""
+    with tempfile.TemporaryDirectory() as folder:
+        taken, measured = Path(folder, "census.json"), Path(folder, "matrix")
+        with users_cluster(Path(folder)) as cluster:
+            census_while_endpoints_change(cluster, taken)
+        try:
+            bench("matrix", *_SHAPED, "--census", str(taken), "--out", str(measured))
+        except BaseException:
+            bench("matrix", "--out", str(measured), "--down")
+            raise
+        CENSUS.mkdir(exist_ok=True)
+        shutil.copy(taken, CENSUS)
+        shutil.copy(measured / "report" / "report.md", CENSUS)
     tables()
 
 
@@ -289,8 +312,23 @@ def explain_example() -> str:
     return f"\n{told(found, {'roundtrip': [f'explain/{GRAPH}']})}\n"
 
 
+def census_example() -> str:
+    """What ``census`` prints of docs/census, and how the report of its shape begins."""
+    file, report = CENSUS / "census.json", CENSUS / "report.md"
+    if not file.exists():
+        return ""
+    printed = "\n".join(described(read_census(file)))
+    text = f"```\n{printed}\n```\n"
+    if not report.exists():
+        return text
+    title, _, shape = report.read_text(encoding="utf-8").splitlines()[:3]
+    sentence = title.removeprefix("# ")
+    return f"{text}\n[The report](census/report.md) begins:\n\n> {sentence}\n>\n> {shape}\n"
+
+
 FILLED = {
     PROJECT / "README.md": ("results: docs/example/data/scenario-e.json", primary_metrics),
+    DOCS / "census.md": ("census: census/census.json", census_example),
     DOCS / "explain.md": ("explain: explain/explain.json", explain_example),
     DOCS / "upgrade.md": ("upgrade: upgrade/upgrade.json", upgrade_example),
 }
@@ -317,7 +355,10 @@ def screenshot(page: Path, image: Path, size: tuple[int, int]) -> None:
 
 PARTS = {
     each.__name__: each
-    for each in (matrix, example, validation, upgrade, explain, experiments, proxies, tables)
+    for each in (
+        *(matrix, example, validation, upgrade, census, explain),
+        *(experiments, proxies, tables),
+    )
 }
 
 
