@@ -89,7 +89,11 @@ def parse(text: str, known: Mapping[str, MetricResult]) -> dict[str, Row]:
     """
     rows: dict[str, Row] = {}
     names = {_benchmark(name): name for name in known}
-    for line in csv.reader(text.splitlines()):
+    try:
+        lines = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise BenchstatError(f"benchstat: {error}") from None
+    for line in lines:
         if not line or not line[0] or line[0] == "geomean" or ":" in line[0]:
             continue
         name = names.get(_PREFIX + line[0])

@@ -342,9 +342,14 @@ def from_dict(data: Mapping[str, Any]) -> Results:
             f"not results of this version: schema is {schema!r}, not {SCHEMA!r}. Fix: measure again"
         )
     try:
-        return Results.model_validate(data)
+        results = Results.model_validate(data)
     except ValidationError as error:
         raise ResultsError(f"damaged results: {problem(error)}") from None
+    try:
+        json.dumps(data, allow_nan=False)  # also in what has no type of its own, such as the plan
+    except ValueError as error:
+        raise ResultsError(f"damaged results: {error}") from None
+    return results
 
 
 def from_json(text: str) -> Results:

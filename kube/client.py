@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TypeVar
 
 import urllib3
+import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
@@ -40,6 +41,10 @@ _FIRST_WAIT_SECONDS = 0.25
 _ATTEMPTS = 4
 
 
+_MISSHAPEN = (TypeError, LookupError, AttributeError)
+"""What the library makes of a file of another shape."""
+
+
 def settings_of(kubeconfig: str | None, context: str | None = None) -> client.Configuration:
     """The settings of a kubeconfig's context.
 
@@ -52,8 +57,9 @@ def settings_of(kubeconfig: str | None, context: str | None = None) -> client.Co
         config.load_kube_config(  # type: ignore[no-untyped-call]
             kubeconfig, context=context, client_configuration=settings
         )
-    except (ConfigException, OSError, ValueError) as error:
-        raise KubernetesError(f"kubeconfig {kubeconfig or 'of kubectl'}: {error}") from None
+    except (ConfigException, OSError, ValueError, yaml.YAMLError, *_MISSHAPEN) as error:
+        why = f"kubeconfig {kubeconfig or 'of kubectl'}: {error}"
+        raise KubernetesError(" ".join(why.split())) from None  # in one line
     return settings
 
 

@@ -114,6 +114,7 @@ def test_it_is_small_enough_for_a_stack_output() -> None:
         ),
         ({"schema": None}, "schema is None"),
         ({"surprise": 1}, "damaged results: surprise"),
+        ({"plan": {"profile": float("nan")}}, "damaged results: .*not JSON compliant"),
         ({"seconds": "long"}, "damaged results: seconds"),
         ({"metrics": {"x": {"median": 1}}}, r"damaged results: metrics\.x\.ci"),
     ],

@@ -17,6 +17,19 @@ from tests.components.kubernetes import kube_objects
 from tests.components.kubernetes.kube_api import KubeApi
 
 
+@pytest.mark.parametrize("name", ["config", "a name\nof two lines"])
+@pytest.mark.parametrize("text", ["a: [\n", "- 1\n", "kind: Config\n", None])
+def test_a_file_that_is_no_kubeconfig_is_told_in_one_line(
+    tmp_path: Path, name: str, text: str | None
+) -> None:
+    file = tmp_path / name
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(KubernetesError, match=r"^kubeconfig ") as raised:
+        settings_of(str(file))
+    assert len(str(raised.value).splitlines()) == 1
+
+
 def test_no_kubeconfig(tmp_path: Path) -> None:
     with pytest.raises(KubernetesError, match=f"kubeconfig {tmp_path}/none"):
         settings_of(str(tmp_path / "none"))
