@@ -93,6 +93,8 @@ ADAPTATIONS = (
     "cilium-agent and cilium-operator run as processes, configured from the chart's own rendering.",
     "Router addresses and the MACs of cilium_host and of the tunnel's device are the same in every "
     "lab, so that the agents' compiled datapath can be cached.",
+    "The custom resources that agents wait for are defined by the lab, as the operator would, "
+    "before it starts.",
 )
 LARGE_PACKETS = (
     "The router between nodes passes packets of BIG TCP on in one piece, not cut to its MTU.",
